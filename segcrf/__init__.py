@@ -1,0 +1,8 @@
+"""segcrf: structured prediction that turns long signals into solid class bands."""
+
+from segcrf.chain import LinearChain
+from segcrf.crf import CRF, LinearChainCRF
+from segcrf.structure import Best, Marginals, Structure
+
+__all__ = ["CRF", "Best", "LinearChain", "LinearChainCRF", "Marginals", "Structure"]
+__version__ = "0.1.0"

@@ -1,0 +1,516 @@
+"""Every input check of the library and its message: the door.
+
+Past this module nothing is validated again. A message names the recording and the frame, says what was got and
+what was expected, and ends with the next step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+#: Marks a frame without a label, and every frame beyond a recording's length (PyTorch's ``ignore_index``).
+UNLABELLED = -100
+
+
+# ---------------------------------------------------------------------------------------------- potentials
+def potentials(emissions: Tensor, shared: dict[str, Tensor], lengths: Tensor) -> None:
+    """Check the scores of a structure: ``emissions`` (B, T, C), ``shared`` name -> tensor without a batch axis."""
+    scores(emissions, "emissions", lengths)
+    for name, values in shared.items():
+        if values.device != emissions.device:
+            raise ValueError(
+                f"{name} is on {values.device}, emissions on {emissions.device}; move both to one device"
+            )
+        scores(values, name)
+
+
+def shape(values: Tensor, name: str, expected: tuple[int, ...], meaning: str) -> Tensor:
+    """Return ``values`` if it is a floating tensor of the expected shape."""
+    if not torch.is_tensor(values):  # pyright: ignore[reportUnnecessaryComparison]
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(values).__name__}; use torch.as_tensor")
+    if not values.is_floating_point():
+        raise TypeError(f"{name} must be floating-point scores, got {values.dtype}; convert with .float()")
+    if tuple(values.shape) != expected:
+        raise ValueError(f"{name} must have shape {meaning} = {expected}, got {tuple(values.shape)}")
+    return values
+
+
+def emissions_shape(emissions: Tensor) -> tuple[int, int, int]:
+    """Return (B, T, C) of emissions after checking that they are scores of at least one frame and class."""
+    if not torch.is_tensor(emissions):  # pyright: ignore[reportUnnecessaryComparison]
+        raise TypeError(f"emissions must be a torch.Tensor, got {type(emissions).__name__}; use torch.as_tensor")
+    if emissions.dim() != 3:
+        raise ValueError(
+            "emissions must have shape (B, T, C) = (recordings, frames, classes), "
+            f"got {tuple(emissions.shape)}; add a batch axis with emissions[None] for a single recording"
+        )
+    if not emissions.is_floating_point():
+        raise TypeError(f"emissions must be floating-point scores, got {emissions.dtype}; convert with .float()")
+    if min(emissions.shape) == 0:
+        raise ValueError(
+            f"emissions {tuple(emissions.shape)} hold no frame; drop empty recordings before they reach the model"
+        )
+    return emissions.shape[0], emissions.shape[1], emissions.shape[2]
+
+
+def lengths(values: Tensor | None, num_recordings: int, num_frames: int, device: torch.device) -> Tensor:
+    """Return lengths (B,) as int64 on ``device``; ``None`` means that every recording has all T frames."""
+    if values is None:
+        return torch.full((num_recordings,), num_frames, dtype=torch.int64, device=device)
+    values = torch.as_tensor(values)
+    if values.is_floating_point() or values.dtype == torch.bool:
+        raise TypeError(f"lengths must be integers (frames per recording), got {values.dtype}")
+    if values.shape != (num_recordings,):
+        raise ValueError(
+            f"lengths must have shape (B,) = ({num_recordings},), got {tuple(values.shape)}; give one length per recording"
+        )
+    values = values.to(device, torch.int64)
+    if torch.compiler.is_compiling():
+        return values
+    bad = (values < 1) | (values > num_frames)
+    if bad.any():
+        recording = int(bad.nonzero()[0, 0])
+        raise ValueError(
+            f"recording {recording} has length {int(values[recording])}, expected 1 to T = {num_frames}; "
+            "drop empty recordings, and pad emissions to the longest"
+        )
+    return values
+
+
+def scores(values: Tensor, name: str, lengths: Tensor | None = None) -> None:
+    """Refuse NaN and +inf; -inf is a score: it forbids. With ``lengths``, frames of padding may hold anything."""
+    if torch.compiler.is_compiling() or bool(values.detach().amax() < torch.inf):
+        return
+    bad = values.isnan() | (values == torch.inf)
+    if lengths is not None:
+        frames = torch.arange(values.shape[1], device=values.device)
+        bad &= (frames < lengths[:, None])[..., None]
+    if not bad.any():
+        return
+    where = bad.nonzero()[0].tolist()
+    got = values[tuple(where)].item()
+    place = (
+        f"emissions of recording {where[0]}, frame {where[1]}, class {where[2]}"
+        if name == "emissions"
+        else f"{name}{where}"
+    )
+    raise ValueError(
+        f"{place}: got {got}, expected a finite score or -inf (forbidden); "
+        "look for NaN in the signal, a diverged network or a division by zero"
+    )
+
+
+def backend(name: str, known: tuple[str, ...]) -> None:
+    """Refuse an unknown backend."""
+    if name not in known:
+        raise ValueError(f"backend must be one of {', '.join(known)}, got {name!r}")
+
+
+# -------------------------------------------------------------------------------------------------- labels
+def labels(values: Tensor, event: tuple[int, int], num_classes: int, lengths: Tensor) -> Tensor:
+    """Check labels (..., B, T) and return them as int64 with everything beyond ``lengths`` set to -100."""
+    if not torch.is_tensor(values):  # pyright: ignore[reportUnnecessaryComparison]
+        raise TypeError(f"labels must be a torch.Tensor, got {type(values).__name__}; use torch.as_tensor")
+    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+        raise TypeError(f"labels must be integers, got {values.dtype}; convert with .long()")
+    if tuple(values.shape[-2:]) != event:
+        raise ValueError(f"labels must have shape (..., B, T) = (..., {event[0]}, {event[1]}), got {tuple(values.shape)}")
+    beyond = torch.arange(event[1], device=values.device) >= lengths[:, None]
+    values = values.long().masked_fill(beyond, UNLABELLED)
+    if not torch.compiler.is_compiling():
+        bad = ((values < 0) & (values != UNLABELLED)) | (values >= num_classes)
+        if bad.any():
+            where = bad.nonzero()[0].tolist()
+            raise ValueError(
+                f"label of recording {where[-2]}, frame {where[-1]}: got {int(values[tuple(where)])}, expected 0 to "
+                f"{num_classes - 1}, or {UNLABELLED} for unlabelled; renumber the classes or mark the frame {UNLABELLED}"
+            )
+    return values
+
+
+def feasible(total: Tensor, lengths: Tensor, reason: str) -> None:
+    """Refuse a recording whose every labelling is forbidden: its ``total`` (B,) score is -inf."""
+    if torch.compiler.is_compiling() or not (total == -torch.inf).any():
+        return
+    recording = int((total == -torch.inf).nonzero()[0, 0])
+    raise ValueError(
+        f"recording {recording} ({int(lengths[recording])} frames) has no labelling that is allowed: {reason}"
+    )
+
+
+def allowed(values: Tensor, event: tuple[int, int, int]) -> Tensor:
+    """Check a restriction (B, T, C) of labels per frame."""
+    if values.dtype != torch.bool:
+        raise TypeError(f"allowed must be boolean (True = this class may stand here), got {values.dtype}")
+    if tuple(values.shape) != event:
+        raise ValueError(f"allowed must have shape (B, T, C) = {event}, got {tuple(values.shape)}")
+    return values
+
+
+# ------------------------------------------------------------------- recordings: the estimator's lists of arrays
+Array = npt.NDArray[Any]
+
+
+def signals(values: Sequence[npt.ArrayLike], num_channels: int | None = None) -> list[Array]:
+    """Return recordings as a list of (T, F) numeric arrays, finite, with one number of channels."""
+    arrays = _listed(values, "X", "(T, F) signals")
+    expected = num_channels
+    for i, array in enumerate(arrays):
+        if array.ndim != 2:
+            hint = "reshape(-1, 1) makes one channel of it" if array.ndim == 1 else "give one array per recording"
+            raise ValueError(f"recording {i}: X must have shape (T, F) = (frames, channels), got {array.shape}; {hint}")
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"recording {i}: X must hold real numbers, got {array.dtype}; convert it with .astype(float)")
+        if 0 in array.shape:
+            raise ValueError(f"recording {i}: X is empty, shape {array.shape}; drop recordings without frames or channels")
+        expected = array.shape[1] if expected is None else expected
+        if array.shape[1] != expected:
+            reference = "as recording 0" if num_channels is None else "as in fit"
+            raise ValueError(
+                f"recording {i} has {array.shape[1]} channels, expected {expected}, {reference}; "
+                "give every recording the same channels in the same order"
+            )
+        _finite(array, f"recording {i}")
+    return arrays
+
+
+def _listed(values: Any, name: str, what: str) -> list[Array]:
+    if isinstance(values, (str, bytes, dict)) or not hasattr(values, "__len__"):
+        raise TypeError(f"{name} must be a list of {what}, one per recording, got {type(values).__name__}")
+    if isinstance(values, np.ndarray) and values.ndim < 2 and values.dtype != object:
+        raise TypeError(f"{name} must be a list of {what}, got one array of shape {values.shape}; put it in a list")
+    if len(values) == 0:
+        raise ValueError(f"{name} holds no recording; give at least one")
+    return [np.asarray(value) for value in values]
+
+
+def _finite(array: Array, place: str) -> None:
+    bad = ~np.isfinite(array)
+    if bad.any():
+        frame, channel = (int(index) for index in np.argwhere(bad)[0])
+        raise ValueError(
+            f"{place}, frame {frame}, channel {channel}: got {array[frame, channel]}, expected a finite number; "
+            "fill the gap, or cut the recording in two there"
+        )
+
+
+def matching(values: Sequence[npt.ArrayLike], name: str, lengths: Sequence[int]) -> list[Array]:
+    """Return ``values`` as a list of arrays, one per recording and as long as it."""
+    arrays = _listed(values, name, "arrays")
+    if len(arrays) != len(lengths):
+        raise ValueError(f"{name} holds {len(arrays)} recordings, X {len(lengths)}; give one array for each")
+    for i, (array, length) in enumerate(zip(arrays, lengths, strict=True)):
+        if array.ndim == 0 or len(array) != length:
+            got = f"{len(array)} frames" if array.ndim else f"the single value {array}"
+            raise ValueError(f"recording {i}: {name} has {got}, X has {length}; they must match frame by frame")
+    return arrays
+
+
+def label_kind(arrays: Sequence[Array]) -> str:
+    """Whether labels are class indices (``"index"``) or class names (``"name"``)."""
+    kinds: set[str] = set()
+    for i, array in enumerate(arrays):
+        if array.ndim != 1:
+            raise ValueError(f"recording {i}: labels must have shape (T,), got {array.shape}; give one class per frame")
+        if array.dtype.kind in "iu":
+            kinds.add("index")
+        elif array.dtype.kind == "U" or (array.dtype.kind in "OT" and all(isinstance(name, str) for name in array)):
+            kinds.add("name")
+        else:
+            raise TypeError(
+                f"recording {i}: labels must be integers ({UNLABELLED} = unlabelled) or text ('' = unlabelled), "
+                f"got {array.dtype}; convert them with .astype(int) or .astype(str)"
+            )
+    if len(kinds) > 1:
+        raise TypeError("labels mix integers and text; use one kind in all recordings")
+    return kinds.pop()
+
+
+def class_indices(arrays: Sequence[Array], num_classes: int | None = None) -> list[Array]:
+    """Return labels given as integers as int64, after checking their range."""
+    expected = "0 or more" if num_classes is None else f"0 to {num_classes - 1}"
+    for i, array in enumerate(arrays):
+        bad = (array < 0) & (array != UNLABELLED)
+        if num_classes is not None:
+            bad |= array >= num_classes
+        if bad.any():
+            frame = int(np.flatnonzero(bad)[0])
+            raise ValueError(
+                f"recording {i}, frame {frame}: got label {array[frame]}, expected {expected}, or {UNLABELLED} for "
+                f"unlabelled; renumber the classes, or mark the frame {UNLABELLED}"
+            )
+    return [array.astype(np.int64) for array in arrays]
+
+
+def class_names(arrays: Sequence[Array], classes: Sequence[str]) -> list[Array]:
+    """Return labels given as text as indices into ``classes``; "" becomes -100."""
+    index = {name: i for i, name in enumerate(classes)} | {"": UNLABELLED}
+    result: list[Array] = []
+    for i, array in enumerate(arrays):
+        unknown = [name for name in np.unique(array.astype(str)) if name not in index]
+        if unknown:
+            frame = int(np.flatnonzero(array.astype(str) == unknown[0])[0])
+            raise ValueError(
+                f"recording {i}, frame {frame}: got label {str(unknown[0])!r}, expected one of {list(classes)} or '' for "
+                "unlabelled; correct its spelling, or add it to `classes` and fit again"
+            )
+        result.append(np.array([index[str(name)] for name in array], dtype=np.int64))
+    return result
+
+
+def any_labelled(arrays: Sequence[Array], where: str) -> None:
+    """Refuse recordings of which not one frame has a label."""
+    if all((array == UNLABELLED).all() for array in arrays):
+        raise ValueError(f"{where}: all labels are missing, expected at least one labelled frame; label some, or leave it out")
+
+
+def targets(values: Sequence[npt.ArrayLike], lengths: Sequence[int], num_targets: int | None = None) -> list[Array]:
+    """Return targets as (T, R) arrays with one R; NaN is allowed (unknown), infinity is not."""
+    arrays = matching(values, "targets", lengths)
+    expected = num_targets
+    for i, array in enumerate(arrays):
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"recording {i}: targets must be real numbers, got {array.dtype}; convert with .astype(float)")
+        if array.ndim != 2 or array.shape[1] == 0 or array.shape[1] != (expected or array.shape[1]):
+            columns = expected or "R"
+            raise ValueError(
+                f"recording {i}: targets must have shape (T, R) = ({lengths[i]}, {columns}), got {array.shape}; "
+                "reshape(-1, 1) makes one target of a flat array"
+            )
+        expected = array.shape[1]
+        if np.isinf(array).any():
+            frame, target = (int(index) for index in np.argwhere(np.isinf(array))[0])
+            raise ValueError(
+                f"recording {i}, frame {frame}, target {target}: got {array[frame, target]}, expected a finite number, "
+                "or NaN for unknown; replace it"
+            )
+    return arrays
+
+
+# ----------------------------------------------------------------------- label sequences (segments, metrics)
+def to_numpy(values: object) -> Array:
+    """Return an array, a tensor (on any device) or a nested sequence as a numpy array."""
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+
+
+def recordings(values: object, name: str, ndim: int = 1) -> list[Array]:
+    """Return a list of arrays, or a batch in one array, as a list; ``ndim`` is that of one recording."""
+    one, batch = (("(T,)", "(B, T)"), ("(T, C)", "(B, T, C)"))[ndim - 1]
+    advice = f"expected a list of {one} arrays or one {batch} array; wrap a single recording in a list"
+    if isinstance(values, Tensor) or (isinstance(values, np.ndarray) and values.dtype != object):
+        if values.ndim != ndim + 1:
+            raise ValueError(f"{name}: got one array of shape {tuple(values.shape)}, {advice}")
+    elif isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise TypeError(f"{name}: got {type(values).__name__}, {advice}")
+    arrays = [to_numpy(value) for value in cast("Iterable[object]", values)]
+    for i, array in enumerate(arrays):
+        if array.ndim != ndim:
+            raise ValueError(f"{name}, recording {i}: got shape {array.shape}, {advice}")
+    return arrays
+
+
+def label_arrays(values: object, name: str = "labels") -> list[npt.NDArray[np.int64]]:
+    """Return a list of (T,) label arrays, or a (B, T) batch, as int64 arrays; -100 is unlabelled."""
+    # An empty list has no type of its own: numpy calls it float.
+    arrays = [array if array.size else array.astype(np.int64) for array in recordings(values, name)]
+    try:
+        if arrays and label_kind(arrays) == "name":
+            raise TypeError("got text, expected integers; number the classes 0, 1, ... and keep their names in a list")
+        return class_indices(arrays)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from None
+
+
+def band_starts(values: object, like: Sequence[npt.NDArray[np.int64]]) -> list[npt.NDArray[np.bool_]]:
+    """Check the frames at which bands start: a boolean per frame of the label arrays ``like``."""
+    starts = recordings(values, "starts")
+    same_number(len(starts), len(like), "starts", "labels")
+    for recording, (frames, labels) in enumerate(zip(starts, like, strict=True)):
+        if frames.dtype != np.bool_ or frames.shape != labels.shape:
+            raise ValueError(
+                f"starts of recording {recording}: got {frames.dtype} of shape {frames.shape}, expected bool of shape "
+                f"{labels.shape} as its labels; True marks the first frame of a band"
+            )
+    return starts
+
+
+def same_number(got: int, expected: int, name: str, other: str) -> None:
+    """Refuse two lists that hold different numbers of recordings."""
+    if got != expected:
+        raise ValueError(f"{name} hold {got} recordings, {other} hold {expected}; give one array per recording in both")
+
+
+def segments(columns: Mapping[str, npt.NDArray[Any]], score: npt.NDArray[Any] | None) -> None:
+    """Check the columns ``recording``, ``start``, ``end``, ``label`` (N,) of a table of segments."""
+    for name, values in columns.items():
+        if values.ndim != 1 or (values.size and values.dtype.kind not in "iu"):
+            raise TypeError(f"{name}: got {values.dtype} of shape {values.shape}, expected integers of shape (N,)")
+    sizes = {name: len(values) for name, values in columns.items()}
+    if score is not None:
+        sizes["score"] = score.size if score.ndim == 1 else -1
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"the columns of segments must have one (N,) shape, got sizes {sizes}; give one value per segment")
+    recording, start, end, label = columns.values()
+    for bad, expected in (
+        (recording < 0, "a recording of 0 or more"),
+        (start < 0, "a start of 0 or more"),
+        (end <= start, "an end after its start (half-open)"),
+        (label < 0, "a label of 0 or more; leave unlabelled stretches out"),
+    ):
+        if bad.any():
+            row = int(bad.argmax())
+            raise ValueError(f"{_segment(columns, row)}: expected {expected}")
+    bad = (recording[1:] < recording[:-1]) | ((recording[1:] == recording[:-1]) & (start[1:] < end[:-1]))
+    if bad.any():
+        row = int(bad.argmax())
+        raise ValueError(
+            f"{_segment(columns, row + 1)} overlaps or precedes {_segment(columns, row)}; "
+            "sort segments by recording and start, and cut overlaps"
+        )
+
+
+def _segment(columns: Mapping[str, npt.NDArray[Any]], row: int) -> str:
+    recording, start, end, label = (values[row] for values in columns.values())
+    return f"segment {row} (recording {recording}, frames [{start}, {end}), label {label})"
+
+
+def segments_fit(recording: npt.NDArray[np.int64], end: npt.NDArray[np.int64], lengths: npt.NDArray[Any]) -> None:
+    """Refuse segments that lie beyond the ``lengths`` (B,) of their recordings."""
+    if lengths.ndim != 1 or (lengths.size and lengths.dtype.kind not in "iu"):
+        raise TypeError(
+            f"lengths: got {lengths.dtype} of shape {lengths.shape}, expected one integer of frames per recording"
+        )
+    if recording.size and recording[-1] >= len(lengths):
+        raise ValueError(
+            f"segments lie in recording {recording[-1]}, lengths hold {len(lengths)} recordings; give one length for each"
+        )
+    beyond = np.flatnonzero(end > lengths[recording])
+    if beyond.size:
+        row = beyond[0]
+        raise ValueError(
+            f"recording {recording[row]}: segment {row} ends at frame {end[row]}, its length is {lengths[recording[row]]}; "
+            "give the length of the recording that was segmented"
+        )
+
+
+def names(values: Sequence[object], name: str, highest: int) -> list[object]:
+    """Return a list of names of recordings or classes after checking that index ``highest`` has one."""
+    listed = list(values)
+    if highest >= len(listed):
+        raise ValueError(f"{name}: got {len(listed)} names, the segments hold index {highest}; give {highest + 1} or more")
+    if len(set(listed)) < len(listed):
+        raise ValueError(f"{name}: got repeated names in {listed}; give each its own")
+    return listed
+
+
+def rate(value: float | None) -> float:
+    """Return a sampling rate in frames per second; None is 1, so that times are frames."""
+    if value is None:
+        return 1.0
+    if not 0 < value < float("inf"):
+        raise ValueError(f"rate: got {value}, expected frames per second, above 0; or None to count in frames")
+    return float(value)
+
+
+def columns(got: Sequence[str], expected: Sequence[str]) -> None:
+    """Refuse a table that lacks a column."""
+    missing = [name for name in expected if name not in got]
+    if missing:
+        raise ValueError(f"the table has no column {missing[0]!r}, it has {list(got)}; rename or add the column")
+
+
+def times(values: Array, name: str, rate: float | None) -> Array:
+    """Check a column of times: numbers in seconds, or integers in frames where there is no ``rate``."""
+    if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+        raise ValueError(f"column {name!r}: got {values.dtype} or missing values, expected a number in every row")
+    fractional = np.flatnonzero(values != np.rint(values))
+    if rate is None and fractional.size:
+        row = fractional[0]
+        raise ValueError(
+            f"column {name!r}, row {row}: got {values[row]}, expected whole frames; give rate= if times are in seconds"
+        )
+    return values
+
+
+def indices(values: Array, what: str) -> Array:
+    """Check a column of recordings or classes that are numbered."""
+    if values.size and values.dtype.kind not in "iu":
+        raise TypeError(f"{what}: got {values.dtype}, expected integers; list their names with {what}=")
+    return values
+
+
+def index_of(values: Array, names: Sequence[object], what: str) -> npt.NDArray[np.int64]:
+    """Return the place of each value in a list of names."""
+    places = {name: i for i, name in enumerate(names)}
+    unknown = [value for value in values.tolist() if value not in places]
+    if unknown:
+        raise ValueError(f"{what}: got {unknown[0]!r} in the table, expected one of {list(names)}; correct it or list it")
+    return np.array([places[value] for value in values.tolist()], dtype=np.int64)
+
+
+# ------------------------------------------------------------------------------------- synthetic signals
+def whole(value: object, name: str, lowest: int) -> None:
+    """Refuse anything but an integer of at least ``lowest``."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < lowest:
+        raise ValueError(f"{name}: got {value!r}, expected an integer of {lowest} or more")
+
+
+def number(value: float, name: str, lowest: float) -> None:
+    """Refuse anything but a finite number of at least ``lowest``."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not lowest <= value < float("inf"):
+        raise ValueError(f"{name}: got {value!r}, expected a finite number of {lowest:g} or more")
+
+
+def sinusoid_frequencies(values: Sequence[float], rate: float) -> None:
+    """Refuse modes that cannot be told apart: fewer than two, repeated, or not below half the sampling rate."""
+    if len(values) < 2 or len(set(values)) < len(values):
+        raise ValueError(f"frequencies: got {tuple(values)}, expected two or more different ones; a signal switches between them")
+    for value in values:
+        if not 0 < value < rate / 2:
+            raise ValueError(
+                f"frequencies: got {value} Hz, expected above 0 and below {rate / 2:g} Hz, half the rate; "
+                "raise the rate or lower the frequency"
+            )
+
+
+def label_sequence(values: Tensor, num_classes: int) -> Tensor:
+    """Return one recording's labels (T,) as int64."""
+    values = torch.as_tensor(values)
+    if values.dim() != 1 or len(values) == 0:
+        raise ValueError(f"labels of a recording must have shape (T,) with T >= 1, got {tuple(values.shape)}")
+    return labels(values[None], (1, len(values)), num_classes, torch.tensor([len(values)], device=values.device))[0]
+
+
+# ----------------------------------------------------------------------- the drop-in: pytorch-crf's own errors
+def drop_in(emissions: Tensor, tags: Tensor | None, mask: Tensor | None, num_tags: int, batch_first: bool) -> None:
+    """The checks of pytorch-crf's ``CRF``, with its types of error."""
+    if emissions.dim() != 3:
+        raise ValueError(f"emissions must have dimension of 3, got {emissions.dim()}")
+    if emissions.size(2) != num_tags:
+        raise ValueError(f"expected last dimension of emissions is {num_tags}, got {emissions.size(2)}")
+    for name, values in (("tags", tags), ("mask", mask)):
+        if values is not None and emissions.shape[:2] != values.shape:
+            raise ValueError(
+                f"the first two dimensions of emissions and {name} must match, "
+                f"got {tuple(emissions.shape[:2])} and {tuple(values.shape)}"
+            )
+    if mask is not None and not (mask[:, 0] if batch_first else mask[0]).all():
+        raise ValueError("mask of the first timestep must all be on; move left padding to the right")
+
+
+def tags(values: Tensor, lengths: Tensor, num_tags: int) -> None:
+    """Refuse a tag that is out of range where it counts; -100 is unlabelled."""
+    counts = torch.arange(values.shape[1], device=values.device) < lengths[:, None]
+    bad = counts & (values != UNLABELLED) & ((values < 0) | (values >= num_tags))
+    if bad.any():
+        sequence, frame = bad.nonzero()[0].tolist()
+        raise IndexError(
+            f"tag of sequence {sequence}, frame {frame} (masked frames not counted): got "
+            f"{int(values[sequence, frame])}, expected 0 to {num_tags - 1}, or {UNLABELLED} for unlabelled"
+        )

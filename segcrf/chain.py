@@ -1,0 +1,157 @@
+"""LinearChain: a distribution over label sequences in which a label depends on the one before it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from segcrf import _check
+from segcrf._check import UNLABELLED
+from segcrf.kernels import Operator
+from segcrf.semiring import Log, Semiring
+from segcrf.structure import Structure
+
+
+class LinearChain(Structure):
+    """Linear-chain conditional random field over T frames and C classes, as a distribution.
+
+    The score of labels y is ``start[y_0] + sum_t emissions[t, y_t] + sum_t transitions[y_{t-1}, y_t] + end[y_last]``, and
+    their probability is exp(score) normalised over all C^T labellings. Scores are in nats; ``-inf`` forbids.
+
+    Args:
+        emissions: class scores (B, T, C).
+        transitions: score of stepping from class (row) to class (column), (C, C).
+        start: score of the first label, (C,); zero when left out.
+        end: score of the last label, (C,); zero when left out.
+        lengths: valid frames of each recording, (B,) integers from 1 to T; all T when left out.
+        backend: ``"auto"`` chooses; ``"torch"`` (any device, differentiable any number of times, slow) or ``"numba"``
+            (CPU) insists.
+        validate_args: check shapes, values and labels (PyTorch's default: on, unless Python runs with ``-O``).
+
+    Raises:
+        ValueError: wrong shape, NaN or +inf, a length outside 1..T, a backend that cannot run, or a recording
+            whose every labelling is forbidden. ``TypeError``: wrong kind of tensor.
+
+    Source:
+        Lafferty, McCallum and Pereira, "Conditional Random Fields", ICML 2001; scaling: Rabiner 1989, section V.A.
+
+    Example:
+        >>> emissions = torch.tensor([[[2.0, 0.0], [0.0, 0.5], [2.0, 0.0]]])
+        >>> sticky = torch.tensor([[0.0, -1.0], [-1.0, 0.0]])
+        >>> LinearChain(emissions, torch.zeros(2, 2)).mode      # frame by frame: a blip
+        tensor([[0, 1, 0]])
+        >>> chain = LinearChain(emissions, sticky)              # a switch costs one nat: a solid band
+        >>> chain.mode
+        tensor([[0, 0, 0]])
+        >>> chain.log_prob(chain.mode).exp()
+        tensor([0.6557])
+    """
+
+    fields = ("emissions", "transitions", "start", "end")
+
+    def __init__(
+        self,
+        emissions: Tensor,
+        transitions: Tensor,
+        start: Tensor | None = None,
+        end: Tensor | None = None,
+        lengths: Tensor | None = None,
+        *,
+        backend: str = "auto",
+        validate_args: bool | None = None,
+    ) -> None:
+        num_recordings, num_frames, num_classes = _check.emissions_shape(emissions)
+        _check.shape(transitions, "transitions", (num_classes, num_classes), "(C, C)")
+        lengths = _check.lengths(lengths, num_recordings, num_frames, emissions.device)
+        ends = [
+            transitions.new_zeros(num_classes)
+            if values is None
+            else _check.shape(values, name, (num_classes,), "(C,)")
+            for name, values in (("start", start), ("end", end))
+        ]
+        super().__init__((emissions, transitions, *ends), lengths, backend, validate_args)
+
+    @property
+    def transitions(self) -> Tensor:
+        """Scores (C, C) of stepping from one class (row) to another (column)."""
+        return self.potentials[1]
+
+    @property
+    def start(self) -> Tensor:
+        """Scores (C,) of the first label."""
+        return self.potentials[2]
+
+    @property
+    def end(self) -> Tensor:
+        """Scores (C,) of the last label."""
+        return self.potentials[3]
+
+    @staticmethod
+    def _scan(semiring: Semiring, potentials: Sequence[Tensor], lengths: Tensor, starts: Tensor | None) -> Tensor:
+        emissions, transitions, start, end = potentials
+        other = 1 - torch.eye(emissions.shape[-1], dtype=emissions.dtype, device=emissions.device)
+        first = start + emissions[:, 0]
+        value = semiring.lift(first if starts is None else first + starts[:, 0])
+        for t in range(1, emissions.shape[1]):
+            step = transitions if starts is None else transitions + other * starts[:, t, None, :]
+            following = semiring.sum(value[..., :, None] + step, -2) + emissions[:, t]
+            value = torch.where((t < lengths)[:, None], following, value)
+        return semiring.sum(value + end, -1)
+
+    def _score(self, labels: Tensor) -> Tensor:
+        known = labels != UNLABELLED
+        labels = labels.masked_fill(~known, 0)
+        last = labels.gather(-1, (self.lengths - 1).expand(labels.shape[:-1])[..., None])[..., 0]
+        emitted = self.emissions.expand(*labels.shape, -1).gather(-1, labels[..., None])[..., 0]
+        return (
+            torch.where(known, emitted, 0.0).double().sum(-1)
+            + self._transition_score(labels, known)
+            + self.start[labels[..., 0]].double()
+            + self.end[last].double()
+        )
+
+    def _transition_score(self, labels: Tensor, known: Tensor) -> Tensor:
+        # Counts times scores rather than a gather of scores: the gradient is then the counts, without atomics.
+        pairs = labels[..., :-1] * self.num_classes + labels[..., 1:]
+        counts = self.transitions.new_zeros((*labels.shape[:-1], self.num_classes**2), dtype=torch.float64)
+        counts = counts.scatter_add(-1, pairs, known[..., 1:].double())
+        scores = self.transitions.double().flatten()
+        return torch.where(counts > 0, counts * scores, 0.0).sum(-1)
+
+    def _forbidden(self, labels: Tensor) -> str:
+        for row, sequence in enumerate(labels.tolist()):
+            recording = row % self._batch_shape[0]
+            for t in range(int(self.lengths[recording])):
+                reason = self._forbidden_step(recording, t, sequence)
+                if reason:
+                    return (
+                        f"labels of recording {recording} are forbidden at frame {t}: {reason}; correct the label, "
+                        "mark the frame -100 (unlabelled), or allow it in the model"
+                    )
+        return "labels are forbidden: no completion of the labelled frames is allowed; relax the -inf scores"
+
+    def _forbidden_step(self, recording: int, t: int, sequence: list[int]) -> str | None:
+        label = sequence[t]
+        if label == UNLABELLED:
+            return None
+        before = sequence[t - 1] if t else UNLABELLED
+        if self.emissions[recording, t, label] == -torch.inf:
+            return f"got class {label}, whose emission is -inf there"
+        if t == 0 and self.start[label] == -torch.inf:
+            return f"got class {label}, which may not start a recording (start[{label}] = -inf)"
+        if before != UNLABELLED and self.transitions[before, label] == -torch.inf:
+            return f"got class {label} after class {before} (transitions[{before}, {label}] = -inf)"
+        if t == int(self.lengths[recording]) - 1 and self.end[label] == -torch.inf:
+            return f"got class {label}, which may not end a recording (end[{label}] = -inf)"
+        return None
+
+
+def _reference(potentials: Sequence[Tensor], lengths: Tensor, starts: Tensor) -> Tensor:
+    frames = torch.arange(potentials[0].shape[1], device=lengths.device)
+    emissions = torch.where((frames < lengths[:, None])[..., None], potentials[0], 0.0)
+    return LinearChain._scan(Log(), (emissions, *potentials[1:]), lengths, starts)  # pyright: ignore[reportPrivateUsage]
+
+
+LinearChain.operator = Operator("chain", LinearChain.fields, _reference)

@@ -1,0 +1,198 @@
+"""Modules that hold parameters and return a structure; and `CRF`, the drop-in for pytorch-crf."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from segcrf import _check
+from segcrf._check import UNLABELLED
+from segcrf.chain import LinearChain
+
+
+class LinearChainCRF(nn.Module):
+    """Learned transition, start and end scores; called with emissions it returns a :class:`LinearChain`.
+
+    The negative log-likelihood is ``-crf(emissions, lengths).log_prob(labels)``, the decoded bands ``.mode``.
+
+    Args:
+        num_classes: C.
+        backend: see :class:`LinearChain`.
+
+    Attributes:
+        transitions: parameter (C, C), row = from, column = to, in nats.
+        start: parameter (C,), score of the first label.
+        end: parameter (C,), score of the last label.
+
+    Example:
+        >>> crf = LinearChainCRF(3)
+        >>> emissions, lengths = torch.randn(2, 50, 3), torch.tensor([50, 40])
+        >>> labels = torch.zeros(2, 50, dtype=torch.long)
+        >>> loss = -crf(emissions, lengths).log_prob(labels).sum() / lengths.sum()
+        >>> loss.backward()
+        >>> crf(emissions, lengths).mode.shape
+        torch.Size([2, 50])
+    """
+
+    def __init__(self, num_classes: int, *, backend: str = "auto") -> None:
+        if num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1, got {num_classes}; count the classes of your labels")
+        super().__init__()
+        self.num_classes = num_classes
+        self.backend = backend
+        self.transitions = nn.Parameter(torch.empty(num_classes, num_classes))
+        self.start = nn.Parameter(torch.empty(num_classes))
+        self.end = nn.Parameter(torch.empty(num_classes))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw all scores uniformly from [-0.1, 0.1]."""
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -0.1, 0.1)
+
+    @torch.no_grad()
+    def init_from(self, labels: Sequence[Tensor], *, smoothing: float = 1.0) -> LinearChainCRF:
+        """Set the scores to log-frequencies counted in labelled recordings, and return the module.
+
+        Training then starts from bands of the length the data have, instead of learning it from flicker.
+
+        Args:
+            labels: label sequences (T_i,), integers; -100 = unlabelled, skipped.
+            smoothing: pseudo-count added to every start, end and transition, so that the unseen is not forbidden.
+        """
+        size = self.num_classes
+        steps = torch.full((size, size), smoothing, dtype=torch.float64)
+        ends = torch.full((2, size), smoothing, dtype=torch.float64)
+        for sequence in labels:
+            sequence = _check.label_sequence(sequence, size)
+            pairs = sequence[:-1] * size + sequence[1:]
+            known = (sequence[:-1] != UNLABELLED) & (sequence[1:] != UNLABELLED)
+            steps += torch.bincount(pairs[known], minlength=size * size).view(size, size)
+            for row, label in zip(ends, (sequence[0], sequence[-1]), strict=True):
+                if label != UNLABELLED:
+                    row[label] += 1
+        self.transitions.copy_((steps / steps.sum(1, keepdim=True)).log())
+        self.start.copy_((ends[0] / ends[0].sum()).log())
+        self.end.copy_((ends[1] / ends[1].sum()).log())
+        return self
+
+    def forward(self, emissions: Tensor, lengths: Tensor | None = None) -> LinearChain:
+        """Return the distribution over label sequences for emissions (B, T, C) and lengths (B,)."""
+        return LinearChain(emissions, self.transitions, self.start, self.end, lengths, backend=self.backend)
+
+    def extra_repr(self) -> str:
+        return f"num_classes={self.num_classes}"
+
+
+class CRF(nn.Module):
+    """Drop-in for pytorch-crf's ``CRF``: change ``from torchcrf import CRF`` to ``from segcrf import CRF``.
+
+    Constructor, calls, parameter names, ``state_dict``, shapes (time first unless ``batch_first``), reductions and
+    types of error are those of pytorch-crf 0.7.2; results agree wherever its results are right. Two differences:
+
+    * A mask with holes leaves the masked frames out, as if they had never been: pytorch-crf is then silently wrong
+      (probabilities do not sum to one), and its ``decode`` reads the wrong frames.
+    * A tag of -100 under the mask is not read; where the mask is on, it means *unlabelled* and is summed over.
+      pytorch-crf raises an ``IndexError`` for both.
+
+    Scores of NaN or +inf raise a ``ValueError`` instead of spreading. For marginals, samples, entropy and the rest use
+    :meth:`distribution`.
+
+    Args:
+        num_tags: number of tags (classes).
+        batch_first: whether the first axis of emissions, tags and mask is the batch.
+
+    Example:
+        >>> crf = CRF(5, batch_first=True)
+        >>> emissions, tags = torch.randn(2, 3, 5), torch.tensor([[0, 2, 3], [1, 4, -100]])
+        >>> mask = torch.tensor([[True, True, True], [True, True, False]])
+        >>> loss = -crf(emissions, tags, mask)
+        >>> [len(path) for path in crf.decode(emissions, mask)]
+        [3, 2]
+    """
+
+    def __init__(self, num_tags: int, batch_first: bool = False) -> None:
+        if num_tags <= 0:
+            raise ValueError(f"invalid number of tags: {num_tags}")
+        super().__init__()
+        self.num_tags = num_tags
+        self.batch_first = batch_first
+        self.start_transitions = nn.Parameter(torch.empty(num_tags))
+        self.end_transitions = nn.Parameter(torch.empty(num_tags))
+        self.transitions = nn.Parameter(torch.empty(num_tags, num_tags))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw all scores uniformly from [-0.1, 0.1]."""
+        for parameter in (self.start_transitions, self.end_transitions, self.transitions):
+            nn.init.uniform_(parameter, -0.1, 0.1)
+
+    def __repr__(self) -> str:
+        return f"{self.__class__.__name__}(num_tags={self.num_tags})"
+
+    def forward(
+        self, emissions: Tensor, tags: Tensor, mask: Tensor | None = None, reduction: str = "sum"
+    ) -> Tensor:
+        """Log-likelihood of tags: to be maximised, so train on its negative.
+
+        Args:
+            emissions: scores (T, B, C), or (B, T, C) with ``batch_first``.
+            tags: (T, B) or (B, T) integers.
+            mask: (T, B) or (B, T), non-zero where a frame counts; the first frame of every sequence must.
+            reduction: ``"none"`` gives (B,); ``"sum"``, ``"mean"`` (over sequences) or ``"token_mean"`` (over frames).
+
+        Raises:
+            ValueError: shapes that do not match, a first frame masked, an unknown reduction, NaN.
+            IndexError: a tag outside 0..num_tags - 1 where the mask is on.
+        """
+        _check.drop_in(emissions, tags, mask, self.num_tags, self.batch_first)
+        if reduction not in ("none", "sum", "mean", "token_mean"):
+            raise ValueError(f"invalid reduction: {reduction}")
+        order, lengths = self._frames(tags if mask is None else mask, mask is not None)
+        tags = self._arrange(tags, order)
+        _check.tags(tags, lengths, self.num_tags)
+        likelihood = self._chain(emissions, order, lengths).log_prob(tags)
+        if reduction == "none":
+            return likelihood
+        if reduction == "sum":
+            return likelihood.sum()
+        return likelihood.mean() if reduction == "mean" else likelihood.sum() / lengths.sum()
+
+    def decode(self, emissions: Tensor, mask: Tensor | None = None) -> list[list[int]]:
+        """The best tags of every sequence, one list each, as long as its mask has frames."""
+        modes, lengths = (part.tolist() for part in self._decoded(emissions, mask))
+        return [tags[:length] for tags, length in zip(modes, lengths, strict=True)]
+
+    def distribution(self, emissions: Tensor, mask: Tensor | None = None) -> LinearChain:
+        """The distribution over tag sequences, batch first, masked frames left out."""
+        _check.drop_in(emissions, None, mask, self.num_tags, self.batch_first)
+        return self._chain(emissions, *self._frames(emissions[..., 0] if mask is None else mask, mask is not None))
+
+    def _decoded(self, emissions: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            chain = self.distribution(emissions, mask)
+            return chain.mode, chain.lengths
+
+    def _chain(self, emissions: Tensor, order: Tensor | None, lengths: Tensor) -> LinearChain:
+        scores = (self.transitions, self.start_transitions, self.end_transitions)
+        return LinearChain(self._arrange(emissions, order), *scores, lengths)
+
+    def _frames(self, frames: Tensor, masked: bool) -> tuple[Tensor | None, Tensor]:
+        """The order that moves masked frames behind the others (None: they are there), and the lengths."""
+        frames = frames if self.batch_first else frames.transpose(0, 1)
+        if not masked:
+            return None, torch.full((frames.shape[0],), frames.shape[1], device=frames.device)
+        on = frames != 0
+        lengths = on.sum(1)
+        if bool((on[:, 1:] <= on[:, :-1]).all()):
+            return None, lengths
+        return (~on).to(torch.uint8).argsort(dim=1, stable=True), lengths
+
+    def _arrange(self, values: Tensor, order: Tensor | None) -> Tensor:
+        """Batch first, frames in ``order``."""
+        values = values if self.batch_first else values.transpose(0, 1)
+        if order is None:
+            return values
+        return values.gather(1, order if values.dim() == 2 else order[..., None].expand_as(values))

@@ -1,0 +1,106 @@
+"""What the Numba kernels share: compilation, a vectorised exponential, and threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+from segcrf.kernels import working_dtype
+
+#: A kernel call shorter than this many units of work (multiply-adds, about a nanosecond each) stays on one thread.
+_WORTH_A_THREAD = 500_000
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile without the interpreter lock, cached on disk where the disk can be written.
+
+    Sums may be reordered into SIMD lanes at compile time, so results are the same in every run and on every number of
+    threads. Infinities stay meaningful: -inf forbids.
+    """
+    options: dict[str, Any] = {"nogil": True, "fastmath": {"contract", "reassoc", "nsz"}, "error_model": "numpy"}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # no cache folder can be written: a read-only installation without a home
+        return numba.njit(**options)(function)
+
+
+_LOG2E = 1.4426950408889634
+_LN2_HIGH, _LN2_LOW = 0.693147180369123816490, 1.90821492927058770002e-10
+_ROUND = 6755399441055744.0  # 1.5 * 2**52: adding it rounds to an integer, left in the low bits
+_BIAS = np.int64(1023)
+_SHIFT = np.int64(52)
+
+
+# Inlined by LLVM, not by Numba: the rounding below must not inherit a caller's licence to reorder sums.
+@numba.njit(forceinline=True, fastmath={"contract"}, error_model="numpy")
+def exp(x: float) -> float:
+    """exp(x) for x in [-700, 700] to about 1e-14, free of branches so that a loop over it becomes SIMD code.
+
+    Range reduction by Cody and Waite, then a Taylor polynomial of degree 11 on |r| <= ln(2) / 2.
+    """
+    rounded = x * _LOG2E + _ROUND
+    k = rounded - _ROUND
+    r = (x - k * _LN2_HIGH) - k * _LN2_LOW
+    p = 2.505210838544172e-08
+    p = p * r + 2.755731922398589e-07
+    p = p * r + 2.7557319223985893e-06
+    p = p * r + 2.48015873015873e-05
+    p = p * r + 0.0001984126984126984
+    p = p * r + 0.001388888888888889
+    p = p * r + 0.008333333333333333
+    p = p * r + 0.041666666666666664
+    p = p * r + 0.16666666666666666
+    p = p * r + 0.5
+    p = p * r + 1.0
+    p = p * r + 1.0
+    bits = np.float64(rounded).view(np.int64)
+    return p * np.int64((bits << _SHIFT) + (_BIAS << _SHIFT)).view(np.float64)
+
+
+# ------------------------------------------------------------------------------------------------- arrays and threads
+def array(tensor: Tensor) -> np.ndarray[Any, Any]:
+    """A NumPy view of a CPU tensor, contiguous, in a type that Numba knows."""
+    return tensor.detach().to(working_dtype(tensor)).contiguous().numpy()
+
+
+def padded(scores: Tensor, fill: float) -> np.ndarray[Any, Any]:
+    """A float64 copy with every axis filled up to a multiple of the SIMD width."""
+    out = np.full(tuple(simd_width(size) for size in scores.shape), fill)
+    out[tuple(slice(size) for size in scores.shape)] = scores.detach().double().numpy()
+    return out
+
+
+def simd_width(size: int) -> int:
+    """``size`` rounded up to whole SIMD registers of four doubles."""
+    return -(-size // 4) * 4
+
+
+def share(function: Callable[[int, int], None], count: int, work: float) -> None:
+    """Call ``function(first, last)`` on pieces of ``range(count)``, on as many threads as PyTorch may use.
+
+    ``work`` is the total in multiply-adds; a small call stays on the caller's thread.
+    """
+    threads = min(count, torch.get_num_threads(), int(work / _WORTH_A_THREAD) + 1)
+    if threads <= 1:
+        function(0, count)
+        return
+    bounds = [count * i // threads for i in range(threads + 1)]
+    # The pieces run without the interpreter lock; list() passes on an exception of any of them.
+    list(_pool(os.getpid()).map(function, bounds[:-1], bounds[1:]))
+
+
+_pools: dict[int, ThreadPoolExecutor] = {}
+
+
+def _pool(process: int) -> ThreadPoolExecutor:
+    # One pool per process: threads do not survive a fork, as in DataLoader workers.
+    if process not in _pools:
+        _pools[process] = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="segcrf")
+    return _pools[process]

@@ -1,0 +1,230 @@
+"""Figures: a signal with its bands below.
+
+Bands are drawn as bars in one colour per class, one row per labelling, so that truth and predictions can be compared by
+eye. Matplotlib is an extra (``pip install 'segcrf[plot]'``), used through its objects: no global state, no display.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from segcrf._check import UNLABELLED
+from segcrf.segments import Segments
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Array = npt.NDArray[Any]
+Labels = Array | Segments
+
+# Okabe and Ito (2008), a palette that every common kind of colour vision tells apart; the yellow is darkened for white paper.
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#D9C300", "#555555")
+INK = "#222222"
+FAINT = "#9A9A9A"
+ACCENT = "#D55E00"
+EMPTY = "#F0F0F0"
+LONGEST_LINE = 20_000
+
+
+def class_colors(num_classes: int) -> list[Any]:
+    """One colour per class: the palette of eight, or evenly spaced hues of "cividis" beyond.
+
+    Args:
+        num_classes: how many classes there are.
+
+    >>> class_colors(2)
+    ['#0072B2', '#E69F00']
+    """
+    if num_classes <= len(PALETTE):
+        return list(PALETTE[:num_classes])
+    colormap = _matplotlib("matplotlib").colormaps["turbo"]
+    return [colormap(value) for value in np.linspace(0.03, 0.97, num_classes)]
+
+
+def bands(
+    labels: Labels,
+    ax: Axes,
+    *,
+    classes: Sequence[str] | int | None = None,
+    rate: float | None = None,
+    row: tuple[float, float] = (0.0, 1.0),
+) -> None:
+    """Draw the bands of one recording as a row of bars.
+
+    Args:
+        labels: (T,) int64 classes, -100 = unlabelled (drawn empty), or the :class:`Segments` of one recording.
+        ax: the axes to draw in.
+        classes: names of the classes or their number, which fix the colours; None: as many as occur.
+        rate: frames per second, to draw in seconds; None draws in frames.
+        row: bottom and height of the bars in units of the vertical axis.
+
+    >>> from matplotlib.figure import Figure
+    >>> ax = Figure().add_subplot()
+    >>> bands(np.array([0, 0, 1, 1, 1]), ax)
+    >>> [len(collection.get_paths()) for collection in ax.collections]
+    [1, 1]
+    """
+    segments = labels if isinstance(labels, Segments) else Segments.from_labels([np.asarray(labels)])
+    scale = 1.0 if rate is None else 1.0 / rate
+    for label, color in enumerate(class_colors(_count(classes, [segments]))):
+        own = segments.label == label
+        spans = np.stack([segments.start[own], segments.end[own] - segments.start[own]], axis=1) * scale
+        if len(spans):
+            drawn: Any = ax
+            drawn.broken_barh(spans, row, facecolors=color, linewidth=0, antialiased=False)
+
+
+def figure(
+    x: Array,
+    tracks: Mapping[str, Labels],
+    y: Array | None = None,
+    y_hat: Array | None = None,
+    *,
+    rate: float | None = None,
+    classes: Sequence[str] | None = None,
+) -> Figure:
+    """A signal, its regression targets, and the bands of one or more labellings below it.
+
+    Args:
+        x: (T,) or (T, F) signal.
+        tracks: labellings by name, from top to bottom: (T,) int64 classes, -100 = unlabelled, or Segments.
+        y: (T,) or (T, R) true targets, NaN = unknown.
+        y_hat: (T,) or (T, R) predicted targets.
+        rate: frames per second, for an axis in seconds; None counts frames.
+        classes: names of the classes, for the legend.
+
+    Returns:
+        A figure 7 inches wide (two columns of a journal), to be saved with its ``savefig``.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: a labelling or target is not as long as the signal.
+
+    >>> chart = figure(np.zeros(5), {"k": np.array([0, 0, 1, 1, 1])}, classes=["low", "high"])
+    >>> [ax.get_ylabel() for ax in chart.axes]
+    ['x', '']
+    """
+    signal, numbers = _column(x), {"y": y, "ŷ": y_hat}
+    _check_lengths(len(signal), tracks, numbers)
+    shown = {name: _column(values) for name, values in numbers.items() if values is not None}
+    panels = [1.5] + [1.1] * bool(shown) + [0.27 * max(len(tracks), 1)]
+    chart, axes = _panels(panels)
+    _draw_signal(axes[0], signal, rate)
+    if shown:
+        _draw_targets(axes[1], shown, rate)
+    _draw_tracks(axes[-1], tracks, rate, classes)
+    axes[-1].set_xlim(0, len(signal) / (rate or 1.0))
+    axes[-1].set_xlabel("frame" if rate is None else "time (s)")
+    return chart
+
+
+def _matplotlib(name: str) -> Any:
+    """A module of matplotlib, imported when a figure is drawn."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(f"figures need matplotlib ({error}); pip install 'segcrf[plot]'") from error
+
+
+def _panels(heights: Sequence[float]) -> tuple[Any, list[Any]]:
+    """A figure with panels of these heights in inches, one below the other, sharing the horizontal axis."""
+    chart = _matplotlib("matplotlib.figure").Figure(
+        figsize=(7.0, sum(heights) + 0.75), dpi=200, layout="constrained"
+    )
+    chart.get_layout_engine().set(h_pad=0.03, w_pad=0.03, hspace=0.0)
+    grid = chart.add_gridspec(len(heights), 1, height_ratios=list(heights))
+    axes: list[Any] = []
+    for index in range(len(heights)):
+        axes.append(chart.add_subplot(grid[index], sharex=axes[0] if axes else None))
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.tick_params(labelsize=8, colors=INK)
+    for ax in axes[:-1]:
+        ax.tick_params(labelbottom=False)
+    return chart, axes
+
+
+def _draw_signal(ax: Any, signal: Array, rate: float | None) -> None:
+    width = 0.9 if signal.shape[1] == 1 else 0.6
+    colors = [INK] if signal.shape[1] == 1 else class_colors(signal.shape[1])
+    for channel, color in zip(signal.T, colors, strict=True):
+        _line(ax, channel, rate, color=color, linewidth=width)
+    ax.set_ylabel("x", fontsize=9)
+
+
+def _draw_targets(ax: Any, shown: Mapping[str, Array], rate: float | None) -> None:
+    """True targets as a wide pale line, predicted ones as a thin line on it."""
+    styles = {"y": {"color": FAINT, "linewidth": 2.2, "alpha": 0.8}, "ŷ": {"color": ACCENT, "linewidth": 0.9}}
+    for name, values in shown.items():
+        for index, target in enumerate(values.T):
+            _line(ax, target, rate, label=name if index == 0 else None, **styles[name])
+    ax.set_ylabel(", ".join(shown), fontsize=9)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8, handlelength=1.2)
+
+
+def _draw_tracks(
+    ax: Any, tracks: Mapping[str, Labels], rate: float | None, classes: Sequence[str] | None
+) -> None:
+    """One row of bands per labelling, named at its left, and the classes in a legend."""
+    count = _count(classes, list(tracks.values()))
+    for index, labels in enumerate(tracks.values()):
+        ax.axhspan(index + 0.09, index + 0.91, facecolor=EMPTY, linewidth=0)
+        bands(labels, ax, classes=classes or count, rate=rate, row=(index + 0.09, 0.82))
+    ax.set_ylim(len(tracks), 0)
+    ax.set_yticks(np.arange(len(tracks)) + 0.5, list(tracks), fontsize=8)
+    ax.tick_params(axis="y", length=0)
+    ax.spines[["left", "bottom"]].set_visible(False)
+    if classes:
+        patch = _matplotlib("matplotlib.patches").Patch
+        handles = [
+            patch(color=color, label=name)
+            for name, color in zip(classes, class_colors(len(classes)), strict=True)
+        ]
+        ax.legend(
+            handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8,
+            handlelength=0.9, handleheight=0.9, borderaxespad=0.2,
+        )  # fmt: skip
+
+
+def _line(ax: Any, values: Array, rate: float | None, **style: Any) -> None:
+    """A line, or for a long recording the band between the least and the greatest value of every few frames."""
+    step = -(-len(values) // (LONGEST_LINE // 2))
+    scale = 1.0 if rate is None else 1.0 / rate
+    if len(values) <= LONGEST_LINE:
+        ax.plot(np.arange(len(values)) * scale, values, **style)
+        return
+    starts = np.arange(0, len(values), step)
+    low, high = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
+    ax.plot(np.repeat(starts, 2) * scale, np.stack([low, high], axis=1).ravel(), **style)
+
+
+def _column(values: Array) -> Array:
+    """(T,) or (T, n) to (T, n)."""
+    array = np.asarray(values)
+    return array[:, None] if array.ndim == 1 else array
+
+
+def _count(classes: Sequence[str] | int | None, labellings: Sequence[Labels]) -> int:
+    """How many classes to colour."""
+    if classes is not None:
+        return classes if isinstance(classes, int) else len(classes)
+    values = [labels.label if isinstance(labels, Segments) else np.asarray(labels) for labels in labellings]
+    return 1 + max((int(value.max()) for value in values if value.size), default=UNLABELLED)
+
+
+def _check_lengths(length: int, tracks: Mapping[str, Labels], numbers: Mapping[str, Array | None]) -> None:
+    arrays = {**tracks, **numbers}
+    for name, values in arrays.items():
+        if values is None:
+            continue
+        got = int(values.end.max(initial=0)) if isinstance(values, Segments) else len(values)
+        if got > length or (got < length and not isinstance(values, Segments)):
+            raise ValueError(
+                f"{name!r} has {got} frames, the signal has {length}; draw one recording at a time"
+            )

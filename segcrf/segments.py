@@ -1,0 +1,284 @@
+"""Segments: label sequences as bands, and bands as tables.
+
+A segment, or band, is a run of one class in one recording, half-open: it covers the frames ``start`` to ``end - 1``.
+Labels -> segments -> labels and segments -> table -> segments lose nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from segcrf import _check
+from segcrf._check import UNLABELLED
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+IntArray = npt.NDArray[np.int64]
+
+COLUMNS = ("recording", "start", "end", "label")
+_SHOWN = 6
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Segments:
+    """Bands of one or more recordings, sorted by recording and start, that do not overlap.
+
+    Args:
+        recording: (N,) int64, index of the recording.
+        start: (N,) int64, first frame.
+        end: (N,) int64, frame after the last one.
+        label: (N,) int64, class.
+        score: (N,) float64, one number per segment such as its confidence; or None.
+
+    Raises:
+        TypeError: a column does not hold integers.
+        ValueError: the columns differ in size, a segment is empty or unlabelled, or two overlap or are out of order.
+
+    >>> Segments.from_labels([[1, 1, 0], [2, -100, 2]])
+    Segments: 4 in 2 recordings
+    recording  start  end  label
+            0      0    2      1
+            0      2    3      0
+            1      0    1      2
+            1      2    3      2
+    """
+
+    recording: IntArray
+    start: IntArray
+    end: IntArray
+    label: IntArray
+    score: npt.NDArray[np.float64] | None = None
+
+    def __post_init__(self) -> None:
+        columns = {name: _check.to_numpy(getattr(self, name)) for name in COLUMNS}
+        score = None if self.score is None else _check.to_numpy(self.score).astype(np.float64)
+        _check.segments(columns, score)
+        for name, values in columns.items():
+            object.__setattr__(self, name, values.astype(np.int64, copy=False))
+        object.__setattr__(self, "score", score)
+
+    @classmethod
+    def from_labels(cls, labels: Any, starts: Any = None) -> Segments:
+        """Cut label sequences into runs of one class.
+
+        Args:
+            labels: list of (T,) integer arrays or tensors, or one (B, T); -100 makes no segment and ends the run
+                before it.
+            starts: booleans in the same shape, True where a band starts although the class does not change, as the
+                decoder of a semi-Markov model says; None: maximal runs.
+
+        Returns:
+            The segments of all recordings; the index of a recording is its place in ``labels``.
+
+        Raises:
+            TypeError: labels are not integers.
+            ValueError: a label is negative and not -100, or ``starts`` has another shape.
+
+        >>> Segments.from_labels([[0, 0, 0, 0]], starts=[[True, False, True, False]]).start
+        array([0, 2])
+        """
+        arrays = _check.label_arrays(labels)
+        lengths = np.array([len(array) for array in arrays], dtype=np.int64)
+        if not lengths.sum():
+            return cls(*np.zeros((4, 0), dtype=np.int64))
+        flat, first = np.concatenate(arrays), _offsets(lengths)[lengths > 0]
+        cut = np.append(True, flat[1:] != flat[:-1])
+        cut[first] = True
+        if starts is not None:
+            cut |= np.concatenate(_check.band_starts(starts, arrays))
+        start = np.flatnonzero(cut)
+        end = np.append(start[1:], len(flat))
+        labelled = flat[start] != UNLABELLED
+        start, end = start[labelled], end[labelled]
+        recording = np.repeat(np.arange(len(lengths)), lengths)[start]
+        offset = _offsets(lengths)[recording]
+        return cls(recording, start - offset, end - offset, flat[start])
+
+    def to_labels(self, lengths: Any) -> list[IntArray]:
+        """Write the segments back as one label per frame.
+
+        Args:
+            lengths: (B,) integers, frames of each recording.
+
+        Returns:
+            List of (T,) int64 arrays, -100 where there is no segment.
+
+        Raises:
+            ValueError: a segment lies beyond its recording, or beyond the recordings.
+
+        >>> Segments.from_labels([[1, 1, -100, 0]]).to_labels([4])
+        [array([   1,    1, -100,    0])]
+        """
+        frames = _check.to_numpy(lengths)
+        _check.segments_fit(self.recording, self.end, frames)
+        offsets = _offsets(frames)
+        flat = np.full(int(frames.sum()), UNLABELLED, dtype=np.int64)
+        # Frame i of a segment's run of n frames is its start + i: count up and subtract where the run began.
+        within = np.arange(self.durations.sum()) - np.repeat(_offsets(self.durations), self.durations)
+        first = offsets[self.recording] + self.start
+        flat[np.repeat(first, self.durations) + within] = np.repeat(self.label, self.durations)
+        return np.split(flat, offsets[1:]) if len(frames) else []
+
+    @classmethod
+    def concatenate(cls, parts: Iterable[Segments]) -> Segments:
+        """Join segments of other recordings, or of other stretches of the same ones, and sort them.
+
+        Args:
+            parts: segments whose recordings are numbered alike; scores are kept if all parts have them.
+
+        Raises:
+            ValueError: segments of two parts overlap.
+
+        >>> first, second = Segments.from_labels([[1, 1], []]), Segments.from_labels([[], [0]])
+        >>> Segments.concatenate([second, first]).label
+        array([1, 0])
+        """
+        joined = list(parts)
+        if not joined:
+            return cls.from_labels([])
+        columns = [np.concatenate([getattr(part, name) for part in joined]) for name in COLUMNS]
+        scores = [part.score for part in joined if part.score is not None]
+        score = np.concatenate(scores) if len(scores) == len(joined) else None
+        return cls._sorted(columns, score)
+
+    @classmethod
+    def _sorted(cls, columns: Sequence[npt.NDArray[Any]], score: npt.NDArray[Any] | None) -> Segments:
+        order = np.lexsort((columns[1], columns[0]))
+        return cls(*(column[order] for column in columns), score=None if score is None else score[order])
+
+    def to_table(
+        self,
+        classes: Sequence[object] | None = None,
+        rate: float | None = None,
+        recordings: Sequence[object] | None = None,
+    ) -> pd.DataFrame:
+        """Return a table with a row per segment.
+
+        Args:
+            classes: names of the classes; None: their numbers.
+            rate: frames per second, for times in seconds; None: times in frames.
+            recordings: names of the recordings; None: their numbers.
+
+        Returns:
+            pandas.DataFrame with the columns ``recording``, ``start``, ``end``, ``label`` and, where there are
+            scores, ``confidence``.
+
+        Raises:
+            ValueError: a class or recording has no name, a name occurs twice, or the rate is not above 0.
+
+        >>> Segments.from_labels([[1, 1, 0]]).to_table(classes=["rest", "walk"], rate=2.0)
+           recording  start  end label
+        0          0    0.0  1.0  walk
+        1          0    1.0  1.5  rest
+        """
+        import pandas as pd
+
+        per_second = _check.rate(rate)
+        table: dict[str, Any] = {
+            "recording": _named(self.recording, recordings, "recordings"),
+            "start": self.start if rate is None else self.start / per_second,
+            "end": self.end if rate is None else self.end / per_second,
+            "label": _named(self.label, classes, "classes"),
+        }
+        if self.score is not None:
+            table["confidence"] = self.score
+        return pd.DataFrame(table)
+
+    @classmethod
+    def from_table(
+        cls,
+        table: pd.DataFrame,
+        classes: Sequence[object] | None = None,
+        rate: float | None = None,
+        recordings: Sequence[object] | None = None,
+    ) -> Segments:
+        """Read a table as :meth:`to_table` writes it; rows may come in any order.
+
+        Args:
+            table: columns ``recording``, ``start``, ``end``, ``label`` and perhaps ``confidence``.
+            classes: names of the classes, if the labels are names.
+            rate: frames per second, if times are in seconds; they are rounded to the nearest frame.
+            recordings: names of the recordings, if the table has names.
+
+        Raises:
+            TypeError: recordings or labels are neither integers nor listed names.
+            ValueError: a column is missing, a name is unknown, a time is no number, or a segment has no frame left.
+
+        >>> table = Segments.from_labels([[1, 1, 0]]).to_table(["rest", "walk"], rate=2.0)
+        >>> Segments.from_table(table, ["rest", "walk"], rate=2.0).end
+        array([2, 3])
+        """
+        _check.columns(list(table.columns), COLUMNS)
+        per_second = _check.rate(rate)
+        times = {name: _check.times(np.asarray(table[name]), name, rate) for name in ("start", "end")}
+        columns = [
+            _numbered(np.asarray(table["recording"]), recordings, "recordings"),
+            *(np.rint(values * per_second).astype(np.int64) for values in times.values()),
+            _numbered(np.asarray(table["label"]), classes, "classes"),
+        ]
+        score = np.asarray(table["confidence"], dtype=np.float64) if "confidence" in table.columns else None
+        return cls._sorted(columns, score)
+
+    @property
+    def durations(self) -> IntArray:
+        """(N,) int64, frames of each segment."""
+        return self.end - self.start
+
+    def with_score(self, values: Any) -> Segments:
+        """Return the same segments with one number each.
+
+        Args:
+            values: (N,) numbers.
+
+        >>> Segments.from_labels([[1, 1, 0]]).with_score([0.9, 0.6]).score
+        array([0.9, 0.6])
+        """
+        return replace(self, score=values)
+
+    def of(self, recording: int) -> Segments:
+        """Return the segments of one recording, which keep its number.
+
+        >>> Segments.from_labels([[1, 1, 0], [2]]).of(1)
+        Segments: 1 in 1 recording
+        recording  start  end  label
+                1      0    1      2
+        """
+        rows = slice(*np.searchsorted(self.recording, [recording, recording + 1]))
+        score = None if self.score is None else self.score[rows]
+        return Segments(self.recording[rows], self.start[rows], self.end[rows], self.label[rows], score)
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def __repr__(self) -> str:
+        num_recordings = len(np.unique(self.recording))
+        head = f"Segments: {len(self)} in {num_recordings} recording{'s' * (num_recordings != 1)}"
+        columns: dict[str, list[str]] = {name: list(map(str, getattr(self, name)[:_SHOWN])) for name in COLUMNS}
+        if self.score is not None:
+            columns["score"] = [f"{value:.3f}" for value in self.score[:_SHOWN]]
+        aligned = [[text.rjust(max(map(len, [name, *cells]))) for text in (name, *cells)] for name, cells in columns.items()]
+        rest = [f"... {len(self) - _SHOWN} more"] if len(self) > _SHOWN else []
+        return "\n".join([head, *("  ".join(row) for row in zip(*aligned, strict=True)), *rest])
+
+
+def _offsets(lengths: IntArray) -> IntArray:
+    """Where each of several stretches begins when they are laid end to end."""
+    return np.cumsum(lengths) - lengths
+
+
+def _named(indices: IntArray, names: Sequence[object] | None, what: str) -> npt.NDArray[Any]:
+    if names is None:
+        return indices
+    return np.array(_check.names(names, what, int(indices.max(initial=-1))))[indices]
+
+
+def _numbered(values: npt.NDArray[Any], names: Sequence[object] | None, what: str) -> npt.NDArray[Any]:
+    if names is None:
+        return _check.indices(values, what)
+    return _check.index_of(values, _check.names(names, what, -1), what)

@@ -1,0 +1,121 @@
+"""Storage: a model as a folder of numbers and text, from which nothing is ever executed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+__all__ = ["read_model", "write_model"]
+
+FORMAT = "segcrf-segmenter"
+FORMAT_VERSION = 1
+CONFIG, TENSORS = "config.json", "model.safetensors"
+
+PathLike = str | os.PathLike[str]
+
+
+def write_model(folder: PathLike, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Writes a model folder in one go: a reader finds the old model, or the new one, or none, but never half of one.
+
+    Args:
+        folder: what to write; a model that is there is replaced.
+        config: everything but the numbers, as JSON.
+        tensors: the numbers by name.
+
+    Raises:
+        ValueError: there is something at ``folder`` that is not a model.
+    """
+    from safetensors.torch import save_file
+
+    import segcrf
+
+    target = Path(folder)
+    _refuse_to_overwrite(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        head = {"format": FORMAT, "format_version": FORMAT_VERSION, "segcrf_version": segcrf.__version__}
+        (draft / CONFIG).write_text(json.dumps(head | config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, draft / TENSORS)
+        _replace(draft, target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _refuse_to_overwrite(target: Path) -> None:
+    if target.is_dir():
+        names = sorted(path.name for path in target.iterdir())
+        if names and CONFIG not in names:
+            raise ValueError(
+                f"{target} is a folder with other things in it ({', '.join(names[:3])}), expected a new folder or an "
+                "earlier model. Choose another path."
+            )
+    elif target.exists():
+        raise ValueError(f"{target} is a file, expected a new folder. Choose another path.")
+
+
+def _replace(draft: Path, target: Path) -> None:
+    draft.chmod(0o755)  # a temporary folder is private to its owner
+    if not target.exists():
+        draft.rename(target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent)) / target.name
+    target.rename(old)
+    draft.rename(target)
+    shutil.rmtree(old.parent)
+
+
+def read_model(folder: PathLike) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Reads what ``write_model`` wrote: its config and tensors.
+
+    Raises:
+        ValueError: the folder or a file is missing, damaged, of another program, or of a newer segcrf.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    source = Path(folder)
+    for name in (CONFIG, TENSORS):
+        if not (source / name).is_file():
+            found = sorted(path.name for path in source.iterdir()) if source.is_dir() else "no such folder"
+            raise ValueError(
+                f"{source}: expected a model folder with {CONFIG} and {TENSORS}, found {found or 'an empty folder'}. "
+                "Give the folder that Segmenter.save wrote."
+            )
+    config = _read_config(source / CONFIG)
+    try:
+        return config, load_file(source / TENSORS)
+    except (SafetensorError, OSError) as error:
+        size = (source / TENSORS).stat().st_size
+        raise ValueError(
+            f"{source / TENSORS}: expected tensors in safetensors format, found {size} bytes that are not ({error}). "
+            "The file is cut short or damaged: copy the folder again, or save the model again."
+        ) from error
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"{path}: expected JSON, found something else ({error}). The file is cut short or damaged: copy the folder "
+            "again, or save the model again."
+        ) from error
+    found = config.get("format") if isinstance(config, dict) else type(config).__name__
+    if found != FORMAT:
+        raise ValueError(
+            f"{path}: expected the format {FORMAT!r}, found {found!r}. The folder belongs to another program: give the "
+            "folder that Segmenter.save wrote."
+        )
+    if config.get("format_version") != FORMAT_VERSION:
+        raise ValueError(
+            f"{path}: expected format version {FORMAT_VERSION}, found {config.get('format_version')!r}, written by segcrf "
+            f"{config.get('segcrf_version')}. Install that version, or fit again with this one."
+        )
+    return config

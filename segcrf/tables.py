@@ -1,0 +1,666 @@
+"""Long tables: one row per frame, as CSV or Parquet, to and from lists of recordings.
+
+A long table has a column of numbers per channel and, where there are any, a column that names the recording, one with
+the time, one with the label (text or integers; empty = unlabelled) and columns of regression targets (empty = unknown).
+The rows of a recording need not be contiguous; their order is kept. Rows are counted as a spreadsheet counts them: the
+header of a CSV file is row 1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import json
+import os
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMATS = (".csv", ".csv.gz", ".tsv", ".parquet")
+COLUMNS_FILE = "columns.json"
+RATE_TOLERANCE = 0.1
+_SEPARATORS = (",", ";", "\t")
+_LISTED = 20
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the columns of a long table mean.
+
+    Args:
+        recording: column that names the recording; None: the whole file is one recording.
+        time: column of times, strictly increasing in each recording; None: frames are counted.
+        label: column of classes, text or integers.
+        channels: columns of the signal; empty: every column without another role.
+        targets: columns of regression targets.
+
+    >>> Columns(label="state", channels=("ax", "ay")).used()
+    ('state', 'ax', 'ay')
+    """
+
+    recording: str | None = None
+    time: str | None = None
+    label: str | None = None
+    channels: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+
+    def used(self) -> tuple[str, ...]:
+        """Every column that is read, in a fixed order."""
+        single = tuple(name for name in (self.recording, self.time, self.label) if name is not None)
+        return single + self.channels + self.targets
+
+    def resolve(self, available: Sequence[str]) -> Columns:
+        """The same roles for a table that has these columns, with the usual names and channels filled in.
+
+        A role that was not given takes the column called ``recording``, ``time`` or ``label`` where there is one;
+        an empty name means that the table has no such column. Channels default to all columns left over.
+
+        >>> Columns().resolve(["recording", "ax", "label"])
+        Columns(recording='recording', time=None, label='label', channels=('ax',), targets=())
+        """
+        roles = {
+            role: _usual(getattr(self, role), role, available) for role in ("recording", "time", "label")
+        }
+        taken = {*roles.values(), *self.targets}
+        channels = self.channels or tuple(name for name in available if name not in taken)
+        return dataclasses.replace(self, **roles, channels=channels)
+
+    def without_answers(self) -> Columns:
+        """The columns that a prediction needs: neither label nor targets."""
+        return dataclasses.replace(self, label=None, targets=())
+
+
+@dataclass(frozen=True, eq=False)
+class Recordings:
+    """The recordings of a long table, in the order in which they first appear.
+
+    Args:
+        columns: the columns that were read.
+        names: N names of recordings.
+        signals: N arrays (T, F), float32.
+        labels: N arrays (T,) of text, "" = unlabelled; None when no label column was read.
+        targets: N arrays (T, R), float32, NaN = unknown; None when no target columns were read.
+        times: N arrays (T,), float64, in the unit of the time column (dates: seconds since 1970 UTC); None without one.
+        dated: the time column holds dates.
+    """
+
+    columns: Columns
+    names: list[str]
+    signals: list[Array]
+    labels: list[Array] | None = None
+    targets: list[Array] | None = None
+    times: list[Array] | None = None
+    dated: bool = False
+    source: str = field(default="table", repr=False)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Frames of each recording."""
+        return [len(signal) for signal in self.signals]
+
+    @property
+    def rate(self) -> float | None:
+        """Frames per unit of time (1 / median step over all recordings), or None without a time column."""
+        steps = [] if self.times is None else [np.diff(time) for time in self.times]
+        pooled = np.concatenate(steps) if steps else np.empty(0)
+        return float(1.0 / np.median(pooled)) if pooled.size else None
+
+    def check_rate(self, expected: float | None = None) -> None:
+        """Check that the recordings are sampled alike, and as expected.
+
+        Args:
+            expected: frames per unit of time; None: the rate of the table as a whole.
+
+        Raises:
+            ValueError: the median step of a recording is more than a tenth off.
+        """
+        expected = self.rate if expected is None else expected
+        for name, time in zip(self.names, self.times or [], strict=False):
+            if expected is None or len(time) < 2:
+                continue
+            rate = float(1.0 / np.median(np.diff(time)))
+            if abs(rate / expected - 1.0) > RATE_TOLERANCE:
+                raise ValueError(
+                    f"{self.source}: recording {name!r} has {rate:.6g} frames per unit of "
+                    f"{self.columns.time!r}, expected {expected:.6g}; resample it, or count frames with --time ''"
+                )
+
+
+def columns_of(path: str | os.PathLike[str]) -> list[str]:
+    """The column names of a table file.
+
+    Args:
+        path: a .csv, .csv.gz, .tsv or .parquet file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the format is unknown, or the file is empty or damaged.
+    """
+    file = _existing(path)
+    with _readable(file):
+        if format_of(file) == ".parquet":
+            parquet: Any = importlib.import_module("pyarrow.parquet")
+            return [str(name) for name in parquet.read_schema(file).names]
+        return [str(name) for name in _read_csv(file, nrows=0).columns]
+
+
+def read_recordings(path: str | os.PathLike[str], columns: Columns) -> Recordings:
+    """Read the recordings of a long table.
+
+    Args:
+        path: a .csv, .csv.gz, .tsv or .parquet file.
+        columns: the roles of its columns; those left open are filled in by :meth:`Columns.resolve`.
+
+    Returns:
+        One signal per recording, with labels, targets and times where the columns name them.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a column is missing, a number is missing or is text, time does not increase, or there are no rows.
+        TypeError: labels are not whole numbers or text.
+    """
+    file = _existing(path)
+    columns = columns.resolve(columns_of(file))
+    frame = read_table(file, columns.used(), text=[columns.recording, columns.label])
+    rows = np.asarray(frame.index)
+    names, order, bounds = _group(frame, columns.recording, file)
+
+    def split(values: Array) -> list[Array]:
+        return np.split(values[order], bounds)
+
+    dated, times = False, None
+    if columns.time is not None:
+        seconds, dated = _clock(frame, columns.time, file)
+        times = split(seconds)
+        _check_increasing(times, split(rows), names, columns.time, file)
+    signal = _numbers(frame, columns.channels, file, missing=False)
+    targets = _numbers(frame, columns.targets, file, missing=True)
+    return Recordings(
+        columns=columns,
+        names=names,
+        signals=split(signal),
+        labels=None if columns.label is None else split(_labels(frame, columns.label, file)),
+        targets=split(targets) if columns.targets else None,
+        times=times,
+        dated=dated,
+        source=str(file),
+    )
+
+
+def read_table(
+    path: str | os.PathLike[str], columns: Sequence[str], text: Sequence[str | None] = ()
+) -> pd.DataFrame:
+    """Read columns of a table file.
+
+    Args:
+        path: a .csv, .csv.gz, .tsv or .parquet file.
+        columns: the columns to read.
+        text: those to keep as they are written, so that "01" stays "01" and "NA" is a word.
+
+    Returns:
+        The columns, indexed by row number as a spreadsheet counts.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a column is missing, or the file is empty, damaged or of an unknown format.
+    """
+    file = _existing(path)
+    _check_columns(columns, columns_of(file), file)
+    with _readable(file):
+        if format_of(file) == ".parquet":
+            frame = _pandas().read_parquet(file, columns=list(dict.fromkeys(columns)))
+            frame.index = np.arange(1, len(frame) + 1)
+        else:
+            frame = _read_csv(file, words=[name for name in text if name is not None])
+            _check_no_extra_field(frame)
+            frame.index = np.arange(2, len(frame) + 2)
+            frame = _without_blank_end(frame[list(dict.fromkeys(columns))])
+    if len(frame) == 0:
+        raise ValueError(f"{file}: the table has a header but no rows; expected one row per frame")
+    return frame
+
+
+def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+    """Write a table in the format that its name ends with, whole or not at all.
+
+    Raises:
+        FileNotFoundError: the folder does not exist.
+        ValueError: the format is unknown.
+    """
+    ending = format_of(path)
+    table: Any = frame
+    with atomic(path) as temporary:
+        if ending == ".parquet":
+            table.to_parquet(temporary, index=False)
+        else:
+            table.to_csv(temporary, index=False, sep="\t" if ending == ".tsv" else ",")
+
+
+@contextmanager
+def atomic(path: str | os.PathLike[str]) -> Generator[Path, None, None]:
+    """A temporary file beside ``path`` that takes its place when the block succeeds and vanishes when it fails.
+
+    Args:
+        path: the file to write.
+
+    Raises:
+        FileNotFoundError: the folder does not exist.
+    """
+    final = Path(path)
+    check_folder(final)
+    temporary = final.with_name(f".{os.getpid()}.{final.name}")
+    try:
+        yield temporary
+        os.replace(temporary, final)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Check that the folder of a file to be written exists.
+
+    Raises:
+        FileNotFoundError: it does not.
+    """
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{path}: there is no folder {folder}; make it first")
+
+
+def format_of(path: str | os.PathLike[str]) -> str:
+    """The ending that tells the format of a table file.
+
+    Raises:
+        ValueError: it is none that can be read or written.
+
+    >>> format_of("recordings/Walk.CSV.gz")
+    '.csv.gz'
+    """
+    name = Path(path).name.lower()
+    for ending in FORMATS:
+        if name.endswith(ending):
+            return ending
+    raise ValueError(f"{path}: unknown table format; expected a name that ends in {', '.join(FORMATS)}")
+
+
+def place(segments: pd.DataFrame, recordings: Recordings) -> pd.DataFrame:
+    """Bands in frames to bands in the unit of the time column.
+
+    Args:
+        segments: columns recording, start, end (half-open frames), and others that are kept.
+        recordings: the recordings that were segmented.
+
+    Returns:
+        The same rows. A band starts at the time of its first frame and ends where the next frame begins; after the
+        last frame, one median step later. Without a time column the frames are kept.
+    """
+    if recordings.times is None:
+        return segments
+    edges = {
+        name: _edges(time, recordings.rate)
+        for name, time in zip(recordings.names, recordings.times, strict=True)
+    }
+    names = _names(segments)
+    table: Any = segments
+    placed = table.copy()
+    for column in ("start", "end"):
+        frames = placed[column].tolist()
+        values = np.array(
+            [edges[name][frame] for name, frame in zip(names, frames, strict=True)], dtype=np.float64
+        )
+        placed[column] = _dates(values) if recordings.dated else values
+    return placed
+
+
+def frames_of(segments: pd.DataFrame, recordings: Recordings) -> tuple[Array, Array, Array]:
+    """Bands in the unit of the time column back to half-open frames: the inverse of :func:`place`.
+
+    Args:
+        segments: columns recording, start, end.
+        recordings: the recordings that they belong to.
+
+    Returns:
+        (N,) number of the recording, first frame and end frame of each band.
+
+    Raises:
+        ValueError: a band names a recording that is not there, is empty or ends beyond its recording.
+    """
+    number = {name: index for index, name in enumerate(recordings.names)}
+    names = _names(segments)
+    for name in names:
+        if name not in number:
+            raise ValueError(
+                f"the predicted bands name a recording {name!r} that {recordings.source} does not have; "
+                f"it has {_listing(recordings.names)}"
+            )
+    recording = np.array([number[name] for name in names], dtype=np.int64)
+    start, end = (_to_frames(segments, column, recording, recordings) for column in ("start", "end"))
+    lengths = np.array(recordings.lengths, dtype=np.int64)[recording]
+    wrong = np.flatnonzero((start < 0) | (end <= start) | (end > lengths))
+    if wrong.size:
+        first = int(wrong[0])
+        raise ValueError(
+            f"band {first + 1} of recording {names[first]!r} covers the frames {start[first]} to {end[first]}, "
+            f"but the recording has the frames 0 to {lengths[first]}; expected bands of at least one frame inside it "
+            "(are predictions and truth in the same unit? --time '' counts frames)"
+        )
+    return recording, start, end
+
+
+def save_columns(folder: str | os.PathLike[str], columns: Columns, rate: float | None) -> None:
+    """Write the columns and the rate that a model was fitted with into its folder."""
+    content = {"columns": dataclasses.asdict(columns), "rate": rate}
+    with atomic(Path(folder) / COLUMNS_FILE) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def load_columns(folder: str | os.PathLike[str]) -> tuple[Columns, float | None]:
+    """Read what :func:`save_columns` wrote; a model saved from Python has none, and its columns stay open.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = Path(folder) / COLUMNS_FILE
+    if not path.is_file():
+        return Columns(), None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return _columns_from(content["columns"]), content["rate"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: damaged ({error!r}); fit the model again") from error
+
+
+def _columns_from(content: Mapping[str, Any]) -> Columns:
+    known = {name: content[name] for name in ("recording", "time", "label")}
+    return Columns(**known, channels=tuple(content["channels"]), targets=tuple(content["targets"]))
+
+
+def _pandas() -> Any:
+    """Pandas, imported when a table is read; typed as Any because it ships no complete types."""
+    return importlib.import_module("pandas")
+
+
+def _usual(given: str | None, role: str, available: Sequence[str]) -> str | None:
+    if given is None:
+        return role if role in available else None
+    return given or None
+
+
+def _existing(path: str | os.PathLike[str]) -> Path:
+    file = Path(path)
+    if not file.is_file():
+        kind = "a folder, not a file" if file.is_dir() else "no such file"
+        raise FileNotFoundError(f"{path}: {kind}; expected a table of recordings ({', '.join(FORMATS)})")
+    format_of(file)
+    return file
+
+
+@contextmanager
+def _readable(file: Path) -> Generator[None, None, None]:
+    """Turn the readers' own errors into one that names the file and what to do."""
+    if file.stat().st_size == 0:
+        raise ValueError(f"{file}: the file is empty; expected a header and one row per frame")
+    try:
+        yield
+    except ImportError as error:
+        raise ImportError(f"tables need pandas and pyarrow ({error}); pip install 'segcrf[train]'") from error
+    except (ValueError, EOFError, OSError) as error:  # pandas' and pyarrow's errors are among these
+        kind = "Parquet" if format_of(file) == ".parquet" else "CSV in UTF-8"
+        raise ValueError(f"{file}: not readable as {kind}: {' '.join(str(error).split())}") from error
+
+
+def _read_csv(file: Path, nrows: int | None = None, words: Sequence[str] = ()) -> Any:
+    pd = _pandas()
+    frame = pd.read_csv(
+        file,
+        sep=_separator(file),
+        nrows=nrows,
+        dtype=dict.fromkeys(words, str),
+        keep_default_na=False,
+        na_values=_missing_words(file, words) if nrows is None else None,
+        skip_blank_lines=False,  # so that row numbers are the file's own
+        skipinitialspace=True,
+        encoding="utf-8-sig",
+        low_memory=False,
+    )
+    frame.columns = [str(name).strip() for name in frame.columns]
+    return frame
+
+
+def _check_no_extra_field(frame: Any) -> None:
+    """Pandas takes a field more than the header has, in every row, for an index, and would shift the columns."""
+    pd = _pandas()
+    shifted = not isinstance(frame.index, pd.RangeIndex)
+    if shifted:
+        raise ValueError(
+            "the rows have more fields than the header (a trailing separator, or a decimal comma?)"
+        )
+
+
+def _missing_words(file: Path, words: Sequence[str]) -> dict[str, list[str]]:
+    """Which words mean "no value", by column: none in a column of text."""
+    header = _read_csv(file, nrows=0).columns
+    usual = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "-nan", "-NaN", "#N/A"]
+    return {str(name): ([""] if name in words else usual) for name in header}
+
+
+def _separator(file: Path) -> str:
+    """The separator that the header uses most."""
+    if format_of(file) == ".tsv":
+        return "\t"
+    import gzip
+
+    opener = gzip.open if format_of(file) == ".csv.gz" else open
+    with opener(file, "rt", encoding="utf-8-sig") as stream:
+        header = stream.readline()
+    return max(_SEPARATORS, key=header.count)
+
+
+def _without_blank_end(frame: Any) -> Any:
+    """Leave out the blank lines at the end of a file; a blank line within it is a missing value."""
+    filled = np.flatnonzero((frame.notna() & (frame != "")).to_numpy().any(axis=1))
+    return frame.iloc[: int(filled[-1]) + 1] if filled.size else frame.iloc[:0]
+
+
+def _check_columns(wanted: Sequence[str], available: Sequence[str], file: Path) -> None:
+    for name in wanted:
+        if name not in available:
+            lowered = {column.lower(): column for column in available}
+            close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
+            hint = f"did you mean {lowered[close[0]]!r}? " if close else ""
+            raise ValueError(
+                f"{file}: there is no column {name!r}; {hint}the columns are {_listing(available)}"
+            )
+
+
+def _listing(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
+
+
+def _group(frame: Any, column: str | None, file: Path) -> tuple[list[str], Array, Array]:
+    """Names of the recordings, the order that puts their rows together, and where to split."""
+    pd = _pandas()
+    if column is None:
+        return [file.name.split(".")[0]], np.arange(len(frame)), np.empty(0, dtype=np.int64)
+    values = frame[column]
+    missing = np.flatnonzero((values.isna() | (values == "")).to_numpy())
+    if missing.size:
+        raise ValueError(
+            f"{file}: row {frame.index[int(missing[0])]}, column {column!r}: the recording has no name; "
+            "every row needs one"
+        )
+    codes, unique = pd.factorize(values)
+    order = np.argsort(codes, kind="stable")
+    return [str(name) for name in unique], order, np.cumsum(np.bincount(codes))[:-1]
+
+
+def _numbers(frame: Any, columns: Sequence[str], file: Path, missing: bool) -> Array:
+    """(rows, columns) float32; text, and unless ``missing`` also empty cells, raise."""
+    values = [_number_column(frame, name, file) for name in columns]
+    matrix = np.stack(values, axis=1) if values else np.empty((len(frame), 0))
+    bad = np.argwhere(np.isinf(matrix) if missing else ~np.isfinite(matrix))
+    if bad.size:
+        row, column = (int(index) for index in bad[0])
+        what = "a missing value (NaN)" if np.isnan(matrix[row, column]) else "an infinite value"
+        raise ValueError(
+            f"{file}: row {frame.index[row]}, column {columns[column]!r}: {what} in the "
+            f"{'targets' if missing else 'signal'}; fill it in or leave the row out"
+        )
+    return matrix.astype(np.float32)
+
+
+def _number_column(frame: Any, name: str, file: Path) -> Array:
+    pd = _pandas()
+    raw = frame[name]
+    if raw.dtype.kind in "biuf":
+        return raw.to_numpy(dtype=np.float64)
+    numbers = pd.to_numeric(raw, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    text = np.flatnonzero(np.isnan(numbers) & raw.notna().to_numpy())
+    if text.size:
+        first = int(text[0])
+        raise ValueError(
+            f"{file}: row {frame.index[first]}, column {name!r}: expected a number, got {raw.iloc[first]!r}; "
+            "correct the value, or name the columns of the signal with --channels"
+        )
+    return numbers
+
+
+def _clock(frame: Any, name: str, file: Path) -> tuple[Array, bool]:
+    """Times as float64, and whether they were dates (then seconds since 1970)."""
+    pd = _pandas()
+    raw = frame[name]
+    if raw.dtype.kind not in "biufM" and _looks_dated(raw):
+        raw = pd.to_datetime(raw, errors="coerce", utc=True, format="ISO8601")
+        if raw.isna().any():
+            row = int(np.flatnonzero(raw.isna().to_numpy())[0])
+            raise ValueError(
+                f"{file}: row {frame.index[row]}, column {name!r}: expected a date and time (ISO 8601), "
+                f"got {frame[name].iloc[row]!r}"
+            )
+    if raw.dtype.kind == "M":
+        return _seconds(raw), True
+    return _numbers64(frame, name, file), False
+
+
+def _looks_dated(raw: Any) -> bool:
+    """The first time is no number but begins like 2024-05-31."""
+    first = str(raw.iloc[0])
+    return len(first) >= 10 and first[:4].isdigit() and first[4] == "-" and first[7] == "-"
+
+
+def _numbers64(frame: Any, name: str, file: Path) -> Array:
+    numbers = _number_column(frame, name, file)
+    missing = np.flatnonzero(~np.isfinite(numbers))
+    if missing.size:
+        raise ValueError(
+            f"{file}: row {frame.index[int(missing[0])]}, column {name!r}: the time is missing; "
+            "fill it in, or count frames with --time ''"
+        )
+    return numbers
+
+
+def _check_increasing(
+    times: Sequence[Array], rows: Sequence[Array], names: Sequence[str], column: str, file: Path
+) -> None:
+    for name, time, row in zip(names, times, rows, strict=True):
+        back = np.flatnonzero(np.diff(time) <= 0)
+        if back.size:
+            frame = int(back[0]) + 1
+            verb = "stands still" if time[frame] == time[frame - 1] else "goes backwards"
+            raise ValueError(
+                f"{file}: recording {name!r}, row {row[frame]}: time {verb}, {column!r} is {time[frame]:.15g} after "
+                f"{time[frame - 1]:.15g}; sort the rows, tell recordings apart with --recording, "
+                "or count frames with --time ''"
+            )
+
+
+def _labels(frame: Any, name: str, file: Path) -> Array:
+    """Labels as text, "" where there is none; whole numbers lose their ".0" and -100 means none."""
+    raw = frame[name]
+    stripped = raw.astype(str).str.strip().to_numpy(dtype=object)
+    words = np.where(raw.isna().to_numpy(), "", stripped).astype(str)
+    kinds, codes = np.unique(words, return_inverse=True)
+    numbers = [_as_number(kind) for kind in kinds]
+    if not all(kind == "" or number is not None for kind, number in zip(kinds, numbers, strict=True)):
+        return np.where(words == "-100", "", words)
+    for kind, number in zip(kinds, numbers, strict=True):
+        if number is None or (number.is_integer() and (number >= 0 or number == -100)):
+            continue
+        row = frame.index[int(np.flatnonzero(words == kind)[0])]
+        expected = "a class name or a whole number from 0; an unlabelled frame is empty or -100"
+        if not number.is_integer():
+            raise TypeError(
+                f"{file}: row {row}, column {name!r}: label {kind} is a fraction, expected {expected}"
+            )
+        raise ValueError(f"{file}: row {row}, column {name!r}: label {kind} is negative, expected {expected}")
+    whole = ["" if number is None or number < 0 else str(int(number)) for number in numbers]
+    return np.array(whole)[codes]
+
+
+def _as_number(word: str) -> float | None:
+    try:
+        number = float(word)
+    except ValueError:
+        return None
+    return number if np.isfinite(number) else None
+
+
+def class_order(labels: Sequence[Array]) -> list[str]:
+    """The classes that occur, numbers by value, words by the alphabet.
+
+    Args:
+        labels: arrays (T,) of text, "" = unlabelled.
+
+    >>> class_order([np.array(["10", "2", ""]), np.array(["1"])])
+    ['1', '2', '10']
+    """
+    words = {str(word) for recording in labels for word in np.unique(recording)} - {""}
+    if all(word.isdigit() for word in words):
+        return sorted(words, key=int)
+    return sorted(words)
+
+
+def _edges(time: Array, rate: float | None) -> Array:
+    """(T + 1,) times at which the frames begin, and where the last one ends."""
+    step = 1.0 if rate is None else 1.0 / rate
+    return np.append(time, time[-1] + step)
+
+
+def _names(segments: Any) -> list[str]:
+    return [str(name) for name in segments["recording"].tolist()]
+
+
+def _seconds(stamps: Any) -> Array:
+    """Dates to seconds since 1970 UTC; a date without a time zone counts as UTC."""
+    naive = _pandas().to_datetime(stamps, utc=True).dt.tz_localize(None)
+    return naive.to_numpy(dtype="datetime64[ns]").astype(np.int64) / 1e9
+
+
+def _dates(seconds: Array) -> Array:
+    return (np.round(seconds * 1e6)).astype("datetime64[us]")
+
+
+def _to_frames(segments: Any, column: str, recording: Array, recordings: Recordings) -> Array:
+    values = segments[column]
+    seconds: Array = _seconds(values) if recordings.dated else values.to_numpy(dtype=np.float64)
+    if recordings.times is None:
+        return np.round(seconds).astype(np.int64)
+    half = 0.5 if recordings.rate is None else 0.5 / recordings.rate
+    frames = np.empty(len(seconds), dtype=np.int64)
+    for number, time in enumerate(recordings.times):
+        own = recording == number
+        frames[own] = np.searchsorted(_edges(time, recordings.rate), seconds[own] - half)
+        frames[own] -= seconds[own] < time[0] - half  # before the recording: no frame
+    return frames

@@ -1,0 +1,301 @@
+"""Training of the joint model, on Lightning: the only module that needs it, so import it where you fit."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import signal
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from segcrf.losses import Combiner, JointObjective
+from segcrf.model import JointModel
+from segcrf.windows import Batch, RandomWindows, Recording, Windows, collate, grid
+
+__all__ = ["Recipe", "parameter_groups", "train"]
+
+CHECKPOINT = "last.ckpt"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained; the fields are those of :class:`segcrf.estimator.Segmenter`."""
+
+    max_epochs: int
+    batch_size: int
+    window: int
+    learning_rate: float
+    weight_decay: float
+    patience: int
+    clip: float
+    noise: float
+    seed: int
+    device: str
+    directory: str | os.PathLike[str] | None
+    progress: bool
+
+
+@dataclass(frozen=True)
+class Result:
+    """What training leaves: the weights of the best epoch, its number, and one row per epoch."""
+
+    weights: dict[str, Tensor]
+    best_epoch: int
+    history: list[dict[str, float]]
+
+
+# A pass over few recordings is few steps: an epoch has at least so many, so that `max_epochs` and `patience` mean the
+# same for ten recordings as for ten thousand.
+MIN_BATCHES = 16
+# Validation windows are longer than training windows: nearer to the whole recordings that the model will be given.
+VALIDATION_WINDOWS = 4
+# Potentials and deviations are few numbers of order one to ten that every frame pulls at: they may move faster than
+# weights, and log-deviations must, or the loss weighs the two tasks by a deviation that the model left long ago.
+CRF_RATE = 3.0
+SIGMA_RATE = 10.0
+WARM_UP = 0.05
+
+
+def parameter_groups(
+    model: JointModel, objective: nn.Module, learning_rate: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """Sorts parameters by how they should be optimised, for AdamW.
+
+    Matrices of encoder and heads decay. Biases and norms do not; nor do the potentials of the structured layer, whose
+    size is a statement about the data, nor the objective's log-deviations. These two learn faster.
+
+    Args:
+        model: the joint model.
+        objective: a module whose parameters are log-deviations.
+        learning_rate: of the network.
+        weight_decay: decoupled, of the matrices.
+
+    >>> from segcrf.crf import LinearChainCRF
+    >>> from segcrf.encoders import LSTMEncoder
+    >>> groups = parameter_groups(JointModel(LSTMEncoder(3), LinearChainCRF(5)), JointObjective(), 1e-2, 0.1)
+    >>> [(group["weight_decay"], round(group["lr"], 3)) for group in groups]
+    [(0.1, 0.01), (0.0, 0.01), (0.0, 0.03), (0.0, 0.1)]
+    """
+    potentials = {id(p) for p in model.crf.parameters()}
+    network = [p for p in model.parameters() if id(p) not in potentials]
+    return [
+        {"params": [p for p in network if p.dim() > 1], "weight_decay": weight_decay, "lr": learning_rate},
+        {"params": [p for p in network if p.dim() <= 1], "weight_decay": 0.0, "lr": learning_rate},
+        {"params": list(model.crf.parameters()), "weight_decay": 0.0, "lr": CRF_RATE * learning_rate},
+        {"params": list(objective.parameters()), "weight_decay": 0.0, "lr": SIGMA_RATE * learning_rate},
+    ]
+
+
+class _Task(pl.LightningModule):
+    """Model, objective and optimiser as Lightning wants them: one scalar loss, automatic optimisation."""
+
+    def __init__(self, model: JointModel, objective: JointObjective, combine: Combiner, recipe: Recipe) -> None:
+        super().__init__()
+        self.model, self.objective, self.combine, self.recipe = model, objective, combine, recipe
+
+    def _losses(self, batch: Batch, prefix: str) -> Tensor:
+        losses = self.objective(self.model(batch.signal, batch.lengths), batch.labels, batch.targets)
+        total = self.combine(losses)
+        rows = {prefix + name: loss.detach() for name, loss in (losses | {"loss": total}).items()}
+        self.log_dict(rows, on_step=False, on_epoch=True, batch_size=int(batch.lengths.sum()))
+        return total
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        if self.recipe.noise:
+            batch = batch._replace(signal=batch.signal + self.recipe.noise * torch.randn_like(batch.signal))
+        loss = self._losses(batch, "")
+        if not loss.isfinite():
+            raise ValueError(
+                f"the training loss became {float(loss)} in epoch {self.current_epoch}, expected a finite number. "
+                "Lower learning_rate, or lower clip."
+            )
+        return loss
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        self._losses(batch, "val_")
+
+    def configure_optimizers(self) -> Any:
+        recipe = self.recipe
+        groups = parameter_groups(self.model, self.objective, recipe.learning_rate, recipe.weight_decay)
+        optimiser = torch.optim.AdamW([group for group in groups if group["params"]])
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _warm_up_then_cosine(step / steps))
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _warm_up_then_cosine(progress: float) -> float:
+    """Share of the learning rate after this share of the steps."""
+    warm = min((progress + 1e-3) / WARM_UP, 1.0)
+    return warm * 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
+
+
+class _Record(Callback):
+    """Keeps the history and the best weights, in memory and in the checkpoint."""
+
+    def __init__(self, monitor: str, on_best: Callable[[Result], None] | None) -> None:
+        self.monitor, self.on_best = monitor, on_best
+        self.history: list[dict[str, float]] = []
+        self.best: dict[str, Tensor] = {}
+        self.best_epoch = -1
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Dropout and noise depend on seed and epoch alone, so that a resumed fit goes on exactly as an unbroken one.
+        assert isinstance(pl_module, _Task)
+        torch.manual_seed(pl_module.recipe.seed * 1_000_003 + trainer.current_epoch)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, _Task)
+        row = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        row = {"epoch": float(trainer.current_epoch)} | row | {"learning_rate": trainer.optimizers[0].param_groups[0]["lr"]}
+        self.history.append(row)
+        improved = self.best_epoch < 0 or row.get("val_loss", -1.0) < self.history[self.best_epoch].get("val_loss", 0.0)
+        if improved:
+            self.best_epoch = trainer.current_epoch
+            self.best = {name: value.detach().cpu().clone() for name, value in pl_module.model.state_dict().items()}
+            if self.on_best is not None:
+                self.on_best(self.result())
+
+    def result(self) -> Result:
+        return Result(self.best, self.best_epoch, self.history)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"history": self.history, "best": self.best, "best_epoch": self.best_epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.history, self.best = state_dict["history"], state_dict["best"]
+        self.best_epoch = state_dict["best_epoch"]
+
+
+class _Checkpoint(Callback):
+    """Writes the state of the fit after each epoch, so that a kill at any time leaves the last one whole."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        draft = self.path.with_suffix(".draft")
+        trainer.save_checkpoint(draft)
+        os.replace(draft, self.path)
+
+
+class _Bar(Callback):
+    """One bar for the fit, with the losses of both tasks."""
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        from tqdm.auto import tqdm
+
+        self.bar = tqdm(total=trainer.max_epochs, initial=trainer.current_epoch, desc="fit", unit="epoch", leave=True)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        names = ("crf", "regression", "val_crf", "val_regression")
+        metrics = trainer.callback_metrics
+        self.bar.set_postfix({name: f"{float(metrics[name]):.3f}" for name in names if name in metrics}, refresh=False)
+        self.bar.update()
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self.bar.close()
+
+
+def train(
+    model: JointModel,
+    objective: JointObjective,
+    combine: Combiner,
+    recipe: Recipe,
+    recordings: list[Recording],
+    validation: list[Recording],
+    *,
+    resume: bool = False,
+    on_best: Callable[[Result], None] | None = None,
+) -> Result:
+    """Fits a model and its objective.
+
+    Args:
+        model, objective: changed in place; afterwards they hold the last epoch's weights, not the best ones.
+        combine: turns the losses into the scalar that is minimised.
+        recipe: how to train.
+        recordings: standardised recordings to learn from.
+        validation: standardised recordings that choose the best epoch; empty: the last epoch is the best.
+        resume: go on from the checkpoint in ``recipe.directory``, if there is one.
+        on_best: called with the result so far after each epoch that is better than all before.
+    """
+    record = _Record("val_loss" if validation else "loss", on_best)
+    callbacks: list[Callback] = [record]
+    if validation:
+        callbacks.append(EarlyStopping("val_loss", patience=recipe.patience, check_finite=False))
+    if recipe.progress:
+        callbacks.append(_Bar())
+    checkpoint = None
+    if recipe.directory is not None:
+        checkpoint = Path(recipe.directory) / CHECKPOINT
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        callbacks.append(_Checkpoint(checkpoint))
+    sampler = RandomWindows(
+        recordings, recipe.window, recipe.batch_size, min_batches=MIN_BATCHES, seed=recipe.seed
+    )
+    windows = grid(validation, VALIDATION_WINDOWS * recipe.window)
+    batches = [windows[i : i + recipe.batch_size] for i in range(0, len(windows), recipe.batch_size)]
+    with _quiet(), torch.random.fork_rng(devices=[]):
+        trainer = _trainer(recipe, callbacks)
+        trainer.fit(
+            _Task(model, objective, combine, recipe),
+            _loader(recordings, sampler),
+            _loader(validation, batches) if batches else None,
+            ckpt_path=checkpoint if resume and checkpoint is not None and checkpoint.exists() else None,
+            weights_only=True,
+        )
+    return record.result()
+
+
+def _loader(recordings: list[Recording], batches: Any) -> DataLoader[Batch]:
+    # A generator of its own: an iterator would otherwise draw from the global one, at other times when resumed.
+    return DataLoader(
+        Windows(recordings), batch_size=None, sampler=batches, collate_fn=collate, generator=torch.Generator()
+    )
+
+
+def _trainer(recipe: Recipe, callbacks: list[Callback]) -> pl.Trainer:
+    device = torch.device(recipe.device)
+    return pl.Trainer(
+        accelerator="gpu" if device.type == "cuda" else device.type,
+        devices=[device.index or 0] if device.type == "cuda" else 1,
+        max_epochs=recipe.max_epochs,
+        gradient_clip_val=recipe.clip or None,
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        inference_mode=False,
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps Lightning's greetings and hints to itself, and gives the interrupt key back to its owner."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning")]
+    levels = [logger.level for logger in loggers]
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            yield
+    except SystemExit as error:  # Lightning turns an interrupt into an exit, and ignores interrupts from then on
+        signal.signal(signal.SIGINT, on_interrupt)
+        raise KeyboardInterrupt from error
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
