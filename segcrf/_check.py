@@ -6,7 +6,7 @@ what was expected, and ends with the next step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -114,24 +114,30 @@ def backend(name: str, known: tuple[str, ...]) -> None:
 
 # -------------------------------------------------------------------------------------------------- labels
 def labels(values: Tensor, event: tuple[int, int], num_classes: int, lengths: Tensor) -> Tensor:
-    """Check labels (..., B, T) and return them as int64 with everything beyond ``lengths`` set to -100."""
+    """Check labels (..., B, T) and return them as int64; what stands beyond ``lengths`` is not looked at."""
     if not torch.is_tensor(values):  # pyright: ignore[reportUnnecessaryComparison]
         raise TypeError(f"labels must be a torch.Tensor, got {type(values).__name__}; use torch.as_tensor")
     if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
         raise TypeError(f"labels must be integers, got {values.dtype}; convert with .long()")
     if tuple(values.shape[-2:]) != event:
         raise ValueError(f"labels must have shape (..., B, T) = (..., {event[0]}, {event[1]}), got {tuple(values.shape)}")
-    beyond = torch.arange(event[1], device=values.device) >= lengths[:, None]
-    values = values.long().masked_fill(beyond, UNLABELLED)
-    if not torch.compiler.is_compiling():
-        bad = ((values < 0) & (values != UNLABELLED)) | (values >= num_classes)
-        if bad.any():
-            where = bad.nonzero()[0].tolist()
-            raise ValueError(
-                f"label of recording {where[-2]}, frame {where[-1]}: got {int(values[tuple(where)])}, expected 0 to "
-                f"{num_classes - 1}, or {UNLABELLED} for unlabelled; renumber the classes or mark the frame {UNLABELLED}"
-            )
-    return values
+    if torch.compiler.is_compiling():
+        return values.long()
+    lowest, highest = values.aminmax()
+    if lowest < 0 or highest >= num_classes:
+        _labels_in_range(values, num_classes, lengths)
+    return values.long()
+
+
+def _labels_in_range(values: Tensor, num_classes: int, lengths: Tensor) -> None:
+    within = torch.arange(values.shape[-1], device=values.device) < lengths[:, None]
+    bad = within & (values != UNLABELLED) & ((values < 0) | (values >= num_classes))
+    if bad.any():
+        where = bad.nonzero()[0].tolist()
+        raise ValueError(
+            f"label of recording {where[-2]}, frame {where[-1]}: got {int(values[tuple(where)])}, expected 0 to "
+            f"{num_classes - 1}, or {UNLABELLED} for unlabelled; renumber the classes or mark the frame {UNLABELLED}"
+        )
 
 
 def feasible(total: Tensor, lengths: Tensor, reason: str) -> None:
@@ -218,6 +224,8 @@ def label_kind(arrays: Sequence[Array]) -> str:
     for i, array in enumerate(arrays):
         if array.ndim != 1:
             raise ValueError(f"recording {i}: labels must have shape (T,), got {array.shape}; give one class per frame")
+        if not array.size:
+            continue  # no frame, no kind
         if array.dtype.kind in "iu":
             kinds.add("index")
         elif array.dtype.kind == "U" or (array.dtype.kind in "OT" and all(isinstance(name, str) for name in array)):
@@ -229,7 +237,7 @@ def label_kind(arrays: Sequence[Array]) -> str:
             )
     if len(kinds) > 1:
         raise TypeError("labels mix integers and text; use one kind in all recordings")
-    return kinds.pop()
+    return kinds.pop() if kinds else "index"
 
 
 def class_indices(arrays: Sequence[Array], num_classes: int | None = None) -> list[Array]:
@@ -268,6 +276,19 @@ def any_labelled(arrays: Sequence[Array], where: str) -> None:
     """Refuse recordings of which not one frame has a label."""
     if all((array == UNLABELLED).all() for array in arrays):
         raise ValueError(f"{where}: all labels are missing, expected at least one labelled frame; label some, or leave it out")
+
+
+def choice(value: object, name: str, known: Sequence[str]) -> None:
+    """Refuse a parameter that is not among the ``known`` ones."""
+    if value not in known:
+        raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(map(repr, known))}")
+
+
+def share(value: float, name: str) -> None:
+    """Refuse anything but a number from 0 up to, and without, 1."""
+    number(value, name, 0.0)
+    if value >= 1:
+        raise ValueError(f"{name}: got {value!r}, expected a share from 0 to below 1")
 
 
 def targets(values: Sequence[npt.ArrayLike], lengths: Sequence[int], num_targets: int | None = None) -> list[Array]:
@@ -317,12 +338,41 @@ def recordings(values: object, name: str, ndim: int = 1) -> list[Array]:
 
 def label_arrays(values: object, name: str = "labels") -> list[npt.NDArray[np.int64]]:
     """Return a list of (T,) label arrays, or a (B, T) batch, as int64 arrays; -100 is unlabelled."""
-    # An empty list has no type of its own: numpy calls it float.
-    arrays = [array if array.size else array.astype(np.int64) for array in recordings(values, name)]
+    arrays = _labels_of(values, name)
+    if _named_by(name, label_kind, arrays) == "name":
+        raise TypeError(f"{name}: got text, expected integers; number the classes 0, 1, ... and keep their names in a list")
+    return _named_by(name, class_indices, arrays)
+
+
+def label_pair(pred: object, true: object) -> tuple[list[Array], list[Array], list[str]]:
+    """Return predicted and true labels as int64 arrays that match, and the class names where labels are text."""
+    sides = {"pred": _labels_of(pred, "pred"), "true": _labels_of(true, "true")}
+    same_number(len(sides["pred"]), len(sides["true"]), "pred", "true")
+    for i, (ours, theirs) in enumerate(zip(*sides.values(), strict=True)):
+        if ours.shape != theirs.shape:
+            raise ValueError(
+                f"recording {i}: pred has {len(ours)} frames, true has {len(theirs)}; "
+                "compare labellings of the same frames, cut to the recording's length"
+            )
+    kinds = {name: _named_by(name, label_kind, arrays) for name, arrays in sides.items()}
+    if len(set(kinds.values())) > 1:
+        raise TypeError(f"labels are of two kinds, got {kinds}; give pred and true the same, integers or text")
+    if kinds["true"] == "index":
+        indices = [_named_by(name, class_indices, arrays) for name, arrays in sides.items()]
+        return indices[0], indices[1], []
+    known = sorted({str(text) for arrays in sides.values() for array in arrays for text in np.unique(array)} - {""})
+    return class_names(sides["pred"], known), class_names(sides["true"], known), known
+
+
+def _labels_of(values: object, name: str) -> list[Array]:
+    # Without frames there is no type of label either: numpy calls it float.
+    return [array if array.size else array.astype(np.int64) for array in recordings(values, name)]
+
+
+def _named_by(name: str, check: Callable[[list[Array]], Any], arrays: list[Array]) -> Any:
+    """Run a check of label arrays so that its message says whose labels they are."""
     try:
-        if arrays and label_kind(arrays) == "name":
-            raise TypeError("got text, expected integers; number the classes 0, 1, ... and keep their names in a list")
-        return class_indices(arrays)
+        return check(arrays)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{name}: {error}") from None
 
@@ -514,3 +564,73 @@ def tags(values: Tensor, lengths: Tensor, num_tags: int) -> None:
             f"tag of sequence {sequence}, frame {frame} (masked frames not counted): got "
             f"{int(values[sequence, frame])}, expected 0 to {num_tags - 1}, or {UNLABELLED} for unlabelled"
         )
+
+
+# ---------------------------------------------------------------------------------- arguments (metrics, smoothing)
+def fraction(value: float, name: str) -> None:
+    """Refuse anything but a number above 0 and at most 1."""
+    if not 0 < value <= 1:
+        raise ValueError(f"{name}: got {value!r}, expected above 0 and at most 1, such as 0.5")
+
+
+def margin(value: float, sampling_rate: float | None) -> int:
+    """Return a margin in whole frames; with a sampling rate the margin is in seconds."""
+    per_second = rate(sampling_rate)
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"margin: got {value!r}, expected 0 or more {'frames' if sampling_rate is None else 'seconds'}")
+    # 0.29 s at 100 Hz is 28.999999999999996 frames in floating point, and means 29.
+    return int(np.floor(value * per_second + 1e-6))
+
+
+def score_arrays(values: object, name: str) -> list[Array]:
+    """Return class scores of recordings as a list of (T, C) floating arrays; -inf is a score."""
+    arrays = recordings(values, name, ndim=2)
+    for i, array in enumerate(arrays):
+        if array.dtype.kind != "f":
+            raise TypeError(f"{name}, recording {i}: got {array.dtype}, expected floating-point scores")
+        if not array.size or array.shape[1] != arrays[0].shape[1]:
+            raise ValueError(
+                f"{name}, recording {i}: got shape {array.shape}, expected (T, C) = (frames, {arrays[0].shape[1]} classes "
+                "as in recording 0), not empty"
+            )
+        bad = np.argwhere(np.isnan(array) | (array == np.inf))
+        if bad.size:
+            frame, column = bad[0]
+            raise ValueError(
+                f"{name}, recording {i}, frame {frame}, class {column}: got {array[frame, column]}, expected a finite "
+                "score or -inf; look for NaN in the signal"
+            )
+    return arrays
+
+
+def known_labels(arrays: Sequence[Array], num_classes: int, name: str) -> None:
+    """Refuse labels that are not among ``num_classes`` classes."""
+    _named_by(name, lambda labels: class_indices(labels, num_classes), list(arrays))
+
+
+def probability(value: float, name: str) -> None:
+    """Refuse anything but a number above 0 and below 1."""
+    if not 0 < value < 1:
+        raise ValueError(f"{name}: got {value!r}, expected a probability above 0 and below 1")
+
+
+def thresholds(enter: float, leave: float) -> None:
+    """Refuse a threshold to leave a class that is not at or below the one to enter it."""
+    if not leave <= enter:
+        raise ValueError(f"enter, leave: got {enter!r}, {leave!r}, expected leave at or below enter; swap them")
+
+
+def positive(value: float, name: str) -> None:
+    """Refuse anything but a finite number above 0."""
+    number(value, name, 0.0)
+    if value == 0:
+        raise ValueError(f"{name}: got {value!r}, expected above 0")
+
+
+def window(value: object, name: str) -> int:
+    """Return the frames on either side of the centre of a window of odd width."""
+    whole(value, name, 1)
+    width = cast(int, value)
+    if width % 2 == 0:
+        raise ValueError(f"{name}: got {width}, expected an odd number of frames, so that a window has a centre; try {width + 1}")
+    return width // 2

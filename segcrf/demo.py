@@ -7,6 +7,7 @@ what a switch costs and gives solid bands. Signals, first weights, batches and s
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -114,13 +115,14 @@ class Result:
 
 
 def frame_wise(output: ModelOutput, k: Tensor, y: Tensor) -> Losses:
-    """Squared error, and binary cross-entropy of every mode against the rest: what one writes first."""
+    """Squared error, and binary cross-entropy of every mode against the rest: what one writes first.
+
+    Cross-entropy is summed over the modes, so that it counts nats per frame, as the likelihood of the CRF does.
+    """
     scores = output.distribution.emissions
     one_hot = functional.one_hot(k, scores.shape[2]).to(scores.dtype)
-    return {
-        "mse": functional.mse_loss(_values(output), y),
-        "bce": functional.binary_cross_entropy_with_logits(scores, one_hot),
-    }
+    entropy = functional.binary_cross_entropy_with_logits(scores, one_hot, reduction="none")
+    return {"mse": functional.mse_loss(_values(output), y), "bce": entropy.sum(dim=2).mean()}
 
 
 def penalised(output: ModelOutput, k: Tensor, y: Tensor) -> Losses:
@@ -150,10 +152,166 @@ def run(settings: Settings, progress: bool = True) -> tuple[SwitchingSignal, lis
         The test signals, and a result per method: frame-wise, penalised, CRF.
     """
     signals = make_signals(settings)
-    rivals = [Method(f"MSE + BCE + {w:g} × switches", penalised, argmax, (("switches", w),)) for w in PENALTIES]
+    rivals = [
+        Method(f"MSE + BCE + {w:g} × switches", penalised, argmax, (("switches", w),)) for w in PENALTIES
+    ]
     with _bar(settings.steps * (2 + len(rivals)), progress) as bar:
         plain = _train(Method("MSE + BCE", frame_wise, argmax), signals, settings, bar)
         penalties = [_train(rival, signals, settings, bar) for rival in rivals]
         crf = _train(Method("MSE + CRF", JointObjective("mse"), viterbi), signals, settings, bar)
     best = max(penalties, key=lambda trained: trained.test(signals.validation).scores["f1@50"])
     return signals.test, [trained.test(signals.test) for trained in (plain, best, crf)]
+
+
+def make_signals(settings: Settings) -> Signals:
+    """Training, validation and test signals, drawn apart.
+
+    >>> [len(part.k) for part in make_signals(Settings(num_train=4, num_test=2))]
+    [4, 2, 2]
+    """
+
+    def draw(number: int, length: int, part: int) -> SwitchingSignal:
+        return switching_sinusoid(
+            number,
+            length,
+            frequencies=FREQUENCIES,
+            rate=RATE,
+            mean_dwell=settings.mean_dwell,
+            noise=settings.noise,
+            horizon=settings.horizon,
+            seed=3 * settings.seed + part,
+        )
+
+    train = draw(settings.num_train, settings.train_length, 0)
+    return Signals(train, *(draw(settings.num_test, settings.test_length, part) for part in (1, 2)))
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A method with the model that it trained."""
+
+    method: Method
+    model: JointModel
+
+    @torch.no_grad()
+    def test(self, signals: SwitchingSignal) -> Result:
+        """Predict the modes and future values of signals, and score them."""
+        output = self.model(torch.from_numpy(signals.x))
+        modes, values = self.method.decode(output).numpy(), _values(output).numpy()
+        scores = {
+            "mse": float(np.mean((values - signals.y) ** 2)),
+            **metrics.evaluate(list(modes), list(signals.k)),
+        }
+        return Result(self.method.name, modes, values, scores)
+
+
+def _train(method: Method, signals: Signals, settings: Settings, bar: Any) -> Trained:
+    """The plain training loop, the same for every method."""
+    torch.manual_seed(settings.seed)
+    crf = LinearChainCRF(len(FREQUENCIES))
+    model = JointModel(LSTMEncoder(1, hidden=settings.hidden), crf, num_targets=1)
+    total = FixedWeights(**dict(method.weights))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
+    for x, y, k in _batches(signals.train, settings):
+        losses = method.losses(model(x), k, y)
+        optimizer.zero_grad()
+        total(losses).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        bar.set_description(f"{method.name:<28}", refresh=False)
+        bar.set_postfix({name: f"{float(loss.detach()):.3f}" for name, loss in losses.items()}, refresh=False)
+        bar.update()
+    return Trained(method, model)
+
+
+def _batches(signals: SwitchingSignal, settings: Settings) -> Iterator[list[Tensor]]:
+    """Random batches x, y, k, in the same order for every method."""
+    tensors = [torch.from_numpy(part) for part in signals]
+    generator = torch.Generator().manual_seed(settings.seed)
+    for _ in range(settings.steps):
+        chosen = torch.randint(len(signals.k), (settings.batch_size,), generator=generator)
+        yield [part[chosen] for part in tensors]
+
+
+def _values(output: ModelOutput) -> Tensor:
+    assert output.values is not None
+    return output.values
+
+
+def _bar(total: int, progress: bool) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(total=total, file=sys.stderr, disable=not progress, leave=False, mininterval=0.2, unit="step")
+
+
+def table(results: Sequence[Result], signals: SwitchingSignal) -> str:
+    """The scores of every method on the test signals, and how they were counted.
+
+    Args:
+        results: one per method.
+        signals: the test signals.
+    """
+    columns = {
+        "test MSE": ("mse", "9.4f"),
+        "accuracy %": ("accuracy", "11.1f"),
+        "bands pred/true": ("band_ratio", "16.2f"),
+        "edit %": ("edit", "7.1f"),
+        "F1@50 %": ("f1@50", "8.1f"),
+    }
+    width = max(len(result.name) for result in results)
+    lines = [" " * width + "".join(f"  {title:>{_width(form)}}" for title, (_, form) in columns.items())]
+    for result in results:
+        cells = (f"  {result.scores[key]:{form}}" for key, form in columns.values())
+        lines.append(f"{result.name:<{width}}" + "".join(cells))
+    number, length = signals.k.shape
+    bands = number + int(np.count_nonzero(signals.k[:, 1:] != signals.k[:, :-1]))
+    lines.append(
+        f"\n{number} held-out signals of {length / RATE:g} s with {bands} true bands. Edit: mean over signals; accuracy "
+        "and F1@50: pooled; no class left out.\nThe encoder is causal, so ŷ is a forecast; the CRF decodes k with the "
+        "whole signal at hand. Weight of the penalty: best F1@50\non validation signals, of "
+        + ", ".join(f"{weight:g}" for weight in PENALTIES) + "."
+    )  # fmt: skip
+    return "\n".join(lines)
+
+
+def _width(form: str) -> int:
+    return int(form.split(".")[0])
+
+
+def draw(signals: SwitchingSignal, results: Sequence[Result]) -> Figure:
+    """The founding figure: x, y and ŷ of the CRF's model, and the bands of every method below.
+
+    Args:
+        signals: the test signals; the first with at least five bands is drawn.
+        results: one per method, the CRF last.
+    """
+    from segcrf.plot import figure
+
+    bands = 1 + np.count_nonzero(signals.k[:, 1:] != signals.k[:, :-1], axis=1)
+    chosen = int(np.argmax(bands >= min(5, bands.max())))
+    tracks = {"true mode k": signals.k[chosen]} | {result.name: result.modes[chosen] for result in results}
+    return figure(
+        signals.x[chosen], tracks, signals.y[chosen], results[-1].values[chosen], rate=RATE, classes=CLASSES
+    )
+
+
+def main(*, quick: bool, seed: int, out: str | os.PathLike[str]) -> None:
+    """Run the demo, print its table and write its figure.
+
+    Args:
+        quick: train a quarter as long.
+        seed: of signals, first weights and batches.
+        out: the figure to write.
+    """
+    from segcrf.tables import atomic, check_folder
+
+    check_folder(out)
+    settings = dataclasses.replace(QUICK if quick else Settings(), seed=seed)
+    signals, results = run(settings)
+    print(table(results, signals))
+    chart: Any = draw(signals, results)
+    with atomic(out) as temporary:
+        chart.savefig(temporary)
+    print(f"\nFigure: {Path(out)}")

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,18 +17,452 @@ from torch import Tensor
 from segcrf import _check, storage
 from segcrf._check import UNLABELLED
 from segcrf.crf import LinearChainCRF
-from segcrf.encoders import Encoder, make_encoder
+from segcrf.encoders import ENCODERS, make_encoder
 from segcrf.inference import Inferred, infer
-from segcrf.losses import FixedWeights, JointObjective
+from segcrf.losses import REGRESSIONS, FixedWeights, JointObjective
 from segcrf.model import JointModel
+from segcrf.recordings import ClassCoder, Given, Labelled, read, split
 from segcrf.segments import Segments
 from segcrf.windows import Recording, Standardizer
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from segcrf.training import Result
+
 __all__ = ["Segmenter"]
 
 Array = npt.NDArray[Any]
-Recordings = Sequence[npt.ArrayLike]
 STRUCTURES = {"linear-chain": LinearChainCRF}
+# What may differ between a fit and its resumption: it changes where and how long, not what is computed.
+FREE_TO_CHANGE = ("rate", "device", "directory", "progress", "patience")
+
+
+class Segmenter:
+    """Finds the class of every frame of a recording, in solid bands, and numbers beside it where asked.
+
+    A recurrent or convolutional encoder and a structured layer, trained together. Given are lists of ``(T, F)`` arrays of any
+    length; labels are lists of ``(T,)`` arrays, either of class indices (-100 = unlabelled) or of class names
+    (``""`` = unlabelled); targets are lists of ``(T, R)`` arrays (NaN = unknown).
+
+    Args:
+        structure: ``"linear-chain"``.
+        encoder: ``"lstm"``, ``"gru"`` or ``"tcn"``.
+        hidden: features per frame and direction.
+        layers: layers of the encoder; None: 1 recurrent layer, or 6 convolutions.
+        bidirectional: whether a frame's class may depend on later frames. False for live use.
+        dropout: probability that a feature is dropped for a whole window.
+        noise: deviation of the noise added to the standardised signal while training.
+        standardize: ``"dataset"``, every channel by its mean and deviation over all training recordings, or
+            ``"recording"``, by those of the recording itself: for offsets and gains that differ from recording to
+            recording and mean nothing. The latter needs the whole recording, so not for live use.
+        regression: loss of the targets, see :class:`segcrf.losses.JointObjective`.
+        rate: frames per second, for tables in seconds; None: tables in frames.
+        classes: names of the classes, in order; None: those found in the labels, sorted.
+        max_epochs: epochs at most. An epoch shows every frame once, and has 16 batches at least.
+        batch_size: windows of a step.
+        window: frames of a training window.
+        learning_rate: the largest; it rises for 5 % of the steps and falls to zero as a cosine. Potentials of the
+            structure learn 3 times as fast, the deviation of the targets 10 times.
+        weight_decay: decoupled, of matrices only.
+        patience: epochs without a better validation loss after which training ends.
+        clip: largest norm of the gradient; 0 for any.
+        validation_fraction: share of the recordings held out to choose the best epoch, one at least, chosen such that
+            no class is lost to training where that can be. With one labelled recording, its last frames. 0: none, all
+            epochs are trained and the last is the best.
+        seed: decides everything that is random.
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
+        directory: where to keep the checkpoint ``last.ckpt`` and the best model so far, ``best``; None: nowhere.
+        progress: whether to show a bar.
+
+    Attributes:
+        classes_: (C,) names of the classes, or their indices.
+        n_features_in_: channels F.
+        model_: the trained :class:`segcrf.model.JointModel`.
+        history_: a dict per epoch: ``epoch``, ``loss``, ``crf``, ``regression``, the same with ``val_``, and
+            ``learning_rate``. Losses are per valid frame, in nats; those of targets are of standardised targets.
+        best_epoch_: the epoch with the lowest ``val_loss``, whose weights are kept.
+
+    >>> rng = np.random.default_rng(0)
+    >>> labels = [np.repeat(rng.integers(2, size=8), 25) for _ in range(4)]
+    >>> X = [(k + rng.normal(size=len(k)))[:, None] for k in labels]
+    >>> segmenter = Segmenter(hidden=8, max_epochs=3, progress=False).fit(X, labels)
+    >>> segmenter.predict(X)[0].shape
+    (200,)
+    >>> segmenter
+    Segmenter(hidden=8, max_epochs=3, progress=False), fitted: 2 classes, 1 channel
+    """
+
+    def __init__(
+        self,
+        *,
+        structure: str = "linear-chain",
+        encoder: str = "lstm",
+        hidden: int = 64,
+        layers: int | None = None,
+        bidirectional: bool = True,
+        dropout: float = 0.3,
+        noise: float = 0.1,
+        standardize: str = "dataset",
+        regression: str = "gaussian",
+        rate: float | None = None,
+        classes: Sequence[str] | None = None,
+        max_epochs: int = 60,
+        batch_size: int = 16,
+        window: int = 256,
+        learning_rate: float = 1e-2,
+        weight_decay: float = 1e-2,
+        patience: int = 15,
+        clip: float = 1.0,
+        validation_fraction: float = 0.2,
+        seed: int = 0,
+        device: str = "cpu",
+        directory: str | os.PathLike[str] | None = None,
+        progress: bool = True,
+    ) -> None:
+        self.structure = structure
+        self.encoder = encoder
+        self.hidden = hidden
+        self.layers = layers
+        self.bidirectional = bidirectional
+        self.dropout = dropout
+        self.noise = noise
+        self.standardize = standardize
+        self.regression = regression
+        self.rate = rate
+        self.classes = classes
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.window = window
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.patience = patience
+        self.clip = clip
+        self.validation_fraction = validation_fraction
+        self.seed = seed
+        self.device = device
+        self.directory = directory
+        self.progress = progress
+
+    # ------------------------------------------------------------------------------------ scikit-learn's manners
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The parameters by name, as they were given."""
+        return {name: getattr(self, name) for name in _defaults()}
+
+    def set_params(self, **params: Any) -> Segmenter:
+        """Changes parameters; they count from the next ``fit``.
+
+        Raises:
+            ValueError: there is no such parameter.
+        """
+        for name, value in params.items():
+            if name not in _defaults():
+                raise ValueError(f"{name!r} is no parameter of Segmenter. It has {', '.join(_defaults())}.")
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        defaults = _defaults()
+        changed = [f"{name}={value!r}" for name, value in self.get_params().items() if _plain(value) != _plain(defaults[name])]
+        fitted = ""
+        if hasattr(self, "model_"):
+            plural = "" if self.n_features_in_ == 1 else "s"
+            fitted = f", fitted: {len(self.classes_)} classes, {self.n_features_in_} channel{plural}"
+        return f"Segmenter({', '.join(changed)}){fitted}"
+
+    # -------------------------------------------------------------------------------------------------- fitting
+    def fit(
+        self,
+        X: Given,
+        labels: Given,
+        targets: Given | None = None,
+        validation: tuple[Given, ...] | None = None,
+        resume: bool = False,
+    ) -> Segmenter:
+        """Learns from labelled recordings.
+
+        Args:
+            X: signals, (T, F) each.
+            labels: classes, (T,) each: indices (-100 = unlabelled) or names ("" = unlabelled).
+            targets: numbers, (T, R) each; NaN = unknown.
+            validation: ``(X, labels)`` or ``(X, labels, targets)`` of other recordings, to choose the best epoch; None:
+                some of the given ones are held out, see ``validation_fraction``.
+            resume: go on from the checkpoint in ``directory``, where an earlier fit of the same data with the same
+                parameters was cut off; where there is none, begin.
+
+        Returns:
+            self.
+
+        Raises:
+            ValueError, TypeError: something is wrong with the data or a parameter; the message says where, what was
+                got and expected, and what to do.
+        """
+        self._check_parameters(resume)
+        recordings, validating = self._open(X, labels, targets, validation)
+        self._measure(recordings)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            model = self._build()
+        model.crf.init_from(recordings.labels)  # pyright: ignore[reportCallIssue]
+        self._train(model, self._scaled(recordings), self._scaled(validating), resume)
+        return self
+
+    def _check_parameters(self, resume: bool) -> None:
+        _check.choice(self.structure, "structure", tuple(STRUCTURES))
+        _check.choice(self.encoder, "encoder", tuple(ENCODERS))
+        _check.choice(self.regression, "regression", REGRESSIONS)
+        _check.choice(self.standardize, "standardize", ("dataset", "recording"))
+        for name in ("hidden", "max_epochs", "batch_size", "patience"):
+            _check.whole(getattr(self, name), name, 1)
+        _check.whole(self.window, "window", 2)
+        _check.whole(self.seed, "seed", 0)
+        for name in ("learning_rate", "weight_decay", "noise", "clip"):
+            _check.number(getattr(self, name), name, 0.0)
+        for name in ("dropout", "validation_fraction"):
+            _check.share(getattr(self, name), name)
+        _check.rate(self.rate)
+        if resume and self.directory is None:
+            raise ValueError("resume=True: got directory=None, expected the folder with the checkpoint; set directory")
+
+    def _open(
+        self, X: Given, labels: Given, targets: Given | None, validation: tuple[Given, ...] | None
+    ) -> tuple[Labelled, Labelled]:
+        """Checks all that was given, learns the classes, and tells training from validation."""
+        train = read(X, labels, targets)
+        self.n_features_in_ = train.signals[0].shape[1]
+        self.n_targets_ = 0 if train.targets is None else train.targets[0].shape[1]
+        held = None
+        if validation is not None:
+            others = (*validation, None, None)[:3] if self.n_targets_ else (*validation[:2], None)
+            held = read(*others, self.n_features_in_, self.n_targets_)
+        self._coder = ClassCoder.learn(train.labels + (held.labels if held else []), self.classes)
+        self.classes_ = self._coder.classes
+        train = dataclasses.replace(train, labels=self._coder.encode(train.labels))
+        if held is None:
+            return split(train, self.validation_fraction, self.seed)
+        held = dataclasses.replace(held, labels=self._coder.encode(held.labels))
+        _check.any_labelled(train.labels, "training")
+        _check.any_labelled(held.labels, "validation")
+        return train, held
+
+    def _measure(self, recordings: Labelled) -> None:
+        self.scaler_ = Standardizer.fit(recordings.signals) if self.standardize == "dataset" else None
+        self.target_scaler_ = Standardizer.fit(recordings.targets) if recordings.targets else None
+
+    def _scale(self, signal: Array) -> Tensor:
+        scaler = self.scaler_ or Standardizer.fit([signal])
+        return torch.from_numpy(scaler.apply(signal).astype(np.float32))
+
+    def _scaled(self, recordings: Labelled) -> list[Recording]:
+        numbers: list[Tensor | None] = [None] * len(recordings.signals)
+        if recordings.targets is not None and self.target_scaler_ is not None:
+            scaled = (self.target_scaler_.apply(array).astype(np.float32) for array in recordings.targets)
+            numbers = [torch.from_numpy(array) for array in scaled]
+        rows = zip(recordings.signals, recordings.labels, numbers, strict=True)
+        return [Recording(self._scale(signal), torch.from_numpy(labels), y) for signal, labels, y in rows]
+
+    def _build(self) -> JointModel:
+        options: dict[str, Any] = {"hidden": self.hidden, "dropout": self.dropout}
+        options |= {"causal": not self.bidirectional} if self.encoder == "tcn" else {"bidirectional": self.bidirectional}
+        if self.layers is not None:
+            options["layers"] = self.layers
+        encoder = make_encoder(self.encoder, self.n_features_in_, **options)
+        return JointModel(encoder, STRUCTURES[self.structure](len(self.classes_)), self.n_targets_)
+
+    def _train(self, model: JointModel, recordings: list[Recording], held: list[Recording], resume: bool) -> None:
+        try:
+            from segcrf.training import Recipe, train
+        except ImportError as error:
+            raise ImportError(f"fit needs Lightning ({error}); pip install 'segcrf[train]'") from error
+
+        shared = {field.name for field in dataclasses.fields(Recipe)} & _defaults().keys()
+        frames = sum(len(recording.labels) for recording in recordings)
+        same = {name: value for name, value in self._config()["parameters"].items() if name not in FREE_TO_CHANGE}
+        recipe = Recipe(**{name: getattr(self, name) for name in shared}, fingerprint=same | {"frames": frames})
+        objective = JointObjective(self.regression if self.n_targets_ else None, max(self.n_targets_, 1))
+        keep = None if self.directory is None else self._keep
+        result = train(model, objective, FixedWeights(), recipe, (recordings, held), resume=resume, on_best=keep)
+        model.load_state_dict(result.weights)
+        self.model_, self.history_, self.best_epoch_ = model.to(self.device).eval(), result.history, result.best_epoch
+
+    # ----------------------------------------------------------------------------------------------- predicting
+    def predict(self, X: Given) -> list[Array]:
+        """The most probable classes, decoded over each whole recording: (T,) each, written as in ``fit``.
+
+        Args:
+            X: signals, (T, F) each.
+
+        Raises:
+            ValueError, TypeError: the signals are not as in ``fit``, or there was no fit.
+        """
+        (labels,) = self._ask(X, _labels)
+        return [self._coder.decode(array) for array in labels]
+
+    def predict_proba(self, X: Given) -> list[Array]:
+        """The posterior probability of each class at each frame, given the whole recording: (T, C) each."""
+        (probabilities,) = self._ask(X, _probabilities)
+        return probabilities
+
+    def predict_targets(self, X: Given) -> list[Array]:
+        """The numbers at each frame, in the unit they had in ``fit``: (T, R) each.
+
+        Raises:
+            ValueError: the fit had no targets.
+        """
+        self._check_fitted()
+        scaler = self.target_scaler_
+        if scaler is None:
+            raise ValueError("predict_targets: the model was fitted without targets; give fit(X, labels, targets)")
+        (values,) = self._ask(X, _values)
+        return [scaler.undo(array) for array in values]
+
+    def predict_segments(self, X: Given, recordings: Sequence[object] | None = None) -> pd.DataFrame:
+        """The bands of each recording.
+
+        Args:
+            X: signals, (T, F) each.
+            recordings: their names; None: their numbers.
+
+        Returns:
+            A table with a row per band: ``recording``, ``start`` and ``end`` (half-open; in frames, or in seconds where
+            the Segmenter has a ``rate``), ``label``, and ``confidence``, the mean over the band of the posterior
+            probability of its class.
+        """
+        labels, starts, probabilities = self._ask(X, _labels, _starts, _probabilities)
+        bands = Segments.from_labels(labels, starts)
+        own = [p[np.arange(len(k)), k] for p, k in zip(probabilities, labels, strict=True)]
+        first = np.cumsum([0, *map(len, labels)])[bands.recording] + bands.start
+        confidence = np.add.reduceat(np.concatenate(own).astype(np.float64), first) / bands.durations
+        return bands.with_score(confidence).to_table(self.classes_.tolist(), self.rate, recordings)
+
+    def score(self, X: Given, labels: Given) -> float:
+        """The share of labelled frames, of all recordings together, whose predicted class is right: 0 to 1."""
+        predicted = self._ask(X, _labels)[0]
+        arrays = _check.matching(labels, "labels", [len(array) for array in predicted])
+        true = np.concatenate(self._coder.encode(arrays))
+        _check.any_labelled([true], "score")
+        return float((np.concatenate(predicted) == true)[true != UNLABELLED].mean())
+
+    def _ask(self, X: Given, *questions: Callable[[Inferred], Tensor]) -> list[list[Array]]:
+        """The answer to each question, one array per recording."""
+        self._check_fitted()
+        signals = [self._scale(signal).to(self.device) for signal in _check.signals(X, self.n_features_in_)]
+        answers: list[list[Array]] = [[np.empty(0)] * len(signals) for _ in questions]
+        for found in infer(self.model_, signals):
+            lengths = found.distribution.lengths.tolist()
+            for answer, question in zip(answers, questions, strict=True):
+                for row, recording, length in zip(question(found), found.recordings, lengths, strict=True):
+                    answer[recording] = row[:length].cpu().numpy().copy()
+        return answers
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "model_"):
+            raise ValueError("this Segmenter has learned nothing yet; call fit, or Segmenter.load, first")
+
+    # --------------------------------------------------------------------------------------------------- storage
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes the fitted model into a folder, as safetensors and JSON.
+
+        Args:
+            folder: a new folder, or an earlier model, which is replaced at once and as a whole.
+
+        Raises:
+            ValueError: nothing was fitted, or the folder holds other things.
+        """
+        self._check_fitted()
+        history = {"history": self.history_, "best_epoch": self.best_epoch_}
+        storage.write_model(folder, self._config() | history, self._tensors(self.model_.state_dict()))
+
+    def _keep(self, result: Result) -> None:
+        """Saves the best model so far beside the checkpoint."""
+        assert self.directory is not None
+        history = {"history": result.history, "best_epoch": result.best_epoch}
+        storage.write_model(Path(self.directory) / "best", self._config() | history, self._tensors(result.weights))
+
+    def _config(self) -> dict[str, Any]:
+        return {
+            "parameters": {name: _plain(value) for name, value in self.get_params().items()},
+            "classes": self.classes_.tolist(),
+            "labels": "name" if self._coder.named else "index",
+            "channels": self.n_features_in_,
+            "targets": self.n_targets_,
+        }
+
+    def _tensors(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        tensors = {f"model.{name}": tensor for name, tensor in weights.items()}
+        for name, scaler in (("signal", self.scaler_), ("target", self.target_scaler_)):
+            if scaler is not None:
+                tensors |= {f"{name}.mean": torch.from_numpy(scaler.mean), f"{name}.scale": torch.from_numpy(scaler.scale)}
+        return tensors
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str], *, device: str = "cpu") -> Segmenter:
+        """Reads a model that ``save`` wrote. Nothing in it is executed.
+
+        Args:
+            folder: where it is.
+            device: where it shall run.
+
+        Raises:
+            ValueError: the folder is missing, damaged or of another program; the message says what was found.
+        """
+        config, tensors = storage.read_model(folder)
+        try:
+            return cls._restore(config, tensors, device)
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise ValueError(
+                f"{folder}: {storage.CONFIG} and {storage.TENSORS} do not belong together, found {error!r}; "
+                "copy the folder again, or save the model again"
+            ) from error
+
+    @classmethod
+    def _restore(cls, config: dict[str, Any], tensors: dict[str, Tensor], device: str) -> Segmenter:
+        self = cls(**config["parameters"]).set_params(device=device, directory=None)
+        self._check_parameters(resume=False)
+        self.classes_ = np.array(config["classes"])
+        self._coder = ClassCoder(self.classes_, config["labels"] == "name")
+        self.n_features_in_, self.n_targets_ = config["channels"], config["targets"]
+        self.history_, self.best_epoch_ = config["history"], config["best_epoch"]
+        scalers = {
+            name: Standardizer(tensors[f"{name}.mean"].numpy(), tensors[f"{name}.scale"].numpy())
+            for name in ("signal", "target")
+            if f"{name}.mean" in tensors
+        }
+        self.scaler_, self.target_scaler_ = scalers.get("signal"), scalers.get("target")
+        model = self._build()
+        prefix = "model."
+        model.load_state_dict({name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)})
+        self.model_ = model.to(device).eval()
+        return self
+
+
+def _defaults() -> dict[str, Any]:
+    """The parameters of a Segmenter and their defaults."""
+    parameters = list(inspect.signature(Segmenter.__init__).parameters.values())[1:]
+    return {parameter.name: parameter.default for parameter in parameters}
+
+
+def _plain(value: Any) -> Any:
+    """A parameter as JSON can write it."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _labels(found: Inferred) -> Tensor:
+    return found.distribution.mode
+
+
+def _starts(found: Inferred) -> Tensor:
+    return found.distribution.argmax().starts
+
+
+def _probabilities(found: Inferred) -> Tensor:
+    return found.distribution.marginals.labels
+
+
+def _values(found: Inferred) -> Tensor:
+    assert found.values is not None
+    return found.values

@@ -153,8 +153,8 @@ def _panels(heights: Sequence[float]) -> tuple[Any, list[Any]]:
 def _draw_signal(ax: Any, signal: Array, rate: float | None) -> None:
     width = 0.9 if signal.shape[1] == 1 else 0.6
     colors = [INK] if signal.shape[1] == 1 else class_colors(signal.shape[1])
-    for channel, color in zip(signal.T, colors, strict=True):
-        _line(ax, channel, rate, color=color, linewidth=width)
+    for index, color in enumerate(colors):
+        _line(ax, signal[:, index], rate, color=color, linewidth=width)
     ax.set_ylabel("x", fontsize=9)
 
 
@@ -162,8 +162,8 @@ def _draw_targets(ax: Any, shown: Mapping[str, Array], rate: float | None) -> No
     """True targets as a wide pale line, predicted ones as a thin line on it."""
     styles = {"y": {"color": FAINT, "linewidth": 2.2, "alpha": 0.8}, "ŷ": {"color": ACCENT, "linewidth": 0.9}}
     for name, values in shown.items():
-        for index, target in enumerate(values.T):
-            _line(ax, target, rate, label=name if index == 0 else None, **styles[name])
+        for index in range(values.shape[1]):
+            _line(ax, values[:, index], rate, label=name if index == 0 else None, **styles[name])
     ax.set_ylabel(", ".join(shown), fontsize=9)
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8, handlelength=1.2)
 

@@ -1,12 +1,12 @@
 """Segments: label sequences as bands, and bands as tables.
 
-A segment, or band, is a run of one class in one recording, half-open: it covers the frames ``start`` to ``end - 1``.
-Labels -> segments -> labels and segments -> table -> segments lose nothing.
+A segment, or band, is a run of one class in one recording, half-open: it covers the frames ``start`` to ``end
+- 1``. Labels -> segments -> labels and segments -> table -> segments lose nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import importlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,8 @@ from segcrf import _check
 from segcrf._check import UNLABELLED
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     import pandas as pd
 
 IntArray = npt.NDArray[np.int64]
@@ -38,7 +40,8 @@ class Segments:
 
     Raises:
         TypeError: a column does not hold integers.
-        ValueError: the columns differ in size, a segment is empty or unlabelled, or two overlap or are out of order.
+        ValueError: the columns differ in size, a segment is empty or unlabelled, or two overlap or are out of
+            order.
 
     >>> Segments.from_labels([[1, 1, 0], [2, -100, 2]])
     Segments: 4 in 2 recordings
@@ -68,10 +71,10 @@ class Segments:
         """Cut label sequences into runs of one class.
 
         Args:
-            labels: list of (T,) integer arrays or tensors, or one (B, T); -100 makes no segment and ends the run
-                before it.
-            starts: booleans in the same shape, True where a band starts although the class does not change, as the
-                decoder of a semi-Markov model says; None: maximal runs.
+            labels: list of (T,) integer arrays or tensors, or one (B, T); -100 makes no segment and ends the
+                run before it.
+            starts: booleans in the same shape, True where a band starts although the class does not change,
+                as the decoder of a semi-Markov model says; None: maximal runs.
 
         Returns:
             The segments of all recordings; the index of a recording is its place in ``labels``.
@@ -86,7 +89,8 @@ class Segments:
         arrays = _check.label_arrays(labels)
         lengths = np.array([len(array) for array in arrays], dtype=np.int64)
         if not lengths.sum():
-            return cls(*np.zeros((4, 0), dtype=np.int64))
+            none = np.empty(0, dtype=np.int64)
+            return cls(none, none, none, none)
         flat, first = np.concatenate(arrays), _offsets(lengths)[lengths > 0]
         cut = np.append(True, flat[1:] != flat[:-1])
         cut[first] = True
@@ -120,7 +124,7 @@ class Segments:
         offsets = _offsets(frames)
         flat = np.full(int(frames.sum()), UNLABELLED, dtype=np.int64)
         # Frame i of a segment's run of n frames is its start + i: count up and subtract where the run began.
-        within = np.arange(self.durations.sum()) - np.repeat(_offsets(self.durations), self.durations)
+        within = np.arange(int(self.durations.sum())) - np.repeat(_offsets(self.durations), self.durations)
         first = offsets[self.recording] + self.start
         flat[np.repeat(first, self.durations) + within] = np.repeat(self.label, self.durations)
         return np.split(flat, offsets[1:]) if len(frames) else []
@@ -166,8 +170,8 @@ class Segments:
             recordings: names of the recordings; None: their numbers.
 
         Returns:
-            pandas.DataFrame with the columns ``recording``, ``start``, ``end``, ``label`` and, where there are
-            scores, ``confidence``.
+            pandas.DataFrame with the columns ``recording``, ``start``, ``end``, ``label`` and, where there
+            are scores, ``confidence``.
 
         Raises:
             ValueError: a class or recording has no name, a name occurs twice, or the rate is not above 0.
@@ -177,8 +181,10 @@ class Segments:
         0          0    0.0  1.0  walk
         1          0    1.0  1.5  rest
         """
-        import pandas as pd
-
+        try:
+            pd: Any = importlib.import_module("pandas")
+        except ImportError as error:
+            raise ImportError(f"tables need pandas ({error}); pip install 'segcrf[train]'") from error
         per_second = _check.rate(rate)
         table: dict[str, Any] = {
             "recording": _named(self.recording, recordings, "recordings"),
@@ -208,22 +214,22 @@ class Segments:
 
         Raises:
             TypeError: recordings or labels are neither integers nor listed names.
-            ValueError: a column is missing, a name is unknown, a time is no number, or a segment has no frame left.
+            ValueError: a column is missing, a name is unknown, a time is no number, or a segment has no frame
+                left.
 
         >>> table = Segments.from_labels([[1, 1, 0]]).to_table(["rest", "walk"], rate=2.0)
         >>> Segments.from_table(table, ["rest", "walk"], rate=2.0).end
         array([2, 3])
         """
-        _check.columns(list(table.columns), COLUMNS)
-        per_second = _check.rate(rate)
-        times = {name: _check.times(np.asarray(table[name]), name, rate) for name in ("start", "end")}
+        given = _columns(table)
+        _check.columns(list(given), COLUMNS)
+        frames = [_check.times(given[name], name, rate) * _check.rate(rate) for name in ("start", "end")]
         columns = [
-            _numbered(np.asarray(table["recording"]), recordings, "recordings"),
-            *(np.rint(values * per_second).astype(np.int64) for values in times.values()),
-            _numbered(np.asarray(table["label"]), classes, "classes"),
+            _numbered(given["recording"], recordings, "recordings"),
+            *(np.rint(values).astype(np.int64) for values in frames),
+            _numbered(given["label"], classes, "classes"),
         ]
-        score = np.asarray(table["confidence"], dtype=np.float64) if "confidence" in table.columns else None
-        return cls._sorted(columns, score)
+        return cls._sorted(columns, given.get("confidence"))
 
     @property
     def durations(self) -> IntArray:
@@ -249,7 +255,18 @@ class Segments:
         recording  start  end  label
                 1      0    1      2
         """
-        rows = slice(*np.searchsorted(self.recording, [recording, recording + 1]))
+        return self.select(self.recording == recording)
+
+    def select(self, rows: npt.NDArray[np.bool_]) -> Segments:
+        """Return some of the segments, in their order.
+
+        Args:
+            rows: (N,) bool, True for those to keep.
+
+        >>> bands = Segments.from_labels([[1, 1, 0, 1]])
+        >>> bands.select(bands.durations > 1).end
+        array([2])
+        """
         score = None if self.score is None else self.score[rows]
         return Segments(self.recording[rows], self.start[rows], self.end[rows], self.label[rows], score)
 
@@ -259,10 +276,10 @@ class Segments:
     def __repr__(self) -> str:
         num_recordings = len(np.unique(self.recording))
         head = f"Segments: {len(self)} in {num_recordings} recording{'s' * (num_recordings != 1)}"
-        columns: dict[str, list[str]] = {name: list(map(str, getattr(self, name)[:_SHOWN])) for name in COLUMNS}
+        columns = [[name, *map(str, getattr(self, name)[:_SHOWN])] for name in COLUMNS]
         if self.score is not None:
-            columns["score"] = [f"{value:.3f}" for value in self.score[:_SHOWN]]
-        aligned = [[text.rjust(max(map(len, [name, *cells]))) for text in (name, *cells)] for name, cells in columns.items()]
+            columns.append(["score", *(f"{value:.3f}" for value in self.score[:_SHOWN])])
+        aligned = [[cell.rjust(max(map(len, column))) for cell in column] for column in columns]
         rest = [f"... {len(self) - _SHOWN} more"] if len(self) > _SHOWN else []
         return "\n".join([head, *("  ".join(row) for row in zip(*aligned, strict=True)), *rest])
 
@@ -270,6 +287,10 @@ class Segments:
 def _offsets(lengths: IntArray) -> IntArray:
     """Where each of several stretches begins when they are laid end to end."""
     return np.cumsum(lengths) - lengths
+
+
+def _columns(table: Any) -> dict[str, npt.NDArray[Any]]:
+    return {str(name): np.asarray(table[name]) for name in table.columns}
 
 
 def _named(indices: IntArray, names: Sequence[object] | None, what: str) -> npt.NDArray[Any]:

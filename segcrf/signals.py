@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from segcrf import _check
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 class SwitchingSignal(NamedTuple):
-    """Recordings of a signal that switches modes; iterating over a field gives one recording after another."""
+    """Recordings of a signal that switches modes; iterating over a field gives one recording after
+    another."""
 
     #: (N, T, 1) float32, the noisy signal.
     x: npt.NDArray[np.float32]
@@ -36,8 +39,9 @@ def switching_sinusoid(
     """Make sinusoids of amplitude 1 whose frequency switches at random while their phase goes on unbroken.
 
     A mode lasts a geometric number of frames, at least one, and is followed by one of the others with equal
-    probability. The start is stationary: a random mode, a random phase. The phase of frame t is the phase of frame
-    t - 1 plus a step at the frequency of mode k[t], so that a switch shows in the frame that it is labelled at.
+    probability. The start is stationary: a random mode, a random phase. The phase of frame t is the phase of
+    frame t - 1 plus a step at the frequency of mode k[t], so that a switch shows in the frame that it is
+    labelled at.
 
     Args:
         num_recordings: N, recordings.
@@ -50,7 +54,8 @@ def switching_sinusoid(
         seed: the same seed gives the same signal.
 
     Returns:
-        ``x`` (N, T, 1) noisy, ``y`` (N, T, 1) clean and ``horizon`` frames ahead, ``k`` (N, T) the mode at each frame.
+        ``x`` (N, T, 1) noisy, ``y`` (N, T, 1) clean and ``horizon`` frames ahead, ``k`` (N, T) the mode at
+        each frame.
 
     Raises:
         ValueError: an argument is out of range.

@@ -61,7 +61,9 @@ def _refuse_to_overwrite(target: Path) -> None:
 
 
 def _replace(draft: Path, target: Path) -> None:
-    draft.chmod(0o755)  # a temporary folder is private to its owner
+    draft.chmod(0o755)  # temporary folders, and what safetensors writes, are private to their owner
+    for path in draft.iterdir():
+        path.chmod(0o644)
     if not target.exists():
         draft.rename(target)
         return

@@ -15,7 +15,7 @@ from torch.distributions.utils import lazy_property
 
 from segcrf import _check
 from segcrf._check import UNLABELLED
-from segcrf.kernels import BACKENDS, Operator, pick
+from segcrf.kernels import BACKENDS, Operator, agreeing, pick
 from segcrf.semiring import KBest, Log, Max, Sample, Semiring
 
 Self = TypeVar("Self", bound="Structure")
@@ -104,11 +104,18 @@ class Structure(Distribution):
         a recording's length are not read. With ``validate_args`` a forbidden labelling is a ``ValueError`` that names the
         frame; without, its log-probability is ``-inf``.
         """
-        labels = self._complete(value)
-        score = self._clamped(labels) if self._partial(labels) else self._score(labels)
-        if self._validate_args and not torch.compiler.is_compiling() and (score == -torch.inf).any():
-            raise ValueError(self._forbidden(labels.expand(*score.shape, -1).reshape(-1, labels.shape[-1])))
-        return (score - self._log_z).to(self.dtype)
+        if self._validate_args:
+            event = (self._batch_shape[0], self._event_shape[0])
+            value = _check.labels(value, event, self.num_classes, self.lengths)
+        if self.backend == "torch" or value.dim() > 2:
+            score = self._reference_score(value)
+            total, log_z = score - self._log_z, self._log_z
+        else:
+            total, log_z, *_ = self.operator.log_prob(*self.potentials, value, self.lengths, self._differentiable)
+        self._refuse_infeasible(log_z)
+        if self._validate_args and not torch.compiler.is_compiling() and (total == -torch.inf).any():
+            raise ValueError(self._forbidden(value.reshape(-1, value.shape[-1])))
+        return total.to(self.dtype)
 
     @lazy_property
     def marginals(self) -> Marginals:  # pyright: ignore[reportRedeclaration]
@@ -127,7 +134,7 @@ class Structure(Distribution):
     def argmax(self) -> Best:
         """The most probable labelling with its score (not normalised), differentiable in the potentials."""
         best = self._best
-        if torch.is_grad_enabled() and any(p.requires_grad for p in self.potentials):
+        if self._differentiable:
             return best._replace(score=self._score_of(best.labels, best.starts).to(self.dtype))
         return best._replace(score=best.score.to(self.dtype))
 
@@ -193,6 +200,10 @@ class Structure(Distribution):
         return self._replace(self.emissions.masked_fill(~allowed, -torch.inf))
 
     # ----------------------------------------------------------------------------------------------- the parts
+    @property
+    def _differentiable(self) -> bool:
+        return torch.is_grad_enabled() and any(p.requires_grad for p in self.potentials)
+
     @lazy_property
     def _valid(self) -> Tensor:  # pyright: ignore[reportRedeclaration]
         frames = torch.arange(self._event_shape[0], device=self.lengths.device)
@@ -202,7 +213,7 @@ class Structure(Distribution):
     def _log_z(self) -> Tensor:  # pyright: ignore[reportRedeclaration]
         if self.backend == "torch":
             total = self._scan(Log(), self._batched(), self.lengths, None).double()
-        elif torch.is_grad_enabled() and any(p.requires_grad for p in self.potentials):
+        elif self._differentiable:
             total = self.operator.sum_product(*self.potentials, self.lengths, False)[0]
         else:
             total = self.operator.log_partition(*self.potentials, self.lengths)
@@ -220,7 +231,7 @@ class Structure(Distribution):
         return log_z, tuple(counts), starts
 
     def _expectations_by_gradient(self) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
-        differentiable = torch.is_grad_enabled() and any(p.requires_grad for p in self.potentials)
+        differentiable = self._differentiable
         with torch.enable_grad():
             leaves = self._batched() if differentiable else self._leaves(1)[0]
             leaves = tuple(leaf if leaf.requires_grad else leaf.detach().requires_grad_() for leaf in leaves)
@@ -261,21 +272,13 @@ class Structure(Distribution):
         )
         return leaves, torch.zeros_like(leaves[0], requires_grad=True)
 
-    def _complete(self, value: Tensor) -> Tensor:
-        if self._validate_args:
-            event = (self._batch_shape[0], self._event_shape[0])
-            return _check.labels(value, event, self.num_classes, self.lengths)
-        return value.long().masked_fill(~self._valid, UNLABELLED)
-
-    def _partial(self, labels: Tensor) -> bool:
-        return bool((self._valid & (labels == UNLABELLED)).any())
-
-    def _clamped(self, labels: Tensor) -> Tensor:
+    def _reference_score(self, labels: Tensor) -> Tensor:
         """Log-sum (..., B), float64, over the labellings that agree with ``labels`` where these are known."""
-        classes = torch.arange(self.num_classes, device=labels.device)
-        rows = labels.reshape(-1, *self._batch_shape, labels.shape[-1])
-        allowed = (rows[..., None] == classes) | (rows[..., None] == UNLABELLED)
-        restricted = (self._replace(self.emissions.masked_fill(~row, -torch.inf), validate=False) for row in allowed)
+        labels = labels.long().masked_fill(~self._valid, UNLABELLED)
+        if not (self._valid & (labels == UNLABELLED)).any():
+            return self._score(labels)
+        rows = agreeing(labels, self.num_classes, self.lengths).view(-1, *self.emissions.shape)
+        restricted = (self._replace(self.emissions.masked_fill(~row, -torch.inf), validate=False) for row in rows)
         return torch.stack([r._log_z for r in restricted]).view(labels.shape[:-1])
 
     def _score_of(self, labels: Tensor, starts: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ class Columns:
         recording: column that names the recording; None: the whole file is one recording.
         time: column of times, strictly increasing in each recording; None: frames are counted.
         label: column of classes, text or integers.
-        channels: columns of the signal; empty: every column without another role.
+        channels: columns of the signal; None: every column without another role.
         targets: columns of regression targets.
 
     >>> Columns(label="state", channels=("ax", "ay")).used()
@@ -52,19 +52,22 @@ class Columns:
     recording: str | None = None
     time: str | None = None
     label: str | None = None
-    channels: tuple[str, ...] = ()
+    channels: tuple[str, ...] | None = None
     targets: tuple[str, ...] = ()
 
     def used(self) -> tuple[str, ...]:
         """Every column that is read, in a fixed order."""
         single = tuple(name for name in (self.recording, self.time, self.label) if name is not None)
-        return single + self.channels + self.targets
+        return single + (self.channels or ()) + self.targets
 
     def resolve(self, available: Sequence[str]) -> Columns:
         """The same roles for a table that has these columns, with the usual names and channels filled in.
 
         A role that was not given takes the column called ``recording``, ``time`` or ``label`` where there is one;
         an empty name means that the table has no such column. Channels default to all columns left over.
+
+        Raises:
+            ValueError: a column has two roles.
 
         >>> Columns().resolve(["recording", "ax", "label"])
         Columns(recording='recording', time=None, label='label', channels=('ax',), targets=())
@@ -73,8 +76,21 @@ class Columns:
             role: _usual(getattr(self, role), role, available) for role in ("recording", "time", "label")
         }
         taken = {*roles.values(), *self.targets}
-        channels = self.channels or tuple(name for name in available if name not in taken)
-        return dataclasses.replace(self, **roles, channels=channels)
+        channels = self.channels
+        if channels is None:
+            channels = tuple(name for name in available if name not in taken)
+        resolved = dataclasses.replace(self, **roles, channels=channels)
+        resolved.check_distinct()
+        return resolved
+
+    def check_distinct(self) -> None:
+        """Check that no column has two roles, as a channel that is also the label would tell the answer."""
+        used = self.used()
+        for name in used:
+            if used.count(name) > 1:
+                raise ValueError(
+                    f"column {name!r} is named {used.count(name)} times; give every column one role"
+                )
 
     def without_answers(self) -> Columns:
         """The columns that a prediction needs: neither label nor targets."""
@@ -114,7 +130,13 @@ class Recordings:
         """Frames per unit of time (1 / median step over all recordings), or None without a time column."""
         steps = [] if self.times is None else [np.diff(time) for time in self.times]
         pooled = np.concatenate(steps) if steps else np.empty(0)
-        return float(1.0 / np.median(pooled)) if pooled.size else None
+        return _rate(pooled) if pooled.size else None
+
+    def clock(self) -> Array:
+        """(frames of all recordings,) times as the table has them, recording after recording."""
+        assert self.times is not None
+        seconds = np.concatenate(self.times)
+        return _dates(seconds) if self.dated else seconds
 
     def check_rate(self, expected: float | None = None) -> None:
         """Check that the recordings are sampled alike, and as expected.
@@ -129,7 +151,7 @@ class Recordings:
         for name, time in zip(self.names, self.times or [], strict=False):
             if expected is None or len(time) < 2:
                 continue
-            rate = float(1.0 / np.median(np.diff(time)))
+            rate = _rate(np.diff(time))
             if abs(rate / expected - 1.0) > RATE_TOLERANCE:
                 raise ValueError(
                     f"{self.source}: recording {name!r} has {rate:.6g} frames per unit of "
@@ -184,7 +206,7 @@ def read_recordings(path: str | os.PathLike[str], columns: Columns) -> Recording
         seconds, dated = _clock(frame, columns.time, file)
         times = split(seconds)
         _check_increasing(times, split(rows), names, columns.time, file)
-    signal = _numbers(frame, columns.channels, file, missing=False)
+    signal = _numbers(frame, columns.channels or (), file, missing=False)
     targets = _numbers(frame, columns.targets, file, missing=True)
     return Recordings(
         columns=columns,
@@ -323,39 +345,48 @@ def place(segments: pd.DataFrame, recordings: Recordings) -> pd.DataFrame:
     return placed
 
 
-def frames_of(segments: pd.DataFrame, recordings: Recordings) -> tuple[Array, Array, Array]:
+def to_frames(segments: pd.DataFrame, recordings: Recordings) -> pd.DataFrame:
     """Bands in the unit of the time column back to half-open frames: the inverse of :func:`place`.
 
     Args:
-        segments: columns recording, start, end.
+        segments: columns recording, start, end, and others that are kept.
         recordings: the recordings that they belong to.
 
     Returns:
-        (N,) number of the recording, first frame and end frame of each band.
+        The same rows with ``start`` and ``end`` as frames: the nearest to their times. A time outside of its
+        recording becomes a frame outside.
 
     Raises:
-        ValueError: a band names a recording that is not there, is empty or ends beyond its recording.
+        ValueError: a band names a recording that is not there.
     """
+    table: Any = segments
     number = {name: index for index, name in enumerate(recordings.names)}
-    names = _names(segments)
+    names = _names(table)
     for name in names:
         if name not in number:
             raise ValueError(
-                f"the predicted bands name a recording {name!r} that {recordings.source} does not have; "
-                f"it has {_listing(recordings.names)}"
+                f"the bands name a recording {name!r} that {recordings.source} does not have; "
+                f"it has {listing(recordings.names)}"
             )
+    if recordings.times is None:
+        return segments
     recording = np.array([number[name] for name in names], dtype=np.int64)
-    start, end = (_to_frames(segments, column, recording, recordings) for column in ("start", "end"))
-    lengths = np.array(recordings.lengths, dtype=np.int64)[recording]
-    wrong = np.flatnonzero((start < 0) | (end <= start) | (end > lengths))
-    if wrong.size:
-        first = int(wrong[0])
-        raise ValueError(
-            f"band {first + 1} of recording {names[first]!r} covers the frames {start[first]} to {end[first]}, "
-            f"but the recording has the frames 0 to {lengths[first]}; expected bands of at least one frame inside it "
-            "(are predictions and truth in the same unit? --time '' counts frames)"
-        )
-    return recording, start, end
+    framed = table.copy()
+    for column in ("start", "end"):
+        framed[column] = _nearest_frames(table[column], recording, recordings)
+    return framed
+
+
+def read_segments(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read a table of bands: the columns recording, start, end and label, as :func:`write_table` wrote them.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a column is missing, or the file is empty, damaged or of an unknown format.
+    """
+    frame: Any = read_table(path, ("recording", "start", "end", "label"), text=["recording", "label"])
+    frame["label"] = _labels(frame, "label", Path(path))
+    return frame
 
 
 def save_columns(folder: str | os.PathLike[str], columns: Columns, rate: float | None) -> None:
@@ -480,11 +511,12 @@ def _check_columns(wanted: Sequence[str], available: Sequence[str], file: Path) 
             close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
             hint = f"did you mean {lowered[close[0]]!r}? " if close else ""
             raise ValueError(
-                f"{file}: there is no column {name!r}; {hint}the columns are {_listing(available)}"
+                f"{file}: there is no column {name!r}; {hint}the columns are {listing(available)}"
             )
 
 
-def _listing(names: Sequence[str]) -> str:
+def listing(names: Sequence[str]) -> str:
+    """Names in one line, and how many more there are."""
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return ", ".join(names[:_LISTED]) + more
 
@@ -632,6 +664,11 @@ def class_order(labels: Sequence[Array]) -> list[str]:
     return sorted(words)
 
 
+def _rate(steps: Array) -> float:
+    """Frames per unit of time, without the digits that subtracting times has made up."""
+    return float(f"{1.0 / np.median(steps):.9g}")
+
+
 def _edges(time: Array, rate: float | None) -> Array:
     """(T + 1,) times at which the frames begin, and where the last one ends."""
     step = 1.0 if rate is None else 1.0 / rate
@@ -652,14 +689,12 @@ def _dates(seconds: Array) -> Array:
     return (np.round(seconds * 1e6)).astype("datetime64[us]")
 
 
-def _to_frames(segments: Any, column: str, recording: Array, recordings: Recordings) -> Array:
-    values = segments[column]
+def _nearest_frames(values: Any, recording: Array, recordings: Recordings) -> Array:
+    """(N,) times, each of its recording, to frames."""
     seconds: Array = _seconds(values) if recordings.dated else values.to_numpy(dtype=np.float64)
-    if recordings.times is None:
-        return np.round(seconds).astype(np.int64)
     half = 0.5 if recordings.rate is None else 0.5 / recordings.rate
     frames = np.empty(len(seconds), dtype=np.int64)
-    for number, time in enumerate(recordings.times):
+    for number, time in enumerate(recordings.times or []):
         own = recording == number
         frames[own] = np.searchsorted(_edges(time, recordings.rate), seconds[own] - half)
         frames[own] -= seconds[own] < time[0] - half  # before the recording: no frame

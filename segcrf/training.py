@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import pickle
 import signal
 import warnings
 from collections.abc import Callable, Iterator
@@ -44,6 +45,8 @@ class Recipe:
     device: str
     directory: str | os.PathLike[str] | None
     progress: bool
+    fingerprint: dict[str, Any]
+    """What a checkpoint must share with the fit that resumes from it."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +115,7 @@ class _Task(pl.LightningModule):
         return total
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        if self.recipe.noise:
-            batch = batch._replace(signal=batch.signal + self.recipe.noise * torch.randn_like(batch.signal))
+        batch = batch._replace(signal=_augmented(batch.signal, self.recipe.noise))
         loss = self._losses(batch, "")
         if not loss.isfinite():
             raise ValueError(
@@ -134,6 +136,17 @@ class _Task(pl.LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
+OFFSET = 0.0
+GAIN = 0.0
+
+
+def _augmented(x: Tensor, noise: float) -> Tensor:
+    """Signals as other sensors on other people might have measured them."""
+    per_window = torch.empty(x.shape[0], 1, x.shape[2], device=x.device)
+    gain = torch.exp(GAIN * per_window.normal_()) if GAIN else 1.0
+    return x * gain + OFFSET * torch.empty_like(per_window).normal_() + noise * torch.randn_like(x)
+
+
 def _warm_up_then_cosine(progress: float) -> float:
     """Share of the learning rate after this share of the steps."""
     warm = min((progress + 1e-3) / WARM_UP, 1.0)
@@ -143,38 +156,62 @@ def _warm_up_then_cosine(progress: float) -> float:
 class _Record(Callback):
     """Keeps the history and the best weights, in memory and in the checkpoint."""
 
-    def __init__(self, monitor: str, on_best: Callable[[Result], None] | None) -> None:
-        self.monitor, self.on_best = monitor, on_best
+    def __init__(self, recipe: Recipe, on_best: Callable[[Result], None] | None) -> None:
+        self.recipe, self.on_best = recipe, on_best
         self.history: list[dict[str, float]] = []
         self.best: dict[str, Tensor] = {}
-        self.best_epoch = -1
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Dropout and noise depend on seed and epoch alone, so that a resumed fit goes on exactly as an unbroken one.
-        assert isinstance(pl_module, _Task)
-        torch.manual_seed(pl_module.recipe.seed * 1_000_003 + trainer.current_epoch)
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, _Task)
-        row = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        row = {"epoch": float(trainer.current_epoch)} | row | {"learning_rate": trainer.optimizers[0].param_groups[0]["lr"]}
-        self.history.append(row)
-        improved = self.best_epoch < 0 or row.get("val_loss", -1.0) < self.history[self.best_epoch].get("val_loss", 0.0)
-        if improved:
-            self.best_epoch = trainer.current_epoch
-            self.best = {name: value.detach().cpu().clone() for name, value in pl_module.model.state_dict().items()}
-            if self.on_best is not None:
-                self.on_best(self.result())
+        self.best_epoch = 0
 
     def result(self) -> Result:
         return Result(self.best, self.best_epoch, self.history)
 
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Dropout and noise depend on seed and epoch alone, so that a resumed fit goes on exactly as an unbroken one.
+        torch.manual_seed(self.recipe.seed * 1_000_003 + trainer.current_epoch)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self.history.append({"epoch": trainer.current_epoch, **metrics, "learning_rate": rate})
+        if not self._is_best():
+            return
+        assert isinstance(pl_module, _Task)
+        self.best_epoch = trainer.current_epoch
+        self.best = {name: value.detach().cpu().clone() for name, value in pl_module.model.state_dict().items()}
+        if self.on_best is not None:
+            self.on_best(self.result())
+
+    def _is_best(self) -> bool:
+        """Whether the last epoch is better than all before; without validation it always is."""
+        losses = [row.get("val_loss", -float(row["epoch"])) for row in self.history]
+        return losses[-1] == min(losses)
+
     def state_dict(self) -> dict[str, Any]:
-        return {"history": self.history, "best": self.best, "best_epoch": self.best_epoch}
+        kept = {"history": self.history, "best": self.best, "best_epoch": self.best_epoch}
+        return {**kept, "fingerprint": self.recipe.fingerprint}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.history, self.best = state_dict["history"], state_dict["best"]
         self.best_epoch = state_dict["best_epoch"]
+
+    def read(self, checkpoint: Path) -> bool:
+        """Takes over what a checkpoint holds, if it is of this fit; returns whether that fit was finished."""
+        try:
+            state = torch.load(checkpoint, map_location="cpu", weights_only=True)["callbacks"][self.state_key]
+        except (RuntimeError, KeyError, EOFError, OSError, pickle.UnpicklingError) as error:
+            raise ValueError(
+                f"{checkpoint}: expected a checkpoint of Segmenter.fit, found something else ({type(error).__name__}); "
+                "remove it, or fit with resume=False"
+            ) from error
+        for name, value in self.recipe.fingerprint.items():
+            if state["fingerprint"].get(name) != value:
+                raise ValueError(
+                    f"{checkpoint} is of a fit with {name}={state['fingerprint'].get(name)!r}, got {name}={value!r}; "
+                    "resume with the same data and parameters, or fit with resume=False"
+                )
+        self.load_state_dict(state)
+        waited = len(self.history) - 1 - self.best_epoch
+        return len(self.history) >= self.recipe.max_epochs or waited >= self.recipe.patience
 
 
 class _Checkpoint(Callback):
@@ -212,8 +249,7 @@ def train(
     objective: JointObjective,
     combine: Combiner,
     recipe: Recipe,
-    recordings: list[Recording],
-    validation: list[Recording],
+    recordings: tuple[list[Recording], list[Recording]],
     *,
     resume: bool = False,
     on_best: Callable[[Result], None] | None = None,
@@ -224,37 +260,41 @@ def train(
         model, objective: changed in place; afterwards they hold the last epoch's weights, not the best ones.
         combine: turns the losses into the scalar that is minimised.
         recipe: how to train.
-        recordings: standardised recordings to learn from.
-        validation: standardised recordings that choose the best epoch; empty: the last epoch is the best.
+        recordings: standardised recordings to learn from, and those that choose the best epoch; where there are none of
+            the latter, the last epoch is the best.
         resume: go on from the checkpoint in ``recipe.directory``, if there is one.
         on_best: called with the result so far after each epoch that is better than all before.
     """
-    record = _Record("val_loss" if validation else "loss", on_best)
-    callbacks: list[Callback] = [record]
-    if validation:
-        callbacks.append(EarlyStopping("val_loss", patience=recipe.patience, check_finite=False))
-    if recipe.progress:
-        callbacks.append(_Bar())
-    checkpoint = None
-    if recipe.directory is not None:
-        checkpoint = Path(recipe.directory) / CHECKPOINT
-        checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        callbacks.append(_Checkpoint(checkpoint))
-    sampler = RandomWindows(
-        recordings, recipe.window, recipe.batch_size, min_batches=MIN_BATCHES, seed=recipe.seed
-    )
-    windows = grid(validation, VALIDATION_WINDOWS * recipe.window)
+    learn, validate = recordings
+    record = _Record(recipe, on_best)
+    checkpoint = None if recipe.directory is None else Path(recipe.directory) / CHECKPOINT
+    sampler = RandomWindows(learn, recipe.window, recipe.batch_size, min_batches=MIN_BATCHES, seed=recipe.seed)
+    windows = grid(validate, VALIDATION_WINDOWS * recipe.window)
     batches = [windows[i : i + recipe.batch_size] for i in range(0, len(windows), recipe.batch_size)]
+    begun = resume and checkpoint is not None and checkpoint.exists()
+    if begun and record.read(checkpoint):
+        return record.result()
     with _quiet(), torch.random.fork_rng(devices=[]):
-        trainer = _trainer(recipe, callbacks)
-        trainer.fit(
+        _trainer(recipe, _callbacks(recipe, record, bool(validate), checkpoint)).fit(
             _Task(model, objective, combine, recipe),
-            _loader(recordings, sampler),
-            _loader(validation, batches) if batches else None,
-            ckpt_path=checkpoint if resume and checkpoint is not None and checkpoint.exists() else None,
+            _loader(learn, sampler),
+            _loader(validate, batches) if batches else None,
+            ckpt_path=checkpoint if begun else None,
             weights_only=True,
         )
     return record.result()
+
+
+def _callbacks(recipe: Recipe, record: _Record, validated: bool, checkpoint: Path | None) -> list[Callback]:
+    callbacks: list[Callback] = [record]
+    if validated:
+        callbacks.append(EarlyStopping("val_loss", patience=recipe.patience, check_finite=False))
+    if recipe.progress:
+        callbacks.append(_Bar())
+    if checkpoint is not None:
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        callbacks.append(_Checkpoint(checkpoint))
+    return callbacks
 
 
 def _loader(recordings: list[Recording], batches: Any) -> DataLoader[Batch]:

@@ -107,7 +107,7 @@ def test_sigma_finds_the_root_mean_square_error_and_respects_its_floor() -> None
     rms = (output.values - targets)[valid].square().mean(0).sqrt()
     torch.testing.assert_close(objective.log_sigma.exp(), rms, rtol=1e-3, atol=0.0)
     descend(output.values)
-    torch.testing.assert_close(objective.log_sigma.data, torch.tensor([-2.0, -2.0]), atol=0.06, rtol=0.0)
+    torch.testing.assert_close(objective.log_sigma.data, torch.tensor([-2.0, -2.0]), atol=0.1, rtol=0.0)
     descend(targets)  # and it comes back from the floor
     torch.testing.assert_close(objective.log_sigma.exp(), rms, rtol=1e-3, atol=0.0)
 

@@ -2,13 +2,16 @@
 
 Every file exports the same functions over plain tensors, without autograd, validation or modules::
 
-    log_partition(*potentials, lengths)       -> log_z (B,)
-    sum_product(*potentials, lengths, starts) -> log_z (B,), one gradient per potential, starts (B, T, C)
-    max_product(*potentials, lengths)         -> score (B,), labels (B, T), starts (B, T)
+    log_partition(*potentials, lengths)              -> log_z (B,)
+    sum_product(*potentials, lengths, starts)        -> log_z (B,), one gradient per potential, starts (B, T, C)
+    log_prob(*potentials, labels, lengths, gradient) -> log_prob (B,), log_z (B,), one gradient per potential
+    max_product(*potentials, lengths)                -> score (B,), labels (B, T), starts (B, T)
 
-Gradients are per recording: a potential without a batch axis gets one. ``starts`` (probability that a band begins) is
-computed when asked, else empty. ``log_z`` and ``score`` are float64: over a million frames the difference of two
-totals is the loss, and float32 would round it away. ``labels`` beyond a recording's length are -100.
+Gradients are per recording: a potential without a batch axis gets one. Those of ``sum_product`` are expected counts;
+those of ``log_prob`` are of ``-log_prob``, expected less observed counts. ``starts`` (probability that a band begins) and
+the gradient of ``log_prob`` are computed when asked, else empty. ``log_z`` and scores are float64: over a million frames
+the difference of two totals is the loss, and float32 would round it away. Labels of -100 inside a recording are summed
+over; beyond its length labels are not read, and written as -100.
 
 :class:`Operator` makes PyTorch operators of them, so that autograd, ``torch.compile`` and ``torch.export`` see one node,
 and :func:`pick` chooses the backend.
@@ -17,12 +20,14 @@ and :func:`pick` chooses the backend.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from segcrf._check import UNLABELLED
 
 BACKENDS = ("auto", "torch", "numba")
 _DEVICE_OF = {"numba": "cpu"}
@@ -55,14 +60,23 @@ class Operator:
     def __init__(self, structure: str, fields: tuple[str, ...], scan: Callable[..., Tensor]) -> None:
         self._structure = structure
         self._scan = scan
-        arguments = ", ".join(f"Tensor {name}" for name in (*fields, "lengths"))
-        counts = ", ".join(["Tensor"] * (len(fields) + 1))
-        self.log_partition = self._define("log_partition", f"({arguments}) -> Tensor", _fake_log_partition)
-        self.max_product = self._define("max_product", f"({arguments}) -> (Tensor, Tensor, Tensor)", _fake_max_product)
-        self.sum_product = self._define(
-            "sum_product", f"({arguments}, bool starts) -> (Tensor, {counts})", _fake_sum_product
+        arguments = ", ".join(f"Tensor {name}" for name in fields)
+        counts = ", ".join(["Tensor"] * len(fields))
+        define = self._define
+        self.log_partition = define("log_partition", f"({arguments}, Tensor lengths) -> Tensor", _fake_log_partition)
+        self.max_product = define(
+            "max_product", f"({arguments}, Tensor lengths) -> (Tensor, Tensor, Tensor)", _fake_max_product
         )
-        self.sum_product.register_autograd(self._backward, setup_context=_remember)
+        self.sum_product = define(
+            "sum_product", f"({arguments}, Tensor lengths, bool starts) -> (Tensor, {counts}, Tensor)", _fake_sum_product
+        )
+        self.sum_product.register_autograd(self._sum_product_backward, setup_context=_remember_sum_product)
+        self.log_prob = define(
+            "log_prob",
+            f"({arguments}, Tensor labels, Tensor lengths, bool gradient) -> (Tensor, Tensor, {counts})",
+            _fake_log_prob,
+        )
+        self.log_prob.register_autograd(self._log_prob_backward, setup_context=_remember_log_prob)
 
     def _define(self, name: str, schema: str, fake: Callable[..., Any]) -> Any:
         def run(*arguments: Any) -> Any:
@@ -75,43 +89,78 @@ class Operator:
         operator.register_fake(fake)
         return operator
 
-    def _backward(self, ctx: Any, grad_log_z: Tensor | None, *grad_counts: Tensor | None) -> tuple[Tensor | None, ...]:
+    def _sum_product_backward(self, ctx: Any, grad: Tensor | None, *vectors: Tensor | None) -> tuple[Tensor | None, ...]:
+        grads = self._backward(ctx, grad, vectors, lambda p, lengths, starts: self._scan(p, lengths, starts))
+        return (*grads, None, None)
+
+    def _log_prob_backward(
+        self, ctx: Any, grad: Tensor | None, _: Tensor | None, *vectors: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        def negative_log_prob(potentials: Sequence[Tensor], lengths: Tensor, starts: Tensor) -> Tensor:
+            emissions, *shared = potentials
+            allowed = agreeing(ctx.labels, emissions.shape[-1], lengths)
+            clamped = self._scan((emissions.masked_fill(~allowed, -torch.inf), *shared), lengths, starts)
+            return self._scan(potentials, lengths, starts) - clamped
+
+        grads = self._backward(ctx, None if grad is None else -grad, (*vectors, None), negative_log_prob)
+        return (*grads, None, None, None)
+
+    def _backward(
+        self, ctx: Any, grad: Tensor | None, vectors: tuple[Tensor | None, ...], scan: Callable[..., Tensor]
+    ) -> list[Tensor]:
+        """Gradients of the potentials, given that of the total (B,) and, for second derivatives, those of its counts."""
         lengths, *saved = ctx.saved_tensors
         potentials, counts = saved[: ctx.arity], saved[ctx.arity :]
-        grads = [torch.zeros_like(count) for count in counts]
-        if grad_log_z is not None:
-            grads = [_per_recording(grad_log_z, count) * count for count in counts]
-        if any(grad is not None for grad in grad_counts):
-            second = self._second_order(potentials, lengths, grad_counts)
+        if grad is None:
+            grads = [torch.zeros_like(count) for count in counts]
+        else:
+            grads = [_per_recording(grad, count) * count for count in counts]
+        if any(vector is not None for vector in vectors):
+            second = _second_order(scan, potentials, lengths, vectors)
             grads = [first + other for first, other in zip(grads, second, strict=True)]
-        shared = (
+        return [
             (grad.sum(0) if grad.dim() > potential.dim() else grad).to(potential.dtype)
             for grad, potential in zip(grads, potentials, strict=True)
-        )
-        return (*shared, None, None)
-
-    def _second_order(
-        self, potentials: list[Tensor], lengths: Tensor, vectors: tuple[Tensor | None, ...]
-    ) -> tuple[Tensor, ...]:
-        """Hessian of the log partition times ``vectors``, by two passes through the reference scan."""
-        num_recordings = len(lengths)
-        with torch.enable_grad():
-            leaves = [
-                (p if i == 0 else p.expand(num_recordings, *p.shape)).detach().requires_grad_()
-                for i, p in enumerate(potentials)
-            ]
-            starts = torch.zeros_like(leaves[0], requires_grad=True)
-            log_z = self._scan(leaves, lengths, starts).sum()
-            counts = torch.autograd.grad(log_z, [*leaves, starts], create_graph=True)
-            inner = [(c * v).sum() for c, v in zip(counts, vectors, strict=True) if v is not None and v.numel()]
-            return torch.autograd.grad(torch.stack(inner).sum(), leaves, materialize_grads=True)
+        ]
 
 
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+def _second_order(
+    scan: Callable[..., Tensor], potentials: list[Tensor], lengths: Tensor, vectors: tuple[Tensor | None, ...]
+) -> tuple[Tensor, ...]:
+    """Hessian of ``scan`` times ``vectors``, by two passes through the reference scan."""
+    with torch.enable_grad():
+        leaves = [
+            (p if i == 0 else p.expand(len(lengths), *p.shape)).detach().requires_grad_()
+            for i, p in enumerate(potentials)
+        ]
+        starts = torch.zeros_like(leaves[0], requires_grad=True)
+        total = scan(leaves, lengths, starts).sum()
+        counts = torch.autograd.grad(total, [*leaves, starts], create_graph=True)
+        inner = [(c * v).sum() for c, v in zip(counts, vectors, strict=True) if v is not None and v.numel()]
+        return torch.autograd.grad(torch.stack(inner).sum(), leaves, materialize_grads=True)
+
+
+def _remember_sum_product(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     *potentials, lengths, _ = inputs
+    _remember(ctx, potentials, lengths, output[1:-1])
+
+
+def _remember_log_prob(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    *potentials, ctx.labels, lengths, _ = inputs
+    _remember(ctx, potentials, lengths, output[2:])
+
+
+def _remember(ctx: Any, potentials: Sequence[Tensor], lengths: Tensor, counts: Sequence[Tensor]) -> None:
     ctx.set_materialize_grads(False)
     ctx.arity = len(potentials)
-    ctx.save_for_backward(lengths, *potentials, *output[1:-1])
+    ctx.save_for_backward(lengths, *potentials, *counts)
+
+
+def agreeing(labels: Tensor, num_classes: int, lengths: Tensor) -> Tensor:
+    """Classes (..., B, T, C) that agree with labels (..., B, T): one where it is known, all where it is -100 or padding."""
+    beyond = torch.arange(labels.shape[-1], device=labels.device) >= lengths[:, None]
+    classes = torch.arange(num_classes, device=labels.device)
+    return (labels[..., None] == classes) | ((labels == UNLABELLED) | beyond)[..., None]
 
 
 def _per_recording(values: Tensor, like: Tensor) -> Tensor:
@@ -124,15 +173,20 @@ def _fake_log_partition(emissions: Tensor, *rest: Tensor) -> Tensor:
 
 def _fake_sum_product(emissions: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     *shared, _, starts = rest
-    dtype = working_dtype(emissions)
-    batch = emissions.shape[0]
-    counts = (p.new_empty((batch, *p.shape), dtype=dtype) for p in shared)
-    return (
-        emissions.new_empty(batch, dtype=torch.float64),
-        torch.empty_like(emissions, dtype=dtype, memory_format=torch.contiguous_format),
-        *counts,
-        emissions.new_empty((batch if starts else 0, *emissions.shape[1:]), dtype=dtype),
-    )
+    by_start = emissions.new_empty((len(emissions) if starts else 0, *emissions.shape[1:]), dtype=working_dtype(emissions))
+    return (_fake_log_partition(emissions), *_fake_counts(emissions, shared, True), by_start)
+
+
+def _fake_log_prob(emissions: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    *shared, _, _, gradient = rest
+    totals = _fake_log_partition(emissions), _fake_log_partition(emissions)
+    return (*totals, *_fake_counts(emissions, shared, gradient))
+
+
+def _fake_counts(emissions: Tensor, shared: Sequence[Tensor], gradient: bool) -> list[Tensor]:
+    rows = len(emissions) if gradient else 0
+    shapes = [emissions.shape[1:], *(p.shape for p in shared)]
+    return [emissions.new_empty((rows, *shape), dtype=working_dtype(emissions)) for shape in shapes]
 
 
 def _fake_max_product(emissions: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:

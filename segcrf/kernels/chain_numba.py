@@ -2,7 +2,7 @@
 
 *Sum.* With ``E_t = exp(emissions_t - max)`` and ``A = exp(transitions - max)`` a step is one matrix-vector product,
 ``a_t = E_t * (A' a_{t-1}) / |a_{t-1}|``; the logarithm of the product of norms, taken seldom, is the log partition
-(Rabiner 1989, section V.A). Scores that span more than ``_SPAN`` nats, or a state whose share falls below ``_TINY``,
+(Rabiner 1989, section V.A). Scores that span more than ``SPAN`` nats, or a state whose share falls below ``TINY``,
 could underflow and lose mass: such a recording is done again in log space. So nothing is ever lost unnoticed.
 
 *Max.* Only the best scores are kept; the predecessor of a label is found again on the way back, one column per frame.
@@ -19,14 +19,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segcrf.kernels import working_dtype
-from segcrf.kernels._numba import array, compiled, exp, padded, share, simd_width
+from segcrf.kernels import agreeing, working_dtype
+from segcrf.kernels import _chain_lanes as _lanes
+from segcrf.kernels._chain_lanes import SPAN, TINY, exponentiate
+from segcrf.kernels._numba import array, compiled, padded, share, simd_width
 
-_CHUNK = 1024
-_SPAN = 150.0
-_TINY = 1e-150
-
-# ``Any`` below stands for a NumPy array: Numba infers the types.
+_CHUNK = 1024  # frames whose vectors are kept at once
+_LANES = 16  # recordings side by side; measured best for C = 2 to 20
+_LANES_FROM = 4  # recordings; with fewer, one after another
+_LANES_TO = 32  # classes; with more, one vector fills the registers by itself
 
 
 # ---------------------------------------------------------------------------------------------------- interface
@@ -42,6 +43,26 @@ def sum_product(
     return _sum(emissions, transitions, start, end, lengths, gradient=True, starts=starts)
 
 
+def log_prob(
+    emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, labels: Tensor, lengths: Tensor, gradient: bool
+) -> tuple[Tensor, ...]:
+    """Log-probability of labels, log partition, and expected less observed counts (if asked)."""
+    shared = (transitions, start, end)
+    log_z, *counts, _ = _sum(emissions, *shared, lengths, gradient=gradient, starts=False)
+    score = torch.empty_like(log_z)
+    inputs = (array(emissions), *(p.detach().double().numpy() for p in shared), labels.numpy(), lengths.numpy())
+    _observe(*inputs, score.numpy(), *(count.numpy() for count in counts))
+    partial = score.isnan().nonzero()[:, 0]
+    if len(partial):
+        allowed = agreeing(labels[partial], emissions.shape[-1], lengths[partial])
+        clamped = emissions[partial].masked_fill(~allowed, -torch.inf)
+        score[partial], *observed, _ = _sum(clamped, *shared, lengths[partial], gradient=gradient, starts=False)
+        for count, seen in zip(counts, observed, strict=True):
+            if gradient:
+                count[partial] -= seen
+    return torch.where(log_z == -torch.inf, log_z, score - log_z), log_z, *counts
+
+
 def max_product(
     emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -51,7 +72,7 @@ def max_product(
     labels = torch.empty(batch, frames, dtype=torch.int64)
     starts = torch.empty(batch, frames, dtype=torch.bool)
     inputs = (
-        array(emissions), padded(transitions, -np.inf), padded(start, -np.inf), padded(end, -np.inf), array(lengths)
+        array(emissions), padded(transitions, -np.inf), padded(start, -np.inf), padded(end, -np.inf), lengths.numpy()
     )  # fmt: skip
     outputs = (scores.numpy(), labels.numpy(), starts.numpy())
     share(lambda first, last: _max_rows(*inputs, *outputs, first, last), batch, 2.0 * emissions.numel() * classes)
@@ -73,43 +94,97 @@ def _sum(
         torch.empty(batch if starts else 0, frames, classes, dtype=dtype),
     ]
     inputs = (
-        array(emissions), padded(transitions, -np.inf), padded(start, -np.inf), padded(end, -np.inf), array(lengths)
+        array(emissions), padded(transitions, -np.inf), padded(start, -np.inf), padded(end, -np.inf), lengths.numpy()
     )  # fmt: skip
-    outputs = (log_z.numpy(), *(count.numpy() for count in counts))
+    groups, lanes = _groups(lengths, classes)
+    outputs = (groups, log_z.numpy(), *(count.numpy() for count in counts))
     work = emissions.numel() * (classes + 4) * (3.0 if gradient else 1.0)
-    share(lambda first, last: _sum_rows(*inputs, *outputs, first, last), batch, work)
+    share(lambda first, last: _sum_groups(*inputs, *outputs, first, last), len(groups), work)
     return log_z, *counts
+
+
+def _groups(lengths: Tensor, classes: int) -> tuple[Any, int]:
+    """Recordings to be done together, (G, lanes), -1 where a lane is idle: neighbours in length share a group."""
+    batch = len(lengths)
+    if batch < _LANES_FROM or classes > _LANES_TO:
+        return np.arange(batch)[:, None], 1
+    threads = torch.get_num_threads()
+    lanes = min(_LANES, simd_width(-(-batch // threads)))
+    rows = np.full(-(-batch // lanes) * lanes, -1)
+    rows[:batch] = np.argsort(-lengths.numpy(), kind="stable")
+    return rows.reshape(-1, lanes), lanes
 
 
 # ------------------------------------------------------------------------------------- sum: scaled probabilities
 @compiled
-def _sum_rows(
-    emissions, transitions, start, end, lengths, log_z, by_label, by_step, by_first, by_last, by_start, first, last
+def _sum_groups(
+    emissions, transitions, start, end, lengths, groups, log_z, by_label, by_step, by_first, by_last, by_start, first, last
 ):
-    width = start.size
+    width, lanes, classes = start.size, groups.shape[1], emissions.shape[2]
     matrix, top, fits = _weights(transitions)
-    edges, top_edges, edges_fit = np.empty((2, width)), 0.0, True
+    edges, top_edges = np.empty((2, width)), 0.0
     for i, scores in enumerate((start, end)):
         row, top_row, row_fits = _weights(scores.reshape(1, width))
         edges[i] = row[0]
         top_edges += top_row
-        edges_fit &= row_fits
+        fits &= row_fits
     frames = min(_CHUNK, emissions.shape[1])
     alpha, weights = np.zeros((frames + 1, width)), np.empty((frames, width))
-    for b in range(first, last):
-        length = lengths[b]
-        scores = emissions[b, :length]
-        out = (
-            by_label[b : b + 1], by_step[b : b + 1], by_first[b : b + 1], by_last[b : b + 1], by_start[b : b + 1]
-        )
-        total = np.nan
-        if fits and edges_fit:
-            total = _scaled(scores, matrix, edges, alpha, weights, out)
-            total += top * (length - 1) + top_edges
+    if lanes > 1:
+        wide_alpha, wide_weights = np.empty((frames + 1, classes, lanes)), np.empty((frames, classes, lanes))
+    for g in range(first, last):
+        rows = groups[g]
+        if fits and lanes > 1:
+            _lanes.sum_group(
+                emissions, rows, lengths, matrix, edges, log_z, by_label, by_step, by_first, by_last, by_start,
+                wide_alpha, wide_weights
+            )  # fmt: skip
+        for row in rows[rows >= 0]:
+            length = lengths[row]
+            scores = emissions[row, :length]
+            out = _of(row, by_label, by_step, by_first, by_last, by_start)
+            if fits and lanes == 1:
+                log_z[row] = _scaled(scores, matrix, edges, alpha, weights, out)
+            log_z[row] += top * (length - 1) + top_edges
+            if not fits or np.isnan(log_z[row]):
+                log_z[row] = _logarithmic(scores, transitions, start, end, out)
+            _clear(out, length, log_z[row] == -np.inf)
+
+
+@compiled
+def _of(row, by_label, by_step, by_first, by_last, by_start):
+    """The outputs of one recording; empty ones stay empty."""
+    return (
+        by_label[row : row + 1], by_step[row : row + 1], by_first[row : row + 1], by_last[row : row + 1],
+        by_start[row : row + 1]
+    )  # fmt: skip
+
+
+@compiled
+def _observe(emissions, transitions, start, end, labels, lengths, score, by_label, by_step, by_first, by_last):
+    """Score of complete labels, and their counts taken from the expected ones; NaN where a label is missing."""
+    for b in range(lengths.size):
+        before, total = -1, 0.0
+        for t in range(lengths[b]):
+            if labels[b, t] < 0:
+                total = np.nan
+                break
         if np.isnan(total):
-            total = _logarithmic(scores, transitions, start, end, out)
-        log_z[b] = total
-        _clear(out, length, total == -np.inf)
+            score[b] = total
+            continue
+        for t in range(lengths[b]):
+            label = labels[b, t]
+            total += emissions[b, t, label] + (transitions[before, label] if t else start[label])
+            for row in range(b, b + 1 if by_label.shape[0] else b):
+                by_label[row, t, label] -= 1.0
+                if t:
+                    by_step[row, before, label] -= 1.0
+                else:
+                    by_first[row, label] -= 1.0
+            before = label
+        score[b] = total + end[before]
+        if by_label.shape[0]:
+            by_last[b, before] -= 1.0
 
 
 @compiled
@@ -122,7 +197,7 @@ def _weights(scores):
     for score in scores.flat:
         if score > -np.inf:
             lowest = min(lowest, score)
-    return np.exp(scores - top), top, top - lowest < _SPAN
+    return np.exp(scores - top), top, top - lowest < SPAN
 
 
 @compiled
@@ -143,12 +218,8 @@ def _emission_weights(scores, out):
         for c in range(classes, out.shape[1]):
             out[t, c] = -np.inf
         total += top
-    flat = out[:count].reshape(-1)
-    for i in range(flat.size):
-        x = flat[i]
-        e = exp(max(x, -700.0))
-        flat[i] = e if x > -700.0 else 0.0
-    return total if lowest > -_SPAN else np.nan
+    exponentiate(out[:count].reshape(-1))
+    return total if lowest > -SPAN else np.nan
 
 
 @compiled
@@ -197,7 +268,7 @@ def _forward(weights, matrix, start, alpha, count, at_start, norm):
             value = row[c] * (weights[i, c] * scale)
             row[c] = value
             norm += value
-            tiny += (value > 0.0) & (value < _TINY)
+            tiny += (value > 0.0) & (value < TINY)
         if norm == 0.0:  # every labelling is forbidden from here on
             alpha[i + 1 : count + 1] = 0.0
             return logs, 1.0, 0
@@ -273,7 +344,7 @@ def _backward(weights, transposed, alpha, beta, by_label, by_start, count, at_st
             value = before[c] * scale
             weight[c] *= scale
             beta[c] = value
-            tiny += (value > 0.0) & (value < _TINY)
+            tiny += (value > 0.0) & (value < TINY)
         for b in range(by_start.shape[0]):
             for c in range(classes):
                 stayed = previous[c] * transposed[c, c] * weight[c]

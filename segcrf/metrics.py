@@ -1,0 +1,664 @@
+"""Frame, segment and boundary scores of predicted against true labels.
+
+Every function takes the prediction first and the truth second, as lists of (T,) arrays: class numbers with
+-100 for unlabelled frames, or class names with "" for unlabelled ones. Scores that the field prints in
+percent are in percent.
+
+**Unlabelled frames.** Frames without a true label are taken out of both labellings before anything else. They
+split the bands around them, in truth and prediction alike, and the ends of such a gap are no boundaries. A
+labelled frame that the *prediction* leaves unlabelled counts as wrong and belongs to no predicted band.
+
+**Pooled or per recording.** ``pooled=True`` adds up the counts of all recordings before dividing;
+``pooled=False`` gives the mean of the recordings' scores. A recording without a labelled frame is left out.
+Each function's default is what its source does.
+
+**Nothing to count.** 0 of 0 is a full score: where there is nothing to find (no boundary in a recording of
+one band, no band besides those of ignored classes), finding nothing is right. Where no frame is labelled at
+all, every score is NaN, without a warning.
+
+**Ignored classes.** Bands of the classes in ``ignore`` (a background, say) are dropped from truth and
+prediction before they are matched; their neighbours are not merged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from segcrf import _check
+from segcrf._check import UNLABELLED
+from segcrf.segments import Segments
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+Labels = Sequence[npt.ArrayLike] | npt.NDArray[Any] | Tensor
+Class = int | str
+Matching = Literal["greedy", "optimal"]
+
+
+# ------------------------------------------------------------------------------------------- the standard row
+def evaluate(
+    pred: Labels,
+    true: Labels,
+    classes: Sequence[Class] | None = None,
+    *,
+    ignore: Sequence[Class] = (),
+    pooled: bool = True,
+) -> dict[str, float]:
+    """Score a labelling with the usual row of metrics.
+
+    Args:
+        pred: predicted labels, list of (T,).
+        true: true labels, list of (T,).
+        classes: the classes that ``macro_f1`` averages; None: all that occur.
+        ignore: classes whose bands ``edit`` and ``f1`` leave out.
+        pooled: for accuracy, F1 and the band ratio; ``edit`` is always the mean over recordings.
+
+    Returns:
+        ``accuracy``, ``macro_f1``, ``edit``, ``f1@10``, ``f1@25``, ``f1@50`` in percent, and ``band_ratio``.
+
+    Raises:
+        TypeError, ValueError: as :func:`frame_accuracy`.
+
+    >>> row = evaluate([[0, 0, 1, 1, 0, 1]], [[0, 0, 0, 1, 1, 1]])
+    >>> {name: round(value, 1) for name, value in row.items()}  # doctest: +NORMALIZE_WHITESPACE
+    {'accuracy': 66.7, 'macro_f1': 66.7, 'edit': 50.0, 'f1@10': 66.7, 'f1@25': 66.7, 'f1@50': 33.3,
+    'band_ratio': 2.0}
+    """
+    row = {
+        "accuracy": frame_accuracy(pred, true, pooled),
+        "macro_f1": macro_f1(pred, true, classes),
+        "edit": edit_score(pred, true, ignore),
+    }
+    for percent in (10, 25, 50):
+        row[f"f1@{percent}"] = segment_f1(pred, true, percent / 100, pooled, ignore)
+    return row | {"band_ratio": band_ratio(pred, true, pooled)}
+
+
+# ----------------------------------------------------------------------------------------------------- frames
+def frame_accuracy(pred: Labels, true: Labels, pooled: bool = True) -> float:
+    """Return the share of labelled frames whose class is right, in percent.
+
+    Args:
+        pred: predicted labels, list of (T,).
+        true: true labels, list of (T,).
+        pooled: over all frames (Farha and Gall, 2019), or the mean of the recordings' accuracies (Lea et al.,
+            2017).
+
+    Raises:
+        TypeError: labels are neither integers nor text, or the two sides differ in kind.
+        ValueError: the two sides differ in recordings or frames, or a label is negative and not -100.
+
+    >>> round(frame_accuracy([[0, 0, 1, 1]], [[0, 1, 1, -100]]), 1)
+    66.7
+    """
+    pair = _Pair.of(pred, true)
+    hits = [np.count_nonzero((p == t) & (t != UNLABELLED)) for p, t in zip(pair.pred, pair.true, strict=True)]
+    return _percent(hits, [np.count_nonzero(t != UNLABELLED) for t in pair.true], pooled)
+
+
+def macro_f1(pred: Labels, true: Labels, classes: Sequence[Class] | None = None) -> float:
+    """Return the mean over classes of the frame-wise F1, counted over all recordings, in percent.
+
+    Args:
+        pred: predicted labels, list of (T,).
+        true: true labels, list of (T,).
+        classes: the classes to average; None: all that occur in either. A class that occurs in neither is
+            left out.
+
+    Raises:
+        TypeError, ValueError: as :func:`frame_accuracy`.
+
+    >>> round(macro_f1([[0, 0, 1, 1]], [[0, 0, 0, 1]]), 1)
+    73.3
+    """
+    pair = _Pair.of(pred, true)
+    labels, counts = _confusion(pair)
+    wanted = labels != UNLABELLED
+    if classes is not None:
+        wanted &= np.isin(labels, pair.numbers(classes))
+    if not wanted.any():
+        return math.nan
+    f1 = 2 * counts.diagonal() / (counts.sum(0) + counts.sum(1))
+    return 100 * float(f1[wanted].mean())
+
+
+def cohen_kappa(pred: Labels, true: Labels) -> float:
+    """Return Cohen's kappa over all labelled frames: 1 is full agreement, 0 is what chance gives.
+
+    It is 1 where truth and prediction are one and the same class throughout.
+
+    Args:
+        pred: predicted labels, list of (T,).
+        true: true labels, list of (T,).
+
+    Raises:
+        TypeError, ValueError: as :func:`frame_accuracy`.
+
+    Source: Cohen, "A coefficient of agreement for nominal scales", 1960.
+
+    >>> cohen_kappa([[0, 0, 1, 1]], [[0, 0, 0, 1]])
+    0.5
+    """
+    _, counts = _confusion(_Pair.of(pred, true))
+    total = counts.sum()
+    if not total:
+        return math.nan
+    agreed = np.trace(counts) / total
+    by_chance = counts.sum(0) @ counts.sum(1) / total**2
+    return 1.0 if by_chance == 1 else float((agreed - by_chance) / (1 - by_chance))
+
+
+# --------------------------------------------------------------------------------------------------- segments
+def edit_score(pred: Labels, true: Labels, ignore: Sequence[Class] = (), pooled: bool = False) -> float:
+    """Return how alike the orders of bands are, whatever their durations, in percent.
+
+    100 (1 - d / n), with d the Levenshtein distance between the classes of the bands in order, and n the number
+    of bands on the side that has more. The time it takes grows with predicted times true bands of a recording.
+
+    Args:
+        pred: predicted labels, list of (T,).
+        true: true labels, list of (T,).
+        ignore: classes whose bands are dropped first.
+        pooled: distances and lengths added up, or the mean over recordings (Lea et al., 2017).
+
+    Raises:
+        TypeError, ValueError: as :func:`frame_accuracy`.
+
+    Source: Lea et al., "Temporal convolutional networks for action segmentation and detection", 2017.
+
+    >>> round(edit_score([[0, 0, 1, 2, 2]], [[0, 1, 1, 1, 0]]), 1)
+    66.7
+    """
+    pair = _Pair.of(pred, true)
+    orders = [pair.split(bands.recording, bands.label) for bands in pair.bands(ignore)]
+    longest = [max(len(ours), len(theirs)) for ours, theirs in zip(*orders, strict=True)]
+    distances = [_edit_distance(ours, theirs) for ours, theirs in zip(*orders, strict=True)]
+    return _percent(np.subtract(longest, distances), longest, pooled)
+
+
+def segment_f1(
+    pred: Labels,
+    true: Labels,
+    iou: float = 0.5,
+    pooled: bool = True,
+    ignore: Sequence[Class] = (),
+    *,
+    matching: Matching = "greedy",
+) -> float:
+    """Return the F1 of bands that overlap a true band of their class by at least ``iou``, in percent.
+
+    Args:
+        pred: predicted labels, list of (T,).
+        true: true labels, list of (T,).
+        iou: least intersection over union, above 0 and at most 1.
+        pooled: bands of all recordings counted together (Farha and Gall, 2019), or the mean of the
+            recordings' F1 (Lea et al., 2017).
+        ignore: classes whose bands are dropped first.
+        matching: "greedy": in time order each predicted band claims the true band it overlaps most (the
+            earlier of two), and is wrong if that one is taken, even if another is free; "optimal": as many
+            pairs as possible. Above an IoU of 0.5 they agree.
+
+    Raises:
+        TypeError, ValueError: as :func:`frame_accuracy`; or ``iou`` or ``matching`` is not one of the above.
+
+    Source: Lea et al., 2017; Farha and Gall, "MS-TCN", 2019.
+
+    >>> round(segment_f1([[0, 0, 1, 1, 0, 1]], [[0, 0, 0, 1, 1, 1]], iou=0.5), 1)
+    33.3
+    """
+    _check.fraction(iou, "iou")
+    _check.choice(matching, "matching", ("greedy", "optimal"))
+    pair = _Pair.of(pred, true)
+    ours, theirs = pair.bands(ignore)
+    found = _found(ours, theirs, iou, matching)
+    total = pair.count(ours.recording) + pair.count(theirs.recording)
+    return _percent(2 * pair.count(theirs.recording[found]), total, pooled)
+
+
+def covering(pred: Labels, true: Labels, pooled: bool = False) -> float:
+    """Return how well predicted bands cover the true ones, whatever their classes, in percent.
+
+    Each true band counts with its duration and the IoU of the predicted band that it overlaps most.
+
+    Args:
+        pred: predicted labels, list of (T,).
+        true: true labels, list of (T,).
+        pooled: over all frames, or the mean over recordings.
+
+    Raises:
+        TypeError, ValueError: as :func:`frame_accuracy`.
+
+    Source: Arbelaez et al., "Contour detection and hierarchical image segmentation", 2011; van den Burg and
+    Williams, "An evaluation of change point detection algorithms", 2020.
+
+    >>> covering([[0, 0, 1, 1, 1, 1]], [[5, 5, 5, 5, 6, 6]])
+    50.0
+    """
+    pair = _Pair.of(pred, true)
+    ours, theirs = pair.bands()
+    common = _overlaps(ours, theirs)
+    best = np.zeros(len(theirs))
+    np.maximum.at(best, common.true, common.iou)
+    covered, frames = (np.bincount(theirs.recording, w) for w in (theirs.durations * best, theirs.durations))
+    return _percent(covered, frames, pooled)
+
+
+def band_ratio(pred: Labels, true: Labels, pooled: bool = True) -> float:
+    """Return predicted bands per true band: above 1 the prediction flickers, below 1 it misses bands.
+
+    Args:
+        pred: predicted labels, list of (T,).
+        true: true labels, list of (T,).
+        pooled: bands of all recordings counted together, or the mean of the recordings' ratios.
+
+    Raises:
+        TypeError, ValueError: as :func:`frame_accuracy`.
+
+    >>> band_ratio([[0, 1, 0, 1]], [[0, 0, 1, 1]])
+    2.0
+    """
+    pair = _Pair.of(pred, true)
+    ours, theirs = pair.bands()
+    return _percent(pair.count(ours.recording), pair.count(theirs.recording), pooled) / 100
+
+
+class SegmentationEntropy(NamedTuple):
+    """Scores from 0 to 1 that fall as a labelling is over- or under-segmented."""
+
+    over: float
+    under: float
+
+
+def segmentation_entropy(pred: Labels, true: Labels, by: Literal["band", "class"] = "band") -> SegmentationEntropy:
+    """Return the normalised conditional entropies of over- and under-segmentation, as means over recordings.
+
+    ``over`` is 1 - H(predicted | true) / log(predicted units): 1 where every true unit has one predicted
+    unit. ``under`` is 1 - H(true | predicted) / log(true units). A side with a single unit scores 1
+    (mir_eval: 0). Frames without a prediction are left out, and a recording without any prediction scores 0.
+
+    Args:
+        pred: predicted labels, list of (T,).
+        true: true labels, list of (T,).
+        by: the units: every band for itself, or all bands of a class together as in mir_eval's
+            ``segment.nce``.
+
+    Raises:
+        TypeError, ValueError: as :func:`frame_accuracy`; or ``by`` is not one of the above.
+
+    Source: Lukashevich, "Towards quantitative measures of evaluating song segmentation", 2008.
+
+    >>> segmentation_entropy([[0, 1, 0, 1]], [[0, 0, 1, 1]])
+    SegmentationEntropy(over=0.5, under=1.0)
+    """
+    _check.choice(by, "by", ("band", "class"))
+    pair = _Pair.of(pred, true)
+    ours, theirs = pair.bands()
+    common = _overlaps(ours, theirs)
+    units = (common.pred, common.true) if by == "band" else (ours.label[common.pred], theirs.label[common.true])
+    columns = (pair.split(ours.recording[common.pred], values) for values in (*units, common.frames))
+    scores = [_entropy_scores(*recording) for recording in zip(*columns, strict=True)]
+    return SegmentationEntropy(*(_mean([score[side] for score in scores]) for side in (0, 1)))
+
+
+# ------------------------------------------------------------------------------------------------- boundaries
+class BoundaryScores(NamedTuple):
+    """How many boundaries were found, in percent."""
+
+    precision: float
+    recall: float
+    f1: float
+
+
+def boundary_scores(
+    pred: Labels, true: Labels, margin: float, rate: float | None = None, pooled: bool = True
+) -> BoundaryScores:
+    """Return precision, recall and F1 of boundaries found within a margin, in percent.
+
+    A boundary is the first frame of a band that follows another without a gap, whatever the classes. Each is
+    matched once, to one at most ``margin`` away, and as many pairs are formed as possible.
+
+    Args:
+        pred: predicted labels, list of (T,).
+        true: true labels, list of (T,).
+        margin: largest distance that still counts, in frames, or in seconds if ``rate`` is given.
+        rate: frames per second.
+        pooled: boundaries of all recordings counted together, or the mean of the recordings' scores.
+
+    Raises:
+        TypeError, ValueError: as :func:`frame_accuracy`; or ``margin`` is negative, or ``rate`` not above 0.
+
+    >>> boundary_scores([[0, 0, 0, 1, 1, 0, 1, 1]], [[0, 0, 1, 1, 1, 1, 1, 1]], margin=1)
+    BoundaryScores(precision=33.33333333333333, recall=100.0, f1=50.0)
+    """
+    reach = _check.margin(margin, rate)
+    pair = _Pair.of(pred, true)
+    ours, theirs = pair.boundaries(reach)
+    found = _reached(ours.place, theirs.place, reach)
+    hits, predicted, actual = map(pair.count, (theirs.recording[found], ours.recording, theirs.recording))
+    return BoundaryScores(
+        precision=_percent(hits, predicted, pooled),
+        recall=_percent(hits, actual, pooled),
+        f1=_percent(2 * hits, predicted + actual, pooled),
+    )
+
+
+def boundary_f1(
+    pred: Labels, true: Labels, margin: float, rate: float | None = None, pooled: bool = True
+) -> float:
+    """Return the F1 of :func:`boundary_scores`, in percent.
+
+    >>> boundary_f1([[0, 0, 0, 1, 1, 1]], [[0, 0, 1, 1, 1, 1]], margin=0)
+    0.0
+    """
+    return boundary_scores(pred, true, margin, rate, pooled).f1
+
+
+class BoundaryError(NamedTuple):
+    """Signed error of the boundaries from one class to another (above 0: predicted too late), and counts."""
+
+    mean: float
+    sd: float
+    found: int
+    missed: int
+    extra: int
+
+
+def boundary_error(
+    pred: Labels, true: Labels, margin: float, rate: float | None = None
+) -> dict[tuple[Class, Class], BoundaryError]:
+    """Return the error of boundaries per pair of classes, over all recordings.
+
+    A true boundary is found if a predicted one between the same two classes lies at most ``margin`` away; the
+    nearest pairs are matched first, at equal distance the earlier ones.
+
+    Args:
+        pred: predicted labels, list of (T,).
+        true: true labels, list of (T,).
+        margin: largest distance that still counts, in frames, or in seconds if ``rate`` is given.
+        rate: frames per second.
+
+    Returns:
+        (class before, class after) -> mean and population standard deviation of predicted minus true time, in
+        frames or seconds (NaN if none was found), and how many were found, missed, and predicted in vain.
+
+    Raises:
+        TypeError, ValueError: as :func:`boundary_scores`.
+
+    >>> boundary_error([[0, 0, 0, 1, 1, 0]], [[0, 0, 1, 1, 1, 1]], margin=2)[0, 1]
+    BoundaryError(mean=1.0, sd=0.0, found=1, missed=0, extra=0)
+    """
+    reach = _check.margin(margin, rate)
+    pair = _Pair.of(pred, true)
+    sides = pair.boundaries(reach)
+    errors: dict[tuple[Class, Class], BoundaryError] = {}
+    for kind in np.unique(np.concatenate([side.kind for side in sides]), axis=0):
+        ours, theirs = (side.place[(side.kind == kind).all(1)] for side in sides)
+        found = np.array(_nearest_distances(ours, theirs, reach)) / _check.rate(rate)
+        spread = float(found.std()) if found.size else math.nan
+        before, after = (pair.named(int(number)) for number in kind)
+        missed, extra = len(theirs) - len(found), len(ours) - len(found)
+        errors[before, after] = BoundaryError(_mean(found), spread, len(found), missed, extra)
+    return errors
+
+
+def hausdorff(pred: Labels, true: Labels, rate: float | None = None) -> float:
+    """Return the largest distance from a boundary to the nearest one of the other labelling.
+
+    It is the mean over recordings, with 0 where neither has a boundary, and the whole recording's duration where only one has.
+
+    Args:
+        pred: predicted labels, list of (T,).
+        true: true labels, list of (T,).
+        rate: frames per second, for a distance in seconds; None: in frames.
+
+    Raises:
+        TypeError, ValueError: as :func:`frame_accuracy`; or ``rate`` is not above 0.
+
+    >>> hausdorff([[0, 0, 0, 1, 0, 0]], [[0, 0, 1, 1, 1, 1]])
+    2.0
+    """
+    pair = _Pair.of(pred, true)
+    ours, theirs = (pair.split(side.recording, side.place) for side in pair.boundaries())
+    distances = [_hausdorff(*sides) for sides in zip(ours, theirs, map(len, pair.true), strict=True)]
+    return _mean(distances) / _check.rate(rate)
+
+
+# ------------------------------------------------------------------------------------------- what is compared
+@dataclass(frozen=True)
+class _Pair:
+    """Two labellings of the same recordings, -100 in both where the truth is unlabelled."""
+
+    pred: list[IntArray]
+    true: list[IntArray]
+    names: list[str]
+
+    @classmethod
+    def of(cls, pred: Labels, true: Labels) -> _Pair:
+        ours, theirs, names = _check.label_pair(pred, true)
+        judged = [i for i, labels in enumerate(theirs) if (labels != UNLABELLED).any()]
+        masked = [np.where(theirs[i] == UNLABELLED, UNLABELLED, ours[i]) for i in judged]
+        return cls(masked, [theirs[i] for i in judged], names)
+
+    def bands(self, ignore: Sequence[Class] = ()) -> tuple[Segments, Segments]:
+        """Predicted and true bands, without those of ignored classes."""
+        sides = Segments.from_labels(self.pred), Segments.from_labels(self.true)
+        if not len(ignore):
+            return sides
+        dropped = self.numbers(ignore)
+        pred, true = (side.select(~np.isin(side.label, dropped)) for side in sides)
+        return pred, true
+
+    def boundaries(self, reach: int = 0) -> tuple[_Boundaries, _Boundaries]:
+        """Predicted and true boundaries, those of two recordings placed more than ``reach`` apart."""
+        span = reach + max(map(len, self.true), default=0)
+        pred, true = (_boundaries(side, span) for side in self.bands())
+        return pred, true
+
+    def count(self, recording: IntArray) -> IntArray:
+        """How many bands or boundaries each recording has, from the recording of each."""
+        return np.bincount(recording, minlength=len(self.true))
+
+    def split(self, recording: IntArray, values: IntArray) -> list[IntArray]:
+        """One array per recording, from the recording of each value."""
+        cuts = np.searchsorted(recording, np.arange(1, len(self.true)))
+        return np.split(values, cuts) if self.true else []
+
+    def numbers(self, classes: Sequence[Class]) -> IntArray:
+        """Numbers of classes given as the labels are; a name that occurs nowhere is left out."""
+        if not self.names:
+            return np.array(classes, dtype=np.int64)
+        return np.array([self.names.index(str(c)) for c in classes if c in self.names], dtype=np.int64)
+
+    def named(self, number: int) -> Class:
+        return self.names[number] if self.names else number
+
+
+def _percent(hits: npt.ArrayLike, totals: npt.ArrayLike, pooled: bool) -> float:
+    """100 hits / totals of the recordings, added up first or averaged after; 0 of 0 is 100, no recording is
+    NaN."""
+    shares = np.array([hits, totals], dtype=np.float64)
+    if not shares.size:
+        return math.nan
+    if pooled:
+        shares = shares.sum(axis=1, keepdims=True)
+    empty = shares[1] == 0
+    return float(100 * np.mean(np.where(empty, 1.0, shares[0] / np.where(empty, 1.0, shares[1]))))
+
+
+def _mean(values: Sequence[float] | FloatArray) -> float:
+    """The mean, NaN of nothing."""
+    return float(np.mean(values)) if len(values) else math.nan
+
+
+def _confusion(pair: _Pair) -> tuple[IntArray, IntArray]:
+    """The classes that occur (-100: not predicted), and how many frames of each pair (true, predicted) there
+    are."""
+    none = np.empty(0, dtype=np.int64)
+    pred, true = (np.concatenate([none, *side]) for side in (pair.pred, pair.true))
+    labelled = true != UNLABELLED
+    labels, codes = np.unique(np.stack([true[labelled], pred[labelled]]), return_inverse=True)
+    cells = np.bincount(codes[0] * len(labels) + codes[1], minlength=len(labels) ** 2)
+    return labels, cells.reshape(len(labels), len(labels))
+
+
+def _edit_distance(first: IntArray, second: IntArray) -> int:
+    """Levenshtein distance, a row of the table at a time."""
+    long, short = (first, second) if len(first) >= len(second) else (second, first)
+    steps = np.arange(len(long) + 1)
+    row = steps
+    for number, symbol in enumerate(short, start=1):
+        best = np.minimum(row[1:] + 1, row[:-1] + (long != symbol))
+        # Insertions run along the row at 1 each: a running minimum once the number of steps is taken off.
+        row = np.minimum.accumulate(np.append(number, best) - steps) + steps
+    return int(row[-1])
+
+
+# --------------------------------------------------------------------------------------------------- overlaps
+class _Overlaps(NamedTuple):
+    """The pairs of predicted and true bands that share frames, in the order of the predicted ones."""
+
+    pred: IntArray
+    true: IntArray
+    frames: IntArray
+    iou: FloatArray
+
+
+def _overlaps(pred: Segments, true: Segments) -> _Overlaps:
+    """Find all overlaps; there are fewer than bands, so this takes no longer than sorting them."""
+    span = int(max(pred.end.max(initial=0), true.end.max(initial=0)))
+    # Recordings laid end to end: bands of different ones cannot overlap.
+    pred_start, true_start = pred.recording * span + pred.start, true.recording * span + true.start
+    pred_end, true_end = pred_start + pred.durations, true_start + true.durations
+    first = np.searchsorted(true_end, pred_start, side="right")
+    count = np.searchsorted(true_start, pred_end, side="left") - first
+    i, j = _ranges(first, count)
+    frames = np.minimum(pred_end[i], true_end[j]) - np.maximum(pred_start[i], true_start[j])
+    return _Overlaps(i, j, frames, frames / (pred.durations[i] + true.durations[j] - frames))
+
+
+def _found(pred: Segments, true: Segments, iou: float, matching: Matching) -> npt.NDArray[np.bool_]:
+    """(N_true,) bool, the true bands that are matched."""
+    common = _overlaps(pred, true)
+    good = (pred.label[common.pred] == true.label[common.true]) & (common.iou >= iou)
+    i, j, quality = common.pred[good], common.true[good], common.iou[good]
+    if matching == "greedy":
+        order = np.lexsort((j, -quality, i))
+        _, best = np.unique(i[order], return_index=True)
+        # Whichever of its claimants comes first takes a true band: it is found if there is any.
+        matched = j[order][best]
+    else:
+        matched = _most_pairs(i, j)
+    found = np.zeros(len(true), dtype=np.bool_)
+    found[matched] = True
+    return found
+
+
+def _most_pairs(pred: IntArray, true: IntArray) -> list[int]:
+    """The true bands of a largest matching among overlaps.
+
+    Overlaps are sorted by both bands at once, so that taking each one whose bands are free leaves most to
+    those after.
+    """
+    matched: list[int] = []
+    last = -1
+    for i, j in zip(pred.tolist(), true.tolist(), strict=True):
+        if i > last and (not matched or j > matched[-1]):
+            last = i
+            matched.append(j)
+    return matched
+
+
+def _entropy_scores(pred: IntArray, true: IntArray, frames: IntArray) -> tuple[float, float]:
+    """(over, under) of one recording from its overlaps: predicted unit, true unit, frames in common."""
+    if not frames.size:
+        return 0.0, 0.0
+    joint = _entropy(pred * (true.max() + 1) + true, frames)
+
+    def score(units: IntArray, given: IntArray) -> float:
+        number = len(np.unique(units))
+        # H(units | given) = H(units, given) - H(given), which rounding may put below 0.
+        return 1.0 - max(joint - _entropy(given, frames), 0.0) / math.log(number) if number > 1 else 1.0
+
+    return score(pred, given=true), score(true, given=pred)
+
+
+def _entropy(units: IntArray, frames: IntArray) -> float:
+    """Entropy in nats of the unit of a frame."""
+    _, codes = np.unique(units, return_inverse=True)
+    shares = np.bincount(codes, frames) / frames.sum()
+    return float(-(shares * np.log(shares)).sum())
+
+
+# ------------------------------------------------------------------------------------------------- boundaries
+class _Boundaries(NamedTuple):
+    """Where a band follows another without a gap."""
+
+    recording: IntArray  # (N,)
+    place: IntArray  # (N,), first frame of the later band on one axis for all recordings
+    kind: IntArray  # (N, 2), class before and after
+
+
+def _boundaries(bands: Segments, span: int) -> _Boundaries:
+    touching = (bands.recording[1:] == bands.recording[:-1]) & (bands.start[1:] == bands.end[:-1])
+    recording, start = bands.recording[1:][touching], bands.start[1:][touching]
+    kind = np.stack([bands.label[:-1][touching], bands.label[1:][touching]], axis=1)
+    return _Boundaries(recording, recording * span + start, kind)
+
+
+def _reached(pred: IntArray, true: IntArray, reach: int) -> npt.NDArray[np.bool_]:
+    """(N_true,) bool, which are matched; on a line, taking the earliest pair each time gives the most
+    pairs."""
+    found = np.zeros(len(true), dtype=np.bool_)
+    ours, theirs = pred.tolist(), true.tolist()
+    i = j = 0
+    while i < len(ours) and j < len(theirs):
+        if abs(ours[i] - theirs[j]) <= reach:
+            found[j] = True
+            i, j = i + 1, j + 1
+        elif ours[i] < theirs[j]:
+            i += 1
+        else:
+            j += 1
+    return found
+
+
+def _nearest_distances(pred: IntArray, true: IntArray, reach: int) -> list[float]:
+    """Signed distances of pairs at most ``reach`` apart, matched nearest first."""
+    first = np.searchsorted(pred, true - reach, side="left")
+    count = np.searchsorted(pred, true + reach, side="right") - first
+    j, i = _ranges(first, count)
+    distance = pred[i] - true[j]
+    order = np.lexsort((i, j, np.abs(distance)))
+    used_pred, used_true, matched = set[int](), set[int](), list[float]()
+    for ours, theirs, frames in zip(*(values[order].tolist() for values in (i, j, distance)), strict=True):
+        if ours not in used_pred and theirs not in used_true:
+            used_pred.add(ours)
+            used_true.add(theirs)
+            matched.append(frames)
+    return matched
+
+
+def _ranges(first: IntArray, count: IntArray) -> tuple[IntArray, IntArray]:
+    """The numbers ``first[n]`` to ``first[n] + count[n] - 1`` for each n, and the n of each before them."""
+    n = np.repeat(np.arange(len(first)), count)
+    return n, np.arange(len(n)) + np.repeat(first - (np.cumsum(count) - count), count)
+
+
+def _hausdorff(pred: IntArray, true: IntArray, num_frames: int) -> float:
+    if not len(pred) or not len(true):
+        return float(num_frames * (len(pred) != len(true)))
+    return float(max(_farthest(pred, true), _farthest(true, pred)))
+
+
+def _farthest(points: IntArray, others: IntArray) -> int:
+    """The largest distance from a point to the nearest of the others, all sorted."""
+    after = np.searchsorted(others, points)
+    before, after = others[np.maximum(after - 1, 0)], others[np.minimum(after, len(others) - 1)]
+    return int(np.minimum(np.abs(points - before), np.abs(points - after)).max())

@@ -1,0 +1,152 @@
+"""Recordings as users hold them: lists of arrays, checked, with classes as indices, and split for validation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from segcrf import _check
+from segcrf._check import UNLABELLED
+
+__all__ = ["ClassCoder", "Given", "Labelled", "read", "split"]
+
+Array = npt.NDArray[Any]
+Given = Sequence[npt.ArrayLike]
+"""One array per recording, as a user gives them."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Recordings that passed the door: signals (T, F), labels (T,) as class indices, targets (T, R) or None."""
+
+    signals: list[Array]
+    labels: list[Array]
+    targets: list[Array] | None
+
+    def take(self, indices: Sequence[int]) -> Labelled:
+        """Some of the recordings."""
+        targets = None if self.targets is None else [self.targets[i] for i in indices]
+        return Labelled([self.signals[i] for i in indices], [self.labels[i] for i in indices], targets)
+
+    def cut(self, start: int, stop: int | None) -> Labelled:
+        """The frames [start, stop) of every recording."""
+        targets = None if self.targets is None else [array[start:stop] for array in self.targets]
+        labels = [array[start:stop] for array in self.labels]
+        return Labelled([array[start:stop] for array in self.signals], labels, targets)
+
+
+def read(
+    X: Given, labels: Given, targets: Given | None, num_channels: int | None = None, num_targets: int | None = None
+) -> Labelled:
+    """Checks recordings; the labels stay as they were given.
+
+    Args:
+        X, labels, targets: what the user gave.
+        num_channels, num_targets: what other recordings had; None: these are the first.
+    """
+    signals = _check.signals(X, num_channels)
+    lengths = [len(signal) for signal in signals]
+    if num_targets and targets is None:
+        raise ValueError(
+            f"validation has no targets, expected {num_targets} per frame as in training; give validation=(X, labels, targets)"
+        )
+    numbers = None if targets is None else _check.targets(targets, lengths, num_targets)
+    return Labelled(signals, _check.matching(labels, "labels", lengths), numbers)
+
+
+@dataclass(frozen=True, eq=False)
+class ClassCoder:
+    """Labels as users write them, to class indices and back.
+
+    Args:
+        classes: (C,) names of the classes; or their indices, when labels are indices and no names are known.
+        named: whether labels are written as names rather than indices.
+
+    >>> coder = ClassCoder.learn([np.array(["walk", "", "rest"])])
+    >>> coder.encode([np.array(["walk", ""])])
+    [array([   1, -100])]
+    >>> coder.decode(np.array([0, 1]))
+    array(['rest', 'walk'], dtype='<U4')
+    """
+
+    classes: Array
+    named: bool
+
+    @classmethod
+    def learn(cls, labels: Sequence[Array], classes: Sequence[str] | None = None) -> ClassCoder:
+        """Finds the classes in labels, or takes those given."""
+        named = _check.label_kind(labels) == "name"
+        if classes is not None:
+            return cls(np.array(_check.names(classes, "classes", -1), dtype=str), named)
+        if named:
+            found = {str(name) for array in labels for name in np.unique(array)} - {""}
+            return cls(np.array(sorted(found), dtype=str), named)
+        return cls(np.arange(max(max(int(array.max()) for array in labels) + 1, 1)), named)
+
+    def encode(self, labels: Sequence[Array]) -> list[Array]:
+        """Arrays of class indices, -100 where there is no label."""
+        kind = _check.label_kind(labels)
+        if self.named != (kind == "name"):
+            expected = "text" if self.named else "integers"
+            raise TypeError(f"labels are given by {kind}, expected {expected} as in the training labels; convert them")
+        if self.named:
+            return _check.class_names(labels, self.classes.tolist())
+        return _check.class_indices(labels, len(self.classes))
+
+    def decode(self, indices: Array) -> Array:
+        """Class indices as the user writes labels."""
+        return self.classes[indices] if self.named else indices
+
+
+def split(recordings: Labelled, fraction: float, seed: int) -> tuple[Labelled, Labelled]:
+    """Splits recordings for training and validation.
+
+    Whole recordings are held out, in a random order, but none that alone has some class. Neighbouring windows of one
+    recording are too much alike to judge by. Only a single recording is split in time: its last frames are held out.
+
+    Args:
+        recordings: what there is.
+        fraction: share of the labelled recordings to hold out, rounded, one at least; 0 for none.
+        seed: of the random order.
+    """
+    _check.any_labelled(recordings.labels, "training")
+    everything = range(len(recordings.labels))
+    if fraction == 0.0:
+        return recordings, recordings.take([])
+    labelled = [i for i in everything if (recordings.labels[i] != UNLABELLED).any()]
+    if len(labelled) == 1:
+        return _split_in_time(recordings, labelled[0], fraction)
+    order = np.random.default_rng(seed).permutation(labelled).tolist()
+    held = _spared(recordings.labels, order, max(round(fraction * len(order)), 1))
+    return recordings.take([i for i in everything if i not in held]), recordings.take(sorted(held))
+
+
+def _spared(labels: list[Array], order: list[int], count: int) -> set[int]:
+    """The first ``count`` recordings in this order without which no class is lost; any one, if there is none such."""
+    classes = {i: set(np.unique(labels[i]).tolist()) for i in order}
+    held: set[int] = set()
+    for i in order:
+        others = set[int]().union(*(classes[j] for j in order if j != i and j not in held))
+        if len(held) < count and classes[i] <= others | {UNLABELLED}:
+            held.add(i)
+    return held or {order[0]}
+
+
+def _split_in_time(recordings: Labelled, only: int, fraction: float) -> tuple[Labelled, Labelled]:
+    known = np.flatnonzero(recordings.labels[only] != UNLABELLED)
+    if len(known) < 2:
+        raise ValueError(
+            f"recording {only} has the only labelled frame, expected at least one to train and one to validate; "
+            "label more, give validation=, or set validation_fraction=0"
+        )
+    at = int(known[min(max(round((1.0 - fraction) * len(known)), 1), len(known) - 1)])
+    one = recordings.take([only])
+    others = recordings.take([i for i in range(len(recordings.labels)) if i != only])
+    early = one.cut(0, at)
+    targets = None if early.targets is None or others.targets is None else early.targets + others.targets
+    train = Labelled(early.signals + others.signals, early.labels + others.labels, targets)
+    return train, one.cut(at, None)

@@ -1,0 +1,408 @@
+"""The contract of every structure: each query against enumeration, and what may not change an answer.
+
+A test class subclasses :class:`StructureContract` and supplies ``cases`` (a Hypothesis strategy), ``example`` (one fixed
+case), ``make`` and ``enumerate``. Every test runs on every backend.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from oracle import UNLABELLED, Enumeration
+from scipy.stats import chisquare
+from strategies import Case
+from torch import Tensor
+
+from segcrf import Structure
+
+BACKENDS = ("torch", "numba")
+on_every_backend = pytest.mark.parametrize("backend", BACKENDS)
+
+
+class StructureContract:
+    """What a distribution over label sequences owes its user."""
+
+    #: Hypothesis strategy of feasible :class:`Case`.
+    cases: st.SearchStrategy[Case]
+
+    def example(self) -> Case:
+        """A small ragged case with forbidden scores, for the tests that need one case and many evaluations."""
+        raise NotImplementedError
+
+    def make(self, case: Case, backend: str, **options: Any) -> Structure:
+        """The structure under test."""
+        raise NotImplementedError
+
+    def enumerate(self, case: Case) -> list[Enumeration]:
+        """What it must agree with: one enumeration per recording."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------------------------ equal to enumeration
+    @on_every_backend
+    @given(data=st.data())
+    def test_probabilities_of_all_labellings_are_right_and_sum_to_one(self, backend: str, data: st.DataObject) -> None:
+        case = data.draw(self.cases)
+        dist = self.make(case, backend, validate_args=False)
+        filler = dist.mode
+        for b, truth in enumerate(self.enumerate(case)):
+            rows = np.unique(truth.labels, axis=0)
+            labels = filler.repeat(len(rows), 1, 1)
+            labels[:, b, : rows.shape[1]] = torch.from_numpy(rows)
+            got = dist.log_prob(labels)[:, b]
+            expected = [truth.log_prob(row) for row in rows[:200]]
+            close(got[:200], expected, case)
+            assert got.exp().sum().item() == pytest.approx(1.0, abs=1e-6)
+
+    @on_every_backend
+    @given(data=st.data())
+    def test_log_partition(self, backend: str, data: st.DataObject) -> None:
+        case = data.draw(self.cases)
+        got = self.make(case, backend).log_partition
+        close(got, [truth.log_partition for truth in self.enumerate(case)], case)
+
+    @on_every_backend
+    @given(data=st.data())
+    def test_marginals(self, backend: str, data: st.DataObject) -> None:
+        case = data.draw(self.cases)
+        marginals = self.make(case, backend).marginals
+        for b, truth in enumerate(self.enumerate(case)):
+            length = int(case.lengths[b])
+            close(marginals.labels[b, :length], truth.label_marginals, case)
+            close(marginals.starts[b, :length], truth.start_marginals, case)
+            close(marginals.transitions[b], truth.expected_steps, case)
+            assert not marginals.labels[b, length:].any() and not marginals.starts[b, length:].any()
+
+    @on_every_backend
+    @given(data=st.data())
+    def test_gradients_of_the_log_partition_are_expected_counts(self, backend: str, data: st.DataObject) -> None:
+        case = data.draw(self.cases)
+        leaf = Case({k: v.clone().requires_grad_() for k, v in case.potentials.items()}, case.lengths, case.options)
+        weights = torch.arange(1.0, len(case.lengths) + 1, dtype=torch.float64)
+        (self.make(leaf, backend).log_partition * weights).sum().backward()
+        truths = self.enumerate(case)
+        for b, truth in enumerate(truths):
+            length = int(case.lengths[b])
+            got = leaf.emissions.grad
+            assert got is not None
+            close(got[b, :length], weights[b].item() * truth.label_marginals, case)
+            assert not got[b, length:].any(), "padding has a gradient"
+        expected = sum(w * truth.expected_steps for w, truth in zip(weights.tolist(), truths, strict=True))
+        close(leaf.potentials["transitions"].grad, expected, case)
+
+    @on_every_backend
+    @given(data=st.data())
+    def test_mode_is_a_best_labelling(self, backend: str, data: st.DataObject) -> None:
+        case = data.draw(self.cases)
+        dist = self.make(case, backend)
+        best = dist.argmax()
+        assert dist.mode.dtype == torch.int64
+        assert torch.equal(best.labels, dist.mode)
+        for b, truth in enumerate(self.enumerate(case)):
+            labels, starts = outcome(case, b, best.labels[b], best.starts[b])
+            close(best.score[b], truth.best_score, case)
+            close(truth.scores[truth.agreeing(labels, starts)].max(), truth.best_score, case)
+
+    @on_every_backend
+    @given(data=st.data(), k=st.integers(1, 6))
+    def test_topk_are_the_best_labellings(self, backend: str, data: st.DataObject, k: int) -> None:
+        case = data.draw(self.cases)
+        best = self.make(case, backend).topk(k)
+        for b, truth in enumerate(self.enumerate(case)):
+            expected = truth.top_scores(k)
+            close(best.score[:, b], expected, case)
+            found = set()
+            for i in range(k):
+                labels, starts = outcome(case, b, best.labels[i, b], best.starts[i, b])
+                if expected[i] == -np.inf:
+                    assert (labels == UNLABELLED).all() and not starts.any()
+                else:
+                    close(truth.scores[truth.agreeing(labels, starts)].max(), expected[i], case)
+                    found.add((tuple(labels), tuple(starts)))
+            assert len(found) == (expected > -np.inf).sum(), "one labelling came twice"
+
+    @on_every_backend
+    @given(data=st.data())
+    def test_entropy(self, backend: str, data: st.DataObject) -> None:
+        case = data.draw(self.cases)
+        close(self.make(case, backend).entropy(), [truth.entropy for truth in self.enumerate(case)], case)
+
+    @on_every_backend
+    @given(data=st.data())
+    def test_a_restriction_forbids_labels_frame_by_frame(self, backend: str, data: st.DataObject) -> None:
+        case = data.draw(self.cases)
+        rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+        allowed = torch.from_numpy(rng.random(tuple(case.emissions.shape)) < 0.6)
+        truths = self.enumerate(case)
+        # One outcome of each recording stays allowed, so that there is something to compare.
+        for b, truth in enumerate(truths):
+            possible = np.flatnonzero(truth.scores > -np.inf)
+            labels = truth.labels[rng.choice(possible)]
+            allowed[b, np.arange(len(labels)), labels] = True
+        dist = self.make(case, backend).restrict(allowed)
+        best, marginals = dist.argmax(), dist.marginals
+        for b, truth in enumerate(truths):
+            length = int(case.lengths[b])
+            truth = truth.restricted(allowed[b, :length].numpy())
+            close(dist.log_partition[b], truth.log_partition, case)
+            close(best.score[b], truth.best_score, case)
+            close(marginals.labels[b, :length], truth.label_marginals, case)
+            assert allowed[b, np.arange(length), best.labels[b, :length].numpy()].all()
+
+    @on_every_backend
+    @given(data=st.data())
+    def test_unlabelled_frames_are_summed_over(self, backend: str, data: st.DataObject) -> None:
+        case = data.draw(self.cases)
+        rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+        dist = self.make(case, backend)
+        labels = dist.mode.clone()
+        labels[torch.from_numpy(rng.random(tuple(labels.shape)) < 0.5)] = UNLABELLED
+        got = dist.log_prob(labels)
+        for b, truth in enumerate(self.enumerate(case)):
+            close(got[b], truth.log_prob(labels[b, : case.lengths[b]].numpy()), case)
+
+    # ---------------------------------------------------------------------------------------------- derivatives
+    @on_every_backend
+    def test_gradcheck(self, backend: str) -> None:
+        names, leaves, rebuild = self._leaves(backend)
+        labels = rebuild(*leaves).mode.clone()
+        labels[0, 1] = UNLABELLED
+        for query in (
+            lambda d: d.log_partition,
+            lambda d: d.log_prob(labels),
+            lambda d: d.argmax().score,
+        ):
+            assert torch.autograd.gradcheck(lambda *p, q=query: q(rebuild(*p)), leaves), names
+
+    @on_every_backend
+    def test_gradcheck_of_what_is_a_gradient_itself(self, backend: str) -> None:
+        _, leaves, rebuild = self._leaves(backend)
+        for query in (
+            lambda d: d.entropy(),
+            lambda d: d.marginals.labels,
+            lambda d: d.marginals.transitions,
+            lambda d: d.marginals.starts,
+        ):
+            assert torch.autograd.gradcheck(lambda *p, q=query: q(rebuild(*p)), leaves)
+
+    @on_every_backend
+    def test_gradgradcheck(self, backend: str) -> None:
+        _, leaves, rebuild = self._leaves(backend)
+        assert torch.autograd.gradgradcheck(lambda *p: rebuild(*p).log_partition, leaves)
+
+    def _leaves(self, backend: str) -> tuple[list[str], tuple[Tensor, ...], Any]:
+        case = self.example().differentiable()
+        names = list(case.potentials)
+
+        def rebuild(*potentials: Tensor) -> Structure:
+            return self.make(case.having(**dict(zip(names, potentials, strict=True))), backend)
+
+        return names, tuple(case.potentials.values()), rebuild
+
+    # ------------------------------------------------------------------------------ what may not change an answer
+    @given(data=st.data())
+    def test_backends_agree(self, data: st.DataObject) -> None:
+        case = data.draw(self.cases)
+        ours, reference = (answers(self.make(case, backend)) for backend in ("numba", "torch"))
+        for name, value in reference.items():
+            close(ours[name], value, case, name)
+
+    @on_every_backend
+    @given(data=st.data())
+    def test_a_constant_per_frame_changes_nothing(self, backend: str, data: st.DataObject) -> None:
+        case = data.draw(self.cases)
+        rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+        constant = torch.from_numpy(rng.normal(0.0, 30.0, tuple(case.emissions.shape[:2])))
+        labels = self.make(case, backend).mode
+        before = answers(self.make(case, backend), labels)
+        after = answers(self.make(case.having(emissions=case.emissions + constant[..., None]), backend), labels)
+        added = torch.where(case.valid, constant, 0.0).sum(1)
+        after["log_partition"] = after["log_partition"] - added
+        after["best_score"] = after["best_score"] - added
+        for name, value in before.items():
+            close(after[name], value, case, name)
+
+    @on_every_backend
+    @given(data=st.data(), extra=st.integers(0, 3), garbage=st.sampled_from([np.nan, np.inf, -np.inf, 1e308, 7.0]))
+    def test_padding_changes_nothing(self, backend: str, data: st.DataObject, extra: int, garbage: float) -> None:
+        case = data.draw(self.cases)
+        batch, frames, classes = case.emissions.shape
+        emissions = torch.full((batch, frames + extra, classes), garbage, dtype=torch.float64)
+        emissions[:, :frames] = torch.where(case.valid[..., None], case.emissions, garbage)
+        labels = self.make(case, backend).mode
+        longer = torch.full((batch, frames + extra), 0)
+        longer[:, :frames] = torch.where(case.valid, labels, 0)
+        before = answers(self.make(case, backend), labels)
+        after = answers(self.make(case.having(emissions=emissions), backend), longer)
+        for name, value in before.items():
+            got = after[name]
+            if name in ("labels", "starts"):
+                assert not got[:, frames:].any(), name
+                got = got[:, :frames]
+            assert torch.equal(got, value), name
+
+    @on_every_backend
+    @given(data=st.data())
+    def test_the_rest_of_a_batch_changes_nothing(self, backend: str, data: st.DataObject) -> None:
+        case = data.draw(self.cases)
+        labels = self.make(case, backend).mode
+        together = answers(self.make(case, backend), labels)
+        for b, length in enumerate(case.lengths.tolist()):
+            alone = answers(self.make(case.only(b), backend), labels[b : b + 1, :length])
+            for name, value in alone.items():
+                got = together[name][b : b + 1]
+                close(got[:, :length] if name in ("labels", "starts") else got, value, case, name)
+
+    @on_every_backend
+    @given(data=st.data())
+    def test_inputs_are_not_modified(self, backend: str, data: st.DataObject) -> None:
+        case = data.draw(self.cases)
+        for case in (case, case.only(0)):
+            before = {name: values.clone() for name, values in case.potentials.items()} | {"lengths": case.lengths.clone()}
+            labels = self.make(case, backend).mode
+            given_labels = labels.clone()
+            given_labels[:, 0] = UNLABELLED
+            kept = given_labels.clone()
+            self._ask_everything(self.make(case, backend), given_labels)
+            self._ask_everything(self.make(case.differentiable(), backend), given_labels)
+            assert torch.equal(given_labels, kept)
+            for name, values in before.items():
+                now = case.lengths if name == "lengths" else case.potentials[name]
+                assert torch.equal(now.nan_to_num(1.5, 2.5, 3.5), values.nan_to_num(1.5, 2.5, 3.5)), name
+
+    def _ask_everything(self, dist: Structure, labels: Tensor) -> None:
+        answers(dist, labels)
+        dist.topk(2)
+        dist.sample((2,))
+        dist.restrict(torch.ones(dist.emissions.shape, dtype=torch.bool)).log_prob(labels)
+
+    # --------------------------------------------------------------------------------------------------- the rest
+    @on_every_backend
+    @given(data=st.data())
+    def test_what_comes_out_can_be_fed_back(self, backend: str, data: st.DataObject) -> None:
+        case = data.draw(self.cases)
+        dist = self.make(case, backend)
+        mode, best, draws = dist.mode, dist.topk(1), dist.sample((3,))
+        log_prob = dist.log_prob(mode)
+        close(log_prob, dist.argmax().score - dist.log_partition, case)
+        close(dist.log_prob(best.labels)[0], log_prob, case)
+        assert (dist.log_prob(draws) <= log_prob + tolerance(case)).all()
+
+    @on_every_backend
+    @given(data=st.data())
+    def test_frames_beyond_a_recording_are_unlabelled(self, backend: str, data: st.DataObject) -> None:
+        case = data.draw(self.cases)
+        dist = self.make(case, backend)
+        best, kbest = dist.argmax(), dist.topk(2)
+        for labels in (dist.mode, best.labels, kbest.labels[0], dist.sample(), dist.sample((2, 2))[1, 1]):
+            assert (labels[~case.valid] == UNLABELLED).all()
+            assert ((labels >= 0) & (labels < case.num_classes))[case.valid].all()
+        for starts in (best.starts, kbest.starts[0]):
+            assert starts.dtype == torch.bool and not starts[~case.valid].any()
+            assert starts[:, 0].all()
+
+    @on_every_backend
+    def test_sample_shapes(self, backend: str) -> None:
+        case = self.example()
+        dist = self.make(case, backend)
+        event = tuple(case.emissions.shape[:2])
+        for shape in ((), (1,), (3,), (2, 3), (0,)):
+            assert dist.sample(shape).shape == (*shape, *event)
+        assert dist.batch_shape == event[:1] and dist.event_shape == event[1:]
+
+    @on_every_backend
+    def test_samples_come_as_often_as_they_are_probable(self, backend: str) -> None:
+        case = self.example()
+        dist = self.make(case, backend)
+        draws = dist.sample((4000,), generator=torch.Generator().manual_seed(0)).numpy()
+        for b, truth in enumerate(self.enumerate(case)):
+            rows, index = np.unique(truth.labels, axis=0, return_inverse=True)
+            expected = 4000 * np.bincount(index.ravel(), weights=truth.probabilities)
+            number = {tuple(row): i for i, row in enumerate(rows.tolist())}
+            drawn = [number[tuple(row)] for row in draws[:, b, : case.lengths[b]].tolist()]
+            observed = np.bincount(drawn, minlength=len(rows))
+            assert not observed[expected == 0].any(), "drew a forbidden labelling"
+            common = expected >= 5
+            assert common.sum() > 3, "the example is too peaked to test"
+            pooled = [np.append(x[common], x[~common].sum()) for x in (observed, expected)]
+            kept = pooled[1] > 0
+            assert chisquare(pooled[0][kept], pooled[1][kept]).pvalue > 1e-3
+
+    @on_every_backend
+    def test_samples_repeat_with_their_generator(self, backend: str) -> None:
+        dist = self.make(self.example(), backend)
+        first, second, other = (dist.sample((50,), generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+        assert torch.equal(first, second) and not torch.equal(first, other)
+        torch.manual_seed(5)
+        first = dist.sample((50,))
+        torch.manual_seed(5)
+        assert torch.equal(first, dist.sample((50,)))
+
+    @on_every_backend
+    def test_a_recording_without_any_labelling_is_named(self, backend: str) -> None:
+        case = self.example()
+        emissions = case.emissions.clone()
+        emissions[1, int(case.lengths[1]) - 1] = -torch.inf
+        dist = self.make(case.having(emissions=emissions), backend)
+        queries = ("log_partition", "marginals", "mode", "entropy", "sample", "argmax")
+        for query in queries:
+            with pytest.raises(ValueError, match=rf"recording 1 \({int(case.lengths[1])} frames\) has no labelling"):
+                answer = getattr(dist, query)
+                answer()
+        with pytest.raises(ValueError, match="recording 1"):
+            dist.log_prob(torch.zeros(emissions.shape[:2], dtype=torch.int64))
+
+    @on_every_backend
+    def test_a_gradient_is_the_same_every_time(self, backend: str) -> None:
+        grads = []
+        for _ in range(2):
+            case = self.example().differentiable()
+            dist = self.make(case, backend)
+            dist.log_prob(dist.mode).sum().backward()
+            grads.append([p.grad for p in case.potentials.values()])
+        for first, second in zip(*grads, strict=True):
+            assert first is not None and second is not None and torch.equal(first, second)
+
+    @on_every_backend
+    def test_without_gradients_nothing_requires_one(self, backend: str) -> None:
+        case = self.example().differentiable()
+        with torch.no_grad():
+            for name, value in answers(self.make(case, backend)).items():
+                assert not value.requires_grad, f"{name} keeps a graph under torch.no_grad()"
+
+
+# ------------------------------------------------------------------------------------------------------- helpers
+def answers(dist: Structure, labels: Tensor | None = None) -> dict[str, Tensor]:
+    """Every answer that is a number; ``labels`` (default: the mode) are those to be scored."""
+    marginals = dist.marginals
+    return {
+        "log_partition": dist.log_partition,
+        "log_prob": dist.log_prob(dist.mode if labels is None else labels),
+        "labels": marginals.labels,
+        "transitions": marginals.transitions,
+        "starts": marginals.starts,
+        "best_score": dist.argmax().score,
+        "entropy": dist.entropy(),
+    }
+
+
+def outcome(case: Case, recording: int, labels: Tensor, starts: Tensor) -> tuple[Any, Any]:
+    """Labels and starts of one recording, without padding, for the oracle."""
+    length = int(case.lengths[recording])
+    return labels[:length].numpy(), starts[:length].numpy()
+
+
+def tolerance(case: Case) -> float:
+    """1e-9 for scores of the order of one; float64 loses digits with the size of the total score."""
+    finite = [values[values.isfinite() & (values.abs() < 1e6)] for values in case.potentials.values()]
+    largest = max((float(values.abs().max()) for values in finite if values.numel()), default=0.0)
+    return 1e-9 * (1.0 + largest / 10)
+
+
+def close(got: Any, expected: Any, case: Case, name: str = "") -> None:
+    got, expected = (torch.as_tensor(values, dtype=torch.float64).detach() for values in (got, expected))
+    torch.testing.assert_close(got, expected, rtol=1e-9, atol=tolerance(case), msg=lambda text: f"{name}: {text}")

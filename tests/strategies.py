@@ -1,0 +1,113 @@
+"""Hypothesis strategies: small cases of every kind that has broken a CRF somewhere.
+
+Shapes are drawn by Hypothesis; numbers come from a drawn seed, so that cases are cheap and shrink by shape and kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import hypothesis.strategies as st
+import numpy as np
+import torch
+from torch import Tensor
+
+#: An enumeration of more outcomes than this is too slow to be drawn often.
+MAX_OUTCOMES = 20_000
+
+#: Far apart, equal, and around the span of 150 nats at which the kernels leave scaled probabilities.
+EXTREMES = (-1e4, -701.0, -200.0, -151.0, -149.0, -1.0, 0.0, 0.0, 1.0, 149.0, 151.0, 200.0, 701.0, 1e4)
+
+KINDS = ("normal", "ties", "wide", "extreme")
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """Arguments of a structure: ``potentials`` by name, emissions (B, T, C) first, and ``lengths`` (B,)."""
+
+    potentials: dict[str, Tensor]
+    lengths: Tensor
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def emissions(self) -> Tensor:
+        return self.potentials["emissions"]
+
+    @property
+    def num_classes(self) -> int:
+        return self.emissions.shape[-1]
+
+    @property
+    def valid(self) -> Tensor:
+        """(B, T): True on frames of a recording, False on padding."""
+        return torch.arange(self.emissions.shape[1]) < self.lengths[:, None]
+
+    def having(self, **potentials: Tensor) -> Case:
+        """The same case with some potentials replaced."""
+        return replace(self, potentials=self.potentials | potentials)
+
+    def only(self, recording: int) -> Case:
+        """One recording by itself, without its padding."""
+        length = int(self.lengths[recording])
+        alone = self.having(emissions=self.emissions[recording : recording + 1, :length].clone())
+        return replace(alone, lengths=self.lengths[recording : recording + 1].clone())
+
+    def differentiable(self) -> Case:
+        """The same case with potentials that require gradients; padding of zero, as gradcheck perturbs it."""
+        emissions = torch.where(self.valid[..., None], self.emissions, 0.0)
+        potentials = self.potentials | {"emissions": emissions}
+        return replace(self, potentials={k: v.clone().requires_grad_() for k, v in potentials.items()})
+
+
+@st.composite
+def chains(draw: st.DrawFn, kinds: Sequence[str] = KINDS, max_classes: int = 5, max_frames: int = 7) -> Case:
+    """A linear chain: ragged lengths, forbidden scores, garbage in the padding; every recording has a labelling."""
+    num_classes = draw(st.integers(1, max_classes))
+    longest = max(t for t in range(1, max_frames + 1) if num_classes**t <= MAX_OUTCOMES)
+    lengths = draw(st.lists(st.integers(1, longest), min_size=1, max_size=3))
+    padded = max(lengths) + draw(st.integers(0, 2))
+    kind = draw(st.sampled_from(kinds))
+    forbidden = draw(st.sampled_from([0.0, 0.3, 0.6]))
+    return chain_case(draw(st.integers(0, 2**32 - 1)), lengths, padded, num_classes, kind, forbidden)
+
+
+def chain_case(
+    seed: int, lengths: Sequence[int], num_frames: int, num_classes: int, kind: str = "normal", forbidden: float = 0.0
+) -> Case:
+    """One such case, made of a seed."""
+    rng = np.random.default_rng(seed)
+    sizes = {
+        "emissions": (len(lengths), num_frames, num_classes),
+        "transitions": (num_classes, num_classes),
+        "start": (num_classes,),
+        "end": (num_classes,),
+    }
+    potentials = {name: _scores(rng, size, kind) for name, size in sizes.items()}
+    banned = {name: rng.random(size) < forbidden for name, size in sizes.items()}
+    for recording, length in enumerate(lengths):
+        _permit_one_path(rng, banned, recording, length)
+    for name, values in potentials.items():
+        values[banned[name]] = -np.inf
+    for recording, length in enumerate(lengths):
+        padding = potentials["emissions"][recording, length:]
+        padding[...] = rng.choice([np.nan, np.inf, -np.inf, 1e300, 0.0, 3.0], padding.shape)
+    return Case({name: torch.from_numpy(values) for name, values in potentials.items()}, torch.tensor(lengths))
+
+
+def _scores(rng: np.random.Generator, size: tuple[int, ...], kind: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    if kind == "ties":
+        return rng.integers(-1, 2, size).astype(np.float64)
+    if kind == "extreme":
+        return rng.choice(EXTREMES, size)
+    return rng.normal(0.0, 1.0 if kind == "normal" else 50.0, size)
+
+
+def _permit_one_path(
+    rng: np.random.Generator, banned: dict[str, np.ndarray[Any, Any]], recording: int, length: int
+) -> None:
+    path = rng.integers(banned["start"].shape[0], size=length)
+    banned["start"][path[0]] = banned["end"][path[-1]] = False
+    banned["transitions"][path[:-1], path[1:]] = False
+    banned["emissions"][recording, np.arange(length), path] = False
