@@ -1,14 +1,17 @@
 """The three commands on real recordings: ``python -m benchmarks.real_data``.
 
-Converts two data sets to long tables, runs ``segcrf fit``, ``predict`` and ``score`` on them as a user would, prints what
-``score`` printed, and writes it with versions and machine to ``benchmarks/results/real_data.json``.
+Converts two data sets to long tables, runs ``segcrf fit``, ``predict`` and ``score`` on them as a user would,
+prints what ``score`` printed, and writes it with versions and machine to
+``benchmarks/results/real_data.json``.
 
-* ``gesture_phase``: Kinect coordinates at about 27 Hz, five phases of gestures. Users a and b train, c tests. CSV.
-* ``nilm_devicescope``: the power of a house each minute, and which appliance is on; the power of each appliance is a
-  regression target. Two houses train, in stretches of 30 days, so that some can be held out to choose the best epoch;
-  the third house tests, as one recording of 485,280 frames. Parquet.
+* ``gesture_phase``: Kinect coordinates at about 27 Hz, five phases of gestures. Users a and b train, c tests.
+  CSV.
+* ``nilm_devicescope``: the power of a house each minute, and which appliance is on; the power of each
+  appliance is a regression target. Two houses train, in stretches of 30 days, so that some can be held out to
+  choose the best epoch; the third house tests, as one recording of 485,280 frames. Parquet.
 
-The environment variable ``SEGCRF_DATA`` names the folder of the data sets, each with its ``tidy.npz`` and ``meta.json``.
+The environment variable ``SEGCRF_DATA`` names the folder of the data sets, each with its ``tidy.npz`` and
+``meta.json``.
 """
 
 from __future__ import annotations
@@ -22,13 +25,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 RESULTS = Path(__file__).parent / "results" / "real_data.json"
 PACKAGES = ("segcrf", "torch", "lightning", "numpy", "numba", "pandas", "pyarrow")
@@ -77,9 +82,7 @@ DATA_SETS = (
 
 def main() -> None:
     """Run all data sets, or those that are named."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="data sets to run (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the fit (default: 0)")
     arguments = parser.parse_args()
@@ -116,9 +119,7 @@ def run(data_set: DataSet, source: Path, seed: int) -> dict[str, Any]:
         ]
         seconds, printed = zip(*(segcrf(command) for command in commands), strict=True)
         from_table, from_model = json.loads(printed[3]), json.loads(printed[4])
-        assert all(from_model[name] == from_table[name] for name in ("accuracy", "edit", "f1@50")), (
-            "not the same bands"
-        )
+        assert all(from_model[name] == from_table[name] for name in ("accuracy", "edit", "f1@50")), "not the same bands"
     print(f"{data_set.name}\n{printed[2]}")
     return {
         "commands": [" ".join(["segcrf", *command]).replace(folder + "/", "") for command in commands],
@@ -213,9 +214,7 @@ def machine() -> str:
     """Processor and cores."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    model = next(
-        (line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine()
-    )
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
     return f"{model}, {os.cpu_count()} cores, {platform.system()}"
 
 

@@ -430,8 +430,11 @@ def _segment(columns: Mapping[str, npt.NDArray[Any]], row: int) -> str:
     return f"segment {row} (recording {recording}, frames [{start}, {end}), label {label})"
 
 
-def segments_fit(recording: npt.NDArray[np.int64], end: npt.NDArray[np.int64], lengths: npt.NDArray[Any]) -> None:
-    """Refuse segments that lie beyond the ``lengths`` (B,) of their recordings."""
+def segments_fit(
+    recording: npt.NDArray[np.int64], end: npt.NDArray[np.int64], values: object
+) -> npt.NDArray[np.int64]:
+    """Return the lengths (B,) of recordings after checking that segments do not lie beyond them."""
+    lengths = to_numpy(values)
     if lengths.ndim != 1 or (lengths.size and lengths.dtype.kind not in "iu"):
         raise TypeError(
             f"lengths: got {lengths.dtype} of shape {lengths.shape}, expected one integer of frames per recording"
@@ -447,6 +450,7 @@ def segments_fit(recording: npt.NDArray[np.int64], end: npt.NDArray[np.int64], l
             f"recording {recording[row]}: segment {row} ends at frame {end[row]}, its length is {lengths[recording[row]]}; "
             "give the length of the recording that was segmented"
         )
+    return lengths.astype(np.int64)
 
 
 def names(values: Sequence[object], name: str, highest: int) -> list[object]:

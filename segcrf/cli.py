@@ -1,7 +1,7 @@
 """The command line: ``segcrf demo | fit | predict | score``.
 
-Recordings are long tables in CSV or Parquet (:mod:`segcrf.tables`). Bad input ends with exit code 2 and one line that
-says what was wrong and what to do; ``--debug`` shows where it happened.
+Recordings are long tables in CSV or Parquet (:mod:`segcrf.tables`). Bad input ends with exit code 2 and one
+line that says what was wrong and what to do; ``--debug`` shows where it happened.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import dataclasses
 import json
 import shutil
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -25,6 +24,8 @@ from segcrf.segments import Segments
 from segcrf.tables import Columns, Recordings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import pandas as pd
     from matplotlib.figure import Figure
 
@@ -94,12 +95,8 @@ def _command(commands: Any, name: str, run: Callable[[argparse.Namespace], None]
 
 
 def _add_demo(commands: Any) -> None:
-    command = _command(
-        commands, "demo", _demo, "Train three ways on the founding problem, print a table, draw it."
-    )
-    command.add_argument(
-        "--quick", action="store_true", help="a shorter training, to see that everything runs"
-    )
+    command = _command(commands, "demo", _demo, "Train three ways on the founding problem, print a table, draw it.")
+    command.add_argument("--quick", action="store_true", help="a shorter training, to see that everything runs")
     command.add_argument("--seed", type=int, default=0, help="seed of signals and networks (default: 0)")
     command.add_argument("--out", type=Path, default=Path("segcrf-demo.png"), metavar="FILE.png",
                          help="the figure (default: segcrf-demo.png)")  # fmt: skip
@@ -108,21 +105,13 @@ def _add_demo(commands: Any) -> None:
 def _add_fit(commands: Any) -> None:
     command = _command(commands, "fit", _fit, "Train a model on labelled recordings.")
     command.add_argument("train", metavar="TRAIN", help="long table: .csv, .csv.gz, .tsv or .parquet")
-    command.add_argument(
-        "--model", type=Path, required=True, metavar="FOLDER", help="folder to write the model to"
-    )
+    command.add_argument("--model", type=Path, required=True, metavar="FOLDER", help="folder to write the model to")
     _add_columns(command, "recording", "time", "label")
     command.add_argument("--channels", type=_names, metavar="A,B,...",
                          help="columns of the signal (default: all that have no other role)")  # fmt: skip
-    command.add_argument(
-        "--targets", type=_names, default=(), metavar="A,B,...", help="columns of numbers to predict"
-    )
-    command.add_argument(
-        "--validation", metavar="FILE", help="recordings for early stopping (default: some of TRAIN)"
-    )
-    command.add_argument(
-        "--resume", action="store_true", help="go on from the last checkpoint of a killed fit"
-    )
+    command.add_argument("--targets", type=_names, default=(), metavar="A,B,...", help="columns of numbers to predict")
+    command.add_argument("--validation", metavar="FILE", help="recordings for early stopping (default: some of TRAIN)")
+    command.add_argument("--resume", action="store_true", help="go on from the last checkpoint of a killed fit")
     command.add_argument("--overwrite", action="store_true", help="replace the model that is in FOLDER")
     _add_model_options(command)
 
@@ -141,9 +130,7 @@ def _add_model_options(command: Any) -> None:
     group.add_argument("--batch-size", type=int, metavar="N", help="windows per step")
     group.add_argument("--window", type=int, metavar="FRAMES", help="length of a training window")
     group.add_argument("--learning-rate", type=float, metavar="RATE")
-    group.add_argument(
-        "--patience", type=int, metavar="EPOCHS", help="stop after so many without improvement"
-    )
+    group.add_argument("--patience", type=int, metavar="EPOCHS", help="stop after so many without improvement")
     group.add_argument("--seed", type=int, metavar="N")
     group.add_argument("--device", metavar="NAME", help="cpu, cuda, ...")
     group.add_argument("--quiet", dest="progress", action="store_false", default=None, help="no progress bar")
@@ -153,22 +140,16 @@ def _add_predict(commands: Any) -> None:
     command = _command(commands, "predict", _predict, "Write the bands of recordings as a table.")
     command.add_argument("data", metavar="DATA", help="long table: .csv, .csv.gz, .tsv or .parquet")
     command.add_argument("--model", type=Path, required=True, metavar="FOLDER", help="model that fit wrote")
-    command.add_argument(
-        "--out", type=Path, required=True, metavar="SEGMENTS", help="table to write: .csv or .parquet"
-    )
+    command.add_argument("--out", type=Path, required=True, metavar="SEGMENTS", help="table to write: .csv or .parquet")
     command.add_argument("--frames", type=Path, metavar="FILE",
                          help="also write every frame: label, posterior per class, predicted targets")  # fmt: skip
-    command.add_argument(
-        "--plot", type=Path, metavar="FILE.png", help="also draw the first recording and its bands"
-    )
+    command.add_argument("--plot", type=Path, metavar="FILE.png", help="also draw the first recording and its bands")
     _add_columns(command, "recording", "time", "label")
 
 
 def _add_score(commands: Any) -> None:
     command = _command(commands, "score", _score, "Print how well predictions match the labels.")
-    command.add_argument(
-        "data", nargs="?", metavar="DATA", help="labelled long table, to be predicted with --model"
-    )
+    command.add_argument("data", nargs="?", metavar="DATA", help="labelled long table, to be predicted with --model")
     command.add_argument("--model", type=Path, metavar="FOLDER", help="model that fit wrote")
     command.add_argument("--predicted", type=Path, metavar="SEGMENTS", help="a table that predict wrote")
     command.add_argument("--truth", metavar="DATA", help="labelled long table to hold --predicted against")
@@ -212,9 +193,7 @@ def _fit(arguments: argparse.Namespace) -> None:
     model = _segmenter(arguments, train, checkpoint)
     validation = _validation(arguments.validation, train)
     try:
-        model.fit(
-            train.signals, _labels(train), train.targets, validation=validation, resume=arguments.resume
-        )
+        model.fit(train.signals, _labels(train), train.targets, validation=validation, resume=arguments.resume)
     except KeyboardInterrupt:
         print("segcrf: the same command with --resume goes on from here", file=sys.stderr)
         raise
@@ -311,12 +290,10 @@ def _read_for(model: Segmenter, path: str, columns: Columns, rate: float | None)
     channels = columns.channels or ()
     absent = [name for name in channels if name not in available]
     if absent or len(channels) != model.n_features_in_:
+        found = f"got the columns {tables.listing(available)}, without {tables.listing(absent)}" if absent else "got"
         raise ValueError(
-            f"{path}: the model was fitted with {model.n_features_in_} channels; expected {tables.listing(channels)}, and "
-            f"among the columns {tables.listing(available)} there is no {tables.listing(absent)}"
-            if absent
-            else f"{path}: the model was fitted with {model.n_features_in_} channels, got {len(channels)}: "
-            f"{tables.listing(channels)}"
+            f"{path}: the model was fitted with {model.n_features_in_} channels, {found} {tables.listing(channels)}; "
+            "give recordings of the same channels"
         )
     recordings = tables.read_recordings(path, _fixed(columns))
     if recordings.times is not None:

@@ -1,7 +1,8 @@
 """Figures: a signal with its bands below.
 
-Bands are drawn as bars in one colour per class, one row per labelling, so that truth and predictions can be compared by
-eye. Matplotlib is an extra (``pip install 'segcrf[plot]'``), used through its objects: no global state, no display.
+Bands are drawn as bars in one colour per class, one row per labelling, so that truth and predictions can be
+compared by eye. Matplotlib is an extra (``pip install 'segcrf[plot]'``), used through its objects: no global
+state, no display.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 Labels = Array | Segments
 
-# Okabe and Ito (2008), a palette that every common kind of colour vision tells apart; the yellow is darkened for white paper.
+# Okabe and Ito (2008), a palette that every common kind of colour vision tells apart; the yellow is darkened
+# for white paper.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#D9C300", "#555555")
 INK = "#222222"
 FAINT = "#9A9A9A"
@@ -58,7 +60,8 @@ def bands(
     """Draw the bands of one recording as a row of bars.
 
     Args:
-        labels: (T,) int64 classes, -100 = unlabelled (drawn empty), or the :class:`Segments` of one recording.
+        labels: (T,) int64 classes, -100 = unlabelled (drawn empty), or the :class:`Segments` of one
+            recording.
         ax: the axes to draw in.
         classes: names of the classes or their number, which fix the colours; None: as many as occur.
         rate: frames per second, to draw in seconds; None draws in frames.
@@ -134,9 +137,7 @@ def _matplotlib(name: str) -> Any:
 
 def _panels(heights: Sequence[float]) -> tuple[Any, list[Any]]:
     """A figure with panels of these heights in inches, one below the other, sharing the horizontal axis."""
-    chart = _matplotlib("matplotlib.figure").Figure(
-        figsize=(7.0, sum(heights) + 0.75), dpi=200, layout="constrained"
-    )
+    chart = _matplotlib("matplotlib.figure").Figure(figsize=(7.0, sum(heights) + 0.75), dpi=200, layout="constrained")
     chart.get_layout_engine().set(h_pad=0.03, w_pad=0.03, hspace=0.0)
     grid = chart.add_gridspec(len(heights), 1, height_ratios=list(heights))
     axes: list[Any] = []
@@ -168,9 +169,7 @@ def _draw_targets(ax: Any, shown: Mapping[str, Array], rate: float | None) -> No
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8, handlelength=1.2)
 
 
-def _draw_tracks(
-    ax: Any, tracks: Mapping[str, Labels], rate: float | None, classes: Sequence[str] | None
-) -> None:
+def _draw_tracks(ax: Any, tracks: Mapping[str, Labels], rate: float | None, classes: Sequence[str] | None) -> None:
     """One row of bands per labelling, named at its left, and the classes in a legend."""
     count = _count(classes, list(tracks.values()))
     for index, labels in enumerate(tracks.values()):
@@ -183,8 +182,7 @@ def _draw_tracks(
     if classes:
         patch = _matplotlib("matplotlib.patches").Patch
         handles = [
-            patch(color=color, label=name)
-            for name, color in zip(classes, class_colors(len(classes)), strict=True)
+            patch(color=color, label=name) for name, color in zip(classes, class_colors(len(classes)), strict=True)
         ]
         ax.legend(
             handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8,
@@ -193,7 +191,7 @@ def _draw_tracks(
 
 
 def _line(ax: Any, values: Array, rate: float | None, **style: Any) -> None:
-    """A line, or for a long recording the band between the least and the greatest value of every few frames."""
+    """Draw a line, or for a long recording the least and the greatest value of every few frames."""
     step = -(-len(values) // (LONGEST_LINE // 2))
     scale = 1.0 if rate is None else 1.0 / rate
     if len(values) <= LONGEST_LINE:
@@ -225,6 +223,4 @@ def _check_lengths(length: int, tracks: Mapping[str, Labels], numbers: Mapping[s
             continue
         got = int(values.end.max(initial=0)) if isinstance(values, Segments) else len(values)
         if got > length or (got < length and not isinstance(values, Segments)):
-            raise ValueError(
-                f"{name!r} has {got} frames, the signal has {length}; draw one recording at a time"
-            )
+            raise ValueError(f"{name!r} has {got} frames, the signal has {length}; draw one recording at a time")

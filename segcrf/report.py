@@ -1,17 +1,21 @@
-"""The report of ``segcrf score``: frame and segment scores, each with the convention that it was counted by."""
+"""The report of ``segcrf score``: frame and segment scores, each with the convention that it was counted
+by."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from segcrf import metrics
-from segcrf.tables import Recordings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from segcrf.tables import Recordings
 
 Array = npt.NDArray[Any]
 
@@ -21,7 +25,8 @@ class Report:
     """Scores of predicted labels against the labels of a table.
 
     Args:
-        scores: by name: accuracy, macro_f1, edit, f1@10, f1@25, f1@50 and covering in percent; kappa and band_ratio.
+        scores: by name: accuracy, macro_f1, edit, f1@10, f1@25, f1@50 and covering in percent; kappa and
+            band_ratio.
         targets: root mean square and mean absolute error and known frames, by name of the target.
         recordings: how many there are.
         frames: how many they have.
@@ -114,10 +119,7 @@ class Report:
         ]
         lines = [
             f"{self.frames:,} frames of {self.recordings} recordings; {self.unlabelled:,} unlabelled frames left out",
-            *(
-                f"{title:<21} {_number(self.scores[name], unit)} {unit:<1}  {rule}"
-                for title, name, unit, rule in rows
-            ),
+            *(f"{title:<21} {_number(self.scores[name], unit)} {unit:<1}  {rule}" for title, name, unit, rule in rows),
         ]
         for name, error in self.targets.items():
             known = f"{error['known']:,.0f} known frames"
@@ -135,8 +137,11 @@ def _errors(values: Sequence[Array] | None, recordings: Recordings) -> dict[str,
     error: Array = np.concatenate(values).astype(np.float64) - np.concatenate(recordings.targets)
     errors: dict[str, dict[str, float]] = {}
     for index, name in enumerate(recordings.columns.targets):
-        known = error[~np.isnan(error[:, index]), index]
+        known: Array = error[~np.isnan(error[:, index]), index]
         if known.size:
-            rmse, mae = math.sqrt(float(np.mean(known**2))), float(np.mean(np.abs(known)))
-            errors[name] = {"rmse": rmse, "mae": mae, "known": float(known.size)}
+            errors[name] = {
+                "rmse": float(np.sqrt(np.mean(np.square(known)))),
+                "mae": float(np.mean(np.abs(known))),
+                "known": float(known.size),
+            }
     return errors

@@ -119,8 +119,7 @@ class Segments:
         >>> Segments.from_labels([[1, 1, -100, 0]]).to_labels([4])
         [array([   1,    1, -100,    0])]
         """
-        frames = _check.to_numpy(lengths)
-        _check.segments_fit(self.recording, self.end, frames)
+        frames = _check.segments_fit(self.recording, self.end, lengths)
         offsets = _offsets(frames)
         flat = np.full(int(frames.sum()), UNLABELLED, dtype=np.int64)
         # Frame i of a segment's run of n frames is its start + i: count up and subtract where the run began.

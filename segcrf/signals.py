@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 
 class SwitchingSignal(NamedTuple):
-    """Recordings of a signal that switches modes; iterating over a field gives one recording after
-    another."""
+    """Recordings of a signal that switches modes; each field iterates over the recordings."""
 
     #: (N, T, 1) float32, the noisy signal.
     x: npt.NDArray[np.float32]

@@ -140,8 +140,7 @@ def truncated_mse(logits: Tensor, lengths: Tensor | None = None, tau: float = 4.
 
 
 def _neighbours(logits: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """The scores (M, C) of each frame that has one after it, of the frames after them, and how many frames
-    there are."""
+    """Scores (M, C) of the frames that have one after them, scores (M, C) of those, and the number of frames."""
     num_recordings, num_frames, _ = _check.emissions_shape(logits)
     lengths = _check.lengths(lengths, num_recordings, num_frames, logits.device)
     # Chosen, not masked: padding may hold NaN, and NaN times zero is NaN in the gradient too.
@@ -171,7 +170,9 @@ def median_filter(scores: Recordings, width: int) -> list[Array]:
     arrays = _check.score_arrays(scores, "scores")
     size = 2 * _check.window(width, "width") + 1
     # Class by class: scipy's filter of one dimension takes log(width) per frame, that of two takes width.
-    return [np.stack([ndimage.median_filter(one, size) for one in array.T], axis=1) for array in arrays]
+    return [
+        np.stack([ndimage.median_filter(array[:, c], size) for c in range(array.shape[1])], axis=1) for array in arrays
+    ]
 
 
 def mode_filter(labels: Recordings, width: int) -> list[IntArray]:
@@ -198,7 +199,7 @@ def mode_filter(labels: Recordings, width: int) -> list[IntArray]:
 def _mode_filtered(labels: IntArray, reach: int) -> IntArray:
     frames = np.arange(len(labels))
     first, last = np.maximum(frames - reach, 0), np.minimum(frames + reach + 1, len(labels))
-    votes, own, commonest = np.zeros_like(labels), np.zeros_like(labels), labels.copy()
+    votes, own, commonest = np.zeros_like(labels), np.zeros_like(labels), np.array(labels)
     for label in np.unique(labels[labels != UNLABELLED]):
         total = np.append(0, np.cumsum(labels == label))
         count = total[last] - total[first]
@@ -328,10 +329,11 @@ def hysteresis(scores: Recordings, enter: float, leave: float) -> list[IntArray]
 
 
 def _hysteresis(scores: Array, enter: float, leave: float) -> IntArray:
-    num_frames = len(scores)
-    best = scores.argmax(1)
+    num_frames: int = scores.shape[0]
+    num_classes: int = scores.shape[1]
+    best: IntArray = scores.argmax(1)
     # exits[t, c]: the first frame from t on at which class c would be left; num_frames if there is none.
-    others = best[:, None] != np.arange(scores.shape[1])
+    others = best[:, None] != np.arange(num_classes)
     left = (scores < leave) & (scores.max(1, keepdims=True) >= enter) & others
     frames = np.where(left, np.arange(num_frames)[:, None], num_frames)
     exits = np.minimum.accumulate(frames[::-1], axis=0)[::-1]
@@ -375,9 +377,7 @@ def hmm_filter(log_scores: Recordings, stay: float) -> list[IntArray]:
     return [_best_path(array, np.log(transitions), np.zeros(num_classes)) for array in arrays]
 
 
-def viterbi_counted(
-    log_scores: Recordings, training_labels: Recordings, pseudocount: float = 1.0
-) -> list[IntArray]:
+def viterbi_counted(log_scores: Recordings, training_labels: Recordings, pseudocount: float = 1.0) -> list[IntArray]:
     """Find the best path under the transitions and first classes counted in training labels.
 
     Args:
@@ -424,6 +424,6 @@ def _counts(labels: list[IntArray], num_classes: int) -> tuple[IntArray, IntArra
 
 
 def _best_path(log_scores: Array, log_transitions: Array, log_start: Array) -> IntArray:
-    emissions = torch.as_tensor(log_scores)[None]
+    emissions = torch.as_tensor(np.array(log_scores, order="C"))[None]
     transitions, start = (emissions.new_tensor(scores) for scores in (log_transitions, log_start))
     return LinearChain(emissions, transitions, start).mode[0].numpy()

@@ -1,9 +1,9 @@
 """Long tables: one row per frame, as CSV or Parquet, to and from lists of recordings.
 
-A long table has a column of numbers per channel and, where there are any, a column that names the recording, one with
-the time, one with the label (text or integers; empty = unlabelled) and columns of regression targets (empty = unknown).
-The rows of a recording need not be contiguous; their order is kept. Rows are counted as a spreadsheet counts them: the
-header of a CSV file is row 1.
+A long table has a column of numbers per channel and, where there are any, a column that names the recording,
+one with the time, one with the label (text or integers; empty = unlabelled) and columns of regression targets
+(empty = unknown). The rows of a recording need not be contiguous; their order is kept. Rows are counted as a
+spreadsheet counts them: the header of a CSV file is row 1.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class Columns:
     def resolve(self, available: Sequence[str]) -> Columns:
         """The same roles for a table that has these columns, with the usual names and channels filled in.
 
-        A role that was not given takes the column called ``recording``, ``time`` or ``label`` where there is one;
-        an empty name means that the table has no such column. Channels default to all columns left over.
+        A role that was not given takes the column called ``recording``, ``time`` or ``label`` where there is
+        one; an empty name means that the table has no such column. Channels default to all columns left over.
 
         Raises:
             ValueError: a column has two roles.
@@ -72,9 +72,7 @@ class Columns:
         >>> Columns().resolve(["recording", "ax", "label"])
         Columns(recording='recording', time=None, label='label', channels=('ax',), targets=())
         """
-        roles = {
-            role: _usual(getattr(self, role), role, available) for role in ("recording", "time", "label")
-        }
+        roles = {role: _usual(getattr(self, role), role, available) for role in ("recording", "time", "label")}
         taken = {*roles.values(), *self.targets}
         channels = self.channels
         if channels is None:
@@ -88,9 +86,7 @@ class Columns:
         used = self.used()
         for name in used:
             if used.count(name) > 1:
-                raise ValueError(
-                    f"column {name!r} is named {used.count(name)} times; give every column one role"
-                )
+                raise ValueError(f"column {name!r} is named {used.count(name)} times; give every column one role")
 
     def without_answers(self) -> Columns:
         """The columns that a prediction needs: neither label nor targets."""
@@ -107,7 +103,8 @@ class Recordings:
         signals: N arrays (T, F), float32.
         labels: N arrays (T,) of text, "" = unlabelled; None when no label column was read.
         targets: N arrays (T, R), float32, NaN = unknown; None when no target columns were read.
-        times: N arrays (T,), float64, in the unit of the time column (dates: seconds since 1970 UTC); None without one.
+        times: N arrays (T,), float64, in the unit of the time column (dates: seconds since 1970 UTC); None
+            without one.
         dated: the time column holds dates.
     """
 
@@ -189,7 +186,8 @@ def read_recordings(path: str | os.PathLike[str], columns: Columns) -> Recording
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a column is missing, a number is missing or is text, time does not increase, or there are no rows.
+        ValueError: a column is missing, a number is missing or is text, time does not increase, or there are
+            no rows.
         TypeError: labels are not whole numbers or text.
     """
     file = _existing(path)
@@ -220,9 +218,7 @@ def read_recordings(path: str | os.PathLike[str], columns: Columns) -> Recording
     )
 
 
-def read_table(
-    path: str | os.PathLike[str], columns: Sequence[str], text: Sequence[str | None] = ()
-) -> pd.DataFrame:
+def read_table(path: str | os.PathLike[str], columns: Sequence[str], text: Sequence[str | None] = ()) -> pd.DataFrame:
     """Read columns of a table file.
 
     Args:
@@ -271,7 +267,8 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
 
 @contextmanager
 def atomic(path: str | os.PathLike[str]) -> Generator[Path, None, None]:
-    """A temporary file beside ``path`` that takes its place when the block succeeds and vanishes when it fails.
+    """A temporary file beside ``path`` that takes its place when the block succeeds and vanishes when it
+    fails.
 
     Args:
         path: the file to write.
@@ -324,23 +321,18 @@ def place(segments: pd.DataFrame, recordings: Recordings) -> pd.DataFrame:
         recordings: the recordings that were segmented.
 
     Returns:
-        The same rows. A band starts at the time of its first frame and ends where the next frame begins; after the
-        last frame, one median step later. Without a time column the frames are kept.
+        The same rows. A band starts at the time of its first frame and ends where the next frame begins;
+        after the last frame, one median step later. Without a time column the frames are kept.
     """
     if recordings.times is None:
         return segments
-    edges = {
-        name: _edges(time, recordings.rate)
-        for name, time in zip(recordings.names, recordings.times, strict=True)
-    }
+    edges = {name: _edges(time, recordings.rate) for name, time in zip(recordings.names, recordings.times, strict=True)}
     names = _names(segments)
     table: Any = segments
     placed = table.copy()
     for column in ("start", "end"):
         frames = placed[column].tolist()
-        values = np.array(
-            [edges[name][frame] for name, frame in zip(names, frames, strict=True)], dtype=np.float64
-        )
+        values = np.array([edges[name][frame] for name, frame in zip(names, frames, strict=True)], dtype=np.float64)
         placed[column] = _dates(values) if recordings.dated else values
     return placed
 
@@ -470,13 +462,11 @@ def _read_csv(file: Path, nrows: int | None = None, words: Sequence[str] = ()) -
 
 
 def _check_no_extra_field(frame: Any) -> None:
-    """Pandas takes a field more than the header has, in every row, for an index, and would shift the columns."""
+    """Refuse rows that all have a field more than the header: pandas takes it for an index and shifts the rest."""
     pd = _pandas()
     shifted = not isinstance(frame.index, pd.RangeIndex)
     if shifted:
-        raise ValueError(
-            "the rows have more fields than the header (a trailing separator, or a decimal comma?)"
-        )
+        raise ValueError("the rows have more fields than the header (a trailing separator, or a decimal comma?)")
 
 
 def _missing_words(file: Path, words: Sequence[str]) -> dict[str, list[str]]:
@@ -510,9 +500,7 @@ def _check_columns(wanted: Sequence[str], available: Sequence[str], file: Path) 
             lowered = {column.lower(): column for column in available}
             close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
             hint = f"did you mean {lowered[close[0]]!r}? " if close else ""
-            raise ValueError(
-                f"{file}: there is no column {name!r}; {hint}the columns are {listing(available)}"
-            )
+            raise ValueError(f"{file}: there is no column {name!r}; {hint}the columns are {listing(available)}")
 
 
 def listing(names: Sequence[str]) -> str:
@@ -633,9 +621,7 @@ def _labels(frame: Any, name: str, file: Path) -> Array:
         row = frame.index[int(np.flatnonzero(words == kind)[0])]
         expected = "a class name or a whole number from 0; an unlabelled frame is empty or -100"
         if not number.is_integer():
-            raise TypeError(
-                f"{file}: row {row}, column {name!r}: label {kind} is a fraction, expected {expected}"
-            )
+            raise TypeError(f"{file}: row {row}, column {name!r}: label {kind} is a fraction, expected {expected}")
         raise ValueError(f"{file}: row {row}, column {name!r}: label {kind} is negative, expected {expected}")
     whole = ["" if number is None or number < 0 else str(int(number)) for number in numbers]
     return np.array(whole)[codes]

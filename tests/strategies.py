@@ -58,7 +58,7 @@ class Case:
         """The same case with potentials that require gradients; padding of zero, as gradcheck perturbs it."""
         emissions = torch.where(self.valid[..., None], self.emissions, 0.0)
         potentials = self.potentials | {"emissions": emissions}
-        return replace(self, potentials={k: v.clone().requires_grad_() for k, v in potentials.items()})
+        return replace(self, potentials={k: v.detach().clone().requires_grad_() for k, v in potentials.items()})
 
 
 @st.composite

@@ -288,3 +288,91 @@ def _outer(left, right, count, out):
             for j in range(classes):
                 for lane in range(lanes):
                     out[i, j, lane] += left[t, i, lane] * right[t, j, lane]
+
+
+# -------------------------------------------------------------------------------------------------------------- max
+@compiled
+def best_group(emissions, rows, lengths, transitions, start, end, score, labels, best, scores):
+    """Viterbi for one group of recordings ``rows``, one per lane (-1: an idle lane)."""
+    frames, classes, lanes = scores.shape
+    size = longest(rows, lengths)
+    first = np.where(rows >= 0, size - lengths[rows], size)
+    chunks = (size + frames - 1) // frames
+    kept = np.empty((chunks, classes, lanes))
+    best[0] = 0.0
+    for k in range(chunks):
+        begin = k * frames
+        if k > 0:
+            best[0] = best[frames]
+        kept[k] = best[0]
+        count = min(frames, size - begin)
+        pack(emissions, rows, first, begin, count, scores, 0.0)
+        _advance(scores, transitions, start, best, count, first - begin)
+    label = np.zeros(lanes, np.int64)
+    final = best[size - (chunks - 1) * frames]
+    for lane in range(lanes):
+        if rows[lane] >= 0:
+            total = final[:, lane] + end[:classes]
+            label[lane] = np.argmax(total)
+            score[rows[lane]] = total[label[lane]]
+    for k in range(chunks - 1, -1, -1):
+        begin = k * frames
+        count = min(frames, size - begin)
+        if k < chunks - 1:
+            best[0] = kept[k]
+            pack(emissions, rows, first, begin, count, scores, 0.0)
+            _advance(scores, transitions, start, best, count, first - begin)
+        _trace(best, transitions, rows, first - begin, count, label, labels)
+
+
+@compiled
+def _advance(scores, transitions, start, best, count, first):
+    classes, lanes = scores.shape[1], scores.shape[2]
+    joins = first.min()
+    for t in range(count):
+        _best_of(best[t], transitions, best[t + 1])
+        if t >= joins:
+            joins = np.int64(1) << 62
+            for lane in range(lanes):
+                if first[lane] == t:
+                    best[t + 1, :, lane] = start[:classes]
+                elif first[lane] > t:
+                    joins = min(joins, first[lane])
+        for c in range(classes):
+            for lane in range(lanes):
+                best[t + 1, c, lane] += scores[t, c, lane]
+
+
+@compiled
+def _best_of(reached, transitions, out):
+    """out[j, l] = max over i of reached[i, l] + transitions[i, j]."""
+    size, lanes = reached.shape
+    whole = size // 2 * 2
+    for j in range(size):
+        for lane in range(lanes):
+            out[j, lane] = reached[size - 1, lane] + transitions[size - 1, j]
+        for i in range(0, whole, 2):
+            p, q = transitions[i, j], transitions[i + 1, j]
+            for lane in range(lanes):
+                x, y = reached[i, lane] + p, reached[i + 1, lane] + q
+                x = x if x > y else y
+                out[j, lane] = x if x > out[j, lane] else out[j, lane]
+
+
+@compiled
+def _trace(best, transitions, rows, first, count, label, labels):
+    """Labels of ``count`` frames from last to first. The predecessor is the first class that attains the best score,
+    found by the same sums as on the way forward."""
+    classes, lanes = best.shape[1], best.shape[2]
+    for t in range(count - 1, -1, -1):
+        for lane in range(lanes):
+            frame = t - first[lane]
+            if frame < 0 or rows[lane] < 0:
+                continue
+            labels[rows[lane], frame] = label[lane]
+            reached, before = -np.inf, 0
+            for i in range(classes):
+                score = best[t, i, lane] + transitions[i, label[lane]]
+                if score > reached:
+                    reached, before = score, i
+            label[lane] = before

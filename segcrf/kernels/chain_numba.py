@@ -74,8 +74,10 @@ def max_product(
     inputs = (
         array(emissions), padded(transitions, -np.inf), padded(start, -np.inf), padded(end, -np.inf), lengths.numpy()
     )  # fmt: skip
-    outputs = (scores.numpy(), labels.numpy(), starts.numpy())
-    share(lambda first, last: _max_rows(*inputs, *outputs, first, last), batch, 2.0 * emissions.numel() * classes)
+    groups, _ = _groups(lengths, classes)
+    outputs = (groups, scores.numpy(), labels.numpy(), starts.numpy())
+    work = 2.0 * emissions.numel() * classes
+    share(lambda first, last: _max_groups(*inputs, *outputs, first, last), len(groups), work)
     return scores, labels, starts
 
 
@@ -444,18 +446,33 @@ def _log_sum(terms):
 
 # ------------------------------------------------------------------------------------------------------------- max
 @compiled
-def _max_rows(emissions, transitions, start, end, lengths, score, labels, starts, first, last):
-    frames = min(_CHUNK, emissions.shape[1])
+def _max_groups(emissions, transitions, start, end, lengths, groups, score, labels, starts, first, last):
+    frames, classes, lanes = min(_CHUNK, emissions.shape[1]), emissions.shape[2], groups.shape[1]
     best = np.empty((frames + 1, start.size))
-    for b in range(first, last):
-        length = lengths[b]
-        score[b] = _best_path(emissions[b, :length], transitions, start, end, best, labels[b])
-        path = labels[b]
-        if score[b] == -np.inf:
-            length = 0
-        path[length:] = -100
-        for t in range(starts.shape[1]):
-            starts[b, t] = t < length and (t == 0 or path[t] != path[t - 1])
+    if lanes > 1:
+        wide_best, scores = np.empty((frames + 1, classes, lanes)), np.empty((frames, classes, lanes))
+    for g in range(first, last):
+        rows = groups[g]
+        if lanes > 1:
+            _lanes.best_group(emissions, rows, lengths, transitions, start, end, score, labels, wide_best, scores)
+        for row in rows[rows >= 0]:
+            length = lengths[row]
+            if lanes == 1:
+                score[row] = _best_path(emissions[row, :length], transitions, start, end, best, labels[row])
+            if score[row] == -np.inf:
+                length = 0
+            _mark(labels[row], starts[row], length)
+
+
+@compiled
+def _mark(path, starts, length):
+    """Band starts of a path, and nothing beyond its length."""
+    path[length:] = -100
+    starts[length:] = False
+    before = -1
+    for t in range(length):
+        starts[t] = path[t] != before
+        before = path[t]
 
 
 @compiled
@@ -484,21 +501,31 @@ def _best_path(scores, transitions, start, end, best, path):
 
 @compiled
 def _advance(scores, transitions, start, best, at_start):
-    width = start.size
     count, classes = scores.shape
     for i in range(count):
-        row, previous = best[i + 1], best[i]
         if at_start and i == 0:
-            row[:] = start
+            best[1] = start
         else:
-            row[:] = -np.inf
-            for k in range(classes):
-                reached = previous[k]
-                for c in range(width):
-                    score = reached + transitions[k, c]
-                    row[c] = score if score > row[c] else row[c]
+            _best_of(best[i], transitions, best[i + 1])
         for c in range(classes):
-            row[c] += scores[i, c]
+            best[i + 1, c] += scores[i, c]
+
+
+@compiled
+def _best_of(reached, transitions, out):
+    """out[j] = max over i of reached[i] + transitions[i, j], four rows at a time."""
+    size = transitions.shape[0]
+    for c in range(size):
+        out[c] = -np.inf
+    for i in range(0, size, 4):
+        p, q, r, s = reached[i], reached[i + 1], reached[i + 2], reached[i + 3]
+        for c in range(size):
+            x, y = p + transitions[i, c], q + transitions[i + 1, c]
+            x = x if x > y else y
+            y, z = r + transitions[i + 2, c], s + transitions[i + 3, c]
+            y = y if y > z else z
+            x = x if x > y else y
+            out[c] = x if x > out[c] else out[c]
 
 
 @compiled

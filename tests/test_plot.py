@@ -1,0 +1,130 @@
+"""Figures: bands lie where the labels say, in the colour of their class, and nothing global is touched."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from segcrf import plot
+from segcrf.segments import Segments
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LABELS = np.array([0, 0, 1, -100, -100, 1, 1, 2])
+
+
+def drawn(ax):
+    """(colour, [(left, right), ...]) of every class that has bands."""
+    found = {}
+    for collection in ax.collections:
+        spans = [path.get_extents() for path in collection.get_paths()]
+        color = to_hex(collection.get_facecolor()[0]).upper()
+        found[color] = [(float(span.x0), float(span.x1)) for span in spans]
+    return found
+
+
+def test_bands_are_half_open_in_frames():
+    ax = Figure().add_subplot()
+    plot.bands(LABELS, ax)
+    blue, orange, green = plot.PALETTE[:3]
+    assert drawn(ax) == {blue: [(0, 2)], orange: [(2, 3), (5, 7)], green: [(7, 8)]}
+
+
+def test_bands_in_seconds():
+    ax = Figure().add_subplot()
+    plot.bands(LABELS, ax, rate=2.0)
+    assert drawn(ax)[plot.PALETTE[1]] == [(1.0, 1.5), (2.5, 3.5)]
+
+
+def test_bands_of_segments_keep_seams_between_bands_of_one_class():
+    ax = Figure().add_subplot()
+    segments = Segments.from_labels([np.zeros(4, dtype=np.int64)], starts=[[True, False, True, False]])
+    plot.bands(segments, ax)
+    assert drawn(ax) == {plot.PALETTE[0]: [(0, 2), (2, 4)]}
+
+
+def test_a_class_keeps_its_colour_whatever_classes_occur():
+    ax = Figure().add_subplot()
+    plot.bands(np.array([2, 2]), ax, classes=["a", "b", "c"])
+    assert drawn(ax) == {plot.PALETTE[2]: [(0, 2)]}
+
+
+def test_colours_differ_for_many_classes():
+    assert len({tuple(np.round(color, 3)) for color in plot.class_colors(15)}) == 15
+
+
+def test_unlabelled_recording_draws_no_band():
+    ax = Figure().add_subplot()
+    plot.bands(np.full(5, -100), ax)
+    assert drawn(ax) == {}
+
+
+def test_figure_has_signal_targets_and_a_row_per_labelling(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    tracks = {"true": LABELS, "found": np.zeros(8, dtype=np.int64)}
+    chart = plot.figure(
+        rng.normal(size=(8, 2)), tracks, np.ones(8), np.zeros((8, 1)), rate=4.0, classes=["a", "b", "c"]
+    )
+    signal, targets, rows = chart.axes
+    assert len(signal.lines) == 2
+    assert [line.get_ydata()[0] for line in targets.lines] == [1.0, 0.0]
+    assert [label.get_text() for label in rows.get_yticklabels()] == ["true", "found"]
+    assert [text.get_text() for text in rows.get_legend().get_texts()] == ["a", "b", "c"]
+    assert rows.get_xlim() == (0.0, 2.0)
+    chart.savefig(tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 1000
+
+
+def test_figure_without_targets_has_two_panels():
+    assert len(plot.figure(np.zeros(8), {"k": LABELS}).axes) == 2
+
+
+def test_rows_are_drawn_from_top_to_bottom():
+    rows = plot.figure(np.zeros(8), {"first": LABELS, "second": LABELS}).axes[-1]
+    bottom, top = rows.get_ylim()
+    assert bottom > top
+    assert rows.get_yticks()[0] < rows.get_yticks()[1]
+
+
+def test_a_long_line_keeps_its_extremes():
+    values = np.zeros(100_000)
+    values[54_321], values[77_777] = 5.0, -7.0
+    line = plot.figure(values, {"k": np.zeros(100_000, dtype=np.int64)}).axes[0].lines[0]
+    drawn_values = np.asarray(line.get_ydata())
+    assert len(drawn_values) <= plot.LONGEST_LINE
+    assert (drawn_values.max(), drawn_values.min()) == (5.0, -7.0)
+    assert abs(float(np.asarray(line.get_xdata())[drawn_values.argmax()]) - 54_321) <= 10
+
+
+def test_inputs_are_not_modified():
+    labels, values = LABELS.copy(), np.arange(8.0)
+    plot.figure(values, {"k": labels}, values)
+    assert (labels == LABELS).all()
+    assert (values == np.arange(8.0)).all()
+
+
+def test_a_labelling_of_another_length_is_refused():
+    with pytest.raises(ValueError, match=r"'k' has 8 frames, the signal has 9"):
+        plot.figure(np.zeros(9), {"k": LABELS})
+
+
+def test_targets_of_another_length_are_refused():
+    with pytest.raises(ValueError, match=r"'y' has 7 frames, the signal has 8"):
+        plot.figure(np.zeros(8), {"k": LABELS}, y=np.zeros(7))
+
+
+def test_without_matplotlib_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r"pip install 'segcrf\[plot\]'"):
+        plot.figure(np.zeros(8), {"k": LABELS})
+
+
+def test_no_global_state_is_used():
+    plot.figure(np.zeros(8), {"k": LABELS})
+    assert "matplotlib.pyplot" not in sys.modules
