@@ -638,3 +638,44 @@ def window(value: object, name: str) -> int:
     if width % 2 == 0:
         raise ValueError(f"{name}: got {width}, expected an odd number of frames, so that a window has a centre; try {width + 1}")
     return width // 2
+
+
+# ----------------------------------------------------------------------------------------------- semi-Markov
+def durations_shape(values: Tensor, num_classes: int) -> int:
+    """Return K of a duration table (C, K)."""
+    if not torch.is_tensor(values):  # pyright: ignore[reportUnnecessaryComparison]
+        raise TypeError(f"durations must be a torch.Tensor, got {type(values).__name__}; use torch.as_tensor")
+    if values.dim() != 2 or values.shape[0] != num_classes or values.shape[1] < 1:
+        raise ValueError(f"durations must have shape (C, K) = ({num_classes}, K >= 1), got {tuple(values.shape)}")
+    shape(values, "durations", tuple(values.shape), "(C, K)")
+    return values.shape[1]
+
+
+def tail_converges(tail: Tensor) -> None:
+    """Refuse a survival that sums to infinity."""
+    if torch.compiler.is_compiling() or not (tail >= 0).any():
+        return
+    label = int((tail >= 0).nonzero()[0, 0])
+    raise ValueError(
+        f"tail[{label}] is {float(tail[label]):g}, expected below 0 with censored=True: the survival of a band is the sum "
+        "over all longer ones, and it diverges; give a negative tail (-0.01 is a mean of 100 more frames)"
+    )
+
+
+def starts(values: Tensor, labels: Tensor, lengths: Tensor) -> Tensor:
+    """Check band starts (B, T) against complete labels: one at frame 0, and one wherever the label changes."""
+    if values.dtype != torch.bool or values.shape != labels.shape:
+        raise ValueError(
+            f"starts must be boolean of shape {tuple(labels.shape)}, got {values.dtype} of shape {tuple(values.shape)}"
+        )
+    within = torch.arange(labels.shape[1], device=labels.device) < lengths[:, None]
+    needed = torch.ones_like(values)
+    needed[:, 1:] = labels[:, 1:] != labels[:, :-1]
+    for bad, reason in (
+        (within & (labels == UNLABELLED), "an unlabelled frame; a segmentation labels every frame"),
+        (within & needed & ~values, "a change of label without a start; set starts there"),
+    ):
+        if bad.any():
+            recording, frame = bad.nonzero()[0].tolist()
+            raise ValueError(f"segmentation of recording {recording}, frame {frame}: got {reason}")
+    return values

@@ -237,7 +237,9 @@ class Structure(Distribution):
             leaves = tuple(leaf if leaf.requires_grad else leaf.detach().requires_grad_() for leaf in leaves)
             starts = torch.zeros_like(leaves[0], requires_grad=True)
             log_z = self._scan(Log(), leaves, self.lengths, starts)
-            *counts, start_counts = torch.autograd.grad(log_z.sum(), [*leaves, starts], create_graph=differentiable)
+            *counts, start_counts = torch.autograd.grad(
+                log_z.sum(), [*leaves, starts], create_graph=differentiable, materialize_grads=True
+            )
         return log_z.double(), tuple(counts), start_counts
 
     @lazy_property

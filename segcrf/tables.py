@@ -676,12 +676,13 @@ def _dates(seconds: Array) -> Array:
 
 
 def _nearest_frames(values: Any, recording: Array, recordings: Recordings) -> Array:
-    """(N,) times, each of its recording, to frames."""
+    """(N,) times, each of its recording, to frames: the nearest, or one outside for a time outside."""
     seconds: Array = _seconds(values) if recordings.dated else values.to_numpy(dtype=np.float64)
-    half = 0.5 if recordings.rate is None else 0.5 / recordings.rate
     frames = np.empty(len(seconds), dtype=np.int64)
     for number, time in enumerate(recordings.times or []):
         own = recording == number
-        frames[own] = np.searchsorted(_edges(time, recordings.rate), seconds[own] - half)
-        frames[own] -= seconds[own] < time[0] - half  # before the recording: no frame
+        edges = _edges(time, recordings.rate)
+        slack = edges[-1] - time[-1]
+        frames[own] = np.searchsorted((edges[:-1] + edges[1:]) / 2, seconds[own])
+        frames[own] += (seconds[own] > edges[-1] + slack).astype(np.int64) - (seconds[own] < time[0] - slack)
     return frames

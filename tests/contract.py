@@ -97,6 +97,30 @@ class StructureContract:
 
     @on_every_backend
     @given(data=st.data())
+    def test_gradients_of_a_likelihood_are_observed_less_expected_counts(
+        self, backend: str, data: st.DataObject
+    ) -> None:
+        case = data.draw(self.cases)
+        leaf = Case({k: v.clone().requires_grad_() for k, v in case.potentials.items()}, case.lengths, case.options)
+        dist = self.make(leaf, backend)
+        labels = dist.sample(generator=torch.Generator().manual_seed(data.draw(st.integers(0, 1000))))
+        labels[:, :: data.draw(st.integers(1, 3))] = UNLABELLED
+        dist.log_prob(labels).sum().backward()
+        expected_steps = np.zeros(())
+        got = leaf.emissions.grad
+        assert got is not None
+        for b, truth in enumerate(self.enumerate(case)):
+            length = int(case.lengths[b])
+            agree = truth.agreeing(labels[b, :length].numpy())
+            known = Enumeration(truth.labels, truth.starts, truth.steps, np.where(agree, truth.scores, -np.inf))
+            close(got[b, :length], known.label_marginals - truth.label_marginals, case)
+            assert not got[b, length:].any(), "padding has a gradient"
+            expected_steps = expected_steps + known.expected_steps - truth.expected_steps
+        got = leaf.potentials["transitions"].grad
+        close(torch.zeros(()) if got is None else got, expected_steps, case)
+
+    @on_every_backend
+    @given(data=st.data())
     def test_mode_is_a_best_labelling(self, backend: str, data: st.DataObject) -> None:
         case = data.draw(self.cases)
         dist = self.make(case, backend)

@@ -178,34 +178,47 @@ def assert_same(ours: LinearChain, reference: LinearChain, *, exactly: bool = Fa
     assert torch.equal(ours.argmax().starts, reference.argmax().starts)
 
 
-def assert_same_gradients(case: Case, weights: Tensor, atol: float = 1e-9) -> None:
-    """The kernels' gradients of a weighted sum of log partitions are those of the reference scan."""
+def assert_same_gradients(case: Case, atol: float = 1e-9) -> None:
+    """The kernels' gradients, of a partition and of partly unlabelled labels, are those of the reference scan."""
+    labels = as_chain(case, "numba").mode
+    labels[::3, ::2] = -100
+    weights = torch.arange(1.0, len(labels) + 1, dtype=torch.float64)
     grads: list[dict[str, Tensor]] = []
     for backend in ("numba", "torch"):
         leaves = {name: values.clone().requires_grad_() for name, values in case.potentials.items()}
-        (as_chain(case.having(**leaves), backend).log_partition * weights).sum().backward()
+        dist = as_chain(case.having(**leaves), backend)
+        (dist.log_prob(labels) * weights + dist.log_partition * weights.flip(0)).sum().backward()
         grads.append({name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None})
     for name, expected in grads[1].items():
         assert grads[0][name].isfinite().all(), name
         torch.testing.assert_close(grads[0][name], expected, rtol=1e-9, atol=atol, msg=lambda m, n=name: f"{n}: {m}")
 
 
+def assert_same_alone(case: Case, atol: float = 1e-9) -> None:
+    """The kernels say the same of a recording in a batch as by itself, though they go other ways."""
+    together = answers(as_chain(case, "numba"))
+    for b, length in enumerate(case.lengths.tolist()):
+        for name, value in answers(as_chain(case.only(b), "numba")).items():
+            got = together[name][b : b + 1]
+            got = got[:, :length] if name in ("labels", "starts") else got
+            torch.testing.assert_close(got, value, rtol=1e-9, atol=atol, msg=lambda m, n=name: f"{n}: {m}")
+
+
 def test_recordings_that_cross_the_kernels_chunks() -> None:
-    lengths = [3000, 1, 1023, 1024, 1025, 2047, 2048, 2049, 2]
+    lengths = [2100, 1, 1023, 1024, 1025, 2047, 2048, 2049, 2]
     case = ragged(0, lengths, num_classes=3)
     assert_same(as_chain(case, "numba"), as_chain(case, "torch"))
-    assert_same_gradients(case, torch.arange(1.0, len(lengths) + 1))
-    for b in (0, 3, 4, 6):
-        assert_same(as_chain(case.only(b), "numba"), as_chain(case.only(b), "torch"))
+    assert_same_gradients(case)
+    assert_same_alone(case)
 
 
-@pytest.mark.parametrize("num_classes", [1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 31, 33])
-@pytest.mark.parametrize("batch", [1, 3, 4, 9])
+@pytest.mark.parametrize("num_classes", [1, 2, 3, 4, 5, 7, 8, 9, 17, 33])
+@pytest.mark.parametrize("batch", [1, 3, 4, 19])
 def test_any_number_of_recordings_and_classes(batch: int, num_classes: int) -> None:
     rng = np.random.default_rng(batch * 100 + num_classes)
     case = ragged(batch, rng.integers(1, 14, size=batch).tolist(), num_classes)
     assert_same(as_chain(case, "numba"), as_chain(case, "torch"))
-    assert_same_gradients(case, torch.arange(1.0, batch + 1))
+    assert_same_gradients(case)
 
 
 @pytest.mark.parametrize("num_frames", [1, 2, 1024, 1025, pytest.param(1_000_000, marks=pytest.mark.slow)])
@@ -255,49 +268,46 @@ def test_scores_that_span_more_than_scaled_probabilities_hold(span: float, place
     allowed = torch.ones(5, 30, 4, dtype=torch.bool)
     allowed[4, 10:20] = torch.tensor([False, True, False, False])
     numba, torch_ = (as_chain(case, backend).restrict(allowed) for backend in ("numba", "torch"))
-    assert_same(numba, torch_, atol=1e-8)
-    assert_same_gradients(case, torch.arange(1.0, 6.0), atol=1e-8)
+    assert_same(numba, torch_, atol=1e-5)
+    assert_same_gradients(case, atol=1e-7)
 
 
-@pytest.mark.parametrize("per_frame", [0.2, 1.0, 40.0, 149.0])
+@pytest.mark.parametrize("per_frame", [0.3, 1.0, 40.0, 149.0])
 @pytest.mark.parametrize("by", ["end", "restrict"])
-@pytest.mark.parametrize("batch", [1, 5])
-def test_a_rare_state_survives_until_it_is_the_only_one(per_frame: float, by: str, batch: int) -> None:
-    # Class 0 is ahead of class 1 by per_frame at each of 2000 frames, cannot be left, and is forbidden at the end.
-    case = ragged(2, [2000, 1999, 1024, 1500, 2000][:batch], num_classes=3)
+def test_a_rare_state_survives_until_it_is_the_only_one(per_frame: float, by: str) -> None:
+    # Class 0 is ahead of the others by per_frame at each frame, cannot be left, and is forbidden at the end.
+    case = ragged(2, [1300, 1300, 1024, 900, 1], num_classes=3)
     emissions, end = case.emissions.clone(), case.potentials["end"].clone()
     emissions[..., 0] += per_frame
     transitions = torch.tensor([[0.0, -INF, -INF], [-INF, 0.0, 1.0], [-INF, 1.0, 0.0]], dtype=torch.float64)
-    allowed = torch.ones(emissions.shape, dtype=torch.bool)
     if by == "end":
         end[0] = -INF
     else:
-        allowed[torch.arange(batch), case.lengths - 1, 0] = False
+        emissions[torch.arange(5), case.lengths - 1, 0] = -INF
     case = case.having(emissions=emissions, transitions=transitions, end=end)
-    numba, torch_ = (as_chain(case, backend).restrict(allowed) for backend in ("numba", "torch"))
-    assert_same(numba, torch_, atol=1e-7)
+    numba = as_chain(case, "numba")
+    assert_same(numba, as_chain(case, "torch"), atol=1e-5)
+    assert_same_alone(case, atol=1e-5)
     assert not numba.marginals.labels[..., 0].any()
 
 
-@pytest.mark.parametrize("per_frame", [0.2, 1.0, 40.0, 149.0])
-@pytest.mark.parametrize("batch", [1, 5])
-def test_a_class_that_cannot_be_reached_does_not_disturb(per_frame: float, batch: int) -> None:
+@pytest.mark.parametrize("per_frame", [0.3, 1.0, 40.0, 149.0])
+def test_a_class_that_cannot_be_reached_does_not_disturb(per_frame: float) -> None:
     # Nothing leads to class 1, though it would score best from anywhere on: its backward score has no bound.
-    case = ragged(3, [2000, 1999, 1024, 1500, 1][:batch], num_classes=3)
+    case = ragged(3, [1300, 1299, 1024, 900, 1], num_classes=3)
     emissions, start = case.emissions.clone(), case.potentials["start"].clone()
     emissions[..., 1] += per_frame
     start[1] = -INF
     transitions = torch.tensor([[0.0, -INF, 1.0], [0.0, 0.0, 0.0], [1.0, -INF, 0.0]], dtype=torch.float64)
     case = case.having(emissions=emissions, transitions=transitions, start=start)
-    assert_same(as_chain(case, "numba"), as_chain(case, "torch"), atol=1e-7)
-    assert_same_gradients(case, torch.ones(batch))
+    assert_same(as_chain(case, "numba"), as_chain(case, "torch"), atol=1e-5)
+    assert_same_alone(case, atol=1e-5)
+    assert_same_gradients(case)
 
 
-@pytest.mark.parametrize("batch", [1, 5])
-def test_left_to_right_bands_come_in_order(batch: int) -> None:
-    # 0 -> 1 -> 2 -> 3 over 1500 frames: each recording starts in 0 and has to reach 3, whatever the signal says.
-    lengths = [1500, 4, 1025, 1500, 700][:batch]
-    case = ragged(4, lengths, num_classes=4, scale=3.0)
+def test_left_to_right_bands_come_in_order() -> None:
+    # 0 -> 1 -> 2 -> 3: each recording starts in 0 and has to reach 3, whatever the signal says.
+    case = ragged(4, [1200, 4, 1025, 1100, 700], num_classes=4, scale=3.0)
     transitions = torch.full((4, 4), -INF, dtype=torch.float64)
     transitions[range(4), range(4)] = 0.0
     transitions[range(3), range(1, 4)] = -5.0
@@ -305,8 +315,9 @@ def test_left_to_right_bands_come_in_order(batch: int) -> None:
     only[0, 0] = only[1, 3] = 0.0
     case = case.having(transitions=transitions, start=only[0], end=only[1])
     numba = as_chain(case, "numba")
-    assert_same(numba, as_chain(case, "torch"), atol=1e-7)
-    torch.testing.assert_close(numba.marginals.starts.sum(1), torch.ones(batch, 4, dtype=torch.float64))
+    assert_same(numba, as_chain(case, "torch"), atol=1e-6)
+    assert_same_alone(case, atol=1e-6)
+    torch.testing.assert_close(numba.marginals.starts.sum(1), torch.ones(5, 4, dtype=torch.float64))
     assert (num_bands(numba.mode) == 4).all()
 
 
@@ -322,7 +333,7 @@ def test_one_wide_recording_does_not_change_the_others() -> None:
 # ------------------------------------------------------------------------------------------ types and memory layout
 @on_every_backend
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("num_frames", [50, 3000])
+@pytest.mark.parametrize("num_frames", [50, 1500])
 def test_emissions_of_fewer_digits_are_read_as_they_are(backend: str, dtype: torch.dtype, num_frames: int) -> None:
     case = ragged(6, [num_frames, num_frames // 2], num_classes=4, scale=2.0)
     shared = {name: values.float() for name, values in case.potentials.items() if name != "emissions"}

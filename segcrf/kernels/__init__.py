@@ -135,7 +135,7 @@ def _second_order(
         ]
         starts = torch.zeros_like(leaves[0], requires_grad=True)
         total = scan(leaves, lengths, starts).sum()
-        counts = torch.autograd.grad(total, [*leaves, starts], create_graph=True)
+        counts = torch.autograd.grad(total, [*leaves, starts], create_graph=True, materialize_grads=True)
         inner = [(c * v).sum() for c, v in zip(counts, vectors, strict=True) if v is not None and v.numel()]
         return torch.autograd.grad(torch.stack(inner).sum(), leaves, materialize_grads=True)
 

@@ -1,0 +1,79 @@
+"""Sphinx: `python -m sphinx -W -b html docs docs/_build/html`. Examples are executed, and a failing one fails the build."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import Any
+
+# Set before NumPy and torch are imported: an example's threads must not compete with a parallel build.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Examples run with the figures of a machine without a screen.
+os.environ.setdefault("MPLBACKEND", "agg")
+
+project = "segcrf"
+author = "the segcrf authors"
+copyright = "2026, the segcrf authors"  # noqa: A001 (the name is Sphinx's)
+release = version = version_of("segcrf")
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build", "examples", "sg_execution_times.rst"]
+suppress_warnings = ["config.cache"]  # the gallery's configuration holds functions, which cannot be cached
+
+autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+napoleon_use_rtype = False
+napoleon_custom_sections = ["Source"]
+
+sphinx_gallery_conf: dict[str, Any] = {
+    "examples_dirs": "examples",
+    "gallery_dirs": "generated",
+    "filename_pattern": r"\.py$",
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "min_reported_time": 1e9,
+    "show_memory": False,
+    "show_signature": False,
+    "remove_config_comments": True,
+    "within_subsection_order": "FileNameSortKey",
+    "reset_modules": ("matplotlib",),
+}
+
+html_theme = "furo"
+html_title = "segcrf"
+html_static_path = ["_static"]
+html_css_files = ["segcrf.css"]
+
+
+def command_line_help() -> str:
+    """What `segcrf --help` and the help of each command print, as one page."""
+    from segcrf.cli import main
+
+    parts = []
+    for command in ("demo", "fit", "predict", "score"):
+        page = io.StringIO()
+        with contextlib.redirect_stdout(page), contextlib.suppress(SystemExit):
+            main([command, "--help"])
+        indented = "".join(f"   {line}" for line in page.getvalue().splitlines(keepends=True))
+        parts.append(f"segcrf {command}\n{'-' * (7 + len(command))}\n\n.. code-block:: text\n\n{indented}")
+    return "\n".join(parts)
+
+
+def setup(app: Any) -> None:
+    """Write the help of the command line where api/cli.rst includes it."""
+    os.environ["COLUMNS"] = "100"
+    folder = Path(app.srcdir) / "generated"
+    folder.mkdir(exist_ok=True)
+    (folder / "cli.inc").write_text(command_line_help(), encoding="utf-8")

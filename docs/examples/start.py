@@ -1,0 +1,100 @@
+"""
+From a CSV to bands
+===================
+
+You have a table with a row per frame: which recording, when, the channels of the signal, and for some recordings the
+class. You want the classes of the others, in bands. That is one command to learn and one to predict; the same in Python
+follows below.
+
+Install with ``pip install 'segcrf[demo]'``, which adds training, tables and plots to the layers.
+"""
+
+# %%
+# A table
+# -------
+# Here the table is made of synthetic signals: a sinusoid that switches between 5, 10 and 15 Hz, with noise, sampled 100
+# times a second. Twelve recordings are labelled; two are new.
+
+import os
+import shlex
+import tempfile
+
+import numpy as np
+import pandas as pd
+
+from segcrf.signals import switching_sinusoid
+
+os.chdir(tempfile.mkdtemp())
+names = np.array(["5 Hz", "10 Hz", "15 Hz"])
+x, _, k = switching_sinusoid(14, 1000, rate=100.0, noise=0.3, seed=1)
+
+
+def table(chosen: range) -> pd.DataFrame:
+    """Long form: a row per frame, recordings one below the other."""
+    seconds = np.arange(x.shape[1]) / 100.0
+    parts = [
+        pd.DataFrame({"recording": f"take{n:02}", "time": seconds, "x": x[n, :, 0], "label": names[k[n]]}) for n in chosen
+    ]
+    return pd.concat(parts)
+
+
+table(range(12)).to_csv("labelled.csv", index=False)
+table(range(12, 14)).drop(columns="label").to_csv("new.csv", index=False)
+table(range(12, 14)).to_csv("truth.csv", index=False)
+print(table(range(12)).head(3).to_string(index=False))
+
+# %%
+# On the command line
+# -------------------
+# In a shell this is ``segcrf fit labelled.csv --model model``. Columns called ``recording``, ``time`` and ``label`` are
+# found by their names (else say ``--recording``, ``--time``, ``--label``), and every other column is a channel of the
+# signal (else say ``--channels``). Recordings are held out for early stopping by themselves. The epochs are few
+# here, so that this page is built quickly.
+
+from segcrf.cli import main
+
+
+def shell(command: str) -> None:
+    """Run ``segcrf ...`` as a shell would."""
+    print(f"$ {command}")
+    assert main(shlex.split(command)[1:]) == 0
+
+
+shell("segcrf fit labelled.csv --model model --hidden 32 --epochs 8 --quiet")
+
+# %%
+# The bands of the new recordings: start and end in the unit of the time column, half-open, and the mean posterior
+# probability of the class over the band.
+
+shell("segcrf predict new.csv --model model --out bands.csv")
+print(pd.read_csv("bands.csv").head(6).to_string(index=False))
+
+# %%
+# Where the truth is known after all, how good are they?
+
+shell("segcrf score truth.csv --model model")
+
+# %%
+# In Python
+# ---------
+# The same model, without tables: lists of ``(T, F)`` arrays, one per recording, and lists of labels.
+
+from segcrf.estimator import Segmenter
+
+segmenter = Segmenter(rate=100.0, hidden=32, max_epochs=8, progress=False)
+segmenter.fit(list(x[:12]), [names[labels] for labels in k[:12]])
+print(segmenter)
+print(f"share of frames that are right: {segmenter.score(list(x[12:]), [names[labels] for labels in k[12:]]):.3f}")
+
+# %%
+# ``predict`` gives labels, ``predict_proba`` posterior probabilities, ``predict_segments`` the table of bands.
+
+print(segmenter.predict_segments(list(x[12:]), recordings=["take12", "take13"]).head(6).to_string(index=False))
+
+# %%
+# And a figure: the signal, and the bands below it.
+
+from segcrf.plot import figure
+
+labels = segmenter.predict(list(x[12:13]))[0]
+_ = figure(x[12], {"true": names[k[12]], "predicted": labels}, rate=100.0)

@@ -1,0 +1,393 @@
+"""The commands, as a user types them: what they write, and that every mistake is one line and exit code 2."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from segcrf import tables
+from segcrf.cli import BAD_INPUT, INTERRUPTED, main
+from segcrf.estimator import Segmenter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SMALL = ["--hidden", "4", "--epochs", "2", "--window", "40", "--batch-size", "4", "--quiet"]
+
+
+def long_table(seed: int, count: int = 4, length: int = 60) -> pd.DataFrame:
+    """Recordings whose class is plain to see in channel "level"; "other" is noise and "twice" a target."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    for number in range(count):
+        k = np.repeat(rng.permutation(length // 10) % 2, 10)
+        table = pd.DataFrame({
+            "rec": f"r{number}",
+            "clock": 100.0 * number + np.arange(length) / 20,
+            "level": k + 0.1 * rng.normal(size=length),
+            "other": rng.normal(size=length),
+            "twice": 2.0 * k,
+            "state": np.array(["off", "on"])[k],
+        })
+        parts.append(table)
+    return pd.concat(parts, ignore_index=True)
+
+
+COLUMNS = ["--recording", "rec", "--time", "clock", "--label", "state"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with train.csv, test.csv and the model that `fit` made of the former."""
+    folder = tmp_path_factory.mktemp("cli")
+    long_table(0).to_csv(folder / "train.csv", index=False)
+    long_table(1, 2).to_csv(folder / "test.csv", index=False)
+    command = ["fit", folder / "train.csv", "--model", folder / "model", *COLUMNS, *SMALL, "--targets", "twice"]
+    assert main([str(part) for part in command]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(place: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run a command in the folder; return the exit code, stdout and stderr."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        before = os.getcwd()
+        os.chdir(place)
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as exit_:
+            code = int(exit_.code or 0)
+        finally:
+            os.chdir(before)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def refuse(run):
+    """Run a command that must fail by exit code 2 and one line; return the line."""
+
+    def call(*arguments: object) -> str:
+        code, out, err = run(*arguments)
+        assert (code, out) == (BAD_INPUT, "")
+        assert err.startswith("segcrf: error: ")
+        assert err.count("\n") == 1
+        return err
+
+    return call
+
+
+# ------------------------------------------------------------------------------------------------------------- fit
+def test_fit_writes_a_model_that_remembers_its_columns(place: Path):
+    columns, rate = tables.load_columns(place / "model")
+    assert columns == tables.Columns("rec", "clock", "state", ("level", "other"), ("twice",))
+    assert rate == 20.0
+    assert sorted(path.name for path in (place / "model").iterdir()) == [
+        "columns.json",
+        "config.json",
+        "model.safetensors",
+    ]
+    model = Segmenter.load(place / "model")
+    assert model.classes_.tolist() == ["off", "on"]
+    assert (model.hidden, model.max_epochs, model.rate) == (4, 2, 20.0)
+
+
+def test_fit_leaves_nothing_else(place: Path):
+    assert {path.name for path in place.iterdir()} >= {"train.csv", "test.csv", "model"}
+    assert not [path for path in place.iterdir() if "checkpoint" in path.name or path.name.startswith(".")]
+    assert not [path for path in place.iterdir() if path.name.startswith("lightning")]
+
+
+def test_fit_keeps_an_existing_model_unless_told(run, refuse, place: Path):
+    before = (place / "model" / "model.safetensors").read_bytes()
+    assert "--overwrite" in refuse("fit", "train.csv", "--model", "model", *COLUMNS, *SMALL)
+    assert (place / "model" / "model.safetensors").read_bytes() == before
+    run("fit", "train.csv", "--model", "again", *COLUMNS, *SMALL, "--seed", "1")
+    first = (place / "again" / "model.safetensors").read_bytes()
+    code, out, _ = run("fit", "train.csv", "--model", "again", *COLUMNS, *SMALL, "--overwrite", "--seed", "2")
+    assert code == 0
+    assert out.startswith("again: 2 classes (off, on)")
+    assert (place / "again" / "model.safetensors").read_bytes() != first
+
+
+def test_fit_takes_validation_and_chosen_channels(run, place: Path):
+    code, _, _ = run(
+        "fit", "train.csv", "--model", "validated", *COLUMNS, *SMALL, "--channels", "level", "--validation", "test.csv"
+    )
+    assert code == 0
+    assert tables.load_columns(place / "validated")[0].channels == ("level",)
+    assert "val_loss" in Segmenter.load(place / "validated").history_[0]
+
+
+def test_fit_resumes_from_the_checkpoint_that_a_killed_fit_left(run, place: Path, monkeypatch: pytest.MonkeyPatch):
+    """Killed between the end of training and the writing of the model: no model, but a checkpoint."""
+    command = ["fit", "train.csv", "--model", "cut", *COLUMNS, *SMALL]
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Segmenter, "save", interrupt)
+        code, _, err = run(*command)
+    assert code == INTERRUPTED
+    assert err.startswith("segcrf: interrupted")
+    assert not (place / "cut").exists()
+    assert (place / "cut.checkpoint").is_dir()
+    assert run(*command, "--resume")[0] == 0
+    assert (place / "cut").is_dir()
+    assert not (place / "cut.checkpoint").exists()
+
+
+# --------------------------------------------------------------------------------------------------------- predict
+def test_predict_writes_bands_in_the_time_of_the_file(run, place: Path):
+    code, out, _ = run("predict", "test.csv", "--model", "model", "--out", "bands.csv")
+    bands = tables.read_segments(place / "bands.csv")
+    assert code == 0
+    assert out == f"bands.csv: {len(bands)} bands in 2 recordings\n"
+    assert list(pd.read_csv(place / "bands.csv").columns) == ["recording", "start", "end", "label", "confidence"]
+    assert list(dict.fromkeys(bands["recording"])) == ["r0", "r1"]
+    second = bands[bands["recording"] == "r1"]
+    assert second["start"].iloc[0] == 100.0
+    assert second["end"].iloc[-1] == pytest.approx(103.0)
+    assert (bands["start"].iloc[1:].to_numpy() == bands["end"].iloc[:-1].to_numpy())[
+        (bands["recording"].iloc[1:].to_numpy() == bands["recording"].iloc[:-1].to_numpy())
+    ].all()
+
+
+def test_predict_writes_parquet_frames_and_figure(run, place: Path):
+    outputs = ["--out", "bands.parquet", "--frames", "frames.parquet", "--plot", "bands.png"]
+    assert run("predict", "test.csv", "--model", "model", *outputs)[0] == 0
+    frames = pd.read_parquet(place / "frames.parquet")
+    assert list(frames.columns) == ["recording", "clock", "label", "p(off)", "p(on)", "predicted(twice)"]
+    truth = pd.read_csv(place / "test.csv")
+    assert len(frames) == len(truth)
+    assert frames["clock"].tolist() == truth["clock"].tolist()
+    assert np.allclose(frames["p(off)"] + frames["p(on)"], 1.0, atol=1e-5)
+    assert (place / "bands.png").read_bytes().startswith(b"\x89PNG")
+    bands = tables.read_segments(place / "bands.parquet")
+    recordings = tables.read_recordings(
+        place / "test.csv", tables.Columns("rec", "clock", "state", ("level", "other"), ("twice",))
+    )
+    framed = tables.to_frames(bands, recordings)
+    labels = frames["label"].to_numpy().reshape(2, -1)
+    for row in framed.itertuples():
+        stretch = labels[recordings.names.index(row.recording), row.start : row.end]
+        assert set(stretch) == {row.label}
+
+
+def test_predict_needs_no_labels_and_ignores_other_columns(run, place: Path):
+    table = long_table(1, 2).drop(columns=["state", "twice"]).assign(note="text")
+    table.to_csv(place / "bare.csv", index=False)
+    assert run("predict", "bare.csv", "--model", "model", "--out", "bare_bands.csv")[0] == 0
+    run("predict", "test.csv", "--model", "model", "--out", "bands.csv")
+    assert (place / "bare_bands.csv").read_text() == (place / "bands.csv").read_text()
+
+
+def test_predict_counts_frames_without_a_time_column(run, place: Path):
+    assert run("predict", "test.csv", "--model", "model", "--time", "", "--out", "counted.csv")[0] == 0
+    bands = pd.read_csv(place / "counted.csv")
+    assert bands["start"].dtype.kind == "i"
+    assert (bands["start"].iloc[0], bands["end"].iloc[-1]) == (0, 60)
+
+
+def test_predict_reads_a_model_saved_from_python(run, place: Path):
+    table = long_table(0)
+    signals = [part[["level", "other"]].to_numpy() for _, part in table.groupby("rec")]
+    labels = [part["state"].to_numpy(dtype=str) for _, part in table.groupby("rec")]
+    Segmenter(hidden=4, max_epochs=1, progress=False).fit(signals, labels).save(place / "python")
+    table[["level", "other"]].to_csv(place / "plain.csv", index=False)
+    assert run("predict", "plain.csv", "--model", "python", "--out", "plain_bands.csv")[0] == 0
+    assert pd.read_csv(place / "plain_bands.csv")["recording"].unique().tolist() == ["plain"]
+
+
+# ----------------------------------------------------------------------------------------------------------- score
+def test_scores_from_the_model_and_from_its_table_agree(run):
+    run("predict", "test.csv", "--model", "model", "--out", "bands.csv")
+    _, by_model, _ = run("score", "test.csv", "--model", "model", "--json")
+    _, by_table, _ = run("score", "--predicted", "bands.csv", "--truth", "test.csv", *COLUMNS, "--json")
+    ours, theirs = json.loads(by_model), json.loads(by_table)
+    assert ours["targets"]["twice"]["known"] == 120
+    assert {**ours, "targets": None} == {**theirs, "targets": None}
+
+
+def test_the_truth_scores_perfectly(run, place: Path):
+    truth = long_table(1, 2)
+    rows = [
+        {"recording": name, "start": part["clock"].iloc[i], "end": part["clock"].iloc[i] + 0.5, "label": part["state"].iloc[i]}
+        for name, part in truth.groupby("rec")
+        for i in range(0, len(part), 10)
+    ]
+    pd.DataFrame(rows).to_csv(place / "true_bands.csv", index=False)
+    _, out, _ = run("score", "--predicted", "true_bands.csv", "--truth", "test.csv", *COLUMNS, "--json")
+    scores = json.loads(out)
+    assert [scores[name] for name in ("accuracy", "edit", "f1@50", "kappa", "band_ratio")] == [100, 100, 100, 1, 1]
+
+
+def test_one_frame_off_is_seen(run, place: Path):
+    bands = pd.read_csv(place / "true_bands.csv")
+    bands.loc[0, "end"] -= 0.05
+    bands.to_csv(place / "shifted.csv", index=False)
+    _, out, _ = run("score", "--predicted", "shifted.csv", "--truth", "test.csv", *COLUMNS, "--json")
+    assert json.loads(out)["accuracy"] == pytest.approx(100 * 119 / 120)
+
+
+def test_score_names_its_conventions(run):
+    _, out, _ = run("score", "test.csv", "--model", "model")
+    assert "frame accuracy" in out
+    assert "pooled over recordings" in out
+    assert "bands left out: none" in out
+    assert "target twice: RMSE" in out
+    _, out, _ = run("score", "test.csv", "--model", "model", "--per-recording", "--ignore", "off")
+    assert "mean over recordings, greedy matching, bands left out: off" in out
+
+
+def test_unlabelled_frames_are_left_out(run, place: Path):
+    table = long_table(1, 2)
+    table.loc[:29, "state"] = ""
+    table.to_csv(place / "partial.csv", index=False)
+    _, out, _ = run("score", "partial.csv", "--model", "model", "--json")
+    assert (json.loads(out)["frames"], json.loads(out)["unlabelled"]) == (120, 30)
+
+
+# ------------------------------------------------------------------------------------------------------- mistakes
+def test_missing_column(refuse):
+    message = refuse("fit", "train.csv", "--model", "new", "--label", "stat")
+    assert "no column 'stat'; did you mean 'state'? the columns are rec, clock, level" in message
+
+
+def test_no_label_column(refuse):
+    assert "no column 'label'" in refuse("fit", "train.csv", "--model", "new")
+
+
+@pytest.mark.parametrize(
+    ("column", "row", "value", "expected"),
+    [
+        ("level", 3, "high", "row 5, column 'level': expected a number, got 'high'"),
+        ("level", 3, "", "row 5, column 'level': a missing value (NaN)"),
+        ("clock", 3, "0.05", "recording 'r0', row 5: time goes backwards, 'clock' is 0.05 after 0.1"),
+    ],
+)
+@pytest.mark.parametrize("command", ["fit", "predict"])
+def test_bad_cells(refuse, place: Path, command: str, column: str, row: int, value: str, expected: str):
+    table = long_table(1, 2).astype({column: object})
+    table.loc[row, column] = value
+    table.to_csv(place / "bad.csv", index=False)
+    options = ["--out", "bad_bands.csv"] if command == "predict" else [*COLUMNS, *SMALL]
+    assert expected in refuse(command, "bad.csv", "--model", "model" if command == "predict" else "new", *options)
+    assert not (place / "bad_bands.csv").exists()
+    assert not (place / "new").exists()
+
+
+def test_files_that_cannot_be_read(refuse, place: Path):
+    (place / "empty.csv").touch()
+    (place / "table.xls").touch()
+    assert "the file is empty" in refuse("fit", "empty.csv", "--model", "new")
+    assert "no such file" in refuse("fit", "nothing.csv", "--model", "new")
+    assert "unknown table format" in refuse("fit", "table.xls", "--model", "new")
+
+
+def test_another_set_of_channels(refuse, place: Path):
+    long_table(1, 2).drop(columns="other").to_csv(place / "fewer.csv", index=False)
+    message = refuse("predict", "fewer.csv", "--model", "model", "--out", "fewer_bands.csv")
+    assert "fitted with 2 channels" in message
+    assert "without other" in message
+
+
+def test_another_rate(refuse, place: Path):
+    table = long_table(1, 2)
+    table["clock"] *= 2
+    table.to_csv(place / "slow.csv", index=False)
+    assert "10 frames per unit of 'clock', expected 20" in refuse(
+        "predict", "slow.csv", "--model", "model", "--out", "slow_bands.csv"
+    )
+
+
+def test_models_that_are_none(refuse, place: Path):
+    assert "nowhere" in refuse("predict", "test.csv", "--model", "nowhere", "--out", "x.csv")
+    (place / "foreign").mkdir(exist_ok=True)
+    (place / "foreign" / "config.json").write_text("{}")
+    assert "foreign" in refuse("predict", "test.csv", "--model", "foreign", "--out", "x.csv")
+    truncated = place / "truncated"
+    truncated.mkdir(exist_ok=True)
+    for name in ("config.json", "columns.json"):
+        (truncated / name).write_bytes((place / "model" / name).read_bytes())
+    whole = (place / "model" / "model.safetensors").read_bytes()
+    (truncated / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    assert "model.safetensors" in refuse("predict", "test.csv", "--model", "truncated", "--out", "x.csv")
+    assert not (place / "x.csv").exists()
+
+
+def test_labels_in_validation_that_training_lacks(refuse, place: Path):
+    long_table(1, 2).assign(state="else").to_csv(place / "other.csv", index=False)
+    message = refuse("fit", "train.csv", "--model", "new", *COLUMNS, *SMALL, "--validation", "other.csv")
+    assert "else" in message
+
+
+def test_nothing_labelled(refuse, place: Path):
+    long_table(1, 2).assign(state="").to_csv(place / "bare.csv", index=False)
+    assert "label" in refuse("fit", "bare.csv", "--model", "new", *COLUMNS, *SMALL)
+    assert "no frame has a label in column 'state'" in refuse("score", "bare.csv", "--model", "model")
+
+
+def test_bands_in_another_unit(refuse, place: Path):
+    bands = pd.DataFrame({"recording": ["r0"], "start": [0], "end": [60], "label": ["on"]})
+    bands.to_csv(place / "frames_bands.csv", index=False)
+    refuse("score", "--predicted", "frames_bands.csv", "--truth", "test.csv", *COLUMNS)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["fly"],
+        ["fit", "train.csv"],
+        ["fit", "train.csv", "--model", "new", "--epochs", "many"],
+        ["score"],
+        ["score", "test.csv"],
+        ["score", "--predicted", "bands.csv"],
+        ["predict", "test.csv", "--model", "model", "--out", "bands.doc"],
+        ["predict", "test.csv", "--model", "model", "--out", "nowhere/bands.csv"],
+    ],
+)
+def test_mistakes_in_the_command(refuse, arguments: list[str]):
+    refuse(*arguments)
+
+
+def test_a_failing_write_leaves_the_old_table(run, place: Path, monkeypatch: pytest.MonkeyPatch):
+    (place / "kept.csv").write_text("old")
+
+    def fail(self: pd.DataFrame, path: Path, **_: object) -> None:
+        path.write_text("half")
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pd.DataFrame, "to_csv", fail)
+        code, _, err = run("predict", "test.csv", "--model", "model", "--out", "kept.csv")
+    assert (code, err) == (BAD_INPUT, "segcrf: error: disk full\n")
+    assert (place / "kept.csv").read_text() == "old"
+    assert not [path for path in place.iterdir() if path.name.startswith(".")]
+
+
+def test_debug_shows_the_traceback(run):
+    with pytest.raises(FileNotFoundError):
+        run("fit", "nothing.csv", "--model", "new", "--debug")
+
+
+def test_as_a_process(place: Path):
+    command = [sys.executable, "-m", "segcrf.cli", "predict", "test.csv", "--model", "nowhere", "--out", "x.csv"]
+    finished = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+    assert finished.returncode == BAD_INPUT
+    assert finished.stderr.startswith("segcrf: error: ")
+    assert finished.stderr.count("\n") == 1
+    assert "Traceback" not in finished.stderr
