@@ -278,6 +278,15 @@ def any_labelled(arrays: Sequence[Array], where: str) -> None:
         raise ValueError(f"{where}: all labels are missing, expected at least one labelled frame; label some, or leave it out")
 
 
+def same_kind(classes: Sequence[int | str], names: Sequence[str]) -> None:
+    """Refuse classes given by name where labels are numbers (no ``names``), and the other way round."""
+    expected = str if names else int | np.integer
+    odd = [label for label in classes if not isinstance(label, expected)]
+    if odd:
+        kind = "names" if names else "numbers"
+        raise TypeError(f"got the class {odd[0]!r}, expected class {kind}, as the labels are; give it so")
+
+
 def choice(value: object, name: str, known: Sequence[str]) -> None:
     """Refuse a parameter that is not among the ``known`` ones."""
     if value not in known:
@@ -324,12 +333,13 @@ def recordings(values: object, name: str, ndim: int = 1) -> list[Array]:
     """Return a list of arrays, or a batch in one array, as a list; ``ndim`` is that of one recording."""
     one, batch = (("(T,)", "(B, T)"), ("(T, C)", "(B, T, C)"))[ndim - 1]
     advice = f"expected a list of {one} arrays or one {batch} array; wrap a single recording in a list"
-    if isinstance(values, Tensor) or (isinstance(values, np.ndarray) and values.dtype != object):
-        if values.ndim != ndim + 1:
-            raise ValueError(f"{name}: got one array of shape {tuple(values.shape)}, {advice}")
-    elif isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
-        raise TypeError(f"{name}: got {type(values).__name__}, {advice}")
-    arrays = [to_numpy(value) for value in cast("Iterable[object]", values)]
+    given = cast(Any, values)
+    if isinstance(values, Tensor) or (isinstance(values, np.ndarray) and given.dtype != object):
+        if given.ndim != ndim + 1:
+            raise ValueError(f"{name}: got one array of shape {tuple(given.shape)}, {advice}")
+    elif isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
+        raise TypeError(f"{name}: got {type(given).__name__}, {advice}")
+    arrays = [to_numpy(value) for value in given]
     for i, array in enumerate(arrays):
         if array.ndim != ndim:
             raise ValueError(f"{name}, recording {i}: got shape {array.shape}, {advice}")
@@ -515,7 +525,7 @@ def whole(value: object, name: str, lowest: int) -> None:
         raise ValueError(f"{name}: got {value!r}, expected an integer of {lowest} or more")
 
 
-def number(value: float, name: str, lowest: float) -> None:
+def number(value: Any, name: str, lowest: float) -> None:
     """Refuse anything but a finite number of at least ``lowest``."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not lowest <= value < float("inf"):
         raise ValueError(f"{name}: got {value!r}, expected a finite number of {lowest:g} or more")

@@ -35,10 +35,6 @@ Array = npt.NDArray[Any]
 
 BAD_INPUT = 2
 INTERRUPTED = 130
-MODEL_OPTIONS = (
-    "structure", "encoder", "hidden", "layers", "bidirectional", "regression", "max_epochs", "batch_size", "window",
-    "learning_rate", "patience", "seed", "device", "progress",
-)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -98,8 +94,13 @@ def _add_demo(commands: Any) -> None:
     command = _command(commands, "demo", _demo, "Train three ways on the founding problem, print a table, draw it.")
     command.add_argument("--quick", action="store_true", help="a shorter training, to see that everything runs")
     command.add_argument("--seed", type=int, default=0, help="seed of signals and networks (default: 0)")
-    command.add_argument("--out", type=Path, default=Path("segcrf-demo.png"), metavar="FILE.png",
-                         help="the figure (default: segcrf-demo.png)")  # fmt: skip
+    command.add_argument(
+        "--out",
+        type=Path,
+        default=Path("segcrf-demo.png"),
+        metavar="FILE.png",
+        help="the figure (default: segcrf-demo.png)",
+    )
 
 
 def _add_fit(commands: Any) -> None:
@@ -107,8 +108,12 @@ def _add_fit(commands: Any) -> None:
     command.add_argument("train", metavar="TRAIN", help="long table: .csv, .csv.gz, .tsv or .parquet")
     command.add_argument("--model", type=Path, required=True, metavar="FOLDER", help="folder to write the model to")
     _add_columns(command, "recording", "time", "label")
-    command.add_argument("--channels", type=_names, metavar="A,B,...",
-                         help="columns of the signal (default: all that have no other role)")  # fmt: skip
+    command.add_argument(
+        "--channels",
+        type=_names,
+        metavar="A,B,...",
+        help="columns of the signal (default: all that have no other role)",
+    )
     command.add_argument("--targets", type=_names, default=(), metavar="A,B,...", help="columns of numbers to predict")
     command.add_argument("--validation", metavar="FILE", help="recordings for early stopping (default: some of TRAIN)")
     command.add_argument("--resume", action="store_true", help="go on from the last checkpoint of a killed fit")
@@ -119,13 +124,20 @@ def _add_fit(commands: Any) -> None:
 def _add_model_options(command: Any) -> None:
     """Options of the Segmenter; one that is not given keeps the Segmenter's default."""
     group = command.add_argument_group("model and training (defaults: those of segcrf.Segmenter)")
-    group.add_argument("--structure", choices=("linear-chain", "semi-markov"))
-    group.add_argument("--encoder", choices=("lstm", "gru", "tcn"))
+    group.add_argument("--structure", metavar="NAME", help="linear-chain")
+    group.add_argument("--encoder", metavar="NAME", help="lstm, gru or tcn")
     group.add_argument("--hidden", type=int, metavar="N", help="features per direction")
     group.add_argument("--layers", type=int, metavar="N")
-    group.add_argument("--causal", dest="bidirectional", action="store_false", default=None,
-                       help="an encoder that sees the past only, for live use")  # fmt: skip
-    group.add_argument("--regression", choices=("gaussian", "mse", "smooth_l1"), help="loss of the targets")
+    group.add_argument(
+        "--causal",
+        dest="bidirectional",
+        action="store_false",
+        default=None,
+        help="an encoder that sees the past only, for live use",
+    )
+    group.add_argument("--dropout", type=float, metavar="SHARE", help="probability that a feature is dropped")
+    group.add_argument("--standardize", metavar="BY", help="channels by the mean and deviation of: dataset, recording")
+    group.add_argument("--regression", metavar="LOSS", help="of the targets: gaussian, mse or smooth_l1")
     group.add_argument("--epochs", dest="max_epochs", type=int, metavar="N", help="at most so many epochs")
     group.add_argument("--batch-size", type=int, metavar="N", help="windows per step")
     group.add_argument("--window", type=int, metavar="FRAMES", help="length of a training window")
@@ -141,8 +153,12 @@ def _add_predict(commands: Any) -> None:
     command.add_argument("data", metavar="DATA", help="long table: .csv, .csv.gz, .tsv or .parquet")
     command.add_argument("--model", type=Path, required=True, metavar="FOLDER", help="model that fit wrote")
     command.add_argument("--out", type=Path, required=True, metavar="SEGMENTS", help="table to write: .csv or .parquet")
-    command.add_argument("--frames", type=Path, metavar="FILE",
-                         help="also write every frame: label, posterior per class, predicted targets")  # fmt: skip
+    command.add_argument(
+        "--frames",
+        type=Path,
+        metavar="FILE",
+        help="also write every frame: label, posterior per class, predicted targets",
+    )
     command.add_argument("--plot", type=Path, metavar="FILE.png", help="also draw the first recording and its bands")
     _add_columns(command, "recording", "time", "label")
 
@@ -153,10 +169,18 @@ def _add_score(commands: Any) -> None:
     command.add_argument("--model", type=Path, metavar="FOLDER", help="model that fit wrote")
     command.add_argument("--predicted", type=Path, metavar="SEGMENTS", help="a table that predict wrote")
     command.add_argument("--truth", metavar="DATA", help="labelled long table to hold --predicted against")
-    command.add_argument("--ignore", type=_names, default=(), metavar="A,B,...",
-                         help="classes whose bands edit and F1 leave out, such as a background")  # fmt: skip
-    command.add_argument("--per-recording", action="store_true",
-                         help="means over recordings, where frames and bands are otherwise pooled")  # fmt: skip
+    command.add_argument(
+        "--ignore",
+        type=_names,
+        default=(),
+        metavar="A,B,...",
+        help="classes whose bands edit and F1 leave out, such as a background",
+    )
+    command.add_argument(
+        "--per-recording",
+        action="store_true",
+        help="means over recordings, where frames and bands are otherwise pooled",
+    )
     command.add_argument("--json", action="store_true", help="print JSON")
     _add_columns(command, "recording", "time", "label")
 
@@ -213,7 +237,8 @@ def _segmenter(arguments: argparse.Namespace, train: Recordings, checkpoint: Pat
     """A Segmenter with the options that were given, and its own defaults for the others."""
     from segcrf.estimator import Segmenter
 
-    given = {name: getattr(arguments, name) for name in MODEL_OPTIONS if getattr(arguments, name) is not None}
+    parameters = Segmenter().get_params()
+    given = {name: value for name, value in vars(arguments).items() if name in parameters and value is not None}
     classes = tables.class_order(_labels(train))
     return Segmenter(classes=classes, rate=train.rate, directory=checkpoint, **given)
 

@@ -192,7 +192,7 @@ class _RecurrentEncoder(Encoder):
         return x, after
 
     def chunks(self, x: Tensor, size: int) -> Iterator[Tensor]:
-        pieces = x.split(size, dim=1)
+        pieces = torch.split(x, size, dim=1)
         if self.causal:
             state = None
             for piece in pieces:

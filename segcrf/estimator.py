@@ -41,9 +41,9 @@ FREE_TO_CHANGE = ("rate", "device", "directory", "progress", "patience")
 class Segmenter:
     """Finds the class of every frame of a recording, in solid bands, and numbers beside it where asked.
 
-    A recurrent or convolutional encoder and a structured layer, trained together. Given are lists of ``(T, F)`` arrays of any
-    length; labels are lists of ``(T,)`` arrays, either of class indices (-100 = unlabelled) or of class names
-    (``""`` = unlabelled); targets are lists of ``(T, R)`` arrays (NaN = unknown).
+    A recurrent or convolutional encoder and a structured layer, trained together. Recordings are lists of ``(T, F)``
+    arrays of any length; labels are lists of ``(T,)`` arrays, either of class indices (-100 = unlabelled) or of class
+    names (``""`` = unlabelled); targets are lists of ``(T, R)`` arrays (NaN = unknown).
 
     Args:
         structure: ``"linear-chain"``.
@@ -162,8 +162,8 @@ class Segmenter:
         return self
 
     def __repr__(self) -> str:
-        defaults = _defaults()
-        changed = [f"{name}={value!r}" for name, value in self.get_params().items() if _plain(value) != _plain(defaults[name])]
+        given = ((name, value, default) for (name, default), value in zip(_defaults().items(), self.get_params().values()))
+        changed = [f"{name}={value!r}" for name, value, default in given if _plain(value) != _plain(default)]
         fitted = ""
         if hasattr(self, "model_"):
             plural = "" if self.n_features_in_ == 1 else "s"
@@ -176,7 +176,7 @@ class Segmenter:
         X: Given,
         labels: Given,
         targets: Given | None = None,
-        validation: tuple[Given, ...] | None = None,
+        validation: Sequence[Given] | None = None,
         resume: bool = False,
     ) -> Segmenter:
         """Learns from labelled recordings.
@@ -200,8 +200,8 @@ class Segmenter:
         self._check_parameters(resume)
         recordings, validating = self._open(X, labels, targets, validation)
         self._measure(recordings)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with torch.random.fork_rng(devices=[]):  # pyright: ignore[reportUnknownMemberType]
+            torch.manual_seed(self.seed)  # pyright: ignore[reportUnknownMemberType]
             model = self._build()
         model.crf.init_from(recordings.labels)  # pyright: ignore[reportCallIssue]
         self._train(model, self._scaled(recordings), self._scaled(validating), resume)
@@ -225,7 +225,7 @@ class Segmenter:
             raise ValueError("resume=True: got directory=None, expected the folder with the checkpoint; set directory")
 
     def _open(
-        self, X: Given, labels: Given, targets: Given | None, validation: tuple[Given, ...] | None
+        self, X: Given, labels: Given, targets: Given | None, validation: Sequence[Given] | None
     ) -> tuple[Labelled, Labelled]:
         """Checks all that was given, learns the classes, and tells training from validation."""
         train = read(X, labels, targets)
@@ -233,8 +233,8 @@ class Segmenter:
         self.n_targets_ = 0 if train.targets is None else train.targets[0].shape[1]
         held = None
         if validation is not None:
-            others = (*validation, None, None)[:3] if self.n_targets_ else (*validation[:2], None)
-            held = read(*others, self.n_features_in_, self.n_targets_)
+            held_targets = validation[2] if self.n_targets_ and len(validation) > 2 else None
+            held = read(validation[0], validation[1], held_targets, self.n_features_in_, self.n_targets_)
         self._coder = ClassCoder.learn(train.labels + (held.labels if held else []), self.classes)
         self.classes_ = self._coder.classes
         train = dataclasses.replace(train, labels=self._coder.encode(train.labels))
@@ -251,19 +251,20 @@ class Segmenter:
 
     def _scale(self, signal: Array) -> Tensor:
         scaler = self.scaler_ or Standardizer.fit([signal])
-        return torch.from_numpy(scaler.apply(signal).astype(np.float32))
+        return torch.as_tensor(scaler.apply(signal).astype(np.float32))
 
     def _scaled(self, recordings: Labelled) -> list[Recording]:
         numbers: list[Tensor | None] = [None] * len(recordings.signals)
         if recordings.targets is not None and self.target_scaler_ is not None:
             scaled = (self.target_scaler_.apply(array).astype(np.float32) for array in recordings.targets)
-            numbers = [torch.from_numpy(array) for array in scaled]
+            numbers = [torch.as_tensor(array) for array in scaled]
         rows = zip(recordings.signals, recordings.labels, numbers, strict=True)
-        return [Recording(self._scale(signal), torch.from_numpy(labels), y) for signal, labels, y in rows]
+        return [Recording(self._scale(signal), torch.as_tensor(labels), y) for signal, labels, y in rows]
 
     def _build(self) -> JointModel:
         options: dict[str, Any] = {"hidden": self.hidden, "dropout": self.dropout}
-        options |= {"causal": not self.bidirectional} if self.encoder == "tcn" else {"bidirectional": self.bidirectional}
+        both = self.bidirectional
+        options |= {"causal": not both} if self.encoder == "tcn" else {"bidirectional": both}
         if self.layers is not None:
             options["layers"] = self.layers
         encoder = make_encoder(self.encoder, self.n_features_in_, **options)
@@ -349,10 +350,10 @@ class Segmenter:
         signals = [self._scale(signal).to(self.device) for signal in _check.signals(X, self.n_features_in_)]
         answers: list[list[Array]] = [[np.empty(0)] * len(signals) for _ in questions]
         for found in infer(self.model_, signals):
-            lengths = found.distribution.lengths.tolist()
             for answer, question in zip(answers, questions, strict=True):
-                for row, recording, length in zip(question(found), found.recordings, lengths, strict=True):
-                    answer[recording] = row[:length].cpu().numpy().copy()
+                rows = question(found).cpu().numpy()
+                for row, recording in zip(rows, found.recordings, strict=True):
+                    answer[recording] = np.array(row[: len(signals[recording])])
         return answers
 
     def _check_fitted(self) -> None:
@@ -392,7 +393,8 @@ class Segmenter:
         tensors = {f"model.{name}": tensor for name, tensor in weights.items()}
         for name, scaler in (("signal", self.scaler_), ("target", self.target_scaler_)):
             if scaler is not None:
-                tensors |= {f"{name}.mean": torch.from_numpy(scaler.mean), f"{name}.scale": torch.from_numpy(scaler.scale)}
+                tensors[f"{name}.mean"] = torch.as_tensor(scaler.mean)
+                tensors[f"{name}.scale"] = torch.as_tensor(scaler.scale)
         return tensors
 
     @classmethod
@@ -444,11 +446,10 @@ def _defaults() -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """A parameter as JSON can write it."""
-    if isinstance(value, (np.ndarray, np.generic)):
-        return value.tolist()
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    return list(value) if isinstance(value, tuple) else value
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    plain: Any = os.fspath(value) if hasattr(value, "__fspath__") else np.asarray(value).tolist()
+    return plain
 
 
 def _labels(found: Inferred) -> Tensor:

@@ -1,8 +1,8 @@
 """The joint objective: a model's output and what is known of it, to named losses; and how these become one number.
 
-Both losses are negative log-likelihoods in nats over one normaliser, the valid frames of the batch. So their sum is the
-negative log-likelihood of classes and numbers together, per frame, and neither the length of a recording nor the padding
-of a batch carries a hidden weight.
+Both losses are negative log-likelihoods in nats over one normaliser, the valid frames of the batch. So their sum is
+the negative log-likelihood of classes and numbers together, per frame, and neither the length of a recording nor the
+padding of a batch carries a hidden weight.
 """
 
 from __future__ import annotations

@@ -25,27 +25,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
 from segcrf import _check
 from segcrf._check import UNLABELLED
-from segcrf.segments import Segments
+from segcrf.segments import IntArray, Recordings, Segments
 
-IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
-Labels = Sequence[npt.ArrayLike] | npt.NDArray[Any] | Tensor
 Class = int | str
 Matching = Literal["greedy", "optimal"]
 
 
 # ------------------------------------------------------------------------------------------- the standard row
 def evaluate(
-    pred: Labels,
-    true: Labels,
+    pred: Recordings,
+    true: Recordings,
     classes: Sequence[Class] | None = None,
     *,
     ignore: Sequence[Class] = (),
@@ -88,7 +85,7 @@ def evaluate(
 
 
 # ----------------------------------------------------------------------------------------------------- frames
-def frame_accuracy(pred: Labels, true: Labels, pooled: bool = True) -> float:
+def frame_accuracy(pred: Recordings, true: Recordings, pooled: bool = True) -> float:
     """Return the share of labelled frames whose class is right, in percent.
 
     Args:
@@ -109,7 +106,7 @@ def frame_accuracy(pred: Labels, true: Labels, pooled: bool = True) -> float:
     return _percent(hits, [np.count_nonzero(t != UNLABELLED) for t in pair.true], pooled)
 
 
-def macro_f1(pred: Labels, true: Labels, classes: Sequence[Class] | None = None) -> float:
+def macro_f1(pred: Recordings, true: Recordings, classes: Sequence[Class] | None = None) -> float:
     """Return the mean over classes of the frame-wise F1, counted over all recordings, in percent.
 
     Args:
@@ -135,7 +132,7 @@ def macro_f1(pred: Labels, true: Labels, classes: Sequence[Class] | None = None)
     return 100 * float(f1[wanted].mean())
 
 
-def cohen_kappa(pred: Labels, true: Labels) -> float:
+def cohen_kappa(pred: Recordings, true: Recordings) -> float:
     """Return Cohen's kappa over all labelled frames: 1 is full agreement, 0 is what chance gives.
 
     It is 1 where truth and prediction are one and the same class throughout.
@@ -162,7 +159,7 @@ def cohen_kappa(pred: Labels, true: Labels) -> float:
 
 
 # --------------------------------------------------------------------------------------------------- segments
-def edit_score(pred: Labels, true: Labels, ignore: Sequence[Class] = (), pooled: bool = False) -> float:
+def edit_score(pred: Recordings, true: Recordings, ignore: Sequence[Class] = (), pooled: bool = False) -> float:
     """Return how alike the orders of bands are, whatever their durations, in percent.
 
     100 (1 - d / n), with d the Levenshtein distance between the classes of the bands in order, and n the
@@ -190,8 +187,8 @@ def edit_score(pred: Labels, true: Labels, ignore: Sequence[Class] = (), pooled:
 
 
 def segment_f1(
-    pred: Labels,
-    true: Labels,
+    pred: Recordings,
+    true: Recordings,
     iou: float = 0.5,
     pooled: bool = True,
     ignore: Sequence[Class] = (),
@@ -228,7 +225,7 @@ def segment_f1(
     return _percent(2 * pair.count(theirs.recording[found]), total, pooled)
 
 
-def covering(pred: Labels, true: Labels, pooled: bool = False) -> float:
+def covering(pred: Recordings, true: Recordings, pooled: bool = False) -> float:
     """Return how well predicted bands cover the true ones, whatever their classes, in percent.
 
     Each true band counts with its duration and the IoU of the predicted band that it overlaps most.
@@ -256,7 +253,7 @@ def covering(pred: Labels, true: Labels, pooled: bool = False) -> float:
     return _percent(covered, frames, pooled)
 
 
-def band_ratio(pred: Labels, true: Labels, pooled: bool = True) -> float:
+def band_ratio(pred: Recordings, true: Recordings, pooled: bool = True) -> float:
     """Return predicted bands per true band: above 1 the prediction flickers, below 1 it misses bands.
 
     Args:
@@ -282,7 +279,11 @@ class SegmentationEntropy(NamedTuple):
     under: float
 
 
-def segmentation_entropy(pred: Labels, true: Labels, by: Literal["band", "class"] = "band") -> SegmentationEntropy:
+def segmentation_entropy(
+    pred: Recordings, true: Recordings, by: Literal["band", "class"] = "band"
+) -> SegmentationEntropy:
+    pred: Recordings, true: Recordings, by: Literal["band", "class"] = "band"
+) -> SegmentationEntropy:
     """Return the normalised conditional entropies of over- and under-segmentation, as means over recordings.
 
     ``over`` is 1 - H(predicted | true) / log(predicted units): 1 where every true unit has one predicted
@@ -325,7 +326,7 @@ class BoundaryScores(NamedTuple):
 
 
 def boundary_scores(
-    pred: Labels, true: Labels, margin: float, rate: float | None = None, pooled: bool = True
+    pred: Recordings, true: Recordings, margin: float, rate: float | None = None, pooled: bool = True
 ) -> BoundaryScores:
     """Return precision, recall and F1 of boundaries found within a margin, in percent.
 
@@ -355,9 +356,13 @@ def boundary_scores(
         recall=_percent(hits, actual, pooled),
         f1=_percent(2 * hits, predicted + actual, pooled),
     )
+def boundary_f1(
+    pred: Recordings, true: Recordings, margin: float, rate: float | None = None, pooled: bool = True
+) -> float:
 
-
-def boundary_f1(pred: Labels, true: Labels, margin: float, rate: float | None = None, pooled: bool = True) -> float:
+def boundary_f1(
+    pred: Recordings, true: Recordings, margin: float, rate: float | None = None, pooled: bool = True
+) -> float:
     """Return the F1 of :func:`boundary_scores`, in percent.
 
     >>> boundary_f1([[0, 0, 0, 1, 1, 1]], [[0, 0, 1, 1, 1, 1]], margin=0)
@@ -377,7 +382,7 @@ class BoundaryError(NamedTuple):
 
 
 def boundary_error(
-    pred: Labels, true: Labels, margin: float, rate: float | None = None
+    pred: Recordings, true: Recordings, margin: float, rate: float | None = None
 ) -> dict[tuple[Class, Class], BoundaryError]:
     """Return the error of boundaries per pair of classes, over all recordings.
 
@@ -387,7 +392,8 @@ def boundary_error(
     Args:
         pred: predicted labels, list of (T,).
         true: true labels, list of (T,).
-        margin: largest distance that still counts, in frames, or in seconds if ``rate`` is given.
+        margin: largest distance that still counts, in frames, or in seconds if ``rate`` is given; memory grows
+            with the pairs that are within it.
         rate: frames per second.
 
     Returns:
@@ -414,7 +420,7 @@ def boundary_error(
     return errors
 
 
-def hausdorff(pred: Labels, true: Labels, rate: float | None = None) -> float:
+def hausdorff(pred: Recordings, true: Recordings, rate: float | None = None) -> float:
     """Return the largest distance from a boundary to the nearest one of the other labelling.
 
     It is the mean over recordings, with 0 where neither has a boundary, and the recording's whole duration where
@@ -447,7 +453,7 @@ class _Pair:
     names: list[str]
 
     @classmethod
-    def of(cls, pred: Labels, true: Labels) -> _Pair:
+    def of(cls, pred: Recordings, true: Recordings) -> _Pair:
         ours, theirs, names = _check.label_pair(pred, true)
         judged = [i for i, labels in enumerate(theirs) if (labels != UNLABELLED).any()]
         masked = [np.where(theirs[i] == UNLABELLED, UNLABELLED, ours[i]) for i in judged]
@@ -479,9 +485,9 @@ class _Pair:
 
     def numbers(self, classes: Sequence[Class]) -> IntArray:
         """Numbers of classes given as the labels are; a name that occurs nowhere is left out."""
-        if not self.names:
-            return np.array(classes, dtype=np.int64)
-        return np.array([self.names.index(str(c)) for c in classes if c in self.names], dtype=np.int64)
+        _check.same_kind(classes, self.names)
+        known = [self.names.index(str(c)) for c in classes if c in self.names] if self.names else list(classes)
+        return np.array(known, dtype=np.int64)
 
     def named(self, number: int) -> Class:
         return self.names[number] if self.names else number
@@ -617,8 +623,7 @@ def _boundaries(bands: Segments, span: int) -> _Boundaries:
 
 
 def _reached(pred: IntArray, true: IntArray, reach: int) -> npt.NDArray[np.bool_]:
-    """(N_true,) bool, which are matched; on a line, taking the earliest pair each time gives the most
-    pairs."""
+    """(N_true,) bool, which are matched; on a line, taking the earliest pair first gives the most pairs."""
     found = np.zeros(len(true), dtype=np.bool_)
     ours, theirs = pred.tolist(), true.tolist()
     i = j = 0

@@ -116,7 +116,7 @@ def figure(
     signal, numbers = _column(x), {"y": y, "ŷ": y_hat}
     _check_lengths(len(signal), tracks, numbers)
     shown = {name: _column(values) for name, values in numbers.items() if values is not None}
-    panels = [1.5] + [1.1] * bool(shown) + [0.27 * max(len(tracks), 1)]
+    panels = [1.5] + [1.1] * bool(shown) + [0.28 * max(len(tracks), 1)]
     chart, axes = _panels(panels)
     _draw_signal(axes[0], signal, rate)
     if shown:
@@ -176,7 +176,7 @@ def _draw_tracks(ax: Any, tracks: Mapping[str, Labels], rate: float | None, clas
         ax.axhspan(index + 0.09, index + 0.91, facecolor=EMPTY, linewidth=0)
         bands(labels, ax, classes=classes or count, rate=rate, row=(index + 0.09, 0.82))
     ax.set_ylim(len(tracks), 0)
-    ax.set_yticks(np.arange(len(tracks)) + 0.5, list(tracks), fontsize=8)
+    ax.set_yticks(np.arange(len(tracks)) + 0.5, list(tracks), fontsize=7.5)
     ax.tick_params(axis="y", length=0)
     ax.spines[["left", "bottom"]].set_visible(False)
     if classes:

@@ -45,17 +45,21 @@ def read(
     """Checks recordings; the labels stay as they were given.
 
     Args:
-        X, labels, targets: what the user gave.
-        num_channels, num_targets: what other recordings had; None: these are the first.
+        X: signals, (T, F) each.
+        labels: indices or names, (T,) each.
+        targets: numbers, (T, R) each; or None.
+        num_channels: F of the training recordings, where these are others.
+        num_targets: R of the training recordings, likewise.
     """
     signals = _check.signals(X, num_channels)
     lengths = [len(signal) for signal in signals]
     if num_targets and targets is None:
         raise ValueError(
-            f"validation has no targets, expected {num_targets} per frame as in training; give validation=(X, labels, targets)"
+            f"validation has no targets, expected {num_targets} per frame as in training; "
+            "give validation=(X, labels, targets)"
         )
-    numbers = None if targets is None else _check.targets(targets, lengths, num_targets)
-    return Labelled(signals, _check.matching(labels, "labels", lengths), numbers)
+    names = _check.matching(labels, "labels", lengths)
+    return Labelled(signals, names, None if targets is None else _check.targets(targets, lengths, num_targets))
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,21 +7,23 @@ A segment, or band, is a run of one class in one recording, half-open: it covers
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from segcrf import _check
 from segcrf._check import UNLABELLED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    import pandas as pd
+    import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
 
 IntArray = npt.NDArray[np.int64]
+#: One array per recording in a list, or all recordings, padded, in one array or tensor.
+Recordings = Sequence[npt.ArrayLike] | npt.NDArray[Any] | Tensor
 
 COLUMNS = ("recording", "start", "end", "label")
 _SHOWN = 6
@@ -67,7 +69,7 @@ class Segments:
         object.__setattr__(self, "score", score)
 
     @classmethod
-    def from_labels(cls, labels: Any, starts: Any = None) -> Segments:
+    def from_labels(cls, labels: Recordings, starts: Recordings | None = None) -> Segments:
         """Cut label sequences into runs of one class.
 
         Args:
@@ -104,7 +106,7 @@ class Segments:
         offset = _offsets(lengths)[recording]
         return cls(recording, start - offset, end - offset, flat[start])
 
-    def to_labels(self, lengths: Any) -> list[IntArray]:
+    def to_labels(self, lengths: npt.ArrayLike | Tensor) -> list[IntArray]:
         """Write the segments back as one label per frame.
 
         Args:
@@ -235,7 +237,7 @@ class Segments:
         """(N,) int64, frames of each segment."""
         return self.end - self.start
 
-    def with_score(self, values: Any) -> Segments:
+    def with_score(self, values: npt.ArrayLike | Tensor) -> Segments:
         """Return the same segments with one number each.
 
         Args:
@@ -244,7 +246,7 @@ class Segments:
         >>> Segments.from_labels([[1, 1, 0]]).with_score([0.9, 0.6]).score
         array([0.9, 0.6])
         """
-        return replace(self, score=values)
+        return replace(self, score=_check.to_numpy(values))
 
     def of(self, recording: int) -> Segments:
         """Return the segments of one recording, which keep its number.

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import heapq
 import importlib
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,11 +30,9 @@ from torch import Tensor
 from segcrf import _check
 from segcrf._check import UNLABELLED
 from segcrf.chain import LinearChain
-from segcrf.segments import Segments
+from segcrf.segments import IntArray, Recordings, Segments
 
 Array = npt.NDArray[Any]
-IntArray = npt.NDArray[np.int64]
-Recordings = Sequence[npt.ArrayLike] | npt.NDArray[Any] | Tensor
 
 
 # -------------------------------------------------------------------------------------------------- penalties
@@ -371,7 +368,9 @@ def hmm_filter(log_scores: Recordings, stay: float) -> list[IntArray]:
     """
     _check.probability(stay, "stay")
     arrays = _check.score_arrays(log_scores, "log_scores")
-    num_classes = arrays[0].shape[1] if arrays else 1
+    if not arrays:
+        return []
+    num_classes: int = arrays[0].shape[1]
     transitions = np.full((num_classes, num_classes), (1 - stay) / max(num_classes - 1, 1))
     np.fill_diagonal(transitions, stay)
     return [_best_path(array, np.log(transitions), np.zeros(num_classes)) for array in arrays]
@@ -403,7 +402,9 @@ def viterbi_counted(log_scores: Recordings, training_labels: Recordings, pseudoc
     _check.positive(pseudocount, "pseudocount")
     arrays = _check.score_arrays(log_scores, "log_scores")
     labels = _check.label_arrays(training_labels, "training_labels")
-    num_classes = arrays[0].shape[1] if arrays else 1
+    if not arrays:
+        return []
+    num_classes: int = arrays[0].shape[1]
     _check.known_labels(labels, num_classes, "training_labels")
     transitions, start = _counts(labels, num_classes)
     log_transitions = np.log((transitions + pseudocount) / (transitions + pseudocount).sum(1, keepdims=True))

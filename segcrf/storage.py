@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -31,7 +31,7 @@ def write_model(folder: PathLike, config: dict[str, Any], tensors: dict[str, Ten
     Raises:
         ValueError: there is something at ``folder`` that is not a model.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
 
     import segcrf
 
@@ -80,7 +80,7 @@ def read_model(folder: PathLike) -> tuple[dict[str, Any], dict[str, Tensor]]:
         ValueError: the folder or a file is missing, damaged, of another program, or of a newer segcrf.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
 
     source = Path(folder)
     for name in (CONFIG, TENSORS):
@@ -103,13 +103,14 @@ def read_model(folder: PathLike) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(
             f"{path}: expected JSON, found something else ({error}). The file is cut short or damaged: copy the folder "
             "again, or save the model again."
         ) from error
-    found = config.get("format") if isinstance(config, dict) else type(config).__name__
+    config = cast("dict[str, Any]", content) if isinstance(content, dict) else {}
+    found = config.get("format", content)
     if found != FORMAT:
         raise ValueError(
             f"{path}: expected the format {FORMAT!r}, found {found!r}. The folder belongs to another program: give the "
@@ -117,7 +118,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         )
     if config.get("format_version") != FORMAT_VERSION:
         raise ValueError(
-            f"{path}: expected format version {FORMAT_VERSION}, found {config.get('format_version')!r}, written by segcrf "
-            f"{config.get('segcrf_version')}. Install that version, or fit again with this one."
+            f"{path}: expected format version {FORMAT_VERSION}, found {config.get('format_version')!r}, written by "
+            f"segcrf {config.get('segcrf_version')}. Install that version, or fit again with this one."
         )
     return config

@@ -41,9 +41,8 @@ class TestLinearChain(StructureContract):
 
     def enumerate(self, case: Case) -> list[Enumeration]:
         shared = [case.potentials[name].detach().numpy() for name in ("transitions", "start", "end")]
-        return [
-            chain(case.emissions[b, :length].detach().numpy(), *shared) for b, length in enumerate(case.lengths.tolist())
-        ]
+        lengths = enumerate(case.lengths.tolist())
+        return [chain(case.emissions[b, :length].detach().numpy(), *shared) for b, length in lengths]
 
 
 # ------------------------------------------------------------------------------------------- potentials left out
@@ -52,10 +51,8 @@ class TestLinearChain(StructureContract):
 def test_start_and_end_are_zero_when_left_out(backend: str, case: Case) -> None:
     zero = torch.zeros(case.num_classes, dtype=torch.float64)
     case = case.having(start=zero, end=zero)
-    dist = LinearChain(case.emissions.nan_to_num(0.0, 0.0, 0.0), case.potentials["transitions"], None, None, case.lengths)
-    full = as_chain(case.having(emissions=case.emissions.nan_to_num(0.0, 0.0, 0.0)), backend, validate_args=False)
-    if (full.log_partition > -INF).all():
-        assert_same(dist, full)
+    left_out = LinearChain(case.emissions, case.potentials["transitions"], lengths=case.lengths, backend=backend)
+    assert_same(left_out, as_chain(case, backend), exactly=True)
 
 
 @on_every_backend
@@ -205,11 +202,14 @@ def assert_same_alone(case: Case, atol: float = 1e-9) -> None:
 
 
 def test_recordings_that_cross_the_kernels_chunks() -> None:
-    lengths = [2100, 1, 1023, 1024, 1025, 2047, 2048, 2049, 2]
-    case = ragged(0, lengths, num_classes=3)
-    assert_same(as_chain(case, "numba"), as_chain(case, "torch"))
-    assert_same_gradients(case)
-    assert_same_alone(case)
+    # The kernels keep 2^18 numbers at once: 512 frames of 16 recordings and 32 classes, 2621 of one with 100.
+    many = ragged(0, [1100, 1, 2, 511, 512, 513, 1023, 1024, 1025, 700, 512, 600, 1000, 99, 64, 65], num_classes=32)
+    assert_same(as_chain(many, "numba"), as_chain(many, "torch"))
+    assert_same_gradients(many)
+    assert_same_alone(many)
+    for length in (2621, 2622):
+        one = ragged(length, [length], num_classes=100)
+        assert_same(as_chain(one, "numba"), as_chain(one, "torch"))
 
 
 @pytest.mark.parametrize("num_classes", [1, 2, 3, 4, 5, 7, 8, 9, 17, 33])
@@ -221,11 +221,10 @@ def test_any_number_of_recordings_and_classes(batch: int, num_classes: int) -> N
     assert_same_gradients(case)
 
 
-@pytest.mark.parametrize("num_frames", [1, 2, 1024, 1025, pytest.param(1_000_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num_frames", [1, 2, 1025, 70_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("batch", [1, 5])
 def test_a_chain_that_factorises_has_a_closed_form(num_frames: int, batch: int) -> None:
     # transitions[i, j] = entry[j] and start = entry: every frame is a softmax of its own.
-    batch = 1 if num_frames > 10_000 else batch
     generator = torch.Generator().manual_seed(num_frames)
     emissions = 2 * torch.randn(batch, num_frames, 3, generator=generator, dtype=torch.float64)
     entry = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64)
@@ -238,6 +237,35 @@ def test_a_chain_that_factorises_has_a_closed_form(num_frames: int, batch: int) 
     torch.testing.assert_close(dist.marginals.starts[:, 1:], p[:, 1:] * (1 - p[:, :-1]), **close)
     assert torch.equal(dist.mode, (emissions + entry).argmax(-1))
     torch.testing.assert_close(dist.entropy(), -(p * p.log()).sum((1, 2)), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("length", [4, 1024, 65_535, 65_536, 65_537, 140_000])
+@pytest.mark.parametrize("batch", [1, 5])
+def test_a_known_frame_cuts_a_recording_in_two(length: int, batch: int) -> None:
+    # Given the class at a frame, what precedes is independent of what follows: two short recordings are one long one.
+    case = ragged(15, [length - b % 2 for b in range(batch)], num_classes=3)
+    cut = length // 2
+    allowed = torch.ones(batch, length, 3, dtype=torch.bool)
+    allowed[:, cut] = torch.tensor([False, True, False])
+    whole = as_chain(case, "numba").restrict(allowed)
+    emissions, transitions = case.emissions, case.potentials["transitions"]
+    before = LinearChain(emissions[:, :cut], transitions, case.potentials["start"], transitions[:, 1])
+    rest = case.lengths - cut - 1
+    after = LinearChain(emissions[:, cut + 1 :], transitions, transitions[1], case.potentials["end"], rest)
+    close = {"rtol": 1e-11, "atol": 1e-9}
+    parts = before.log_partition + emissions[:, cut, 1] + after.log_partition
+    torch.testing.assert_close(whole.log_partition, parts, **close)
+    for name in ("labels", "starts"):
+        got = [getattr(dist.marginals, name) for dist in (whole, before, after)]
+        torch.testing.assert_close(got[0][:, :cut], got[1], **close)
+        torch.testing.assert_close(got[0][:, cut + 2 :], got[2][:, 1:], **close)
+    inner = before.marginals.transitions + after.marginals.transitions
+    edge = torch.zeros(batch, 3, 3, dtype=torch.float64)
+    edge[:, :, 1] += before.marginals.labels[:, -1]
+    edge[:, 1] += after.marginals.labels[:, 0]
+    torch.testing.assert_close(whole.marginals.transitions, inner + edge, rtol=1e-9, atol=1e-7)
+    assert torch.equal(whole.mode[:, :cut], before.mode) and torch.equal(whole.mode[:, cut + 1 :], after.mode)
+    assert (whole.mode[:, cut] == 1).all()
 
 
 @pytest.mark.slow
@@ -353,9 +381,10 @@ def test_emissions_of_fewer_digits_are_read_as_they_are(backend: str, dtype: tor
     ours.sum().backward()
     theirs.sum().backward()
     assert emissions.grad is not None and exact_emissions.grad is not None and emissions.grad.dtype == dtype
-    torch.testing.assert_close(
-        emissions.grad.double(), exact_emissions.grad, rtol=2 * torch.finfo(dtype).eps, atol=1e-5
-    )
+    # Autograd adds up the reference's gradient in the type of the emissions; a kernel rounds once, at the end.
+    eps = torch.finfo(dtype).eps
+    atol = 1e-5 if backend == "numba" else 1e-5 + eps
+    torch.testing.assert_close(emissions.grad.double(), exact_emissions.grad, rtol=2 * eps, atol=atol)
 
 
 @on_every_backend

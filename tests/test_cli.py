@@ -6,19 +6,20 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import segcrf
 from segcrf import tables
 from segcrf.cli import BAD_INPUT, INTERRUPTED, main
 from segcrf.estimator import Segmenter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 SMALL = ["--hidden", "4", "--epochs", "2", "--window", "40", "--batch-size", "4", "--quiet"]
 
@@ -29,14 +30,16 @@ def long_table(seed: int, count: int = 4, length: int = 60) -> pd.DataFrame:
     parts = []
     for number in range(count):
         k = np.repeat(rng.permutation(length // 10) % 2, 10)
-        table = pd.DataFrame({
-            "rec": f"r{number}",
-            "clock": 100.0 * number + np.arange(length) / 20,
-            "level": k + 0.1 * rng.normal(size=length),
-            "other": rng.normal(size=length),
-            "twice": 2.0 * k,
-            "state": np.array(["off", "on"])[k],
-        })
+        table = pd.DataFrame(
+            {
+                "rec": f"r{number}",
+                "clock": 100.0 * number + np.arange(length) / 20,
+                "level": k + 0.1 * rng.normal(size=length),
+                "other": rng.normal(size=length),
+                "twice": 2.0 * k,
+                "state": np.array(["off", "on"])[k],
+            }
+        )
         parts.append(table)
     return pd.concat(parts, ignore_index=True)
 
@@ -224,7 +227,12 @@ def test_scores_from_the_model_and_from_its_table_agree(run):
 def test_the_truth_scores_perfectly(run, place: Path):
     truth = long_table(1, 2)
     rows = [
-        {"recording": name, "start": part["clock"].iloc[i], "end": part["clock"].iloc[i] + 0.5, "label": part["state"].iloc[i]}
+        {
+            "recording": name,
+            "start": part["clock"].iloc[i],
+            "end": part["clock"].iloc[i] + 0.5,
+            "label": part["state"].iloc[i],
+        }
         for name, part in truth.groupby("rec")
         for i in range(0, len(part), 10)
     ]
@@ -386,7 +394,8 @@ def test_debug_shows_the_traceback(run):
 
 def test_as_a_process(place: Path):
     command = [sys.executable, "-m", "segcrf.cli", "predict", "test.csv", "--model", "nowhere", "--out", "x.csv"]
-    finished = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONPATH": str(Path(segcrf.__file__).parents[1])}
+    finished = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
     assert finished.returncode == BAD_INPUT
     assert finished.stderr.startswith("segcrf: error: ")
     assert finished.stderr.count("\n") == 1

@@ -612,7 +612,7 @@ def salads():
 
 
 def test_scores_of_lea_2017_per_video_without_background(salads):
-    pred, true = (sum((sides[i] for sides in salads.values()), []) for i in (0, 1))
+    pred, true = (list(itertools.chain(*(sides[i] for sides in salads.values()))) for i in (0, 1))
     assert len(pred) == 50
     assert round(metrics.frame_accuracy(pred, true, pooled=False), 1) == 64.7
     assert round(metrics.edit_score(pred, true, ignore=[0]), 1) == 59.8
@@ -660,6 +660,14 @@ def test_a_recording_of_a_day_is_scored_without_a_loop_over_pairs():
 def test_labels_that_cannot_be_compared(score, pred, true, error, message):
     with pytest.raises(error, match=message):
         score(pred, true)
+
+
+def test_classes_are_given_as_the_labels_are():
+    assert metrics.edit_score([["a", "b"]], [["a", "c"]], ignore=["b", "c", "d"]) == 100.0
+    with pytest.raises(TypeError, match=r"got the class 'rest', expected class numbers"):
+        metrics.evaluate([[0]], [[0]], classes=["rest"])
+    with pytest.raises(TypeError, match=r"got the class 0, expected class names"):
+        metrics.edit_score([["a"]], [["a"]], ignore=[0])
 
 
 @pytest.mark.parametrize(

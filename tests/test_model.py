@@ -32,9 +32,9 @@ def test_padding_changes_neither_loss_nor_gradient() -> None:
         loss = combine(objective(model(x, torch.tensor([5])), labels, targets))
         return [loss, *torch.autograd.grad(loss, list(model.parameters()))]
 
-    padded = torch.nn.functional.pad
+    pad = torch.nn.functional.pad
     plain = gradients(x, labels, targets)
-    longer = gradients(padded(x, (0, 0, 0, 3), value=7.0), padded(labels, (0, 3)), padded(targets, (0, 0, 0, 3), value=9.0))
+    longer = gradients(pad(x, (0, 0, 0, 3), value=7.0), pad(labels, (0, 3)), pad(targets, (0, 0, 0, 3), value=9.0))
     for a, b in zip(plain, longer, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 

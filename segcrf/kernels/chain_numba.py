@@ -8,7 +8,7 @@ could underflow and lose mass: such a recording is done again in log space. So n
 *Max.* Only the best scores are kept; the predecessor of a label is found again on the way back, one column per frame.
 
 Both run over time in chunks that stay in cache. A long recording keeps one vector per chunk and computes the
-chunk again on the way back, so memory beyond input and output does not grow with T, but for T / 1024 vectors.
+chunk again on the way back, so memory beyond input and output does not grow with T, but for one vector per chunk.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from segcrf.kernels import _chain_lanes as _lanes
 from segcrf.kernels._chain_lanes import SPAN, TINY, exponentiate
 from segcrf.kernels._numba import array, compiled, padded, share, simd_width
 
-_CHUNK = 1024  # frames whose vectors are kept at once
+_KEPT = 1 << 18  # numbers kept at once of each kind: 2 MiB, about a core's cache
 _LANES = 16  # recordings side by side; measured best for C = 2 to 20
 _LANES_FROM = 4  # recordings; with fewer, one after another
 _LANES_TO = 32  # classes; with more, one vector fills the registers by itself
@@ -130,7 +130,7 @@ def _sum_groups(
         edges[i] = row[0]
         top_edges += top_row
         fits &= row_fits
-    frames = min(_CHUNK, emissions.shape[1])
+    frames = _chunk(emissions.shape[1], width, lanes)
     alpha, weights = np.zeros((frames + 1, width)), np.empty((frames, width))
     if lanes > 1:
         wide_alpha, wide_weights = np.empty((frames + 1, classes, lanes)), np.empty((frames, classes, lanes))
@@ -187,6 +187,12 @@ def _observe(emissions, transitions, start, end, labels, lengths, score, by_labe
         score[b] = total + end[before]
         if by_label.shape[0]:
             by_last[b, before] -= 1.0
+
+
+@compiled
+def _chunk(length, width, lanes):
+    """Frames whose vectors are kept at once."""
+    return min(length, max(_KEPT // (width * lanes), 64))
 
 
 @compiled
@@ -447,7 +453,8 @@ def _log_sum(terms):
 # ------------------------------------------------------------------------------------------------------------- max
 @compiled
 def _max_groups(emissions, transitions, start, end, lengths, groups, score, labels, starts, first, last):
-    frames, classes, lanes = min(_CHUNK, emissions.shape[1]), emissions.shape[2], groups.shape[1]
+    classes, lanes = emissions.shape[2], groups.shape[1]
+    frames = _chunk(emissions.shape[1], start.size, lanes)
     best = np.empty((frames + 1, start.size))
     if lanes > 1:
         wide_best, scores = np.empty((frames + 1, classes, lanes)), np.empty((frames, classes, lanes))

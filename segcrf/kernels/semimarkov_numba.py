@@ -168,48 +168,43 @@ def _long(table, tail, c, duration):
 def _insert(logs, window, reference, c, t, score, low, high):
     """logs[c, t] = score and window[c, t] = exp(score - reference); the reference moves up if that would overflow."""
     logs[c, t] = score
-    if score == -np.inf:
-        window[c, t] = 0.0
-        return
-    if score - reference[c] > 400.0:
-        _refer(logs, window, reference, c, score, low, high)
     x = score - reference[c]
+    if x > 400.0:
+        _refer(logs, window, reference, c, score, low, high)
+        x = 0.0
     window[c, t] = exp(max(x, -700.0)) if x > -700.0 else 0.0
 
 
+# Slices below count from 0: an index that could be negative, and wrap, would keep a loop from becoming SIMD code.
 @compiled
 def _refer(logs, window, reference, c, score, low, high):
     """Take the window [low, high) of class c relative to another reference."""
     reference[c] = score
-    for t in range(low, high):
-        x = logs[c, t] - score
-        window[c, t] = exp(max(x, -700.0)) if x > -700.0 else 0.0
+    source, out = logs[c, low:high], window[c, low:high]
+    for k in range(out.size):
+        x = source[k] - score
+        e = exp(max(x, -700.0))
+        out[k] = e if x > -700.0 else 0.0
 
 
 @compiled
-def _dot(a, i, b, j, count):
+def _dot(window, weights, c, low, high, offset):
+    """Sum over t in [low, high) of window[c, t] * weights[c, offset + t]."""
+    left, right = window[c, low:high], weights[c, low + offset : high + offset]
     total = 0.0
-    for k in range(count):
-        total += a[i + k] * b[j + k]
+    for k in range(left.size):
+        total += left[k] * right[k]
     return total
 
 
 @compiled
-def _window_sum(logs, window, reference, c, low, high, weights, offset):
-    """log of sum over t in [low, high) of exp(logs[c, t]) * weights[c, offset + t - low]; exact where it is finite, NaN
-    where only log space would be."""
-    for attempt in range(2):
-        total = _dot(window[c], low, weights[c], offset, high - low)
-        if total > _LOW and total < _HIGH:
-            return reference[c] + np.log(total)
-        if attempt == 0:
-            best = -np.inf
-            for t in range(low, high):
-                best = max(best, logs[c, t])
-            if best == -np.inf:
-                return best
-            _refer(logs, window, reference, c, best, low, high)
-    return np.nan
+def _retry(logs, window, reference, c, low, high, weights, offset):
+    """The dot product once more, relative to the best of the window."""
+    best = logs[c, low:high].max()
+    if best == -np.inf:
+        return 0.0
+    _refer(logs, window, reference, c, best, low, high)
+    return _dot(window, weights, c, low, high, offset)
 
 
 @compiled
@@ -272,7 +267,7 @@ def _forward(scores, sums, tables, matrix, weights):
                     beyond[c] = _log_add(beyond[c], logs[c, t - size]) + tail[c]
                 total = beyond[c] + durations[c, size - 1]
                 if low <= t:
-                    total = _log_add(total, _closing(logs, window, reference, c, low, t + 1, durations, weights))
+                    total = _log_add(total, _closing(logs, window, reference, c, low, t + 1, durations, *weights))
                 if alive[c] == 0:
                     total = _log_add(total, start[c] + _long(first, tail, c, t + 1))
                 close[t, c] = total + sums[c, t + 1]
@@ -288,14 +283,15 @@ def _forward(scores, sums, tables, matrix, weights):
 
 
 @compiled
-def _closing(logs, window, reference, c, low, high, durations, weights):
+def _closing(logs, window, reference, c, low, high, durations, backwards, top, narrow):
     """Log-sum over the segments of at most K frames that begin in [low, high) and end before ``high``."""
-    backwards, top, narrow = weights
-    size = durations.shape[1]
     if narrow[c]:
-        total = _window_sum(logs, window, reference, c, low, high, backwards, size - (high - low))
-        if not np.isnan(total):
-            return total + top[c]
+        offset = durations.shape[1] - high
+        total = _dot(window, backwards, c, low, high, offset)
+        if not (total > _LOW and total < _HIGH):
+            total = _retry(logs, window, reference, c, low, high, backwards, offset)
+        if total > _LOW and total < _HIGH:
+            return reference[c] + np.log(total) + top[c]
     return _log_sum(logs, c, low, high, durations, high - low - 1, -1)
 
 
@@ -351,7 +347,7 @@ def _backward(scores, sums, tables, matrix, weights, forward, out):
                 counts[2][c] += mass * mean[c]
             if s < high:
                 total = _log_add(
-                    total, _opening(logs, window, reference, c, s, high, durations, weights, enters, raw, counts[1])
+                    total, _opening(logs, window, reference, c, s, high, durations, *weights, enters, raw, counts[1])
                 )
             if alive[c] == length:
                 final = _long(last, tail, c, length - s) + sums[c, length] + end[c]
@@ -375,19 +371,19 @@ def _backward(scores, sums, tables, matrix, weights, forward, out):
 
 
 @compiled
-def _opening(logs, window, reference, c, low, high, durations, weights, enters, raw, exact):
+def _opening(logs, window, reference, c, low, high, durations, forwards, top, narrow, enters, raw, exact):
     """Log-sum over the segments of at most K frames that begin with ``low`` and end before ``high``, and their counts."""
-    forwards, top, narrow = weights
     if narrow[c]:
-        total = _window_sum(logs, window, reference, c, low, high, forwards, 0)
-        if total == -np.inf:
-            return total
-        if not np.isnan(total):
+        total = _dot(window, forwards, c, low, high, -low)
+        if not (total > _LOW and total < _HIGH):
+            total = _retry(logs, window, reference, c, low, high, forwards, -low)
+        if total > _LOW and total < _HIGH:
             factor = np.exp(enters + reference[c] + top[c])
             if factor > 0.0:
-                for d in range(high - low):
-                    raw[c, d] += factor * window[c, low + d]
-            return total + top[c]
+                source, out = window[c, low:high], raw[c]
+                for d in range(source.size):
+                    out[d] += factor * source[d]
+            return reference[c] + np.log(total) + top[c]
     for d in range(high - low):
         exact[c, d] += np.exp(enters + logs[c, low + d] + durations[c, d])
     return _log_sum(logs, c, low, high, durations, 0, 1)
@@ -502,19 +498,20 @@ def _best_path(emissions, tables, path, starts):
 @compiled
 def _best_window(logs, low, high, backwards, size):
     """The best start in [low, high) of a segment that ends before ``high``: block by block, then within the best."""
-    offset = size - high
-    best, block = -np.inf, low
-    for t in range(low, high, 16):
+    scores, table = logs[low:high], backwards[size - high + low :]
+    best, block = -np.inf, 0
+    for k in range(0, scores.size, 16):
+        part, weights = scores[k : k + 16], table[k : k + 16]
         top = -np.inf
-        for s in range(t, min(t + 16, high)):
-            x = logs[s] + backwards[offset + s]
+        for i in range(part.size):
+            x = part[i] + weights[i]
             top = x if x > top else top
         if top > best:
-            best, block = top, t
-    for s in range(block, min(block + 16, high)):
-        if logs[s] + backwards[offset + s] == best:
-            return best, s
-    return best, block
+            best, block = top, k
+    for k in range(block, min(block + 16, scores.size)):
+        if scores[k] + table[k] == best:
+            return best, low + k
+    return best, low
 
 
 @compiled

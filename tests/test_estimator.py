@@ -1,0 +1,409 @@
+"""Segmenter: what goes in comes out, on time, in bands, and bad input is told what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from segcrf import training
+from segcrf.estimator import Segmenter
+
+Array = npt.NDArray[Any]
+
+SMALL: dict[str, Any] = {
+    "hidden": 8, "max_epochs": 3, "window": 64, "batch_size": 8, "learning_rate": 0.05, "progress": False
+}  # fmt: skip
+NAMES = np.array(["rest", "swing", "walk"])
+
+
+def recordings(count: int = 5, bands: int = 8, seed: int = 0) -> tuple[list[Array], list[Array], list[Array]]:
+    """Signals of two channels, the class of each frame, and a number that depends on the class."""
+    random = np.random.default_rng(seed)
+    labels = [np.repeat(random.integers(3, size=bands), random.integers(10, 30, size=bands)) for _ in range(count)]
+    X = [np.eye(3)[k][:, :2] * 5.0 + random.normal(size=(len(k), 2)) for k in labels]
+    return X, labels, [100.0 + 10.0 * k[:, None] for k in labels]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick() -> Iterator[None]:
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "MIN_BATCHES", 4)
+        yield
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Segmenter:
+    return Segmenter(**SMALL | {"max_epochs": 8}, rate=10.0).fit(*recordings())
+
+
+# -------------------------------------------------------------------------------------------------- what it learns
+def test_it_learns_classes_and_numbers(fitted: Segmenter) -> None:
+    X, labels, targets = recordings(seed=1)
+    assert fitted.score(X, labels) > 0.95
+    error = np.concatenate(fitted.predict_targets(X)) - np.concatenate(targets)
+    assert np.sqrt((error**2).mean()) < 4.0  # their deviation is 8
+    assert [k.shape for k in fitted.predict(X)] == [k.shape for k in labels]
+
+
+def test_labels_come_back_as_they_were_given() -> None:
+    X, labels, _ = recordings()
+    for given, classes, expected in (
+        ([k.astype(np.int8) for k in labels], None, [0, 1, 2]),
+        (labels, ["a", "b", "c", "never"], ["a", "b", "c", "never"]),
+        ([NAMES[k] for k in labels], None, ["rest", "swing", "walk"]),
+        ([NAMES[k].astype(object) for k in labels], ["walk", "swing", "rest"], ["walk", "swing", "rest"]),
+    ):
+        model = Segmenter(**SMALL, classes=classes).fit(X, given)
+        assert model.classes_.tolist() == expected
+        assert model.predict_proba(X)[0].shape == (len(labels[0]), len(expected))
+        predicted = np.concatenate(model.predict(X))
+        assert np.mean(predicted == np.concatenate(given)) > 0.8
+        assert model.score(X, given) == np.mean(predicted == np.concatenate(given))
+
+
+def test_unlabelled_frames_are_marginalised_and_unknown_targets_ignored() -> None:
+    X, labels, targets = recordings()
+    labels = [np.where(np.arange(len(k)) % 3 == 0, k, -100) for k in labels]
+    labels[2][:] = -100  # and one recording has only numbers
+    targets[1][::2] = np.nan
+    model = Segmenter(**SMALL | {"max_epochs": 8}).fit(X, labels, targets)
+    X, labels, _ = recordings(seed=1)
+    assert model.score(X, labels) > 0.9
+    labels[0][:10] = -100
+    assert model.score(X, labels) > 0.9
+    named = [np.where(k >= 0, NAMES[np.maximum(k, 0)], "") for k in labels]
+    assert "" not in Segmenter(**SMALL).fit(X, named).classes_
+
+
+def test_validation_is_by_recording_or_given_or_by_time_or_none() -> None:
+    X, labels, targets = recordings()
+    model = Segmenter(**SMALL).fit(X[:3], labels[:3], targets[:3], validation=(X[3:], labels[3:], targets[3:]))
+    assert model.scaler_ is not None
+    np.testing.assert_allclose(model.scaler_.mean, np.concatenate(X[:3]).mean(axis=0))
+    one = Segmenter(**SMALL).fit(X[:1], labels[:1])
+    assert one.scaler_ is not None
+    np.testing.assert_allclose(one.scaler_.mean, X[0][: round(0.8 * len(X[0]))].mean(axis=0))
+    everything = Segmenter(**SMALL, validation_fraction=0.0).fit(X, labels)
+    assert everything.best_epoch_ == 2 and "val_loss" not in everything.history_[0]
+
+
+def test_history_has_both_losses_and_the_best_epoch_is_kept(fitted: Segmenter) -> None:
+    losses = {"loss", "crf", "regression", "val_loss", "val_crf", "val_regression"}
+    scores = {"val_accuracy", "val_edit", "val_f1", "val_mse", "val_error", "epoch", "learning_rate"}
+    assert [set(row) for row in fitted.history_] == [losses | scores] * 8
+    assert [row["epoch"] for row in fitted.history_] == list(range(8))
+    errors = [(row["val_error"], row["val_loss"]) for row in fitted.history_]
+    assert fitted.best_epoch_ == errors.index(min(errors))
+    assert fitted.history_[-1]["crf"] < fitted.history_[0]["crf"]
+
+
+def test_best_weights_are_restored_and_patience_ends_the_fit() -> None:
+    X, labels, _ = recordings(count=3)
+    random = np.random.default_rng(0)
+    noise = [random.permutation(k) for k in labels]  # nothing to learn: the first epochs are the best
+    model = Segmenter(**SMALL | {"max_epochs": 30}, patience=2, noise=0.0).fit(X, noise)
+    assert len(model.history_) == model.best_epoch_ + 3 < 30
+    short = Segmenter(**SMALL | {"max_epochs": 30}, patience=2, noise=0.0)
+    assert short.fit(X, noise).predict_proba(X)[0].tobytes() == model.predict_proba(X)[0].tobytes()
+
+
+def test_the_seed_decides_everything_and_nothing_else_is_touched() -> None:
+    X, labels, targets = recordings()
+    before = torch.get_rng_state()
+
+    def weights(seed: int) -> bytes:
+        model = Segmenter(**SMALL, seed=seed).fit(X, labels, targets).model_
+        return b"".join(tensor.numpy().tobytes() for tensor in model.state_dict().values())
+
+    first = weights(0)
+    torch.rand(3)
+    assert weights(0) == first
+    assert weights(1) != first
+    torch.set_rng_state(before)
+    weights(0)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"encoder": "gru", "bidirectional": False},
+        {"encoder": "tcn", "layers": 2},
+        {"encoder": "tcn", "bidirectional": False},
+        {"standardize": "recording", "layers": 2, "regression": "smooth_l1"},
+    ],
+)
+def test_every_encoder_and_regression(options: dict[str, Any]) -> None:
+    X, labels, targets = recordings()
+    X = [np.column_stack([x, np.full(len(x), 1e6)]) for x in X]  # a constant channel
+    model = Segmenter(**SMALL | options).fit(X, labels, targets)
+    assert model.score(X, labels) > 0.6
+    assert model.model_.encoder.causal == (options.get("bidirectional") is False)
+    assert all(np.isfinite(y).all() for y in model.predict_targets(X))
+
+
+# --------------------------------------------------------------------------------------------------------- tables
+def test_segments_tile_the_recordings_with_the_mean_posterior_as_confidence(fitted: Segmenter) -> None:
+    X, _, _ = recordings(seed=1)
+    table = fitted.predict_segments(X, recordings=["a", "b", "c", "d", "e"])
+    assert list(table.columns) == ["recording", "start", "end", "label", "confidence"]
+    posterior = fitted.predict_proba(X)
+    for name, labels, p in zip("abcde", fitted.predict(X), posterior, strict=True):
+        own = table[table["recording"] == name]
+        frames = np.round(own[["start", "end"]].to_numpy() * 10).astype(int)
+        assert frames[0, 0] == 0 and frames[-1, 1] == len(labels) and (frames[1:, 0] == frames[:-1, 1]).all()
+        for (start, end), label, confidence in zip(frames, own["label"], own["confidence"], strict=True):
+            assert (labels[start:end] == label).all()
+            assert confidence == pytest.approx(p[start:end, label].mean(), abs=1e-6)
+        np.testing.assert_allclose(p.sum(axis=1), 1.0, atol=1e-5)
+
+
+def test_prediction_does_not_depend_on_the_company(fitted: Segmenter) -> None:
+    X, _, _ = recordings(seed=1)
+    for i, (labels, p) in enumerate(zip(fitted.predict(X), fitted.predict_proba(X), strict=True)):
+        assert (fitted.predict(X[i : i + 1])[0] == labels).all()
+        np.testing.assert_allclose(fitted.predict_proba(X[i : i + 1])[0], p, atol=1e-5)
+
+
+# ------------------------------------------------------------------------------------------- scikit-learn's manners
+def test_parameters_are_kept_verbatim() -> None:
+    classes = ["a", "b"]
+    model = Segmenter(classes=classes, window=128)
+    assert model.get_params()["classes"] is classes
+    twin = type(model)(**model.get_params())
+    assert twin.get_params() == model.get_params()
+    assert model.set_params(hidden=3) is model and model.hidden == 3
+    assert repr(model) == "Segmenter(hidden=3, classes=['a', 'b'], window=128)"
+    assert repr(Segmenter(classes=np.array(["a"]))) == "Segmenter(classes=array(['a'], dtype='<U1'))"
+    with pytest.raises(ValueError, match=r"'depth' is no parameter of Segmenter\. It has structure, encoder"):
+        model.set_params(depth=3)
+
+
+# -------------------------------------------------------------------------------------------------------- storage
+def test_a_saved_model_is_the_same_model(fitted: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted.save(tmp_path / "deep" / "model")
+    assert sorted(path.name for path in (tmp_path / "deep").rglob("*")) == ["config.json", "model", "model.safetensors"]
+    monkeypatch.setattr(torch, "load", None)
+    monkeypatch.setattr("pickle.load", None)
+    monkeypatch.setattr("pickle.Unpickler", None)
+    loaded = Segmenter.load(tmp_path / "deep" / "model")
+    X, _, _ = recordings(seed=1)
+    for ask in ("predict", "predict_proba", "predict_targets"):
+        for ours, theirs in zip(getattr(loaded, ask)(X), getattr(fitted, ask)(X), strict=True):
+            assert ours.tobytes() == theirs.tobytes()
+    assert loaded.predict_segments(X).equals(fitted.predict_segments(X))
+    assert (loaded.history_, loaded.best_epoch_) == (fitted.history_, fitted.best_epoch_)
+    assert loaded.get_params() == fitted.get_params()
+    assert repr(loaded).endswith("fitted: 3 classes, 2 channels")
+
+
+def test_names_and_scales_survive_storage(tmp_path: Path) -> None:
+    X, labels, _ = recordings()
+    model = Segmenter(**SMALL, classes=tuple(NAMES), standardize="recording").fit(X, [NAMES[k] for k in labels])
+    model.save(tmp_path / "model")
+    loaded = Segmenter.load(tmp_path / "model")
+    assert (loaded.predict(X)[0] == model.predict(X)[0]).all()
+    assert loaded.predict(X)[0].dtype.kind == "U"
+    model.save(tmp_path / "model")  # replaces
+    assert Segmenter.load(tmp_path / "model").classes_.tolist() == NAMES.tolist()
+
+
+def test_a_config_that_does_not_fit_the_tensors_is_refused(fitted: Segmenter, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    config = json.loads(path.read_text())
+    for change in ({"channels": 7}, {"classes": ["a"]}, {"parameters": config["parameters"] | {"depth": 3}}):
+        path.write_text(json.dumps(config | change))
+        with pytest.raises(ValueError, match="do not belong together"):
+            Segmenter.load(tmp_path / "model")
+    path.write_text(json.dumps({name: value for name, value in config.items() if name != "labels"}))
+    with pytest.raises(ValueError, match="'labels'"):
+        Segmenter.load(tmp_path / "model")
+
+
+# ---------------------------------------------------------------------------------------- litter, noise, resumption
+def test_it_is_silent_and_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Segmenter(**SMALL).fit(*recordings())
+    out, err = capfd.readouterr()
+    assert out == "" and err == ""
+    assert list(tmp_path.iterdir()) == []
+    Segmenter(**SMALL | {"progress": True}).fit(*recordings())
+    bar = capfd.readouterr().err
+    assert "3/3" in bar and "crf=" in bar and "regression=" in bar
+
+
+KILLED = """
+import sys, time
+sys.path.insert(0, sys.argv[2])
+import torch
+from test_estimator import SMALL, recordings
+from segcrf import training
+from segcrf.estimator import Segmenter
+torch.set_num_threads(1)
+training.MIN_BATCHES = 4
+step = training._Task.training_step
+def slow(self, batch, index):
+    if self.current_epoch == 2 and index == 3:
+        print("now", flush=True)
+        time.sleep(60)
+    return step(self, batch, index)
+training._Task.training_step = slow
+Segmenter(**SMALL | {"max_epochs": 4}, directory=sys.argv[1]).fit(*recordings())
+"""
+
+
+def test_a_killed_fit_resumes_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    X, labels, targets = recordings()
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path / "fit"), str(Path(__file__).parent)], stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"now\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert sorted(path.name for path in (tmp_path / "fit").iterdir()) == ["best", "last.ckpt"]
+    assert len(Segmenter.load(tmp_path / "fit" / "best").history_) in (1, 2)  # usable as it is
+
+    options = SMALL | {"max_epochs": 4}
+    resumed = Segmenter(**options, directory=tmp_path / "fit").fit(X, labels, targets, resume=True)
+    unbroken = Segmenter(**options).fit(X, labels, targets)
+    assert resumed.history_ == unbroken.history_ and len(resumed.history_) == 4
+    assert resumed.predict_proba(X)[0].tobytes() == unbroken.predict_proba(X)[0].tobytes()
+
+    stamp = (tmp_path / "fit" / "last.ckpt").stat().st_mtime_ns
+    again = Segmenter(**options, directory=tmp_path / "fit").fit(X, labels, targets, resume=True)
+    assert (tmp_path / "fit" / "last.ckpt").stat().st_mtime_ns == stamp  # it was finished
+    assert again.predict_proba(X)[0].tobytes() == unbroken.predict_proba(X)[0].tobytes()
+    with pytest.raises(ValueError, match=r"last.ckpt is of a fit with hidden=8, got hidden=9; resume with the same"):
+        Segmenter(**options | {"hidden": 9}, directory=tmp_path / "fit").fit(X, labels, targets, resume=True)
+    (tmp_path / "fit" / "last.ckpt").write_bytes(b"half of")
+    with pytest.raises(ValueError, match=r"expected a checkpoint of Segmenter\.fit, found something else"):
+        Segmenter(**options, directory=tmp_path / "fit").fit(X, labels, targets, resume=True)
+
+
+def test_resume_without_a_checkpoint_begins(tmp_path: Path) -> None:
+    model = Segmenter(**SMALL | {"max_epochs": 1}, directory=tmp_path / "new").fit(*recordings(), resume=True)
+    assert len(model.history_) == 1
+    with pytest.raises(ValueError, match="resume=True: got directory=None"):
+        Segmenter(**SMALL).fit(*recordings(), resume=True)
+
+
+# ------------------------------------------------------------------------------------------------------- bad input
+def at(value: Any, recording: int, frame: int, column: int | None = None) -> Any:
+    """A change of one value of a list of arrays."""
+
+    def change(arrays: list[Array]) -> list[Array]:
+        arrays = [array.copy() for array in arrays]
+        arrays[recording][frame if column is None else (frame, column)] = value
+        return arrays
+
+    return change
+
+
+def cut(recording: int, frames: int) -> Any:
+    return lambda arrays: [a[:frames] if i == recording else a for i, a in enumerate(arrays)]
+
+
+BAD: list[tuple[str, Any, type[Exception], str]] = [
+    ("X", at(np.nan, 1, 17, 1), ValueError, "recording 1, frame 17, channel 1: got nan, expected a finite number"),
+    ("X", at(-np.inf, 0, 3, 0), ValueError, "recording 0, frame 3, channel 0: got -inf"),
+    ("X", cut(2, 0), ValueError, r"recording 2: X is empty, shape \(0, 2\)"),
+    ("X", cut(2, 9), ValueError, "recording 2: labels has [0-9]+ frames, X has 9"),
+    ("X", lambda X: X[:4], ValueError, "labels holds 5 recordings, X 4"),
+    ("X", lambda X: [], ValueError, "X holds no recording"),
+    ("X", lambda X: X[0], ValueError, r"recording 0: X must have shape \(T, F\) = .*reshape\(-1, 1\)"),
+    ("X", lambda X: X[0][:, 0], TypeError, "X must be a list of .* signals.* put it in a list"),
+    ("X", lambda X: [*X[:3], X[3][:, :1], X[4]], ValueError, "recording 3 has 1 channels, expected 2, as recording 0"),
+    ("X", lambda X: [x.astype(str) for x in X], TypeError, "recording 0: X must hold real numbers, got <U32"),
+    ("labels", at(-1, 1, 5), ValueError, "recording 1, frame 5: got label -1, expected 0 .* -100"),
+    ("labels", lambda k: [a.astype(float) for a in k], TypeError, "recording 0: labels must be integers"),
+    ("labels", lambda k: [a[:, None] for a in k], ValueError, r"recording 0: labels must have shape \(T,\)"),
+    ("labels", lambda k: [np.full_like(a, -100) for a in k], ValueError, "all labels are missing"),
+    ("labels", lambda k: [NAMES[k[0]], *k[1:]], TypeError, "labels mix integers and text"),
+    ("labels", lambda k: k[0], TypeError, "labels must be a list of arrays.* put it in a list"),
+    ("targets", lambda y: [a[:, 0] for a in y], ValueError, r"recording 0: targets must have shape \(T, R\)"),
+    ("targets", lambda y: [*y[:4], np.hstack([y[4], y[4]])], ValueError, r"recording 4: targets .* 1\), got \(.*, 2\)"),
+    ("targets", at(np.inf, 2, 7, 0), ValueError, "recording 2, frame 7, target 0: got inf"),
+    ("targets", lambda y: y[:3], ValueError, "targets holds 3 recordings, X 5"),
+]
+
+
+@pytest.mark.parametrize(("which", "change", "error", "message"), BAD)
+def test_bad_recordings_are_refused_at_the_door(which: str, change: Any, error: type[Exception], message: str) -> None:
+    data = dict(zip(("X", "labels", "targets"), recordings(), strict=True))
+    with pytest.raises(error, match=message):
+        Segmenter(**SMALL).fit(**data | {which: change(data[which])})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"encoder": "mlp"}, "encoder: got 'mlp', expected one of 'lstm', 'gru', 'tcn'"),
+        ({"structure": "tree"}, "structure: got 'tree', expected one of 'linear-chain'"),
+        ({"regression": None}, "regression: got None"),
+        ({"hidden": 0}, "hidden: got 0, expected an integer of 1 or more"),
+        ({"window": 1}, "window: got 1"),
+        ({"dropout": 1.0}, "dropout: got 1.0, expected a share from 0 to below 1"),
+        ({"learning_rate": -1.0}, "learning_rate: got -1.0"),
+        ({"rate": 0.0}, "rate: got 0.0"),
+        ({"classes": ["a", "a", "b"]}, "classes: got repeated names"),
+        ({"classes": ["a", "b"]}, "got label 2, expected 0 to 1"),
+    ],
+)
+def test_bad_parameters_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Segmenter(**SMALL | options).fit(*recordings())
+
+
+def test_names_that_are_not_classes_are_refused() -> None:
+    X, labels, _ = recordings()
+    named = [NAMES[k] for k in labels]
+    named[3] = named[3].astype("U9")
+    named[3][4] = "wlak"
+    with pytest.raises(ValueError, match=r"recording 3, frame 4: got label 'wlak', expected one of .*'walk'"):
+        Segmenter(**SMALL, classes=list(NAMES)).fit(X, named)
+
+
+def test_validation_must_be_like_training() -> None:
+    X, labels, targets = recordings()
+    model = Segmenter(**SMALL)
+    with pytest.raises(ValueError, match="validation has no targets, expected 1 per frame"):
+        model.fit(X, labels, targets, validation=(X, labels))
+    with pytest.raises(ValueError, match="recording 0 has 1 channels, expected 2"):
+        model.fit(X, labels, validation=([x[:, :1] for x in X], labels))
+    with pytest.raises(ValueError, match="validation: all labels are missing"):
+        model.fit(X, labels, validation=(X, [np.full_like(k, -100) for k in labels]))
+
+
+def test_prediction_must_be_like_fitting(fitted: Segmenter) -> None:
+    X, labels, _ = recordings()
+    for ask in ("predict", "predict_proba", "predict_targets", "predict_segments"):
+        with pytest.raises(ValueError, match="has learned nothing yet; call fit"):
+            getattr(Segmenter(), ask)(X)
+    with pytest.raises(ValueError, match="recording 0 has 3 channels, expected 2, as in fit"):
+        fitted.predict([np.zeros((5, 3))])
+    with pytest.raises(ValueError, match="recording 1, frame 2, channel 0: got nan"):
+        fitted.predict(at(np.nan, 1, 2, 0)(X))
+    with pytest.raises(TypeError, match="labels are given by name, expected integers"):
+        fitted.score(X, [NAMES[k] for k in labels])
+    with pytest.raises(ValueError, match="fitted without targets"):
+        Segmenter(**SMALL | {"max_epochs": 1}).fit(X, labels).predict_targets(X)
+    with pytest.raises(ValueError, match="learned nothing yet"):
+        Segmenter().save("nowhere")
+    assert not os.path.exists("nowhere")

@@ -1,0 +1,282 @@
+"""Kernels as PyTorch operators: what they promise to autograd and the compiler, and how one is chosen."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from strategies import Case, chain_case
+from torch import Tensor
+
+import segcrf.kernels
+from segcrf import LinearChain, LinearChainCRF
+from segcrf.kernels import BACKENDS, pick, working_dtype
+from segcrf.kernels._numba import array, padded, share, simd_width
+
+DTYPES = [torch.float64, torch.float32, torch.bfloat16]
+FIELDS = ("emissions", "transitions", "start", "end")
+
+
+def arguments(batch: int, dtype: torch.dtype = torch.float64, *, forbidden: float = 0.0) -> tuple[Tensor, ...]:
+    """Emissions, transitions, start, end, lengths; garbage in the padding."""
+    case = chain_case(seed=batch, lengths=[5, 3, 1, 4, 5, 2][:batch], num_frames=6, num_classes=3, forbidden=forbidden)
+    return (*(case.potentials[name].to(dtype) for name in FIELDS), case.lengths)
+
+
+def labels_of(lengths: Tensor) -> Tensor:
+    labels = torch.randint(3, (len(lengths), 6), generator=torch.Generator().manual_seed(0))
+    labels[torch.arange(6) >= lengths[:, None]] = -100
+    labels[0, 1] = -100
+    return labels
+
+
+# ------------------------------------------------------------------------------------------------------- operators
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("batch", [1, 6])
+def test_operators_keep_their_promises_to_torch(batch: int, dtype: torch.dtype) -> None:
+    *potentials, lengths = arguments(batch, dtype)
+    leaves = tuple(p.nan_to_num(0.0, 0.0, 0.0).requires_grad_() for p in potentials)
+    ops = torch.ops.segcrf
+    # Each gradient is checked below: opcheck's own compares dtypes that a loss never sees.
+    tests = ("test_schema", "test_autograd_registration", "test_faketensor")
+    torch.library.opcheck(ops.chain_log_partition, (*potentials, lengths), test_utils=tests)
+    torch.library.opcheck(ops.chain_max_product, (*potentials, lengths), test_utils=tests)
+    for flag in (False, True):
+        torch.library.opcheck(ops.chain_sum_product, (*leaves, lengths, flag), test_utils=tests)
+        torch.library.opcheck(ops.chain_log_prob, (*leaves, labels_of(lengths), lengths, flag), test_utils=tests)
+
+
+@pytest.mark.slow
+def test_operators_trace_with_their_gradients() -> None:
+    *potentials, lengths = arguments(6)
+    leaves = tuple(p.nan_to_num(0.0, 0.0, 0.0).requires_grad_() for p in potentials)
+    torch.library.opcheck(torch.ops.segcrf.chain_sum_product, (*leaves, lengths, True))
+    torch.library.opcheck(torch.ops.segcrf.chain_log_prob, (*leaves, labels_of(lengths), lengths, True))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("batch", [1, 6])
+def test_operators_return_the_types_and_shapes_they_state(batch: int, dtype: torch.dtype) -> None:
+    inputs = arguments(batch, dtype)
+    frames = tuple(inputs[0].shape)
+    ops = torch.ops.segcrf
+    log_z, *counts, starts = ops.chain_sum_product(*inputs, True)
+    assert log_z.dtype == torch.float64 and log_z.shape == (batch,)
+    assert [tuple(c.shape) for c in counts] == [frames, (batch, 3, 3), (batch, 3), (batch, 3)]
+    assert starts.shape == frames
+    assert {c.dtype for c in (*counts, starts)} == {working_dtype(inputs[0])}
+    assert ops.chain_sum_product(*inputs, False)[-1].shape[0] == 0
+    assert torch.equal(ops.chain_log_partition(*inputs), log_z)
+    score, labels, begins = ops.chain_max_product(*inputs)
+    assert (score.dtype, labels.dtype, begins.dtype) == (torch.float64, torch.int64, torch.bool)
+    assert labels.shape == begins.shape == frames[:2]
+
+
+@pytest.mark.parametrize("batch", [1, 6])
+def test_what_is_not_asked_changes_nothing(batch: int) -> None:
+    inputs = arguments(batch, forbidden=0.3)
+    ops = torch.ops.segcrf
+    with_starts, without = ops.chain_sum_product(*inputs, True), ops.chain_sum_product(*inputs, False)
+    for a, b in zip(with_starts[:-1], without[:-1], strict=True):
+        assert torch.equal(a, b)
+    known = (*inputs[:-1], labels_of(inputs[-1]), inputs[-1])
+    with_gradient, without = ops.chain_log_prob(*known, True), ops.chain_log_prob(*known, False)
+    assert torch.equal(with_gradient[0], without[0]) and torch.equal(with_gradient[1], without[1])
+    assert all(len(count) == 0 for count in without[2:])
+
+
+def test_expected_counts_of_the_kernel_agree_with_each_other() -> None:
+    *potentials, lengths = arguments(6, forbidden=0.3)
+    _, labels, steps, first, last, starts = torch.ops.segcrf.chain_sum_product(*potentials, lengths, True)
+    torch.testing.assert_close(labels.sum((1, 2)), lengths.double())
+    torch.testing.assert_close(steps.sum((1, 2)), lengths.double() - 1)
+    torch.testing.assert_close(first, labels[:, 0])
+    torch.testing.assert_close(last, labels[torch.arange(6), lengths - 1])
+    torch.testing.assert_close(starts[:, 0], first)
+    # A band of class c begins wherever c is entered from another class, and at the first frame.
+    entered = steps.sum(1) - steps.diagonal(dim1=1, dim2=2)
+    torch.testing.assert_close(starts.sum(1), entered + first)
+
+
+# ------------------------------------------------------------------------------------------------------- the choice
+def test_pick_names_what_is_known_and_what_would_run() -> None:
+    cpu, meta = torch.device("cpu"), torch.device("meta")
+    assert pick("auto", cpu) == pick("numba", cpu) == "numba"
+    assert pick("auto", meta) == pick("torch", meta) == pick("torch", cpu) == "torch"
+    with pytest.raises(ValueError, match=r"'numba' runs on cpu, the emissions are on meta; .*backend='auto'"):
+        pick("numba", meta)
+    with pytest.raises(ValueError, match=r"backend must be one of auto, torch, numba.*, got 'cuda'"):
+        LinearChain(torch.zeros(1, 2, 2), torch.zeros(2, 2), backend="cuda")
+    assert {"auto", "torch", "numba"} <= set(BACKENDS)
+
+
+def test_without_numba_the_reference_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segcrf.kernels, "find_spec", lambda name: None)
+    assert pick("auto", torch.device("cpu")) == "torch"
+    with pytest.raises(ValueError, match=r"needs the package numba; pip install numba, or use backend='auto'"):
+        pick("numba", torch.device("cpu"))
+
+
+def test_the_module_passes_its_backend_on() -> None:
+    emissions = torch.zeros(1, 3, 2)
+    assert LinearChainCRF(2, backend="torch")(emissions).backend == "torch"
+    assert LinearChainCRF(2)(emissions).backend == "numba"
+
+
+# -------------------------------------------------------------------------------------------------- compiled models
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    torch._dynamo.reset()
+    return torch.compile(function, fullgraph=True, backend="aot_eager")
+
+
+def test_a_training_step_compiles_to_one_graph() -> None:
+    case = chain_case(seed=0, lengths=[6, 4], num_frames=6, num_classes=3)
+    emissions, lengths = case.emissions.nan_to_num(0.0, 0.0, 0.0).float(), case.lengths
+    labels = torch.randint(3, (2, 6), generator=torch.Generator().manual_seed(0))
+    crf, layer = LinearChainCRF(3), torch.nn.Linear(3, 3)
+
+    def loss() -> Tensor:
+        dist = crf(layer(emissions), lengths)
+        return dist.log_partition.sum() - dist.log_prob(labels).sum()
+
+    parameters = [*crf.parameters(), *layer.parameters()]
+    expected = torch.autograd.grad(loss(), parameters)
+    got = torch.autograd.grad(compiled(loss)(), parameters)
+    for a, b in zip(got, expected, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_decoding_compiles_to_one_graph() -> None:
+    case = chain_case(seed=1, lengths=[6, 4], num_frames=6, num_classes=3)
+    crf = LinearChainCRF(3).double()
+
+    def decode(emissions: Tensor, lengths: Tensor) -> Tensor:
+        return crf(emissions, lengths).mode
+
+    run = compiled(decode)
+    assert torch.equal(run(case.emissions, case.lengths), decode(case.emissions, case.lengths))
+
+
+@pytest.mark.slow
+def test_a_training_step_compiles_with_inductor() -> None:
+    torch._dynamo.reset()
+    crf, layer = LinearChainCRF(3), torch.nn.Linear(2, 3)
+    signal = torch.randn(4, 20, 2, generator=torch.Generator().manual_seed(0))
+
+    def loss() -> Tensor:
+        return crf(layer(signal)).log_partition.sum()
+
+    torch.testing.assert_close(torch.compile(loss, fullgraph=True)(), loss())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16])
+def test_autocast_changes_the_emissions_but_not_the_layer(dtype: torch.dtype) -> None:
+    signal = torch.randn(4, 30, 8, generator=torch.Generator().manual_seed(0))
+    crf, layer = LinearChainCRF(3), torch.nn.Linear(8, 3)
+    labels = torch.randint(3, (4, 30), generator=torch.Generator().manual_seed(1))
+    with torch.autocast("cpu", dtype):
+        emissions = layer(signal)
+        loss = -crf(emissions).log_prob(labels).sum()
+    assert emissions.dtype == dtype and loss.dtype == torch.float32
+    loss.backward()
+    exact = -crf(emissions.detach().float()).log_prob(labels).sum()
+    torch.testing.assert_close(loss, exact, rtol=1e-6, atol=1e-4)
+    for parameter in (*crf.parameters(), *layer.parameters()):
+        assert parameter.grad is not None and parameter.grad.dtype == torch.float32 and parameter.grad.isfinite().all()
+
+
+# --------------------------------------------------------------------------------------------------- shared parts
+@pytest.mark.parametrize(("count", "threads"), [(1, 1), (1, 2), (2, 2), (7, 2), (8, 3), (3, 8)])
+def test_work_is_shared_without_gaps_or_repeats(count: int, threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        done, lock = [], threading.Lock()
+
+        def piece(first: int, last: int) -> None:
+            with lock:
+                done.extend(range(first, last))
+
+        share(piece, count, work=1e9)
+        assert sorted(done) == list(range(count))
+        done.clear()
+        share(piece, count, work=1.0)
+        assert done == list(range(count)), "a small call stays on the caller's thread, in order"
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_an_error_in_a_thread_reaches_the_caller() -> None:
+    def piece(first: int, last: int) -> None:
+        raise RuntimeError(f"failed at {first}")
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(RuntimeError, match="failed at 0"):
+            share(piece, 4, work=1e9)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_fast_exponential_is_accurate() -> None:
+    from segcrf.kernels._chain_lanes import exponentiate
+
+    x = np.concatenate([np.linspace(-699.0, 0.0, 20_001), [-1e-300, -0.5 * math.log(2), -math.log(2)]])
+    got = x.copy()
+    exponentiate(got)
+    np.testing.assert_allclose(got, np.exp(x), rtol=1e-13)
+    forbidden = np.array([-np.inf, -1e4, 0.0, -np.inf])
+    exponentiate(forbidden)
+    assert forbidden.tolist() == [0.0, 0.0, 1.0, 0.0]
+
+
+def test_arrays_are_views_where_they_can_be() -> None:
+    tensor = torch.arange(6.0).view(2, 3)
+    assert np.shares_memory(array(tensor), tensor.numpy())
+    assert array(tensor.T).flags["C_CONTIGUOUS"]
+    assert array(tensor.bfloat16()).dtype == np.float32 and array(tensor.double()).dtype == np.float64
+    assert [simd_width(n) for n in (1, 4, 5, 8)] == [4, 4, 8, 8]
+    filled = padded(tensor, -np.inf)
+    assert filled.shape == (4, 4) and (filled[:2, :3] == tensor.numpy()).all()
+    assert (filled[2:] == -np.inf).all() and (filled[:, 3:] == -np.inf).all()
+
+
+# --------------------------------------------------------------------------------------------------------- processes
+def decode_in_child(case: Case, queue: Any) -> None:
+    torch.set_num_threads(2)
+    queue.put(LinearChain(**case.potentials, lengths=case.lengths).mode.tolist())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_kernels_run_in_worker_processes(method: str) -> None:
+    # Large enough to be shared among threads: a pool of the parent does not survive a fork.
+    rng = np.random.default_rng(0)
+    potentials = {
+        "emissions": torch.from_numpy(rng.normal(size=(16, 500, 20))),
+        "transitions": torch.from_numpy(rng.normal(size=(20, 20))),
+    }
+    case = Case(potentials, torch.full((16,), 500))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        expected = LinearChain(**case.potentials, lengths=case.lengths).mode.tolist()
+    finally:
+        torch.set_num_threads(before)
+    context = multiprocessing.get_context(method)
+    queue = context.Queue()
+    worker = context.Process(target=decode_in_child, args=(case, queue))
+    worker.start()
+    try:
+        assert queue.get(timeout=60) == expected
+    finally:
+        worker.join(30)
+        worker.kill()

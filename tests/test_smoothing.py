@@ -1,0 +1,375 @@
+"""Penalties and filters against their definitions, written out frame by frame, and what padding may not change."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from segcrf import smoothing
+
+PENALTIES = {
+    "expected_switches": smoothing.expected_switches,
+    "total_variation": smoothing.total_variation,
+    "neighbour_kl": smoothing.neighbour_kl,
+    "truncated_mse": smoothing.truncated_mse,
+}
+every_penalty = pytest.mark.parametrize("name", PENALTIES)
+seeds = st.integers(0, 10_000)
+
+
+# --------------------------------------------------------------------------------------------------------- penalties
+def reference(name, logits, lengths):
+    """Each penalty as its formula says, with a loop over frames."""
+    total = 0.0
+    for scores, length in zip(logits, lengths, strict=True):
+        p = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+        for t in range(1, length):
+            before, after = p[t - 1], p[t]
+            total += {
+                "expected_switches": lambda a=before, b=after: 1 - sum(a * b),
+                "total_variation": lambda a=before, b=after: sum(abs(b - a)),
+                "neighbour_kl": lambda a=before, b=after: sum(a * np.log(a / b)),
+                "truncated_mse": lambda a=before, b=after: (
+                    sum(np.minimum(abs(np.log(b) - np.log(a)), 4.0) ** 2) / len(a)
+                ),
+            }[name]()
+    return total / sum(lengths)
+
+
+@st.composite
+def batches(draw):
+    size, frames, classes = draw(st.integers(1, 3)), draw(st.integers(1, 6)), draw(st.integers(1, 4))
+    lengths = [draw(st.integers(1, frames)) for _ in range(size)]
+    rng = np.random.default_rng(draw(seeds))
+    return 3 * rng.standard_normal((size, frames, classes)), lengths
+
+
+@every_penalty
+@given(case=batches())
+def test_a_penalty_is_its_definition(name, case):
+    logits, lengths = case
+    got = PENALTIES[name](torch.tensor(logits), torch.tensor(lengths))
+    assert got.shape == ()
+    assert got.item() == pytest.approx(reference(name, logits, lengths), abs=1e-12)
+
+
+@every_penalty
+@given(case=batches(), content=st.sampled_from([0.0, 1e30, math.inf, math.nan]))
+def test_padding_changes_neither_value_nor_gradient(name, case, content):
+    values, lengths = torch.tensor(case[0]), torch.tensor(case[1])
+    beyond = torch.arange(values.shape[1]) >= lengths[:, None]
+    plain = values.clone().requires_grad_()
+    padded = functional.pad(values.masked_fill(beyond[..., None], content), (0, 0, 0, 2), value=content)
+    padded.requires_grad_()
+    results = [PENALTIES[name](logits, lengths) for logits in (plain, padded)]
+    torch.testing.assert_close(*results)
+    first, second = torch.autograd.grad(sum(results), [plain, padded])
+    torch.testing.assert_close(second[:, : values.shape[1]], first)
+    assert (first[beyond] == 0).all()
+    assert (second[:, values.shape[1] :] == 0).all()
+
+
+@every_penalty
+@given(case=batches())
+def test_a_batch_is_the_frame_weighted_mean_of_its_recordings(name, case):
+    logits, lengths = torch.tensor(case[0]), case[1]
+    alone = [PENALTIES[name](logits[i : i + 1, :n]) * n for i, n in enumerate(lengths)]
+    torch.testing.assert_close(PENALTIES[name](logits, torch.tensor(lengths)), sum(alone) / sum(lengths))
+
+
+@every_penalty
+@given(case=batches(), shift=st.floats(-50, 50))
+def test_a_constant_per_frame_changes_nothing(name, case, shift):
+    logits, lengths = torch.tensor(case[0]), torch.tensor(case[1])
+    moved = logits + shift * torch.arange(logits.shape[1])[:, None]
+    torch.testing.assert_close(PENALTIES[name](moved, lengths), PENALTIES[name](logits, lengths))
+
+
+@every_penalty
+def test_a_single_frame_costs_nothing_and_can_be_trained_on(name):
+    logits = torch.randn(2, 1, 3, requires_grad=True)
+    cost = PENALTIES[name](logits)
+    assert cost.item() == 0.0
+    assert (torch.autograd.grad(cost, logits)[0] == 0).all()
+
+
+def test_certain_classes_are_counted():
+    labels = torch.tensor([[0, 0, 1, 1, 2, 0, 0, 0]])  # three switches in eight frames
+    logits = 100.0 * functional.one_hot(labels).double()
+    assert smoothing.expected_switches(logits).item() == pytest.approx(3 / 8)
+    assert smoothing.total_variation(logits).item() == pytest.approx(2 * 3 / 8)
+    # Two of three classes change by more than tau at each switch.
+    assert smoothing.truncated_mse(logits, tau=5.0).item() == pytest.approx(3 * 2 * 25 / (8 * 3))
+
+
+@given(case=batches())
+def test_truncated_mse_is_that_of_ms_tcn(case):
+    p = torch.tensor(case[0]).transpose(1, 2)
+    if p.shape[2] == 1:
+        return
+    loss = functional.mse_loss(p.log_softmax(1)[:, :, 1:], p.detach().log_softmax(1)[:, :, :-1], reduction="none")
+    frames = p.shape[2]
+    expected = loss.clamp(min=0, max=16).mean() * (frames - 1) / frames  # per frame here, per pair of frames there
+    torch.testing.assert_close(smoothing.truncated_mse(torch.tensor(case[0])), expected)
+
+
+@pytest.mark.parametrize("name", ["neighbour_kl", "truncated_mse"])
+def test_the_earlier_frame_is_a_target(name):
+    logits = torch.randn(1, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    gradient = torch.autograd.grad(PENALTIES[name](logits), logits)[0][0]
+    assert (gradient[0] == 0).all()
+    assert (gradient[1] != 0).all()
+
+
+@pytest.mark.parametrize("name", ["expected_switches", "total_variation"])
+def test_both_frames_are_trained(name):
+    logits = torch.randn(2, 5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    lengths = torch.tensor([5, 3])
+    assert torch.autograd.gradcheck(lambda scores: PENALTIES[name](scores, lengths), logits)
+
+
+@every_penalty
+@pytest.mark.parametrize(
+    ("logits", "lengths", "error"),
+    [
+        (torch.zeros(4, 3), None, ValueError),
+        (torch.zeros(1, 4, 3, dtype=torch.int64), None, TypeError),
+        (torch.zeros(1, 4, 3), torch.tensor([5]), ValueError),
+        (torch.zeros(1, 4, 3), torch.tensor([2, 2]), ValueError),
+    ],
+    ids=["shape", "integers", "too long", "two lengths"],
+)
+def test_scores_that_are_none(name, logits, lengths, error):
+    with pytest.raises(error, match=r"emissions|length"):
+        PENALTIES[name](logits, lengths)
+
+
+def test_tau_must_be_above_0():
+    with pytest.raises(ValueError, match=r"tau: got 0"):
+        smoothing.truncated_mse(torch.zeros(1, 2, 2), tau=0)
+
+
+# ----------------------------------------------------------------------------------------------------------- filters
+labels = st.lists(st.sampled_from([-100, 0, 0, 1, 2]), max_size=16)
+
+
+def scores(seed, frames, classes=3):
+    return np.random.default_rng(seed).dirichlet(np.ones(classes), frames)
+
+
+@given(seeds, st.integers(1, 12), st.sampled_from([1, 3, 5, 9]))
+def test_median_filter_is_its_definition(seed, frames, width):
+    values, reach = scores(seed, frames), width // 2
+    mirrored = np.pad(values, ((reach, reach), (0, 0)), mode="symmetric")
+    expected = [np.median(mirrored[t : t + width], axis=0) for t in range(frames)]
+    np.testing.assert_array_equal(smoothing.median_filter([values], width)[0], expected)
+
+
+@given(labels, st.sampled_from([1, 3, 5, 21]))
+def test_mode_filter_is_its_definition(own, width):
+    expected, reach = [], width // 2
+    for t, label in enumerate(own):
+        votes = [v for v in own[max(t - reach, 0) : t + reach + 1] if v != -100]
+        most = max(map(votes.count, votes), default=0)
+        best = {v for v in votes if votes.count(v) == most}
+        expected.append(label if label == -100 or label in best else min(best))
+    assert smoothing.mode_filter([own], width)[0].tolist() == expected
+
+
+def bands(own):
+    found, frame = [], 0
+    for label, group in itertools.groupby(own):
+        length = len(list(group))
+        found.append([label, frame, frame + length])
+        frame += length
+    return found
+
+
+def purged_slowly(own, minimum):
+    """Remove the shortest band with a neighbour, the earliest of equals, until none is too short."""
+    own = list(own)
+    while True:
+        runs = bands(own)
+        neighbours = [
+            [i for i in (place - 1, place + 1) if 0 <= i < len(runs) and runs[i][0] != -100]
+            for place in range(len(runs))
+        ]
+        short = [
+            (end - start, place)
+            for place, (label, start, end) in enumerate(runs)
+            if label != -100 and end - start < minimum and neighbours[place]
+        ]
+        if not short:
+            return own
+        length, place = min(short)
+        _, start, end = runs[place]
+        before, after = runs[neighbours[place][0]][0], runs[neighbours[place][-1]][0]
+        middle = start + length // 2
+        own[start:end] = [before] * (middle - start) + [after] * (end - middle)
+
+
+@given(labels, st.integers(1, 6))
+def test_purge_is_its_definition(own, minimum):
+    assert smoothing.purge([own], minimum)[0].tolist() == purged_slowly(own, minimum)
+
+
+@given(labels, st.integers(1, 6))
+def test_after_a_purge_only_bands_without_neighbours_are_short(own, minimum):
+    (kept,) = smoothing.purge([own], minimum)
+    runs = bands(kept.tolist())
+    for place, (label, start, end) in enumerate(runs):
+        beside = [runs[i][0] for i in (place - 1, place + 1) if 0 <= i < len(runs)]
+        assert label == -100 or end - start >= minimum or set(beside) <= {-100}
+    assert [label == -100 for label in kept] == [label == -100 for label in own]
+    np.testing.assert_array_equal(smoothing.purge([kept], minimum)[0], kept)
+    np.testing.assert_array_equal(smoothing.purge([own], 1)[0], own)
+
+
+def test_purge_to_the_frame():
+    assert smoothing.purge([[0, 0, 0, 1, 1, 1, 2, 2, 2, 2]], 4)[0].tolist() == [1] * 6 + [2] * 4
+    assert smoothing.purge([[0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0]], 4)[0].tolist() == [0] * 11
+    assert smoothing.purge([[0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2]], 4)[0].tolist() == [0] * 5 + [2] * 6
+    assert smoothing.purge([[1, -100, 0, 1, 1]], 2)[0].tolist() == [1, -100, 1, 1, 1]
+
+
+@given(seeds, st.integers(1, 15), st.sampled_from([(0.5, 0.5), (0.6, 0.3), (0.9, 0.1), (0.0, 0.0), (1.0, 1.0)]))
+def test_hysteresis_is_its_definition(seed, frames, thresholds):
+    enter, leave = thresholds
+    values = scores(seed, frames)
+    expected = [int(values[0].argmax())]
+    for row in values[1:]:
+        present, best = expected[-1], int(row.argmax())
+        expected.append(best if row[present] < leave and row[best] >= enter else present)
+    assert smoothing.hysteresis([values], enter, leave)[0].tolist() == expected
+
+
+@given(seeds, st.integers(1, 20))
+def test_hysteresis_at_its_limits(seed, frames):
+    values = scores(seed, frames)
+    best = values.argmax(1)
+    assert (smoothing.hysteresis([values], 2.0, 2.0)[0] == best[0]).all()  # nothing may be entered
+    assert (smoothing.hysteresis([values], 0.0, 0.0)[0] == best[0]).all()  # nothing may be left
+    np.testing.assert_array_equal(smoothing.hysteresis([np.eye(3)[best]], 1.0, 1.0)[0], best)
+
+
+def best_path(log_scores, log_transitions, log_start):
+    """The best of all labellings, each scored on its own."""
+    frames, classes = log_scores.shape
+
+    def score(path):
+        steps = sum(log_transitions[a, b] for a, b in itertools.pairwise(path))
+        return log_start[path[0]] + steps + sum(log_scores[t, c] for t, c in enumerate(path))
+
+    return list(max(itertools.product(range(classes), repeat=frames), key=score))
+
+
+@given(seeds, st.integers(1, 5), st.integers(1, 3), st.sampled_from([0.1, 0.5, 0.9, 0.999]))
+def test_hmm_filter_is_the_best_path(seed, frames, classes, stay):
+    log_scores = np.log(scores(seed, frames, classes))
+    switch = (1 - stay) / (classes - 1) if classes > 1 else 0
+    log_transitions = np.log(np.where(np.eye(classes), stay, switch))
+    expected = best_path(log_scores, log_transitions, np.zeros(classes))
+    assert smoothing.hmm_filter([log_scores], stay)[0].tolist() == expected
+
+
+@given(seeds, st.integers(1, 12))
+def test_an_hmm_that_stays_no_more_than_it_switches_is_the_argmax(seed, frames):
+    values = scores(seed, frames, classes=4)
+    np.testing.assert_array_equal(smoothing.hmm_filter([np.log(values)], 0.25)[0], values.argmax(1))
+
+
+@given(seeds, st.integers(1, 5), st.lists(labels, max_size=3), st.sampled_from([0.5, 1.0]))
+def test_viterbi_counted_is_the_best_path_under_counts(seed, frames, training, pseudocount):
+    log_scores = np.log(scores(seed, frames))
+    counts, first = np.full((3, 3), pseudocount), np.full(3, pseudocount)
+    for own in training:
+        for a, b in itertools.pairwise(own):
+            if a != -100 and b != -100:
+                counts[a, b] += 1
+        if own and own[0] != -100:
+            first[own[0]] += 1
+    log_transitions = np.log(counts / counts.sum(1, keepdims=True))
+    expected = best_path(log_scores, log_transitions, np.log(first / first.sum()))
+    assert smoothing.viterbi_counted([log_scores], training, pseudocount)[0].tolist() == expected
+
+
+FILTERS = {
+    "median_filter": lambda own: smoothing.median_filter(own, 3),
+    "hysteresis": lambda own: smoothing.hysteresis(own, 0.6, 0.4),
+    "hmm_filter": lambda own: smoothing.hmm_filter(own, 0.9),
+    "viterbi_counted": lambda own: smoothing.viterbi_counted(own, [[0, 0, 1, 2]]),
+    "mode_filter": lambda own: smoothing.mode_filter([s.argmax(1) for s in own], 3),
+    "purge": lambda own: smoothing.purge([s.argmax(1) for s in own], 3),
+}
+every_filter = pytest.mark.parametrize("run", FILTERS.values(), ids=FILTERS.keys())
+
+
+@every_filter
+@pytest.mark.filterwarnings("error")
+def test_recordings_are_filtered_on_their_own_and_left_as_they_were(run):
+    own = [scores(seed, frames) for seed, frames in enumerate((1, 7, 30))]
+    own[2] = own[2][::-1]  # a view with negative strides
+    own[1].flags.writeable = False
+    before = [values.copy() for values in own]
+    together = run(own)
+    for values, saved, result in zip(own, before, together, strict=True):
+        np.testing.assert_array_equal(values, saved)
+        np.testing.assert_array_equal(run([values])[0], result)
+        assert len(result) == len(values)
+        assert result.dtype == np.int64 or result.shape == values.shape
+
+
+@every_filter
+def test_no_recording_is_no_error(run):
+    assert run([]) == []
+
+
+@every_filter
+def test_tensors_are_welcome(run):
+    own = [scores(seed, 9) for seed in range(2)]
+    for tensors in ([torch.tensor(values) for values in own], torch.tensor(np.stack(own))):
+        for got, expected in zip(run(tensors), run(own), strict=True):
+            np.testing.assert_array_equal(got, expected)
+
+
+def test_a_forbidden_score_is_a_score():
+    log_scores = np.array([[0.0, -np.inf], [-9.0, 0.0], [0.0, -np.inf]])
+    assert smoothing.hmm_filter([log_scores], 0.999)[0].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: smoothing.median_filter([scores(0, 4)], 4), ValueError, r"width: got 4, expected an odd.*try 5"),
+        (lambda: smoothing.mode_filter([[0]], 0), ValueError, r"width: got 0"),
+        (lambda: smoothing.mode_filter([[0.5]], 3), TypeError, r"labels: recording 0"),
+        (lambda: smoothing.purge([[0]], 0), ValueError, r"min_duration: got 0"),
+        (lambda: smoothing.hysteresis([scores(0, 4)], 0.2, 0.4), ValueError, r"leave at or below enter; swap"),
+        (lambda: smoothing.hmm_filter([scores(0, 4)], 1.0), ValueError, r"stay: got 1.0"),
+        (lambda: smoothing.hmm_filter([np.zeros(4)], 0.9), ValueError, r"log_scores, recording 0: got shape \(4,\)"),
+        (lambda: smoothing.hmm_filter([np.zeros((4, 2), int)], 0.9), TypeError, r"recording 0: got int64"),
+        (lambda: smoothing.hmm_filter([np.zeros((0, 2))], 0.9), ValueError, r"not empty"),
+        (
+            lambda: smoothing.hmm_filter([np.zeros((4, 2)), np.array([[0, 0], [0, np.nan]])], 0.9),
+            ValueError,
+            r"log_scores, recording 1, frame 1, class 1: got nan",
+        ),
+        (lambda: smoothing.hysteresis([np.eye(2), np.eye(3)], 1, 0), ValueError, r"recording 1.*2 classes"),
+        (
+            lambda: smoothing.viterbi_counted([scores(0, 4)], [[0, 3]]),
+            ValueError,
+            r"training_labels: recording 0, frame 1: got label 3, expected 0 to 2",
+        ),
+        (lambda: smoothing.viterbi_counted([scores(0, 4)], [[0]], 0.0), ValueError, r"pseudocount: got 0.0"),
+    ],
+)
+def test_bad_input_is_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

@@ -1,0 +1,86 @@
+"""Storage: the old model or the new one, never half of one; and what is not a model is said to be none."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from segcrf import storage
+from segcrf.storage import read_model, write_model
+
+TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.arange(6).reshape(2, 3).T}
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    write_model(tmp_path / "x" / "model", {"name": "é", "loss": 0.1}, TENSORS)
+    config, tensors = read_model(tmp_path / "x" / "model")
+    assert (config["name"], config["loss"]) == ("é", 0.1)
+    assert tensors.keys() == TENSORS.keys()
+    assert all(torch.equal(tensors[name], TENSORS[name]) for name in TENSORS)
+    assert [path.name for path in (tmp_path / "x").iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_write_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    if there:
+        write_model(tmp_path / "model", {"version": 1}, TENSORS)
+    with pytest.raises(TypeError):
+        write_model(tmp_path / "model", {"version": object()}, TENSORS)
+
+    def full_disk(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        write_model(tmp_path / "model", {"version": 2}, TENSORS)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"] * there
+    if there:
+        assert read_model(tmp_path / "model")[0]["version"] == 1
+
+
+def test_a_model_is_replaced_but_nothing_else(tmp_path: Path) -> None:
+    write_model(tmp_path / "model", {"version": 1}, TENSORS)
+    write_model(tmp_path / "model", {"version": 2}, {"c": TENSORS["a"]})
+    config, tensors = read_model(tmp_path / "model")
+    assert config["version"] == 2 and list(tensors) == ["c"]
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    (tmp_path / "thesis").mkdir()
+    write_model(tmp_path / "thesis", {}, TENSORS)  # empty: fine
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.tex").write_text("years of work")
+    with pytest.raises(ValueError, match=r"a folder with other things in it \(thesis.tex\).* Choose another path"):
+        write_model(tmp_path / "home", {}, TENSORS)
+    with pytest.raises(ValueError, match=r"is a file, expected a new folder"):
+        write_model(tmp_path / "home" / "thesis.tex", {}, TENSORS)
+    assert (tmp_path / "home" / "thesis.tex").read_text() == "years of work"
+
+
+def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
+    def refused(match: str) -> None:
+        with pytest.raises(ValueError, match=match):
+            read_model(tmp_path / "model")
+
+    refused(r"expected a model folder with config\.json and model\.safetensors, found no such folder\. Give the folder")
+    (tmp_path / "model").mkdir()
+    refused("found an empty folder")
+    (tmp_path / "model" / "pytorch_model.bin").write_bytes(b"")
+    refused(r"found \['pytorch_model.bin'\]")
+    (tmp_path / "model" / "pytorch_model.bin").unlink()
+
+    write_model(tmp_path / "model", {}, TENSORS)
+    whole = (tmp_path / "model" / "model.safetensors").read_bytes()
+    for part in (b"", whole[:4], whole[:40], whole[:-1]):
+        (tmp_path / "model" / "model.safetensors").write_bytes(part)
+        refused(f"found {len(part)} bytes that are not .*cut short or damaged")
+    (tmp_path / "model" / "model.safetensors").write_bytes(whole)
+
+    path = tmp_path / "model" / "config.json"
+    config = path.read_text()
+    path.write_text(config[:-5])
+    refused("expected JSON, found something else")
+    for foreign in ("[]", "{}", '{"format": "bert"}'):
+        path.write_text(foreign)
+        refused("expected the format 'segcrf-segmenter', found .*belongs to another program")
+    path.write_text(json.dumps(json.loads(config) | {"format_version": storage.FORMAT_VERSION + 1}))
+    refused(r"expected format version 1, found 2, written by segcrf .*Install that version")

@@ -1,0 +1,93 @@
+"""Windows and scales: every frame equally often, nothing unknown, the same batches for the same seed and epoch."""
+
+import numpy as np
+import pytest
+import torch
+
+from segcrf.windows import RandomWindows, Recording, Standardizer, Window, Windows, collate, grid
+
+
+def recording(length: int, known: slice = slice(None), targets: int = 0) -> Recording:
+    labels = torch.full((length,), -100)
+    labels[known] = torch.arange(length)[known]
+    signal = torch.arange(length, dtype=torch.float32)[:, None]
+    return Recording(signal, labels, torch.full((length, targets), torch.nan) if targets else None)
+
+
+def test_standardizer_is_exact_and_leaves_constants_alone() -> None:
+    random = np.random.default_rng(0)
+    x = random.normal([3.0, 1e6, -2.0], [2.0, 1.0, 0.0], size=(500, 3))
+    scaler = Standardizer.fit([x[:100], x[100:]])
+    z = scaler.apply(x)
+    np.testing.assert_allclose(z.mean(axis=0), 0.0, atol=1e-9)
+    np.testing.assert_allclose(z.std(axis=0), [1.0, 1.0, 0.0], atol=1e-9)
+    np.testing.assert_allclose(scaler.undo(z), x, rtol=1e-12)
+    assert scaler.scale[2] == 1.0
+    assert Standardizer.fit([np.full((100, 1), 0.1, dtype=np.float32)]).scale[0] == 1.0  # despite rounding
+
+
+def test_standardizer_leaves_out_nan() -> None:
+    y = np.array([[1.0, np.nan], [3.0, np.nan], [np.nan, np.nan]])
+    scaler = Standardizer.fit([y])
+    assert scaler.mean.tolist() == [2.0, 0.0] and scaler.scale.tolist() == [1.0, 1.0]
+
+
+def test_grid_touches_and_covers() -> None:
+    both = [recording(10), recording(3)]
+    assert grid(both, 4) == [Window(0, 0, 4), Window(0, 4, 8), Window(0, 8, 10), Window(1, 0, 3)]
+    assert grid(both, 4, [3, 3]) == [Window(0, 0, 1), Window(0, 1, 5), Window(0, 5, 9), Window(0, 9, 10), Window(1, 0, 3)]
+
+
+def test_grid_leaves_out_what_is_unknown() -> None:
+    assert grid([recording(12, known=slice(7, 8))], 4) == [Window(0, 4, 8)]
+    numbers = recording(12, known=slice(0, 0), targets=2)
+    assert grid([numbers], 4) == []
+    assert numbers.targets is not None
+    numbers.targets[11, 1] = 0.0
+    assert grid([numbers], 4) == [Window(0, 8, 12)]
+
+
+def test_an_epoch_shows_every_frame_once_per_pass() -> None:
+    lengths = [100, 7, 33]
+    sampler = RandomWindows([recording(n) for n in lengths], 10, 4, min_batches=9)
+    assert sampler.passes == 2
+    for epoch in (0, 1):
+        sampler.set_epoch(epoch)
+        batches = list(sampler)
+        assert len(batches) == len(sampler)
+        seen = [np.zeros(n, dtype=int) for n in lengths]
+        for window in (window for batch in batches for window in batch):
+            assert 0 <= window.start < window.stop <= lengths[window.recording] and window.stop - window.start <= 10
+            seen[window.recording][window.start : window.stop] += 1
+        assert all((counts == 2).all() for counts in seen)
+
+
+def test_seed_and_epoch_decide_the_windows() -> None:
+    def batches(seed: int, epoch: int) -> list[list[Window]]:
+        sampler = RandomWindows([recording(100)], 10, 4, seed=seed)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    assert batches(0, 3) == batches(0, 3)
+    assert batches(0, 3) != batches(0, 4) != batches(1, 4)
+
+
+@pytest.mark.parametrize("size", [2, 5, 9])
+def test_the_number_of_batches_never_changes(size: int) -> None:
+    sampler = RandomWindows([recording(40, known=slice(11, 14)), recording(40, known=slice(39, 40))], size, 1)
+    for epoch in range(30):
+        sampler.set_epoch(epoch)
+        batches = list(sampler)
+        assert len(batches) == len(sampler) and all(batches)
+
+
+def test_collate_pads_with_what_means_nothing() -> None:
+    known = recording(9, targets=1)
+    assert known.targets is not None
+    known.targets[:] = 1.0
+    batch = collate(Windows([known])[[Window(0, 2, 5), Window(0, 8, 9)]])
+    assert batch.signal[..., 0].tolist() == [[2.0, 3.0, 4.0], [8.0, 0.0, 0.0]]
+    assert batch.labels.tolist() == [[2, 3, 4], [8, -100, -100]]
+    assert batch.lengths.tolist() == [3, 1]
+    assert batch.targets is not None and batch.targets.isnan().sum() == 2
+    assert collate([recording(3)]).targets is None
