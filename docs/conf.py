@@ -9,8 +9,6 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
-# Set before NumPy and torch are imported: an example's threads must not compete with a parallel build.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
 # Examples run with the figures of a machine without a screen.
 os.environ.setdefault("MPLBACKEND", "agg")
 

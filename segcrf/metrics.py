@@ -282,8 +282,6 @@ class SegmentationEntropy(NamedTuple):
 def segmentation_entropy(
     pred: Recordings, true: Recordings, by: Literal["band", "class"] = "band"
 ) -> SegmentationEntropy:
-    pred: Recordings, true: Recordings, by: Literal["band", "class"] = "band"
-) -> SegmentationEntropy:
     """Return the normalised conditional entropies of over- and under-segmentation, as means over recordings.
 
     ``over`` is 1 - H(predicted | true) / log(predicted units): 1 where every true unit has one predicted
@@ -356,9 +354,7 @@ def boundary_scores(
         recall=_percent(hits, actual, pooled),
         f1=_percent(2 * hits, predicted + actual, pooled),
     )
-def boundary_f1(
-    pred: Recordings, true: Recordings, margin: float, rate: float | None = None, pooled: bool = True
-) -> float:
+
 
 def boundary_f1(
     pred: Recordings, true: Recordings, margin: float, rate: float | None = None, pooled: bool = True

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from segcrf import _check
 from segcrf._check import UNLABELLED
 
-__all__ = ["ClassCoder", "Given", "Labelled", "read", "split"]
+__all__ = ["ClassCoder", "Given", "Labelled", "offset_share", "read", "split"]
 
 Array = npt.NDArray[Any]
 Given = Sequence[npt.ArrayLike]
@@ -104,6 +104,36 @@ class ClassCoder:
     def decode(self, indices: Array) -> Array:
         """Class indices as the user writes labels."""
         return self.classes[indices] if self.named else indices
+
+
+def offset_share(recordings: Labelled) -> float:
+    """How much of the signal is the recording's own offset, which classes do not explain.
+
+    What a class adds to each channel is taken away first. Of the variance that is left, this is the share between
+    recordings, as in a one-way analysis of variance; the median over the channels. It is near 0 where all recordings
+    were made alike, and near 1 where a sensor sat elsewhere each time.
+
+    Args:
+        recordings: labelled recordings; unlabelled frames are left out.
+
+    >>> labels = [np.array([0, 0, 1, 1])] * 2
+    >>> alike, elsewhere = np.array([[0.0], [1.0], [9.0], [8.0]]), np.array([[50.0], [51.0], [59.0], [58.0]])
+    >>> round(offset_share(Labelled([alike, alike], labels, None)), 2)
+    0.0
+    >>> round(offset_share(Labelled([alike, elsewhere], labels, None)), 2)
+    1.0
+    """
+    known = [labels != UNLABELLED for labels in recordings.labels]
+    signals = [signal[frames] for signal, frames in zip(recordings.signals, known, strict=True) if frames.any()]
+    labels = np.concatenate([k[frames] for k, frames in zip(recordings.labels, known, strict=True)])
+    residual = np.concatenate(signals).astype(np.float64)
+    for label in np.unique(labels):
+        residual[labels == label] -= residual[labels == label].mean(axis=0)
+    between = np.zeros(residual.shape[1])
+    for part in np.split(residual, np.cumsum([len(signal) for signal in signals])[:-1]):
+        between += len(part) * part.mean(axis=0) ** 2
+    total = np.square(residual).sum(axis=0)
+    return float(np.median(between / np.where(total > 0.0, total, 1.0)))
 
 
 def split(recordings: Labelled, fraction: float, seed: int) -> tuple[Labelled, Labelled]:

@@ -154,6 +154,18 @@ def test_every_encoder_and_regression(options: dict[str, Any]) -> None:
     assert all(np.isfinite(y).all() for y in model.predict_targets(X))
 
 
+def test_offsets_of_a_recording_are_removed_where_they_dominate() -> None:
+    X, labels, _ = recordings()
+    moved = [x + 100.0 * i for i, x in enumerate(X)]
+    model = Segmenter(**SMALL | {"max_epochs": 1})
+    assert model.fit(X, labels).standardize_ == "dataset"
+    assert model.fit(moved, labels).standardize_ == "recording"
+    elsewhere = model.predict([x - 7777.0 for x in moved])
+    assert all((a == b).all() for a, b in zip(elsewhere, model.predict(moved), strict=True))
+    assert model.set_params(bidirectional=False).fit(moved, labels).standardize_ == "dataset"  # live: no whole recording
+    assert model.set_params(standardize="recording").fit(moved, labels).standardize_ == "recording"
+
+
 # --------------------------------------------------------------------------------------------------------- tables
 def test_segments_tile_the_recordings_with_the_mean_posterior_as_confidence(fitted: Segmenter) -> None:
     X, _, _ = recordings(seed=1)

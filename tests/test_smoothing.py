@@ -250,6 +250,14 @@ def test_hysteresis_is_its_definition(seed, frames, thresholds):
     assert smoothing.hysteresis([values], enter, leave)[0].tolist() == expected
 
 
+def test_hysteresis_at_equality():
+    # A score of exactly `leave` stays, one of exactly `enter` may begin.
+    values = np.array([[0.75, 0.25], [0.25, 0.75], [0.125, 0.875]])
+    assert smoothing.hysteresis([values], enter=0.75, leave=0.25)[0].tolist() == [0, 0, 1]
+    assert smoothing.hysteresis([values], enter=0.75, leave=0.26)[0].tolist() == [0, 1, 1]
+    assert smoothing.hysteresis([values], enter=0.875, leave=0.26)[0].tolist() == [0, 0, 1]
+
+
 @given(seeds, st.integers(1, 20))
 def test_hysteresis_at_its_limits(seed, frames):
     values = scores(seed, frames)

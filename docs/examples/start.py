@@ -77,24 +77,26 @@ shell("segcrf score truth.csv --model model")
 # %%
 # In Python
 # ---------
-# The same model, without tables: lists of ``(T, F)`` arrays, one per recording, and lists of labels.
+# The same model, without tables: lists of ``(T, F)`` arrays, one per recording, and lists of labels, either names or indices.
 
 from segcrf.estimator import Segmenter
 
+known, new = slice(0, 12), slice(12, 14)
 segmenter = Segmenter(rate=100.0, hidden=32, max_epochs=8, progress=False)
-segmenter.fit(list(x[:12]), [names[labels] for labels in k[:12]])
+segmenter.fit(list(x[known]), list(names[k[known]]))
 print(segmenter)
-print(f"share of frames that are right: {segmenter.score(list(x[12:]), [names[labels] for labels in k[12:]]):.3f}")
+print(f"share of frames that are right: {segmenter.score(list(x[new]), list(names[k[new]])):.3f}")
 
 # %%
 # ``predict`` gives labels, ``predict_proba`` posterior probabilities, ``predict_segments`` the table of bands.
 
-print(segmenter.predict_segments(list(x[12:]), recordings=["take12", "take13"]).head(6).to_string(index=False))
+print(segmenter.predict_segments(list(x[new]), recordings=["take12", "take13"]).head(6).to_string(index=False))
 
 # %%
 # And a figure: the signal, and the bands below it.
 
 from segcrf.plot import figure
 
-labels = segmenter.predict(list(x[12:13]))[0]
-_ = figure(x[12], {"true": names[k[12]], "predicted": labels}, rate=100.0)
+labels = segmenter.predict([x[12]])[0]
+predicted = np.array([list(names).index(label) for label in labels])
+_ = figure(x[12], {"true": k[12], "predicted": predicted}, rate=100.0, classes=names)

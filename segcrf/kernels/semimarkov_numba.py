@@ -49,10 +49,18 @@ def log_prob(*inputs: Any) -> tuple[Tensor, ...]:
     """Log-probability of labels, log partition, and expected less observed counts (if asked)."""
     emissions, *shared, labels, lengths, gradient = inputs
     log_z, *counts, _ = _sum(emissions, *shared, lengths, gradient=gradient, starts=False)
-    clamped = emissions.masked_fill(~agreeing(labels, emissions.shape[-1], lengths), -torch.inf)
-    score, *observed, _ = _sum(clamped, *shared, lengths, gradient=gradient, starts=False)
-    for count, seen in zip(counts, observed, strict=True):
-        count -= seen
+    score = torch.empty_like(log_z)
+    tables = tuple(p.detach().double().contiguous().numpy() for p in shared)
+    by_label, *others = (count.numpy() for count in counts)
+    _observe(array(emissions), labels.numpy(), lengths.numpy(), tables, score.numpy(), by_label, tuple(others))
+    rows = score.isnan().nonzero()[:, 0]
+    if len(rows):
+        allowed = agreeing(labels[rows], emissions.shape[-1], lengths[rows])
+        clamped = emissions[rows].masked_fill(~allowed, -torch.inf)
+        score[rows], *observed, _ = _sum(clamped, *shared, lengths[rows], gradient=gradient, starts=False)
+        for count, seen in zip(counts, observed, strict=True):
+            if gradient:
+                count[rows] -= seen
     return torch.where(log_z == -torch.inf, log_z, score - log_z), log_z, *counts
 
 
@@ -102,6 +110,50 @@ def _sum_rows(emissions, lengths, tables, log_z, by_label, counts, by_start, fir
         if by_label.shape[0] and total > -np.inf:
             out = by_label[b], by_start[b : b + 1], _of(counts, b)
             _backward(scores, sums, tables, matrix, weights, (enter, close, ends, total), out)
+
+
+@compiled
+def _observe(emissions, labels, lengths, tables, score, by_label, counts):
+    """Score of complete labels, and their counts taken from the expected ones. NaN where several segmentations have the
+    same labels: one is missing, or segments of one class may touch."""
+    transitions, _, tail, start, end, _, _ = tables
+    touching = np.diag(transitions).max() > -np.inf
+    for b in range(lengths.size):
+        length = lengths[b]
+        if touching or labels[b, :length].min() < 0:
+            score[b] = np.nan
+            continue
+        begin, total = 0, start[labels[b, 0]] + end[labels[b, length - 1]]
+        for t in range(length):
+            label = labels[b, t]
+            total += emissions[b, t, label]
+            stop = t + 1
+            if stop < length and labels[b, stop] == label:
+                continue
+            table, seen = _table_of(tables, counts, begin == 0, stop == length)
+            total += _long(table, tail, label, stop - begin)
+            if stop < length:
+                total += transitions[label, labels[b, stop]]
+            for row in range(b, b + 1 if by_label.shape[0] else b):
+                by_label[row, begin:stop, label] -= 1.0
+                _count_edge(seen[row], counts[2][row], label, stop - begin, -1.0)
+                if stop < length:
+                    counts[0][row, label, labels[b, stop]] -= 1.0
+            begin = stop
+        score[b] = total
+        if by_label.shape[0]:
+            counts[3][b, labels[b, 0]] -= 1.0
+            counts[4][b, labels[b, length - 1]] -= 1.0
+
+
+@compiled
+def _table_of(tables, counts, at_start, at_end):
+    """The duration table of a segment, by the edges that it touches, and its counts."""
+    if at_start:
+        return tables[5], counts[5]
+    if at_end:
+        return tables[6], counts[6]
+    return tables[1], counts[1]
 
 
 @compiled

@@ -1,0 +1,58 @@
+"""The package as a whole: what importing it loads, and that code and set-up agree."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import segcrf
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAVY = {"lightning", "matplotlib", "numba", "pandas", "pyarrow", "pytorch_lightning", "safetensors", "scipy", "tqdm"}
+
+
+def modules_after(*imports: str) -> set[str]:
+    """Top-level packages in memory after these imports, in an interpreter of their own."""
+    program = "; ".join([*(f"import {name}" for name in imports), "import sys", "print(*sys.modules)"])
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    return {name.partition(".")[0] for name in result.stdout.split()}
+
+
+def test_import_loads_nothing_heavy_beyond_what_torch_loads() -> None:
+    after_torch = modules_after("torch")
+    assert "numpy" in after_torch
+    assert modules_after("torch", "segcrf") & HEAVY <= after_torch
+
+
+def test_every_public_name_exists_and_is_documented() -> None:
+    assert segcrf.__all__ == sorted(set(segcrf.__all__))
+    for name in segcrf.__all__:
+        assert getattr(segcrf, name).__doc__
+
+
+def test_version_is_the_installed_one() -> None:
+    assert segcrf.__version__ == importlib.metadata.version("segcrf")
+
+
+def test_package_is_typed() -> None:
+    assert (Path(segcrf.__file__).parent / "py.typed").is_file()
+
+
+def test_readme_commands_use_the_constraints_and_differ_only_in_what_they_run() -> None:
+    commands = dict(re.findall(r"<!-- command: (\w+) -->\n\n    (.+)\n", (ROOT / "README.md").read_text("utf-8")))
+    assert commands.keys() == {"demo", "test"}
+    assert all(command.count("-c constraints.txt") == 2 for command in commands.values())
+    assert commands["demo"].replace("[demo]", "[test]").replace("segcrf demo", "python -m pytest") == commands["test"]
+
+
+def test_constraints_pin_every_direct_dependency() -> None:
+    pinned = set(re.findall(r"^([a-z-]+)==", (ROOT / "constraints.txt").read_text("utf-8"), flags=re.MULTILINE))
+    wanted = {
+        re.split(r"[^A-Za-z-]", requirement, maxsplit=1)[0].lower()
+        for requirement in importlib.metadata.requires("segcrf") or []
+        if "extra == 'all'" not in requirement
+    }
+    assert wanted - {"segcrf"} <= pinned
