@@ -106,12 +106,6 @@ def scores(values: Tensor, name: str, lengths: Tensor | None = None) -> None:
     )
 
 
-def backend(name: str, known: tuple[str, ...]) -> None:
-    """Refuse an unknown backend."""
-    if name not in known:
-        raise ValueError(f"backend must be one of {', '.join(known)}, got {name!r}")
-
-
 # -------------------------------------------------------------------------------------------------- labels
 def labels(values: Tensor, event: tuple[int, int], num_classes: int, lengths: Tensor) -> Tensor:
     """Check labels (..., B, T) and return them as int64; what stands beyond ``lengths`` is not looked at."""
@@ -689,3 +683,13 @@ def starts(values: Tensor, labels: Tensor, lengths: Tensor) -> Tensor:
             recording, frame = bad.nonzero()[0].tolist()
             raise ValueError(f"segmentation of recording {recording}, frame {frame}: got {reason}")
     return values
+
+
+def min_duration(values: int | Sequence[int], num_classes: int, max_duration: int) -> Tensor:
+    """Return the shortest durations (C,) in frames."""
+    each = torch.as_tensor([values] * num_classes if isinstance(values, int) else list(values))
+    if each.shape != (num_classes,) or each.is_floating_point():
+        raise ValueError(f"min_duration must be an integer or {num_classes} integers (frames), got {values!r}")
+    if int(each.min()) < 1 or int(each.max()) > max_duration:
+        raise ValueError(f"min_duration must lie between 1 and max_duration = {max_duration} frames, got {values!r}")
+    return each

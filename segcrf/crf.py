@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from segcrf import _check
 from segcrf._check import UNLABELLED
 from segcrf.chain import LinearChain
+from segcrf.durations import FAMILIES, Durations
+from segcrf.segments import Segments
+from segcrf.semimarkov import SemiMarkov
 
 
 class LinearChainCRF(nn.Module):
@@ -37,8 +40,7 @@ class LinearChainCRF(nn.Module):
     """
 
     def __init__(self, num_classes: int, *, backend: str = "auto") -> None:
-        if num_classes < 1:
-            raise ValueError(f"num_classes must be at least 1, got {num_classes}; count the classes of your labels")
+        _check.whole(num_classes, "num_classes", 1)
         super().__init__()
         self.num_classes = num_classes
         self.backend = backend
@@ -62,20 +64,8 @@ class LinearChainCRF(nn.Module):
             labels: label sequences (T_i,), integers; -100 = unlabelled, skipped.
             smoothing: pseudo-count added to every start, end and transition, so that the unseen is not forbidden.
         """
-        size = self.num_classes
-        steps = torch.full((size, size), smoothing, dtype=torch.float64)
-        ends = torch.full((2, size), smoothing, dtype=torch.float64)
-        for sequence in labels:
-            sequence = _check.label_sequence(sequence, size)
-            pairs = sequence[:-1] * size + sequence[1:]
-            known = (sequence[:-1] != UNLABELLED) & (sequence[1:] != UNLABELLED)
-            steps += torch.bincount(pairs[known], minlength=size * size).view(size, size)
-            for row, label in zip(ends, (sequence[0], sequence[-1]), strict=True):
-                if label != UNLABELLED:
-                    row[label] += 1
-        self.transitions.copy_((steps / steps.sum(1, keepdim=True)).log())
-        self.start.copy_((ends[0] / ends[0].sum()).log())
-        self.end.copy_((ends[1] / ends[1].sum()).log())
+        sequences = [_check.label_sequence(sequence, self.num_classes) for sequence in labels]
+        _set_from_counts(self, [(sequence[:-1], sequence[1:]) for sequence in sequences], sequences, smoothing)
         return self
 
     def forward(self, emissions: Tensor, lengths: Tensor | None = None) -> LinearChain:
@@ -84,6 +74,160 @@ class LinearChainCRF(nn.Module):
 
     def extra_repr(self) -> str:
         return f"num_classes={self.num_classes}"
+
+
+class SemiMarkovCRF(nn.Module):
+    """Learned duration, transition, start and end scores; called with emissions it returns a :class:`SemiMarkov`.
+
+    Args:
+        num_classes: C.
+        max_duration: K, the longest duration in frames with a score of its own.
+        durations: ``"learned"`` (a score per duration), ``"negative_binomial"``, ``"poisson"``, ``"geometric"``,
+            ``"uniform"``, or a module whose call returns a table (C, K) and a tail (C,).
+        tail: ``"geometric"`` lets bands go on beyond K; ``"none"`` makes K a hard maximum.
+        min_duration: shortest band in frames, for all classes or one per class.
+        censored: score the first and last band by their survival, since a window cuts them.
+        self_transitions: allow two bands of one class to touch.
+        backend: see :class:`LinearChain`.
+
+    Attributes:
+        transitions: parameter (C, C), between neighbouring bands; the diagonal is used with ``self_transitions`` only.
+        start, end: parameters (C,), scores of the first and last band's class.
+        durations: the module of durations.
+
+    Example:
+        >>> crf = SemiMarkovCRF(3, max_duration=20, min_duration=5)
+        >>> emissions, lengths = torch.randn(2, 50, 3), torch.tensor([50, 40])
+        >>> labels = crf(emissions, lengths).mode
+        >>> -crf(emissions, lengths).log_prob(labels).sum() / lengths.sum() > 0
+        tensor(True)
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        max_duration: int,
+        *,
+        durations: str | nn.Module = "learned",
+        tail: str = "geometric",
+        min_duration: int | Sequence[int] = 1,
+        censored: bool = False,
+        self_transitions: bool = False,
+        backend: str = "auto",
+    ) -> None:
+        _check.whole(num_classes, "num_classes", 1)
+        _check.whole(max_duration, "max_duration", 1)
+        _check.choice(tail, "tail", ("geometric", "none"))
+        super().__init__()
+        self.num_classes, self.max_duration = num_classes, max_duration
+        if isinstance(durations, str):
+            _check.choice(durations, "durations", tuple(FAMILIES))
+            durations = FAMILIES[durations](num_classes, max_duration)
+        self.durations = durations
+        self.tail, self.censored, self.self_transitions, self.backend = tail, censored, self_transitions, backend
+        shortest = _check.min_duration(min_duration, num_classes, max_duration)
+        self.register_buffer("too_short", torch.arange(1, max_duration + 1) < shortest[:, None], persistent=False)
+        self.transitions = nn.Parameter(torch.empty(num_classes, num_classes))
+        self.start = nn.Parameter(torch.empty(num_classes))
+        self.end = nn.Parameter(torch.empty(num_classes))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw transition, start and end scores uniformly from [-0.1, 0.1]."""
+        for parameter in (self.transitions, self.start, self.end):
+            nn.init.uniform_(parameter, -0.1, 0.1)
+
+    @torch.no_grad()
+    def init_from(self, labels: Sequence[Tensor], *, smoothing: float = 1.0) -> SemiMarkovCRF:
+        """Set all scores from labelled recordings, and return the module.
+
+        Args:
+            labels: label sequences (T_i,), integers; -100 = unlabelled, skipped.
+            smoothing: pseudo-count added to every start, end and transition, so that the unseen is not forbidden.
+        """
+        sequences = [_check.label_sequence(sequence, self.num_classes) for sequence in labels]
+        steps = [(s[:-1][s[:-1] != s[1:]], s[1:][s[:-1] != s[1:]]) for s in sequences]
+        _set_from_counts(self, steps, sequences, smoothing)
+        return self.fit_durations(Segments.from_labels(sequences))
+
+    def fit_durations(self, segments: Segments) -> SemiMarkovCRF:
+        """Set the duration scores from observed bands, and return the module.
+
+        The first and last band of a recording are left out where their class has others: its edge has cut them.
+        """
+        label, frames = torch.as_tensor(segments.label), torch.as_tensor(segments.end - segments.start)
+        edge = torch.ones(len(frames), dtype=torch.bool)
+        recording = torch.as_tensor(segments.recording)
+        edge[1:-1] = (recording[1:-1] != recording[:-2]) | (recording[1:-1] != recording[2:])
+        observed: list[Tensor] = []
+        for c in range(self.num_classes):
+            inner = frames[(label == c) & ~edge]
+            observed.append(inner if len(inner) else frames[label == c])
+        self._family().fit(observed)
+        return self
+
+    def set_durations(self, mean: Sequence[float], deviation: Sequence[float], *, rate: float = 1.0) -> SemiMarkovCRF:
+        """Set the duration scores from a mean and standard deviation per class, in seconds, and return the module.
+
+        Args:
+            mean, deviation: C numbers each, in seconds (frames, with the default ``rate``).
+            rate: frames per second.
+        """
+        frames = torch.tensor([list(mean), list(deviation)], dtype=torch.float64) * rate
+        if frames.shape != (2, self.num_classes) or not bool((frames > 0).all()):
+            raise ValueError(
+                f"mean and deviation must be {self.num_classes} positive numbers each, got {mean!r} and {deviation!r}"
+            )
+        self._family().set_moments(frames[0], frames[1].square())
+        return self
+
+    def forward(self, emissions: Tensor, lengths: Tensor | None = None) -> SemiMarkov:
+        """Return the distribution over segmentations for emissions (B, T, C) and lengths (B,)."""
+        table, tail = self.durations()
+        return SemiMarkov(
+            emissions,
+            self.transitions,
+            table.masked_fill(self.get_buffer("too_short"), -torch.inf),
+            tail if self.tail == "geometric" else None,
+            self.start,
+            self.end,
+            lengths,
+            censored=self.censored,
+            self_transitions=self.self_transitions,
+            backend=self.backend,
+        )
+
+    def _family(self) -> Durations:
+        if not isinstance(self.durations, Durations):
+            raise TypeError(
+                f"durations is a module of your own ({type(self.durations).__name__}); set its parameters yourself, or "
+                f"choose one of {', '.join(FAMILIES)}"
+            )
+        return self.durations
+
+    def extra_repr(self) -> str:
+        return f"num_classes={self.num_classes}, max_duration={self.max_duration}, tail={self.tail!r}"
+
+
+def _set_from_counts(
+    crf: LinearChainCRF | SemiMarkovCRF,
+    steps: Sequence[tuple[Tensor, Tensor]],
+    sequences: Sequence[Tensor],
+    smoothing: float,
+) -> None:
+    """Set transitions to log-frequencies of ``steps`` (from, to), start and end to those of the first and last labels."""
+    size = crf.num_classes
+    counts = torch.full((size, size), smoothing, dtype=torch.float64)
+    ends = torch.full((2, size), smoothing, dtype=torch.float64)
+    for (before, after), sequence in zip(steps, sequences, strict=True):
+        known = (before != UNLABELLED) & (after != UNLABELLED)
+        counts += torch.bincount((before * size + after)[known], minlength=size * size).view(size, size)
+        for row, label in zip(ends, (sequence[0], sequence[-1]), strict=True):
+            if label != UNLABELLED:
+                row[label] += 1
+    crf.transitions.copy_((counts / counts.sum(1, keepdim=True)).log())
+    crf.start.copy_((ends[0] / ends[0].sum()).log())
+    crf.end.copy_((ends[1] / ends[1].sum()).log())
 
 
 class CRF(nn.Module):

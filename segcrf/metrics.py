@@ -507,9 +507,10 @@ def _confusion(pair: _Pair) -> tuple[IntArray, IntArray]:
     none = np.empty(0, dtype=np.int64)
     pred, true = (np.concatenate([none, *side]) for side in (pair.pred, pair.true))
     labelled = true != UNLABELLED
-    labels, codes = np.unique(np.stack([true[labelled], pred[labelled]]), return_inverse=True)
+    pred, true = pred[labelled], true[labelled]
+    labels = np.union1d(pred, true)
     counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
-    np.add.at(counts, (codes[0], codes[1]), 1)
+    np.add.at(counts, (np.searchsorted(labels, true), np.searchsorted(labels, pred)), 1)
     return labels, counts
 
 

@@ -54,7 +54,7 @@ class Structure(Distribution):
     operator: ClassVar[Operator]
 
     def __init__(self, potentials: tuple[Tensor, ...], lengths: Tensor, backend: str, validate_args: bool | None) -> None:
-        _check.backend(backend, BACKENDS)
+        _check.choice(backend, "backend", BACKENDS)
         self.potentials = potentials
         self.lengths = lengths
         self.backend = pick(backend, self.emissions.device)

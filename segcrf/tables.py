@@ -267,8 +267,7 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
 
 @contextmanager
 def atomic(path: str | os.PathLike[str]) -> Generator[Path, None, None]:
-    """A temporary file beside ``path`` that takes its place when the block succeeds and vanishes when it
-    fails.
+    """Give a temporary file beside ``path`` that replaces it if the block succeeds, and vanishes if it fails.
 
     Args:
         path: the file to write.
@@ -645,7 +644,7 @@ def class_order(labels: Sequence[Array]) -> list[str]:
     ['1', '2', '10']
     """
     words = {str(word) for recording in labels for word in np.unique(recording)} - {""}
-    if all(word.isdigit() for word in words):
+    if all(word.isdecimal() for word in words):
         return sorted(words, key=int)
     return sorted(words)
 

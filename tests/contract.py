@@ -1,7 +1,7 @@
 """The contract of every structure: each query against enumeration, and what may not change an answer.
 
 A test class subclasses :class:`StructureContract` and supplies ``cases`` (a Hypothesis strategy), ``example`` (one
-fixed case), ``make`` and ``enumerate``. Every test runs on every backend.
+fixed case) and ``make``. Every test runs on every backend.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from hypothesis import given
 from oracle import UNLABELLED, Enumeration
 from scipy.stats import chisquare
-from strategies import Case
+from strategies import Case, enumerated
 from torch import Tensor
 
 from segcrf import Structure
@@ -38,10 +38,6 @@ class StructureContract:
         """The structure under test."""
         raise NotImplementedError
 
-    def enumerate(self, case: Case) -> list[Enumeration]:
-        """What it must agree with: one enumeration per recording."""
-        raise NotImplementedError
-
     # ------------------------------------------------------------------------------------ equal to enumeration
     @on_every_backend
     @given(data=st.data())
@@ -49,7 +45,7 @@ class StructureContract:
         case = data.draw(self.cases)
         dist = self.make(case, backend, validate_args=False)
         filler = dist.mode
-        for b, truth in enumerate(self.enumerate(case)):
+        for b, truth in enumerate(enumerated(case)):
             rows = np.unique(truth.labels, axis=0)
             labels = filler.repeat(len(rows), 1, 1)
             labels[:, b, : rows.shape[1]] = torch.from_numpy(rows)
@@ -63,14 +59,14 @@ class StructureContract:
     def test_log_partition(self, backend: str, data: st.DataObject) -> None:
         case = data.draw(self.cases)
         got = self.make(case, backend).log_partition
-        close(got, [truth.log_partition for truth in self.enumerate(case)], case)
+        close(got, [truth.log_partition for truth in enumerated(case)], case)
 
     @on_every_backend
     @given(data=st.data())
     def test_marginals(self, backend: str, data: st.DataObject) -> None:
         case = data.draw(self.cases)
         marginals = self.make(case, backend).marginals
-        for b, truth in enumerate(self.enumerate(case)):
+        for b, truth in enumerate(enumerated(case)):
             length = int(case.lengths[b])
             close(marginals.labels[b, :length], truth.label_marginals, case)
             close(marginals.starts[b, :length], truth.start_marginals, case)
@@ -84,7 +80,7 @@ class StructureContract:
         leaf = Case({k: v.clone().requires_grad_() for k, v in case.potentials.items()}, case.lengths, case.options)
         weights = torch.arange(1.0, len(case.lengths) + 1, dtype=torch.float64)
         (self.make(leaf, backend).log_partition * weights).sum().backward()
-        truths = self.enumerate(case)
+        truths = enumerated(case)
         for b, truth in enumerate(truths):
             length = int(case.lengths[b])
             got = leaf.emissions.grad
@@ -109,7 +105,7 @@ class StructureContract:
         expected_steps = np.zeros(())
         got = leaf.emissions.grad
         assert got is not None
-        for b, truth in enumerate(self.enumerate(case)):
+        for b, truth in enumerate(enumerated(case)):
             length = int(case.lengths[b])
             agree = truth.agreeing(labels[b, :length].numpy())
             known = Enumeration(truth.labels, truth.starts, truth.steps, np.where(agree, truth.scores, -np.inf))
@@ -127,7 +123,7 @@ class StructureContract:
         best = dist.argmax()
         assert dist.mode.dtype == torch.int64
         assert torch.equal(best.labels, dist.mode)
-        for b, truth in enumerate(self.enumerate(case)):
+        for b, truth in enumerate(enumerated(case)):
             labels, starts = outcome(case, b, best.labels[b], best.starts[b])
             close(best.score[b], truth.best_score, case)
             close(truth.scores[truth.agreeing(labels, starts)].max(), truth.best_score, case)
@@ -137,7 +133,7 @@ class StructureContract:
     def test_topk_are_the_best_labellings(self, backend: str, data: st.DataObject, k: int) -> None:
         case = data.draw(self.cases)
         best = self.make(case, backend).topk(k)
-        for b, truth in enumerate(self.enumerate(case)):
+        for b, truth in enumerate(enumerated(case)):
             expected = truth.top_scores(k)
             close(best.score[:, b], expected, case)
             found = set()
@@ -154,7 +150,7 @@ class StructureContract:
     @given(data=st.data())
     def test_entropy(self, backend: str, data: st.DataObject) -> None:
         case = data.draw(self.cases)
-        close(self.make(case, backend).entropy(), [truth.entropy for truth in self.enumerate(case)], case)
+        close(self.make(case, backend).entropy(), [truth.entropy for truth in enumerated(case)], case)
 
     @on_every_backend
     @given(data=st.data())
@@ -162,7 +158,7 @@ class StructureContract:
         case = data.draw(self.cases)
         rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
         allowed = torch.from_numpy(rng.random(tuple(case.emissions.shape)) < 0.6)
-        truths = self.enumerate(case)
+        truths = enumerated(case)
         # One outcome of each recording stays allowed, so that there is something to compare.
         for b, truth in enumerate(truths):
             possible = np.flatnonzero(truth.scores > -np.inf)
@@ -187,7 +183,7 @@ class StructureContract:
         labels = dist.mode.clone()
         labels[torch.from_numpy(rng.random(tuple(labels.shape)) < 0.5)] = UNLABELLED
         got = dist.log_prob(labels)
-        for b, truth in enumerate(self.enumerate(case)):
+        for b, truth in enumerate(enumerated(case)):
             close(got[b], truth.log_prob(labels[b, : case.lengths[b]].numpy()), case)
 
     # ---------------------------------------------------------------------------------------------- derivatives
@@ -314,7 +310,12 @@ class StructureContract:
         dist = self.make(case, backend)
         mode, best, draws = dist.mode, dist.topk(1), dist.sample((3,))
         log_prob = dist.log_prob(mode)
-        close(log_prob, dist.argmax().score - dist.log_partition, case)
+        assert (dist.log_prob(draws) > -torch.inf).all()
+        score = dist.argmax().score - dist.log_partition
+        if case.options.get("self_transitions"):  # labels can then be cut in several ways, and the mode is one of them
+            assert (log_prob >= score - tolerance(case)).all()
+            return
+        close(log_prob, score, case)
         close(dist.log_prob(best.labels)[0], log_prob, case)
         assert (dist.log_prob(draws) <= log_prob + tolerance(case)).all()
 
@@ -345,7 +346,7 @@ class StructureContract:
         case = self.example()
         dist = self.make(case, backend)
         draws = dist.sample((4000,), generator=torch.Generator().manual_seed(0)).numpy()
-        for b, truth in enumerate(self.enumerate(case)):
+        for b, truth in enumerate(enumerated(case)):
             rows, index = np.unique(truth.labels, axis=0, return_inverse=True)
             expected = 4000 * np.bincount(index.ravel(), weights=truth.probabilities)
             number = {tuple(row): i for i, row in enumerate(rows.tolist())}

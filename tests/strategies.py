@@ -12,6 +12,7 @@ from typing import Any
 import hypothesis.strategies as st
 import numpy as np
 import torch
+from oracle import Enumeration, chain, semi_markov
 from torch import Tensor
 
 #: An enumeration of more outcomes than this is too slow to be drawn often.
@@ -111,3 +112,67 @@ def _permit_one_path(
     banned["start"][path[0]] = banned["end"][path[-1]] = False
     banned["transitions"][path[:-1], path[1:]] = False
     banned["emissions"][recording, np.arange(length), path] = False
+
+
+# ------------------------------------------------------------------------------------------------------ semi-Markov
+@st.composite
+def semi_markovs(draw: st.DrawFn, kinds: Sequence[str] = KINDS, max_classes: int = 3, max_frames: int = 6) -> Case:
+    """A semi-Markov chain: tails or none, minimum durations, censored or not, bands that may touch or not."""
+    num_classes = draw(st.integers(1, max_classes))
+    lengths = draw(st.lists(st.integers(1, max_frames), min_size=1, max_size=3))
+    padded = max(lengths) + draw(st.integers(0, 2))
+    options = {"censored": draw(st.booleans()), "self_transitions": draw(st.booleans())}
+    return semi_markov_case(
+        draw(st.integers(0, 2**32 - 1)), lengths, padded, num_classes, draw(st.sampled_from([1, 2, 3, 5])),
+        draw(st.sampled_from(kinds)), draw(st.sampled_from([0.0, 0.3])), **options
+    )  # fmt: skip
+
+
+def semi_markov_case(
+    seed: int,
+    lengths: Sequence[int],
+    num_frames: int,
+    num_classes: int,
+    max_duration: int,
+    kind: str = "normal",
+    forbidden: float = 0.0,
+    **options: bool,
+) -> Case:
+    """One such case, made of a seed; the first of those that follow it in which every recording has a segmentation."""
+    while True:
+        case = _any_semi_markov_case(seed, lengths, num_frames, num_classes, max_duration, kind, forbidden, options)
+        if all(truth.feasible for truth in enumerated(case)):
+            return case
+        seed += 1
+
+
+def _any_semi_markov_case(
+    seed: int,
+    lengths: Sequence[int],
+    num_frames: int,
+    num_classes: int,
+    max_duration: int,
+    kind: str,
+    forbidden: float,
+    options: dict[str, bool],
+) -> Case:
+    case = chain_case(seed, lengths, num_frames, num_classes, kind, forbidden / 2)
+    rng = np.random.default_rng(seed + 1)
+    durations = _scores(rng, (num_classes, max_duration), kind)
+    durations[rng.random(durations.shape) < forbidden] = -np.inf
+    tail = -rng.exponential(0.5, num_classes) - 0.01
+    if not options["censored"]:
+        tail = tail + 0.4  # a tail may reward long bands, where nothing is summed to infinity
+    tail[rng.random(num_classes) < 0.4] = -np.inf
+    potentials = {name: case.potentials[name] for name in ("emissions", "transitions")}
+    potentials |= {"durations": torch.from_numpy(durations), "tail": torch.from_numpy(tail)}
+    potentials |= {name: case.potentials[name] for name in ("start", "end")}
+    return Case(potentials, case.lengths, dict(options))
+
+
+def enumerated(case: Case) -> list[Enumeration]:
+    """The oracle's answer to a case: one enumeration per recording."""
+    emissions, *shared = (values.detach().numpy() for values in case.potentials.values())
+    enumerate_one = semi_markov if "durations" in case.potentials else chain
+    lengths = enumerate(case.lengths.tolist())
+    return [enumerate_one(emissions[b, :length], *shared, **case.options) for b, length in lengths]

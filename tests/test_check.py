@@ -151,14 +151,16 @@ def test_bad_input_is_refused_by_name(name: str) -> None:
 def test_minus_infinity_and_garbage_in_the_padding_are_welcome() -> None:
     emissions = having(having(scores(2, 4, 3), (1, 3, 0), NAN), (1, 2, 1), INF)
     emissions[0, 0, 0] = -INF
-    dist = of(emissions, having(scores(3, 3), (0, 1), -INF), having(scores(3), (1,), -INF), lengths=torch.tensor([4, 2]))
+    transitions, start = having(scores(3, 3), (0, 1), -INF), having(scores(3), (1,), -INF)
+    dist = of(emissions, transitions, start, lengths=torch.tensor([4, 2]))
     assert dist.log_partition.isfinite().all()
 
 
 def test_labels_in_the_padding_are_not_read() -> None:
     dist = of(lengths=torch.tensor([4, 2]))
     padded = torch.tensor([[0, 1, 2, 0], [0, 1, 77, -5]])
-    assert torch.equal(dist.log_prob(padded), dist.log_prob(padded.where(torch.tensor([[1] * 4, [1, 1, 0, 0]]) > 0, -100)))
+    clean = torch.tensor([[0, 1, 2, 0], [0, 1, -100, -100]])
+    assert torch.equal(dist.log_prob(padded), dist.log_prob(clean))
 
 
 # --------------------------------------------------------------------------------------------------- forbidden labels
@@ -168,7 +170,8 @@ FORBIDDEN = {
         {"transitions": STEP}, [[0, 0, 2, 2], [2, 0, 1, 1]], r"recording 1 .* frame 2: got class 1 after class 0",
     ),
     "a start": (
-        {"start": having(scores(3), (2,), -INF)}, [[0] * 4, [2, 2, 0, 0]], r"recording 1 .* frame 0: got class 2.*start",
+        {"start": having(scores(3), (2,), -INF)}, [[0] * 4, [2, 2, 0, 0]],
+        r"recording 1 .* frame 0: got class 2.*start",
     ),
     "an end": (
         {"end": having(scores(3), (1,), -INF)}, [[0, 0, 0, 1], [0] * 4], r"recording 0 .* frame 3: got class 1.*end",

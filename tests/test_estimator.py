@@ -270,7 +270,7 @@ torch.set_num_threads(1)
 training.MIN_BATCHES = 4
 step = training._Task.training_step
 def slow(self, batch, index):
-    if self.current_epoch == 2 and index == 3:
+    if self.current_epoch == 2 and index == 1:
         print("now", flush=True)
         time.sleep(60)
     return step(self, batch, index)
@@ -281,14 +281,12 @@ Segmenter(**SMALL | {"max_epochs": 4}, directory=sys.argv[1]).fit(*recordings())
 
 def test_a_killed_fit_resumes_as_if_nothing_had_happened(tmp_path: Path) -> None:
     X, labels, targets = recordings()
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(tmp_path / "fit"), str(Path(__file__).parent)], stdout=subprocess.PIPE
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"now\n"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "fit"), str(Path(__file__).parent)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+    assert said == b"now\n"
     assert sorted(path.name for path in (tmp_path / "fit").iterdir()) == ["best", "last.ckpt"]
     assert len(Segmenter.load(tmp_path / "fit" / "best").history_) in (1, 2)  # usable as it is
 

@@ -314,6 +314,12 @@ def test_greedy_matching_loses_a_band_that_optimal_matching_finds():
     assert metrics.segment_f1(pred, true, 0.1, matching="optimal") == pytest.approx(200 * 2 / 6)
 
 
+def test_a_predicted_band_is_matched_once():
+    pred, true = [[0] * 8], [[0, 0, 0, 1, 0, 0, 0, 0]]
+    for matching in ("greedy", "optimal"):
+        assert metrics.segment_f1(pred, true, 0.1, matching=matching) == pytest.approx(200 * 1 / (1 + 3))
+
+
 def test_pooling_moves_the_score():
     pred, true = [[0, 0, 0, 0], [0, 1]], [[0, 0, 0, 0], [1, 0]]
     assert metrics.frame_accuracy(pred, true) == pytest.approx(400 / 6)

@@ -39,7 +39,8 @@ def test_every_segmentation_comes_once() -> None:
         assert len(touching.scores) == classes * (classes + 1) ** (frames - 1)
         assert len(apart.scores) == classes**frames
         for truth in (touching, apart):
-            outcomes = {(tuple(labels), tuple(starts)) for labels, starts in zip(truth.labels, truth.starts, strict=True)}
+            pairs = zip(truth.labels, truth.starts, strict=True)
+            outcomes = {(tuple(labels), tuple(starts)) for labels, starts in pairs}
             assert len(outcomes) == len(truth.scores)
             assert (truth.steps.sum((1, 2)) == truth.starts.sum(1) - 1).all()
 

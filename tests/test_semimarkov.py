@@ -1,0 +1,210 @@
+"""SemiMarkov: the contract of structures, and durations to the frame."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torch
+from contract import StructureContract, answers, close, on_every_backend, outcome
+from hypothesis import given
+from strategies import Case, chain_case, chains, enumerated, semi_markov_case, semi_markovs
+from torch import Tensor
+
+from segcrf import LinearChain
+from segcrf.semimarkov import SemiMarkov
+
+INF = float("inf")
+
+
+def as_semi_markov(case: Case, backend: str = "auto", **options: Any) -> SemiMarkov:
+    return SemiMarkov(**case.potentials, lengths=case.lengths, backend=backend, **case.options, **options)
+
+
+class TestSemiMarkov(StructureContract):
+    cases = semi_markovs()
+
+    def example(self) -> Case:
+        case = semi_markov_case(4, (5, 4), 6, 2, 3, censored=False, self_transitions=False)
+        durations = case.potentials["durations"].clone()
+        durations[1, 0] = -INF
+        return case.having(durations=durations, tail=torch.tensor([-0.4, -INF], dtype=torch.float64))
+
+    def make(self, case: Case, backend: str, **options: Any) -> SemiMarkov:
+        return as_semi_markov(case, backend, **options)
+
+
+class TestSemiMarkovThatTouches(TestSemiMarkov):
+    """The same with censored edges and with bands of one class that may touch."""
+
+    def example(self) -> Case:
+        return semi_markov_case(6, (4, 3), 5, 2, 2, censored=True, self_transitions=True)
+
+
+# ------------------------------------------------------------------------------------------------- segmentations
+@on_every_backend
+@given(data=st.data())
+def test_probabilities_of_all_segmentations_are_right_and_sum_to_one(backend: str, data: st.DataObject) -> None:
+    case = data.draw(semi_markovs(max_frames=4))
+    dist = as_semi_markov(case, backend, validate_args=False)
+    for b, truth in enumerate(enumerated(case)):
+        length, total = int(case.lengths[b]), 0.0
+        for n in np.random.default_rng(0).permutation(len(truth.scores))[:25]:
+            labels, starts = dist.mode.clone(), dist.argmax().starts.clone()
+            labels[b, :length] = torch.from_numpy(truth.labels[n])
+            starts[b, :length] = torch.from_numpy(truth.starts[n])
+            close(dist.log_prob(labels, starts)[b], truth.scores[n] - truth.log_partition, case)
+            total += float(truth.probabilities[n])
+        assert total <= 1 + 1e-9
+
+
+@on_every_backend
+@given(case=semi_markovs(max_frames=5))
+def test_gradients_of_durations_count_the_segments(backend: str, case: Case) -> None:
+    leaf = Case({k: v.clone().requires_grad_() for k, v in case.potentials.items()}, case.lengths, case.options)
+    as_semi_markov(leaf, backend).log_partition.sum().backward()
+    expected = {name: np.zeros(tuple(case.potentials[name].shape)) for name in ("start", "end", "durations", "tail")}
+    for truth in enumerated(case):
+        last = truth.labels.shape[1]
+        for p, labels, starts in zip(truth.probabilities, truth.labels, truth.starts, strict=True):
+            expected["start"][labels[0]] += p
+            expected["end"][labels[-1]] += p
+            cuts = [*np.flatnonzero(starts), last]
+            for first, after in zip(cuts[:-1], cuts[1:], strict=True):
+                count_duration(expected, labels[first], after - first, p)
+    names = ("start", "end") if case.options["censored"] else tuple(expected)
+    for name in names:
+        close(leaf.potentials[name].grad, expected[name], case, name)
+
+
+def count_duration(counts: dict[str, Any], label: int, duration: int, p: float) -> None:
+    longest = counts["durations"].shape[1]
+    counts["durations"][label, min(duration, longest) - 1] += p
+    counts["tail"][label] += p * max(duration - longest, 0)
+
+
+# --------------------------------------------------------------------------------------------------- special cases
+@on_every_backend
+@given(case=chains(max_classes=4, max_frames=6))
+def test_segments_of_one_frame_that_touch_are_a_chain(backend: str, case: Case) -> None:
+    nothing = torch.zeros(case.num_classes, 1, dtype=torch.float64)
+    ours = SemiMarkov(
+        **case.potentials, durations=nothing, lengths=case.lengths, self_transitions=True, backend=backend
+    )
+    theirs = LinearChain(**case.potentials, lengths=case.lengths, backend="torch")
+    for name in ("log_partition", "labels", "transitions", "best_score", "entropy"):
+        close(answers(ours)[name], answers(theirs)[name], case, name)
+    labels = theirs.sample(generator=torch.Generator().manual_seed(0))
+    close(ours.log_prob(labels), theirs.log_prob(labels), case)
+
+
+@on_every_backend
+@given(case=chains(kinds=["normal", "wide"], max_classes=4, max_frames=6), longest=st.integers(1, 8))
+def test_a_geometric_duration_is_a_chain_that_stays(backend: str, case: Case, longest: int) -> None:
+    stay = case.potentials["transitions"].diagonal().masked_fill(case.potentials["transitions"].diagonal() == -INF, -3.0)
+    transitions = case.potentials["transitions"].diagonal_scatter(stay)
+    durations = stay[:, None] * torch.arange(longest)
+    theirs = LinearChain(**(case.potentials | {"transitions": transitions}), lengths=case.lengths, backend="torch")
+    ours = SemiMarkov(**case.potentials, durations=durations, tail=stay, lengths=case.lengths, backend=backend)
+    for name in ("log_partition", "log_prob", "labels", "starts", "best_score", "entropy"):
+        close(answers(ours)[name], answers(theirs)[name], case, name)
+
+
+@pytest.mark.parametrize("duration", [1, 2, 4, 17])
+def test_trained_on_bands_of_one_duration_it_decodes_them(duration: int) -> None:
+    labels = (torch.arange(34 * 4) // duration % 2)[None]
+    durations = torch.zeros(2, 20, requires_grad=True)
+    transitions = torch.zeros(2, 2, requires_grad=True)
+    optimiser = torch.optim.Adam([durations, transitions], lr=0.5)
+    emissions = torch.zeros(1, labels.shape[1], 2)
+    emissions[0, 0, 0] = 1.0
+    for _ in range(60):
+        optimiser.zero_grad()
+        loss = -SemiMarkov(emissions, transitions, durations).log_prob(labels).mean()
+        assert loss >= -1e-4, "a likelihood above one"
+        loss.backward()
+        optimiser.step()
+    with torch.no_grad():
+        assert torch.equal(SemiMarkov(emissions, transitions, durations).mode, labels)
+
+
+@on_every_backend
+def test_a_favoured_class_stays_favoured(backend: str) -> None:
+    emissions = torch.zeros(1, 40, 3)
+    emissions[:, :36, 0] = 3.0
+    dist = SemiMarkov(emissions, torch.zeros(3, 3), torch.zeros(3, 5), torch.zeros(3), backend=backend)
+    assert (dist.mode[0, :36] == 0).all()
+
+
+@on_every_backend
+@given(seed=st.integers(0, 2**32 - 1), shortest=st.integers(1, 4), spread=st.integers(0, 3), censored=st.booleans())
+def test_no_band_breaks_its_limits(backend: str, seed: int, shortest: int, spread: int, censored: bool) -> None:
+    rng = np.random.default_rng(seed)
+    lengths = [36, 24, 12]  # can be filled with bands of 1 to 4 frames
+    emissions = torch.from_numpy(rng.normal(0, 3, (3, 36, 3)))
+    longest = shortest + spread
+    durations = torch.full((3, longest), -INF, dtype=torch.float64)
+    durations[:, shortest - 1 :] = torch.from_numpy(rng.normal(size=(3, spread + 1)))
+    dist = SemiMarkov(
+        emissions, torch.zeros(3, 3, dtype=torch.float64), durations, lengths=torch.tensor(lengths), censored=censored,
+        backend=backend,
+    )  # fmt: skip
+    for labels, length in zip([*dist.mode, *dist.sample()], lengths * 2, strict=True):
+        inside = band_durations(labels[:length])
+        if censored:
+            assert all(d <= longest for d in inside)
+            inside = inside[1:-1]
+        assert all(shortest <= d <= longest for d in inside)
+
+
+def band_durations(labels: Tensor) -> list[int]:
+    return torch.unique_consecutive(labels, return_counts=True)[1].tolist()
+
+
+@on_every_backend
+def test_what_cannot_be_segmented_names_the_durations_at_fault(backend: str) -> None:
+    durations = torch.tensor([[-INF, -INF, 0.0], [-INF, -INF, 0.0]])
+    dist = SemiMarkov(
+        torch.zeros(2, 6, 2), torch.zeros(2, 2), durations, lengths=torch.tensor([6, 5]), backend=backend
+    )
+    with pytest.raises(ValueError, match=r"recording 1 \(5 frames\).*shortest.*\[3, 3\].*longest.*\[3, 3\]"):
+        dist.mode  # noqa: B018
+    labels = torch.tensor([[0, 0, 0, 0, 1, 1]])
+    alone = SemiMarkov(torch.zeros(1, 6, 2), torch.zeros(2, 2), durations, backend=backend)
+    with pytest.raises(ValueError, match=r"recording 0 .*frame 0: got a band of class 0 of 4 frames"):
+        alone.log_prob(labels)
+
+
+def test_a_tail_that_does_not_fall_cannot_be_censored() -> None:
+    with pytest.raises(ValueError, match="tail"):
+        SemiMarkov(torch.zeros(1, 3, 2), torch.zeros(2, 2), torch.zeros(2, 2), torch.tensor([-1.0, 0.0]), censored=True)
+
+
+# ------------------------------------------------------------------------------------------------- long and wide
+@pytest.mark.parametrize("censored", [False, True])
+@pytest.mark.parametrize(("num_classes", "longest", "lengths"), [(3, 7, [400, 399, 1, 50]), (5, 60, [300]), (2, 300, [200])])
+def test_kernels_are_the_reference_on_longer_recordings(
+    num_classes: int, longest: int, lengths: list[int], censored: bool
+) -> None:
+    rng = np.random.default_rng(longest)
+    case = chain_case(longest, lengths, max(lengths), num_classes)
+    durations = torch.from_numpy(rng.normal(0, 2, (num_classes, longest)))
+    tail = torch.from_numpy(-rng.exponential(0.5, num_classes) - 0.01)
+    potentials = {k: v.nan_to_num(0.0, 0.0, 0.0) for k, v in case.potentials.items()}
+    case = Case(potentials | {"durations": durations, "tail": tail}, case.lengths, {"censored": censored})
+    ours, theirs = (answers(as_semi_markov(case, backend)) for backend in ("numba", "torch"))
+    for name, value in theirs.items():
+        torch.testing.assert_close(ours[name], value, rtol=1e-9, atol=1e-8, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@on_every_backend
+def test_a_restriction_keeps_everything_but_the_emissions(backend: str) -> None:
+    case = semi_markov_case(0, (5, 4), 6, 2, 3, censored=False, self_transitions=False)
+    dist = as_semi_markov(case, backend)
+    free = dist.restrict(torch.ones(dist.emissions.shape, dtype=torch.bool))
+    best = dist.argmax()
+    torch.testing.assert_close(free.log_prob(best.labels, best.starts), dist.log_prob(best.labels, best.starts))
+    labels, starts = outcome(case, 0, best.labels[0], best.starts[0])
+    close(dist.log_prob(best.labels, best.starts)[0], enumerated(case)[0].log_prob(labels, starts), case)
