@@ -38,7 +38,7 @@ Array = npt.NDArray[Any]
 RATE = 100.0
 FREQUENCIES = (5.0, 10.0, 15.0)
 CLASSES = tuple(f"{frequency:g} Hz" for frequency in FREQUENCIES)
-PENALTIES = (1.0, 2.0, 4.0)
+PENALTIES = (0.3, 1.0, 3.0)
 
 
 @dataclass(frozen=True)

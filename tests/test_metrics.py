@@ -5,11 +5,9 @@ The references below share no code with ``segcrf.metrics``: they follow the pape
 
 from __future__ import annotations
 
-import csv
 import itertools
 import math
 from collections import defaultdict
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,8 +16,6 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from segcrf import metrics
-
-DATA = Path(__file__).parent / "data"
 
 
 # --------------------------------------------------------------------------------------------------------- references
@@ -601,41 +597,6 @@ def test_bands_within_a_collar_are_those_of_sed_eval(seed):
     graph = {i: [j for j, t in enumerate(theirs) if abs(t - p) <= 2] for i, p in enumerate(ours)}
     hits = len(sed_eval.bipartite_match({i: found for i, found in graph.items() if found}))
     assert metrics.boundary_f1([pred], [true], 2) == pytest.approx(200 * hits / (len(ours) + len(theirs)))
-
-
-# ------------------------------------------------------------------------------------------------ published numbers
-@pytest.fixture(scope="module")
-def salads():
-    """ED-TCN on 50 Salads: split -> (predicted, true) labels of its videos (tests/data/README.md)."""
-    sides = defaultdict(lambda: defaultdict(list))
-    with (DATA / "lea2017_50salads_mid_ed_tcn.csv").open() as file:
-        for row in csv.DictReader(file):
-            sides[row["split"]][row["side"], row["video"]] += [int(row["label"])] * int(row["frames"])
-    return {
-        split: tuple([labels for (name, _), labels in own.items() if name == side] for side in ("pred", "true"))
-        for split, own in sides.items()
-    }
-
-
-def test_scores_of_lea_2017_per_video_without_background(salads):
-    pred, true = (list(itertools.chain(*(sides[i] for sides in salads.values()))) for i in (0, 1))
-    assert len(pred) == 50
-    assert round(metrics.frame_accuracy(pred, true, pooled=False), 1) == 64.7
-    assert round(metrics.edit_score(pred, true, ignore=[0]), 1) == 59.8
-    scores = [round(metrics.segment_f1(pred, true, k, pooled=False, ignore=[0]), 1) for k in (0.1, 0.25, 0.5)]
-    # 52.55 to 52.6: the table rounds half up.
-    assert scores == pytest.approx([68.0, 63.9, 52.6], abs=0.051)
-
-
-def test_scores_of_the_same_predictions_pooled_in_each_split(salads):
-    def mean(score):
-        return np.mean([score(*sides) for sides in salads.values()])
-
-    assert mean(metrics.frame_accuracy) == pytest.approx(64.3, abs=0.051)
-    for k, without, kept in ((0.1, 67.2, 58.0), (0.25, 63.1, 54.1), (0.5, 51.9, 43.2)):
-        assert mean(lambda p, t, k=k: metrics.segment_f1(p, t, k, ignore=[0])) == pytest.approx(without, abs=0.05)
-        assert mean(lambda p, t, k=k: metrics.segment_f1(p, t, k)) == pytest.approx(kept, abs=0.05)
-    assert mean(metrics.edit_score) == pytest.approx(50.3, abs=0.05)
 
 
 # ------------------------------------------------------------------------------------------------------------- size

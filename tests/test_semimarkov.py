@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import hypothesis.strategies as st
@@ -72,7 +73,7 @@ def test_gradients_of_durations_count_the_segments(backend: str, case: Case) -> 
             expected["start"][labels[0]] += p
             expected["end"][labels[-1]] += p
             cuts = [*np.flatnonzero(starts), last]
-            for first, after in zip(cuts[:-1], cuts[1:], strict=True):
+            for first, after in pairwise(cuts):
                 count_duration(expected, labels[first], after - first, p)
     names = ("start", "end") if case.options["censored"] else tuple(expected)
     for name in names:
@@ -103,7 +104,8 @@ def test_segments_of_one_frame_that_touch_are_a_chain(backend: str, case: Case) 
 @on_every_backend
 @given(case=chains(kinds=["normal", "wide"], max_classes=4, max_frames=6), longest=st.integers(1, 8))
 def test_a_geometric_duration_is_a_chain_that_stays(backend: str, case: Case, longest: int) -> None:
-    stay = case.potentials["transitions"].diagonal().masked_fill(case.potentials["transitions"].diagonal() == -INF, -3.0)
+    stay = case.potentials["transitions"].diagonal()
+    stay = stay.masked_fill(stay == -INF, -3.0)
     transitions = case.potentials["transitions"].diagonal_scatter(stay)
     durations = stay[:, None] * torch.arange(longest)
     theirs = LinearChain(**(case.potentials | {"transitions": transitions}), lengths=case.lengths, backend="torch")
@@ -184,7 +186,9 @@ def test_a_tail_that_does_not_fall_cannot_be_censored() -> None:
 
 # ------------------------------------------------------------------------------------------------- long and wide
 @pytest.mark.parametrize("censored", [False, True])
-@pytest.mark.parametrize(("num_classes", "longest", "lengths"), [(3, 7, [400, 399, 1, 50]), (5, 60, [300]), (2, 300, [200])])
+@pytest.mark.parametrize(
+    ("num_classes", "longest", "lengths"), [(3, 7, [400, 399, 1, 50]), (5, 60, [300]), (2, 300, [200])]
+)
 def test_kernels_are_the_reference_on_longer_recordings(
     num_classes: int, longest: int, lengths: list[int], censored: bool
 ) -> None:

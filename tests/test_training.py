@@ -1,0 +1,93 @@
+"""Training: who decays, how fast each learns, and what happens when something goes wrong."""
+
+import logging
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from segcrf import training
+from segcrf.crf import LinearChainCRF
+from segcrf.encoders import LSTMEncoder
+from segcrf.losses import FixedWeights, JointObjective, Losses
+from segcrf.model import JointModel
+from segcrf.training import Recipe, Result, parameter_groups, train
+from segcrf.windows import Recording
+
+RECIPE: dict[str, Any] = {
+    "max_epochs": 3, "batch_size": 4, "window": 20, "learning_rate": 1e-2, "weight_decay": 1e-2, "patience": 5,
+    "clip": 1.0, "noise": 0.1, "seed": 0, "device": "cpu", "directory": None, "progress": False, "fingerprint": {},
+}  # fmt: skip
+
+
+def build() -> tuple[JointModel, JointObjective]:
+    torch.manual_seed(0)
+    return JointModel(LSTMEncoder(2, hidden=4), LinearChainCRF(3), num_targets=1), JointObjective()
+
+
+def recordings(count: int) -> list[Recording]:
+    generator = torch.Generator().manual_seed(count)
+    labels = [torch.randint(3, (5,), generator=generator).repeat_interleave(10) for _ in range(count)]
+    return [Recording(torch.eye(3)[k][:, :2], k, k[:, None].float()) for k in labels]
+
+
+def run(combine: Callable[[Losses], torch.Tensor] | None = None, **recipe: Any) -> Result:
+    model, objective = build()
+    torch.set_num_threads(1)
+    return train(model, objective, combine or FixedWeights(), Recipe(**RECIPE | recipe), (recordings(4), recordings(2)))
+
+
+def test_every_parameter_is_in_one_group_and_only_matrices_decay() -> None:
+    model, objective = build()
+    groups = parameter_groups(model, objective, 1e-2, 0.1)
+    everything = [*model.parameters(), *objective.parameters()]
+    grouped = [id(parameter) for group in groups for parameter in group["params"]]
+    assert sorted(grouped) == sorted(map(id, everything))
+    rates = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        rate, decay = rates[id(parameter)]
+        assert decay == (0.1 if "weight" in name else 0.0), name
+        assert (rate > 1e-2) == name.startswith("crf."), name
+    (sigma,) = objective.parameters()
+    assert rates[id(sigma)] == (training.SIGMA_RATE * 1e-2, 0.0)
+
+
+def test_the_rate_rises_and_falls_to_zero() -> None:
+    result = run(max_epochs=6)
+    rates = [row["learning_rate"] for row in result.history]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 1e-4 < rates[0] <= 1e-2
+
+
+def test_any_callable_combines_and_the_losses_are_told() -> None:
+    result = run(lambda losses: 2.0 * losses["crf"])
+    for row in result.history:
+        assert row["loss"] == pytest.approx(2.0 * row["crf"], rel=1e-5)
+        assert row["val_loss"] == pytest.approx(2.0 * row["val_crf"], rel=1e-5)
+    assert "regression" in result.history[0]
+
+
+def test_a_loss_that_is_not_finite_is_told_with_a_next_step() -> None:
+    with pytest.raises(ValueError, match="the training loss became nan in epoch 0.* lower learning_rate"):
+        run(lambda losses: losses["crf"] * torch.nan)
+
+
+def test_an_interrupt_is_an_interrupt_and_keys_and_logs_work_afterwards() -> None:
+    handler, level = signal.getsignal(signal.SIGINT), logging.getLogger("lightning.pytorch").level
+
+    def interrupt(losses: Losses) -> torch.Tensor:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(interrupt)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert logging.getLogger("lightning.pytorch").level == level
+
+
+def test_the_checkpoint_holds_nothing_but_tensors_and_plain_values(tmp_path: Any) -> None:
+    run(directory=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
+    content = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert content["epoch"] == 2
