@@ -203,7 +203,7 @@ class Segmenter:
         """
         self._check_parameters(resume)
         recordings, validating = self._open(X, labels, targets, validation)
-        self._measure(recordings)
+        self._measure(recordings, validating)
         with torch.random.fork_rng(devices=[]):  # pyright: ignore[reportUnknownMemberType]
             torch.manual_seed(self.seed)  # pyright: ignore[reportUnknownMemberType]
             model = self._build()
@@ -249,10 +249,11 @@ class Segmenter:
         _check.any_labelled(held.labels, "validation")
         return train, held
 
-    def _measure(self, recordings: Labelled) -> None:
+    def _measure(self, recordings: Labelled, validating: Labelled) -> None:
         self.standardize_ = self.standardize
         if self.standardize == "auto":
-            own = self.bidirectional and offset_share(recordings) > OFFSETS_DOMINATE
+            everything = Labelled(recordings.signals + validating.signals, recordings.labels + validating.labels, None)
+            own = self.bidirectional and offset_share(everything) > OFFSETS_DOMINATE
             self.standardize_ = "recording" if own else "dataset"
         self.scaler_ = Standardizer.fit(recordings.signals) if self.standardize_ == "dataset" else None
         self.target_scaler_ = Standardizer.fit(recordings.targets) if recordings.targets else None

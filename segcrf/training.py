@@ -159,7 +159,7 @@ class _Task(pl.LightningModule):
         loss = self._losses(batch, self.model(signal, batch.lengths), "")
         if not loss.isfinite():
             raise ValueError(
-                f"the training loss became {float(loss)} in epoch {self.current_epoch}, expected a finite number; "
+                f"the training loss became {float(loss.detach())} in epoch {self.current_epoch}, expected a finite number; "
                 "lower learning_rate, or lower clip"
             )
         return loss

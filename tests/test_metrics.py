@@ -1,4 +1,4 @@
-"""Scores against definitions written out loop by loop, against other libraries, and against published numbers.
+"""Scores against definitions written out loop by loop, and against other libraries.
 
 The references below share no code with ``segcrf.metrics``: they follow the papers frame by frame and band by band.
 """
