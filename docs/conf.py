@@ -1,4 +1,4 @@
-"""Sphinx: `python -m sphinx -W -b html docs docs/_build/html`. Examples are executed, and a failing one fails the build."""
+"""Sphinx: `python -m sphinx -W -b html docs docs/_build/html`. A failing example fails the build."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+napoleon_use_ivar = True  # an attribute of a NamedTuple is described once
 napoleon_use_rtype = False
 napoleon_custom_sections = ["Source"]
 

@@ -36,7 +36,7 @@ Array = npt.NDArray[Any]
 STRUCTURES = {"linear-chain": LinearChainCRF}
 # What may differ between a fit and its resumption: it changes where and how long, not what is computed.
 FREE_TO_CHANGE = ("rate", "device", "directory", "progress", "patience")
-# Measured: 0.9 for gestures of several people before one camera, 0.2 for sleep, below 0.05 for ECG, EMG, power and motion.
+# Measured: 0.9 for gestures of three people before a camera, 0.2 for sleep, below 0.05 for ECG, EMG, power and motion.
 OFFSETS_DOMINATE = 0.5
 
 
@@ -166,8 +166,8 @@ class Segmenter:
         return self
 
     def __repr__(self) -> str:
-        given = ((name, value, default) for (name, default), value in zip(_defaults().items(), self.get_params().values()))
-        changed = [f"{name}={value!r}" for name, value, default in given if _plain(value) != _plain(default)]
+        default = {name: _plain(value) for name, value in _defaults().items()}
+        changed = [f"{name}={value!r}" for name, value in self.get_params().items() if _plain(value) != default[name]]
         fitted = ""
         if hasattr(self, "model_"):
             plural = "" if self.n_features_in_ == 1 else "s"

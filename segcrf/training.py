@@ -159,8 +159,8 @@ class _Task(pl.LightningModule):
         loss = self._losses(batch, self.model(signal, batch.lengths), "")
         if not loss.isfinite():
             raise ValueError(
-                f"the training loss became {float(loss.detach())} in epoch {self.current_epoch}, expected a finite number; "
-                "lower learning_rate, or lower clip"
+                f"the training loss became {float(loss.detach())} in epoch {self.current_epoch}, expected a finite "
+                "number; lower learning_rate, or lower clip"
             )
         return loss
 

@@ -67,7 +67,7 @@ def chains(draw: st.DrawFn, kinds: Sequence[str] = KINDS, max_classes: int = 5, 
     """A linear chain: ragged lengths, forbidden scores, garbage in the padding; every recording has a labelling."""
     num_classes = draw(st.integers(1, max_classes))
     longest = max(t for t in range(1, max_frames + 1) if num_classes**t <= MAX_OUTCOMES)
-    lengths = draw(st.lists(st.integers(1, longest), min_size=1, max_size=3))
+    lengths = draw(st.lists(st.integers(1, longest), min_size=1, max_size=6))  # from 4 on kernels go side by side
     padded = max(lengths) + draw(st.integers(0, 2))
     kind = draw(st.sampled_from(kinds))
     forbidden = draw(st.sampled_from([0.0, 0.3, 0.6]))

@@ -62,7 +62,7 @@ def signals(draw: st.DrawFn, max_classes: int = 4, max_frames: int = 60) -> tupl
     """Emissions (B, T, C), transitions (C, C) and lengths of a batch too long to be enumerated."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     classes = draw(st.integers(1, max_classes))
-    lengths = draw(st.lists(st.integers(1, max_frames), min_size=1, max_size=4))
+    lengths = draw(st.lists(st.integers(1, max_frames), min_size=1, max_size=6))
     emissions = rng.normal(0.0, draw(st.sampled_from([0.3, 1.0, 5.0])), (len(lengths), max(lengths), classes))
     return torch.from_numpy(emissions), torch.from_numpy(rng.normal(size=(classes, classes))), torch.tensor(lengths)
 

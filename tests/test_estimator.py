@@ -162,7 +162,7 @@ def test_offsets_of_a_recording_are_removed_where_they_dominate() -> None:
     assert model.fit(moved, labels).standardize_ == "recording"
     elsewhere = model.predict([x - 7777.0 for x in moved])
     assert all((a == b).all() for a, b in zip(elsewhere, model.predict(moved), strict=True))
-    assert model.set_params(bidirectional=False).fit(moved, labels).standardize_ == "dataset"  # live: no whole recording
+    assert model.set_params(bidirectional=False).fit(moved, labels).standardize_ == "dataset"  # live
     assert model.set_params(standardize="recording").fit(moved, labels).standardize_ == "recording"
 
 

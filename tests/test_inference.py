@@ -59,7 +59,7 @@ def test_pieces_leave_no_seam(name: str, options: dict[str, int]) -> None:
 def test_a_long_recording_is_never_encoded_as_a_whole() -> None:
     model = build("lstm", {"bidirectional": True})
     seen: list[int] = []
-    model.class_head.register_forward_hook(lambda module, args, output: seen.append(args[0].shape[0] * args[0].shape[1]))
+    model.class_head.register_forward_hook(lambda _, args, __: seen.append(args[0].shape[0] * args[0].shape[1]))
     answers(model, chunk=16)
     assert max(seen) == 16
 

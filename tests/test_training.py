@@ -70,7 +70,7 @@ def test_any_callable_combines_and_the_losses_are_told() -> None:
 
 
 def test_a_loss_that_is_not_finite_is_told_with_a_next_step() -> None:
-    with pytest.raises(ValueError, match="the training loss became nan in epoch 0.* lower learning_rate"):
+    with pytest.raises(ValueError, match=r"the training loss became nan in epoch 0.* lower learning_rate"):
         run(lambda losses: losses["crf"] * torch.nan)
 
 

@@ -2,15 +2,17 @@
 In a training loop of your own
 ==============================
 
-The layers need PyTorch only. A module holds the parameters and, called with class scores, **returns a distribution** over
-label sequences; the loss is minus its ``log_prob``, the bands are its ``mode``.
+The layers need PyTorch only. A module holds the parameters and, called with class scores, **returns
+a distribution** over label sequences; the loss is minus its ``log_prob``, the bands are its
+``mode``.
 """
 
 # %%
 # The layer
 # ---------
-# Scores are ``(B, T, C)``: recordings, frames, classes. ``lengths`` says how many frames of each are valid. Frames beyond
-# come back as -100, and a label of -100 within is unlabelled: it is summed over, not dropped.
+# Scores are ``(B, T, C)``: recordings, frames, classes. ``lengths`` says how many frames of each
+# are valid. Frames beyond come back as -100, and a label of -100 within is unlabelled: it is summed
+# over, not dropped.
 
 import torch
 
@@ -29,8 +31,8 @@ print(f"loss per frame: {loss.item():.3f}")
 print(distribution.mode)
 
 # %%
-# Everything else is asked of the same object: the posterior probability of each class at each frame, the expected number
-# of bands, the entropy, samples.
+# Everything else is asked of the same object: the posterior probability of each class at each
+# frame, the expected number of bands, the entropy, samples.
 
 marginals = distribution.marginals
 print(marginals.labels[1, :5].detach().numpy().round(2))
@@ -39,7 +41,8 @@ print(f"entropy in nats: {distribution.entropy().detach().numpy().round(2)}")
 print(distribution.sample((2,))[:, 1, :5])
 
 # %%
-# What you know of the labels restricts the same distribution. Here the first recording never enters class 2.
+# What you know of the labels restricts the same distribution. Here the first recording never enters
+# class 2.
 
 allowed = torch.ones(2, 8, 3, dtype=torch.bool)
 allowed[0, :, 2] = False
@@ -48,8 +51,9 @@ print(distribution.restrict(allowed).mode)
 # %%
 # Classes and numbers
 # -------------------
-# :class:`~segcrf.model.JointModel` is an encoder with two heads. :class:`~segcrf.losses.JointObjective` returns its losses by
-# name, each per valid frame, and what adds them up is yours to choose: any function from named losses to a number.
+# :class:`~segcrf.model.JointModel` is an encoder with two heads.
+# :class:`~segcrf.losses.JointObjective` returns its losses by name, each per valid frame, and what
+# adds them up is yours to choose: any function from named losses to a number.
 
 from segcrf.encoders import LSTMEncoder
 from segcrf.losses import FixedWeights, JointObjective
@@ -69,4 +73,5 @@ for step in range(101):
         print(step, {name: round(loss.item(), 3) for name, loss in losses.items()})
 
 # %%
-# The regression loss may fall below zero: it is minus the logarithm of a density, and a density may exceed one.
+# The regression loss may fall below zero: it is minus the logarithm of a density, and a density may
+# exceed one.

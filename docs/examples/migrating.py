@@ -7,8 +7,8 @@ Change one line::
     from torchcrf import CRF  # before
     from segcrf import CRF    # after
 
-Constructor, calls, parameter names, ``state_dict``, reductions and types of error are those of pytorch-crf 0.7.2. Trained
-weights load as they are.
+Constructor, calls, parameter names, ``state_dict``, reductions and types of error are those of
+pytorch-crf 0.7.2. Trained weights load as they are.
 """
 
 # %%
@@ -35,8 +35,8 @@ assert theirs.decode(emissions, mask) == ours.decode(emissions, mask)
 # %%
 # Where they differ
 # -----------------
-# A mask with holes. segcrf leaves the masked frames out, as if they had never been. The likelihoods of all taggings of
-# the frames that count must sum to one:
+# A mask with holes. segcrf leaves the masked frames out, as if they had never been. The likelihoods
+# of all taggings of the frames that count must sum to one:
 
 import itertools
 
@@ -47,8 +47,8 @@ for name, crf in {"theirs": theirs, "ours": ours}.items():
     print(f"{name:6} sum of probabilities: {torch.stack(likelihoods).sum().item():.4f}")
 
 # %%
-# A tag of -100, PyTorch's ``ignore_index``, may stand under the mask. Where the mask is on it means unlabelled, and the
-# likelihood is summed over the classes.
+# A tag of -100, PyTorch's ``ignore_index``, may stand under the mask. Where the mask is on it means
+# unlabelled, and the likelihood is summed over the classes.
 
 unlabelled = tags.clone()
 unlabelled[0, 2] = -100
@@ -59,7 +59,8 @@ print(f"one unlabelled frame: {ours(emissions, unlabelled, mask).item():.4f}")
 #
 # More than before
 # ----------------
-# ``crf.distribution(emissions, mask)`` is the :class:`~segcrf.chain.LinearChain` behind it, batch first: marginals, entropy,
-# samples, restriction. New code uses :class:`~segcrf.crf.LinearChainCRF`, which takes ``lengths`` instead of a mask.
+# ``crf.distribution(emissions, mask)`` is the :class:`~segcrf.chain.LinearChain` behind it, batch
+# first: marginals, entropy, samples, restriction. New code uses
+# :class:`~segcrf.crf.LinearChainCRF`, which takes ``lengths`` instead of a mask.
 
 print(ours.distribution(emissions, mask).marginals.labels[1, 0].detach().numpy().round(3))

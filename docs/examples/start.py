@@ -2,9 +2,9 @@
 From a CSV to bands
 ===================
 
-You have a table with a row per frame: which recording, when, the channels of the signal, and for some recordings the
-class. You want the classes of the others, in bands. That is one command to learn and one to predict; the same in Python
-follows below.
+You have a table with a row per frame: which recording, when, the channels of the signal, and for
+some recordings the class. You want the classes of the others, in bands. That is one command to
+learn and one to predict; the same in Python follows below.
 
 Install with ``pip install 'segcrf[demo]'``, which adds training, tables and plots to the layers.
 """
@@ -12,8 +12,8 @@ Install with ``pip install 'segcrf[demo]'``, which adds training, tables and plo
 # %%
 # A table
 # -------
-# Here the table is made of synthetic signals: a sinusoid that switches between 5, 10 and 15 Hz, with noise, sampled 100
-# times a second. Twelve recordings are labelled; two are new.
+# Here the table is made of synthetic signals: a sinusoid that switches between 5, 10 and 15 Hz,
+# with noise, sampled 100 times a second. Twelve recordings are labelled; two are new.
 
 import os
 import shlex
@@ -32,10 +32,10 @@ x, _, k = switching_sinusoid(14, 1000, rate=100.0, noise=0.3, seed=1)
 def table(chosen: range) -> pd.DataFrame:
     """Long form: a row per frame, recordings one below the other."""
     seconds = np.arange(x.shape[1]) / 100.0
-    parts = [
-        pd.DataFrame({"recording": f"take{n:02}", "time": seconds, "x": x[n, :, 0], "label": names[k[n]]}) for n in chosen
-    ]
-    return pd.concat(parts)
+    return pd.concat(
+        pd.DataFrame({"recording": f"take{n:02}", "time": seconds, "x": x[n, :, 0], "label": names[k[n]]})
+        for n in chosen
+    )
 
 
 table(range(12)).to_csv("labelled.csv", index=False)
@@ -46,10 +46,11 @@ print(table(range(12)).head(3).to_string(index=False))
 # %%
 # On the command line
 # -------------------
-# In a shell this is ``segcrf fit labelled.csv --model model``. Columns called ``recording``, ``time`` and ``label`` are
-# found by their names (else say ``--recording``, ``--time``, ``--label``), and every other column is a channel of the
-# signal (else say ``--channels``). Recordings are held out for early stopping by themselves. The epochs are few
-# here, so that this page is built quickly.
+# In a shell this is ``segcrf fit labelled.csv --model model``. Columns called ``recording``,
+# ``time`` and ``label`` are found by their names (else say ``--recording``, ``--time``,
+# ``--label``), and every other column is a channel of the signal (else say ``--channels``).
+# Recordings are held out for early stopping by themselves. The epochs are few here, so that this
+# page is built quickly.
 
 from segcrf.cli import main
 
@@ -63,8 +64,8 @@ def shell(command: str) -> None:
 shell("segcrf fit labelled.csv --model model --hidden 32 --epochs 8 --quiet")
 
 # %%
-# The bands of the new recordings: start and end in the unit of the time column, half-open, and the mean posterior
-# probability of the class over the band.
+# The bands of the new recordings: start and end in the unit of the time column, half-open, and the
+# mean posterior probability of the class over the band.
 
 shell("segcrf predict new.csv --model model --out bands.csv")
 print(pd.read_csv("bands.csv").head(6).to_string(index=False))
@@ -77,7 +78,8 @@ shell("segcrf score truth.csv --model model")
 # %%
 # In Python
 # ---------
-# The same model, without tables: lists of ``(T, F)`` arrays, one per recording, and lists of labels, either names or indices.
+# The same model, without tables: lists of ``(T, F)`` arrays, one per recording, and lists of
+# labels, either names or indices.
 
 from segcrf.estimator import Segmenter
 
@@ -88,7 +90,8 @@ print(segmenter)
 print(f"share of frames that are right: {segmenter.score(list(x[new]), list(names[k[new]])):.3f}")
 
 # %%
-# ``predict`` gives labels, ``predict_proba`` posterior probabilities, ``predict_segments`` the table of bands.
+# ``predict`` gives labels, ``predict_proba`` posterior probabilities, ``predict_segments`` the
+# table of bands.
 
 print(segmenter.predict_segments(list(x[new]), recordings=["take12", "take13"]).head(6).to_string(index=False))
 
