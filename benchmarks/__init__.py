@@ -1,1 +1,2 @@
-"""Benchmarks: each is a command, ``python -m benchmarks.NAME``, that writes what it measured to ``results/NAME.json``."""
+"""Benchmarks: each is a command, ``python -m benchmarks.NAME``, that writes what it measured to
+``results/NAME.json``."""

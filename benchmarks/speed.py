@@ -121,7 +121,9 @@ def chain_tasks(size: tuple[int, int, int]) -> dict[str, tuple[list[Contestant],
 
         peer = Peer(classes, batch_first=True)
         peer.load_state_dict(ours.state_dict())
-        nll.append(Contestant("pytorch-crf", gradient_of(lambda: -peer(emissions, tags), [emissions, *peer.parameters()])))
+        nll.append(
+            Contestant("pytorch-crf", gradient_of(lambda: -peer(emissions, tags), [emissions, *peer.parameters()]))
+        )
         decode.append(
             Contestant("pytorch-crf", lambda: peer.decode(emissions), value=lambda paths: path_score(exact, paths))
         )
@@ -132,6 +134,7 @@ def chain_tasks(size: tuple[int, int, int]) -> dict[str, tuple[list[Contestant],
 
 
 def chain_potentials(crf: CRF, emissions: Tensor) -> tuple[Tensor, ...]:
+    """The potentials in the order of :class:`LinearChain`."""
     return emissions, crf.transitions, crf.start_transitions, crf.end_transitions
 
 
@@ -159,8 +162,12 @@ def growth(rounds: int) -> list[dict[str, Any]]:
                     contestant.run()
                 contestant.seconds.pop(0)
         memory = _peak_memory(frames)
-        rows.append({"T": frames, "contestants": [c.row() for c in contestants], "memory_over_input_and_gradient": memory})
-        times = "   ".join(f"{c.name} {1e3 * c.median:10.2f} ms" if c.median else f"{c.name} {c.reason}" for c in contestants)
+        rows.append(
+            {"T": frames, "contestants": [c.row() for c in contestants], "memory_over_input_and_gradient": memory}
+        )
+        times = "   ".join(
+            f"{c.name} {1e3 * c.median:10.2f} ms" if c.median else f"{c.name} {c.reason}" for c in contestants
+        )
         print(f"T = {frames:>9,}   {times}   memory {memory:.2f} x (input + gradient)")
     return rows
 
@@ -279,7 +286,10 @@ def print_rows(size: tuple[int, ...], task: str, rows: list[dict[str, Any]]) -> 
             print(line, row["reason"])
             continue
         spread = f"({row['least_ms']:.2f} to {row['most_ms']:.2f})"
-        print(f"{line} error {row['error']:.1e}  {row['median_ms']:10.2f} ms {spread:>22}  {row['median_ms'] / ours:9.1f} x")
+        print(
+            f"{line} error {row['error']:.1e}  {row['median_ms']:10.2f} ms {spread:>22}  "
+            f"{row['median_ms'] / ours:9.1f} x"
+        )
 
 
 def main() -> None:

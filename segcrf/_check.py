@@ -24,9 +24,7 @@ def potentials(emissions: Tensor, shared: dict[str, Tensor], lengths: Tensor) ->
     scores(emissions, "emissions", lengths)
     for name, values in shared.items():
         if values.device != emissions.device:
-            raise ValueError(
-                f"{name} is on {values.device}, emissions on {emissions.device}; move both to one device"
-            )
+            raise ValueError(f"{name} is on {values.device}, emissions on {emissions.device}; move both to one device")
         scores(values, name)
 
 
@@ -68,7 +66,8 @@ def lengths(values: Tensor | None, num_recordings: int, num_frames: int, device:
         raise TypeError(f"lengths must be integers (frames per recording), got {values.dtype}")
     if values.shape != (num_recordings,):
         raise ValueError(
-            f"lengths must have shape (B,) = ({num_recordings},), got {tuple(values.shape)}; give one length per recording"
+            f"lengths must have shape (B,) = ({num_recordings},), got {tuple(values.shape)}; give one length "
+            f"per recording"
         )
     values = values.to(device, torch.int64)
     if torch.compiler.is_compiling():
@@ -114,7 +113,9 @@ def labels(values: Tensor, event: tuple[int, int], num_classes: int, lengths: Te
     if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
         raise TypeError(f"labels must be integers, got {values.dtype}; convert with .long()")
     if tuple(values.shape[-2:]) != event:
-        raise ValueError(f"labels must have shape (..., B, T) = (..., {event[0]}, {event[1]}), got {tuple(values.shape)}")
+        raise ValueError(
+            f"labels must have shape (..., B, T) = (..., {event[0]}, {event[1]}), got {tuple(values.shape)}"
+        )
     if torch.compiler.is_compiling():
         return values.long()
     lowest, highest = values.aminmax()
@@ -144,7 +145,7 @@ def feasible(total: Tensor, lengths: Tensor, reason: str) -> None:
     )
 
 
-def allowed(values: Tensor, event: tuple[int, int, int]) -> Tensor:
+def allowed(values: Tensor, event: tuple[int, ...]) -> Tensor:
     """Check a restriction (B, T, C) of labels per frame."""
     if values.dtype != torch.bool:
         raise TypeError(f"allowed must be boolean (True = this class may stand here), got {values.dtype}")
@@ -166,9 +167,13 @@ def signals(values: Sequence[npt.ArrayLike], num_channels: int | None = None) ->
             hint = "reshape(-1, 1) makes one channel of it" if array.ndim == 1 else "give one array per recording"
             raise ValueError(f"recording {i}: X must have shape (T, F) = (frames, channels), got {array.shape}; {hint}")
         if array.dtype.kind not in "biuf":
-            raise TypeError(f"recording {i}: X must hold real numbers, got {array.dtype}; convert it with .astype(float)")
+            raise TypeError(
+                f"recording {i}: X must hold real numbers, got {array.dtype}; convert it with .astype(float)"
+            )
         if 0 in array.shape:
-            raise ValueError(f"recording {i}: X is empty, shape {array.shape}; drop recordings without frames or channels")
+            raise ValueError(
+                f"recording {i}: X is empty, shape {array.shape}; drop recordings without frames or channels"
+            )
         expected = array.shape[1] if expected is None else expected
         if array.shape[1] != expected:
             reference = "as recording 0" if num_channels is None else "as in fit"
@@ -259,7 +264,8 @@ def class_names(arrays: Sequence[Array], classes: Sequence[str]) -> list[Array]:
         if unknown:
             frame = int(np.flatnonzero(array.astype(str) == unknown[0])[0])
             raise ValueError(
-                f"recording {i}, frame {frame}: got label {str(unknown[0])!r}, expected one of {list(classes)} or '' for "
+                f"recording {i}, frame {frame}: got label {str(unknown[0])!r}, expected one of {list(classes)} "
+                f"or '' for "
                 "unlabelled; correct its spelling, or add it to `classes` and fit again"
             )
         result.append(np.array([index[str(name)] for name in array], dtype=np.int64))
@@ -269,10 +275,12 @@ def class_names(arrays: Sequence[Array], classes: Sequence[str]) -> list[Array]:
 def any_labelled(arrays: Sequence[Array], where: str) -> None:
     """Refuse recordings of which not one frame has a label."""
     if all((array == UNLABELLED).all() for array in arrays):
-        raise ValueError(f"{where}: all labels are missing, expected at least one labelled frame; label some, or leave it out")
+        raise ValueError(
+            f"{where}: all labels are missing, expected at least one labelled frame; label some, or leave it out"
+        )
 
 
-def same_kind(classes: Sequence[int | str], names: Sequence[str]) -> None:
+def same_kind(classes: Sequence[object], names: Sequence[str]) -> None:
     """Refuse classes given by name where labels are numbers (no ``names``), and the other way round."""
     expected = str if names else int | np.integer
     odd = [label for label in classes if not isinstance(label, expected)]
@@ -300,7 +308,9 @@ def targets(values: Sequence[npt.ArrayLike], lengths: Sequence[int], num_targets
     expected = num_targets
     for i, array in enumerate(arrays):
         if array.dtype.kind not in "biuf":
-            raise TypeError(f"recording {i}: targets must be real numbers, got {array.dtype}; convert with .astype(float)")
+            raise TypeError(
+                f"recording {i}: targets must be real numbers, got {array.dtype}; convert with .astype(float)"
+            )
         if array.ndim != 2 or array.shape[1] == 0 or array.shape[1] != (expected or array.shape[1]):
             columns = expected or "R"
             raise ValueError(
@@ -344,7 +354,9 @@ def label_arrays(values: object, name: str = "labels") -> list[npt.NDArray[np.in
     """Return a list of (T,) label arrays, or a (B, T) batch, as int64 arrays; -100 is unlabelled."""
     arrays = _labels_of(values, name)
     if _named_by(name, label_kind, arrays) == "name":
-        raise TypeError(f"{name}: got text, expected integers; number the classes 0, 1, ... and keep their names in a list")
+        raise TypeError(
+            f"{name}: got text, expected integers; number the classes 0, 1, ... and keep their names in a list"
+        )
     return _named_by(name, class_indices, arrays)
 
 
@@ -409,7 +421,9 @@ def segments(columns: Mapping[str, npt.NDArray[Any]], score: npt.NDArray[Any] | 
     if score is not None:
         sizes["score"] = score.size if score.ndim == 1 else -1
     if len(set(sizes.values())) > 1:
-        raise ValueError(f"the columns of segments must have one (N,) shape, got sizes {sizes}; give one value per segment")
+        raise ValueError(
+            f"the columns of segments must have one (N,) shape, got sizes {sizes}; give one value per segment"
+        )
     recording, start, end, label = columns.values()
     for bad, expected in (
         (recording < 0, "a recording of 0 or more"),
@@ -434,9 +448,7 @@ def _segment(columns: Mapping[str, npt.NDArray[Any]], row: int) -> str:
     return f"segment {row} (recording {recording}, frames [{start}, {end}), label {label})"
 
 
-def segments_fit(
-    recording: npt.NDArray[np.int64], end: npt.NDArray[np.int64], values: object
-) -> npt.NDArray[np.int64]:
+def segments_fit(recording: npt.NDArray[np.int64], end: npt.NDArray[np.int64], values: object) -> npt.NDArray[np.int64]:
     """Return the lengths (B,) of recordings after checking that segments do not lie beyond them."""
     lengths = to_numpy(values)
     if lengths.ndim != 1 or (lengths.size and lengths.dtype.kind not in "iu"):
@@ -445,13 +457,15 @@ def segments_fit(
         )
     if recording.size and recording[-1] >= len(lengths):
         raise ValueError(
-            f"segments lie in recording {recording[-1]}, lengths hold {len(lengths)} recordings; give one length for each"
+            f"segments lie in recording {recording[-1]}, lengths hold {len(lengths)} recordings; give one "
+            f"length for each"
         )
     beyond = np.flatnonzero(end > lengths[recording])
     if beyond.size:
         row = beyond[0]
         raise ValueError(
-            f"recording {recording[row]}: segment {row} ends at frame {end[row]}, its length is {lengths[recording[row]]}; "
+            f"recording {recording[row]}: segment {row} ends at frame {end[row]}, its length is "
+            f"{lengths[recording[row]]}; "
             "give the length of the recording that was segmented"
         )
     return lengths.astype(np.int64)
@@ -461,7 +475,9 @@ def names(values: Sequence[object], name: str, highest: int) -> list[object]:
     """Return a list of names of recordings or classes after checking that index ``highest`` has one."""
     listed = list(values)
     if highest >= len(listed):
-        raise ValueError(f"{name}: got {len(listed)} names, the segments hold index {highest}; give {highest + 1} or more")
+        raise ValueError(
+            f"{name}: got {len(listed)} names, the segments hold index {highest}; give {highest + 1} or more"
+        )
     if len(set(listed)) < len(listed):
         raise ValueError(f"{name}: got repeated names in {listed}; give each its own")
     return listed
@@ -508,7 +524,9 @@ def index_of(values: Array, names: Sequence[object], what: str) -> npt.NDArray[n
     places = {name: i for i, name in enumerate(names)}
     unknown = [value for value in values.tolist() if value not in places]
     if unknown:
-        raise ValueError(f"{what}: got {unknown[0]!r} in the table, expected one of {list(names)}; correct it or list it")
+        raise ValueError(
+            f"{what}: got {unknown[0]!r} in the table, expected one of {list(names)}; correct it or list it"
+        )
     return np.array([places[value] for value in values.tolist()], dtype=np.int64)
 
 
@@ -528,7 +546,9 @@ def number(value: Any, name: str, lowest: float) -> None:
 def sinusoid_frequencies(values: Sequence[float], rate: float) -> None:
     """Refuse modes that cannot be told apart: fewer than two, repeated, or not below half the sampling rate."""
     if len(values) < 2 or len(set(values)) < len(values):
-        raise ValueError(f"frequencies: got {tuple(values)}, expected two or more different ones; a signal switches between them")
+        raise ValueError(
+            f"frequencies: got {tuple(values)}, expected two or more different ones; a signal switches between them"
+        )
     for value in values:
         if not 0 < value < rate / 2:
             raise ValueError(
@@ -567,7 +587,7 @@ def tags(values: Tensor, lengths: Tensor, num_tags: int) -> None:
     counts = torch.arange(values.shape[1], device=values.device) < lengths[:, None]
     bad = counts & (values != UNLABELLED) & ((values < 0) | (values >= num_tags))
     if bad.any():
-        sequence, frame = bad.nonzero()[0].tolist()
+        sequence, frame = (int(i) for i in bad.nonzero()[0])
         raise IndexError(
             f"tag of sequence {sequence}, frame {frame} (masked frames not counted): got "
             f"{int(values[sequence, frame])}, expected 0 to {num_tags - 1}, or {UNLABELLED} for unlabelled"
@@ -585,7 +605,9 @@ def margin(value: float, sampling_rate: float | None) -> int:
     """Return a margin in whole frames; with a sampling rate the margin is in seconds."""
     per_second = rate(sampling_rate)
     if not 0 <= value < float("inf"):
-        raise ValueError(f"margin: got {value!r}, expected 0 or more {'frames' if sampling_rate is None else 'seconds'}")
+        raise ValueError(
+            f"margin: got {value!r}, expected 0 or more {'frames' if sampling_rate is None else 'seconds'}"
+        )
     # 0.29 s at 100 Hz is 28.999999999999996 frames in floating point, and means 29.
     return int(np.floor(value * per_second + 1e-6))
 
@@ -598,7 +620,8 @@ def score_arrays(values: object, name: str) -> list[Array]:
             raise TypeError(f"{name}, recording {i}: got {array.dtype}, expected floating-point scores")
         if not array.size or array.shape[1] != arrays[0].shape[1]:
             raise ValueError(
-                f"{name}, recording {i}: got shape {array.shape}, expected (T, C) = (frames, {arrays[0].shape[1]} classes "
+                f"{name}, recording {i}: got shape {array.shape}, expected (T, C) = (frames, "
+                f"{arrays[0].shape[1]} classes "
                 "as in recording 0), not empty"
             )
         bad = np.argwhere(np.isnan(array) | (array == np.inf))
@@ -640,7 +663,9 @@ def window(value: object, name: str) -> int:
     whole(value, name, 1)
     width = cast(int, value)
     if width % 2 == 0:
-        raise ValueError(f"{name}: got {width}, expected an odd number of frames, so that a window has a centre; try {width + 1}")
+        raise ValueError(
+            f"{name}: got {width}, expected an odd number of frames, so that a window has a centre; try {width + 1}"
+        )
     return width // 2
 
 
@@ -661,7 +686,8 @@ def tail_converges(tail: Tensor) -> None:
         return
     label = int((tail >= 0).nonzero()[0, 0])
     raise ValueError(
-        f"tail[{label}] is {float(tail[label]):g}, expected below 0 with censored=True: the survival of a band is the sum "
+        f"tail[{label}] is {float(tail[label]):g}, expected below 0 with censored=True: the survival of a band "
+        f"is the sum "
         "over all longer ones, and it diverges; give a negative tail (-0.01 is a mean of 100 more frames)"
     )
 
@@ -680,7 +706,7 @@ def starts(values: Tensor, labels: Tensor, lengths: Tensor) -> Tensor:
         (within & needed & ~values, "a change of label without a start; set starts there"),
     ):
         if bad.any():
-            recording, frame = bad.nonzero()[0].tolist()
+            recording, frame = (int(i) for i in bad.nonzero()[0])
             raise ValueError(f"segmentation of recording {recording}, frame {frame}: got {reason}")
     return values
 

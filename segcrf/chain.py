@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +18,8 @@ from segcrf.structure import Structure
 class LinearChain(Structure):
     """Linear-chain conditional random field over T frames and C classes, as a distribution.
 
-    The score of labels y is ``start[y_0] + sum_t emissions[t, y_t] + sum_t transitions[y_{t-1}, y_t] + end[y_last]``, and
+    The score of labels y is ``start[y_0] + sum_t emissions[t, y_t] + sum_t transitions[y_{t-1}, y_t] + end[y_last]``,
+    and
     their probability is exp(score) normalised over all C^T labellings. Scores are in nats; ``-inf`` forbids.
 
     Args:
@@ -66,9 +68,7 @@ class LinearChain(Structure):
         _check.shape(transitions, "transitions", (num_classes, num_classes), "(C, C)")
         lengths = _check.lengths(lengths, num_recordings, num_frames, emissions.device)
         ends = [
-            transitions.new_zeros(num_classes)
-            if values is None
-            else _check.shape(values, name, (num_classes,), "(C,)")
+            transitions.new_zeros(num_classes) if values is None else _check.shape(values, name, (num_classes,), "(C,)")
             for name, values in (("start", start), ("end", end))
         ]
         super().__init__((emissions, transitions, *ends), lengths, backend, validate_args)
@@ -121,7 +121,8 @@ class LinearChain(Structure):
         return torch.where(counts > 0, counts * scores, 0.0).sum(-1)
 
     def _forbidden(self, labels: Tensor) -> str:
-        for row, sequence in enumerate(labels.tolist()):
+        rows: Any = labels.tolist()
+        for row, sequence in enumerate(rows):
             recording = row % self._batch_shape[0]
             for t in range(int(self.lengths[recording])):
                 reason = self._forbidden_step(recording, t, sequence)

@@ -26,7 +26,7 @@ from segcrf.tables import Columns, Recordings
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import pandas as pd
+    import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
     from matplotlib.figure import Figure
 
     from segcrf.estimator import Segmenter
@@ -335,7 +335,7 @@ def _fixed(columns: Columns) -> Columns:
 
 def _frame_table(model: Segmenter, recordings: Recordings, targets: Sequence[str]) -> pd.DataFrame:
     """One row per frame: recording, frame or time, label, posterior of every class, predicted targets."""
-    import pandas as pd
+    import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
 
     table: dict[str, Any] = {"recording": np.repeat(recordings.names, recordings.lengths)}
     if recordings.times is None or recordings.columns.time is None:

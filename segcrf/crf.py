@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -170,7 +171,8 @@ class SemiMarkovCRF(nn.Module):
         """Set the duration scores from a mean and standard deviation per class, in seconds, and return the module.
 
         Args:
-            mean, deviation: C numbers each, in seconds (frames, with the default ``rate``).
+            mean: of the durations, C numbers in seconds (frames, with the default ``rate``).
+            deviation: their standard deviation, C numbers in the same unit.
             rate: frames per second.
         """
         frames = torch.tensor([list(mean), list(deviation)], dtype=torch.float64) * rate
@@ -215,7 +217,8 @@ def _set_from_counts(
     sequences: Sequence[Tensor],
     smoothing: float,
 ) -> None:
-    """Set transitions to log-frequencies of ``steps`` (from, to), start and end to those of the first and last labels."""
+    """Set transitions to log-frequencies of ``steps`` (from, to), start and end to those of the first and last
+    labels."""
     size = crf.num_classes
     counts = torch.full((size, size), smoothing, dtype=torch.float64)
     ends = torch.full((2, size), smoothing, dtype=torch.float64)
@@ -276,9 +279,7 @@ class CRF(nn.Module):
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}(num_tags={self.num_tags})"
 
-    def forward(
-        self, emissions: Tensor, tags: Tensor, mask: Tensor | None = None, reduction: str = "sum"
-    ) -> Tensor:
+    def forward(self, emissions: Tensor, tags: Tensor, mask: Tensor | None = None, reduction: str = "sum") -> Tensor:
         """Log-likelihood of tags: to be maximised, so train on its negative.
 
         Args:
@@ -306,8 +307,9 @@ class CRF(nn.Module):
 
     def decode(self, emissions: Tensor, mask: Tensor | None = None) -> list[list[int]]:
         """The best tags of every sequence, one list each, as long as its mask has frames."""
-        modes, lengths = (part.tolist() for part in self._decoded(emissions, mask))
-        return [tags[:length] for tags, length in zip(modes, lengths, strict=True)]
+        modes, lengths = self._decoded(emissions, mask)
+        rows: Any = zip(modes.tolist(), lengths.tolist(), strict=True)
+        return [tags[:length] for tags, length in rows]
 
     def distribution(self, emissions: Tensor, mask: Tensor | None = None) -> LinearChain:
         """The distribution over tag sequences, batch first, masked frames left out."""

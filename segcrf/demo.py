@@ -197,7 +197,7 @@ class Trained:
     @torch.no_grad()
     def test(self, signals: SwitchingSignal) -> Result:
         """Predict the modes and future values of signals, and score them."""
-        output = self.model(torch.from_numpy(signals.x))
+        output = self.model(torch.from_numpy(signals.x))  # pyright: ignore[reportUnknownMemberType]
         modes, values = self.method.decode(output).numpy(), _values(output).numpy()
         scores = {
             "mse": float(np.mean((values - signals.y) ** 2)),
@@ -215,7 +215,7 @@ def train(method: Method, signals: SwitchingSignal, settings: Settings, bar: Any
         settings: the budget.
         bar: a progress bar, moved on by one each step.
     """
-    torch.manual_seed(settings.seed)
+    torch.manual_seed(settings.seed)  # pyright: ignore[reportUnknownMemberType]
     crf = LinearChainCRF(len(FREQUENCIES))
     model = JointModel(LSTMEncoder(1, hidden=settings.hidden), crf, num_targets=1)
     total = FixedWeights(**dict(method.weights))
@@ -226,7 +226,7 @@ def train(method: Method, signals: SwitchingSignal, settings: Settings, bar: Any
         optimizer.zero_grad()
         total(losses).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        optimizer.step()  # pyright: ignore[reportUnknownMemberType]
         schedule.step()
         bar.set_description(f"{method.name:<28}", refresh=False)
         bar.set_postfix({name: f"{float(loss.detach()):.3f}" for name, loss in losses.items()}, refresh=False)
@@ -236,7 +236,7 @@ def train(method: Method, signals: SwitchingSignal, settings: Settings, bar: Any
 
 def _batches(signals: SwitchingSignal, settings: Settings) -> Iterator[list[Tensor]]:
     """Random batches x, y, k, in the same order for every method."""
-    tensors = [torch.from_numpy(part) for part in signals]
+    tensors = [torch.from_numpy(part) for part in signals]  # pyright: ignore[reportUnknownMemberType]
     generator = torch.Generator().manual_seed(settings.seed)
     for _ in range(settings.steps):
         chosen = torch.randint(len(signals.k), (settings.batch_size,), generator=generator)

@@ -7,6 +7,7 @@ score of each frame beyond K. All are set from data by moments: :meth:`Durations
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +42,9 @@ class Durations(nn.Module):
     def forward(self) -> tuple[Tensor, Tensor]:
         """Table (C, K) and tail (C,)."""
         device = next(self.parameters()).device
-        weights = self.log_weights(torch.arange(1, self.max_duration + 2, device=device, dtype=torch.get_default_dtype()))
+        weights = self.log_weights(
+            torch.arange(1, self.max_duration + 2, device=device, dtype=torch.get_default_dtype())
+        )
         tail = (weights[:, -1] - weights[:, -2]).clamp(_STEEPEST_TAIL, _FLATTEST_TAIL)
         return weights[:, :-1], tail
 
@@ -101,7 +104,8 @@ class LearnedDurations(Durations):
         for label, observed in enumerate(durations):
             if not len(observed):
                 continue
-            values, counts = observed.cpu().double().unique(return_counts=True)
+            lengths: Any = torch.unique(observed.cpu().double(), return_counts=True)
+            values, counts = lengths
             spread = (0.1 * values).clamp(min=0.3)[:, None]
             bumps = torch.exp(-0.5 * ((frames - values[:, None]) / spread).square()) / spread
             density = (counts[:, None] * bumps).sum(0) / len(observed) + 0.01 / self.max_duration

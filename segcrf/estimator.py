@@ -111,7 +111,7 @@ class Segmenter:
         regression: str = "gaussian",
         rate: float | None = None,
         classes: Sequence[str] | None = None,
-        max_epochs: int = 60,
+        max_epochs: int = 30,
         batch_size: int = 16,
         window: int = 256,
         learning_rate: float = 1e-2,
@@ -458,8 +458,7 @@ def _plain(value: Any) -> Any:
     """A parameter as JSON can write it."""
     if value is None or type(value) in (bool, int, float, str):
         return value
-    plain: Any = os.fspath(value) if hasattr(value, "__fspath__") else np.asarray(value).tolist()
-    return plain
+    return str(value) if isinstance(value, Path) else np.asarray(value).tolist()
 
 
 def _labels(found: Inferred) -> Tensor:

@@ -117,8 +117,12 @@ class Report:
             ("segment covering", "covering", "%", rules["covering"]),
             ("bands predicted/true", "band_ratio", "", rules["band_ratio"]),
         ]
+        plural = "" if self.recordings == 1 else "s"
         lines = [
-            f"{self.frames:,} frames of {self.recordings} recordings; {self.unlabelled:,} unlabelled frames left out",
+            (
+                f"{self.frames:,} frames of {self.recordings} recording{plural}; "
+                f"{self.unlabelled:,} unlabelled frames left out"
+            ),
             *(f"{title:<21} {_number(self.scores[name], unit)} {unit:<1}  {rule}" for title, name, unit, rule in rows),
         ]
         for name, error in self.targets.items():

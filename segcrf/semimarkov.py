@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +19,8 @@ class SemiMarkov(Structure):
     """Semi-Markov conditional random field over T frames and C classes, as a distribution over segmentations.
 
     A segment of class c and length d scores the sum of its emissions plus ``durations[c, d - 1]`` up to d = K, and
-    ``durations[c, K - 1] + (d - K) * tail[c]`` beyond. Neighbouring segments add ``transitions``, the first ``start``, the last
+    ``durations[c, K - 1] + (d - K) * tail[c]`` beyond. Neighbouring segments add ``transitions``, the first
+    ``start``, the last
     ``end``. Probabilities are exp(score) normalised over all segmentations of the recording, of every length.
 
     Args:
@@ -54,7 +56,7 @@ class SemiMarkov(Structure):
 
     fields = ("emissions", "transitions", "durations", "tail", "start", "end", "first", "last")
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - potentials are tensors, given in the order of the formula
         self,
         emissions: Tensor,
         transitions: Tensor,
@@ -146,7 +148,7 @@ class SemiMarkov(Structure):
             opening = opening + score
             whole = opening + _long(first, tail, t + 1)
             closed = _close(semiring, running, beyond, whole, last) + end
-            result = torch.where(t == lengths - 1, semiring.sum(closed, -1), result)
+            result = torch.where(lengths == t + 1, semiring.sum(closed, -1), result)
             closed = _close(semiring, running, beyond, whole, durations)
             if t + 1 < emissions.shape[1]:
                 entering = semiring.sum(closed[..., :, None] + transitions, -2) + starts[:, t + 1]
@@ -171,7 +173,9 @@ class SemiMarkov(Structure):
         score = table[which, label, duration.clamp(max=self.max_duration) - 1]
         extra = duration - self.max_duration
         score = score + torch.where(extra > 0, extra * self.tail[label].masked_fill(extra <= 0, 0.0), 0.0)
-        score = score + torch.where(is_first, self.start[label], self.transitions[label.roll(1), label].masked_fill(is_first, 0.0))
+        score = score + torch.where(
+            is_first, self.start[label], self.transitions[label.roll(1), label].masked_fill(is_first, 0.0)
+        )
         score = score + torch.where(is_last, self.end[label], 0.0)
         return total.index_add(0, recording, score.double())
 
@@ -180,7 +184,8 @@ class SemiMarkov(Structure):
         return super().argmax()
 
     def _forbidden(self, labels: Tensor) -> str:
-        for row, sequence in enumerate(labels.tolist()):
+        rows: Any = labels.tolist()
+        for row, sequence in enumerate(rows):
             recording = row % self._batch_shape[0]
             length = int(self.lengths[recording])
             begin = 0
@@ -190,13 +195,16 @@ class SemiMarkov(Structure):
                 reason = self._forbidden_segment(recording, sequence, begin, t)
                 if reason:
                     return (
-                        f"labels of recording {recording} are forbidden at frame {begin}: {reason}; correct the labels, "
+                        f"labels of recording {recording} are forbidden at frame {begin}: {reason}; correct the "
+                        f"labels, "
                         "mark the frames -100 (unlabelled), or allow it in the model"
                     )
                 begin = t
         return "labels are forbidden: no segmentation agrees with the labelled frames; relax durations or transitions"
 
-    def _forbidden_segment(self, recording: int, sequence: list[int], begin: int, stop: int) -> str | None:
+    def _forbidden_segment(  # noqa: PLR0911 - one return per reason
+        self, recording: int, sequence: list[int], begin: int, stop: int
+    ) -> str | None:
         label = sequence[begin]
         if label == UNLABELLED:
             return None
@@ -226,7 +234,8 @@ class SemiMarkov(Structure):
             for row, tail in zip(possible, self.tail, strict=True)
         ]
         return (
-            f"no sequence of segments fills it (shortest duration per class {shortest}, longest {longest} frames); allow "
+            f"no sequence of segments fills it (shortest duration per class {shortest}, longest {longest} "
+            f"frames); allow "
             "shorter or longer durations, give a tail, use censored=True for a window cut out of a longer signal, or "
             "relax the forbidden (-inf) transitions and labels"
         )

@@ -92,7 +92,8 @@ class Sample(Semiring):
         self.generator = generator
 
     def sum(self, values: Tensor, dim: int) -> Tensor:
-        return _SampledSum.apply(values, dim, self.generator)  # pyright: ignore[reportUnknownMemberType, reportReturnType]
+        total: Any = _SampledSum.apply(values, dim, self.generator)  # pyright: ignore[reportUnknownMemberType]
+        return total
 
 
 class _SampledSum(torch.autograd.Function):

@@ -35,7 +35,8 @@ class Marginals(NamedTuple):
 
 
 class Best(NamedTuple):
-    """The best labelling: ``score`` (B,), ``labels`` (B, T) int64 and ``starts`` (B, T) bool, True where a band begins."""
+    """The best labelling: ``score`` (B,), ``labels`` (B, T) int64 and ``starts`` (B, T) bool, True where a band
+    begins."""
 
     score: Tensor
     labels: Tensor
@@ -53,7 +54,9 @@ class Structure(Distribution):
     fields: ClassVar[tuple[str, ...]]
     operator: ClassVar[Operator]
 
-    def __init__(self, potentials: tuple[Tensor, ...], lengths: Tensor, backend: str, validate_args: bool | None) -> None:
+    def __init__(
+        self, potentials: tuple[Tensor, ...], lengths: Tensor, backend: str, validate_args: bool | None
+    ) -> None:
         _check.choice(backend, "backend", BACKENDS)
         self.potentials = potentials
         self.lengths = lengths
@@ -101,7 +104,8 @@ class Structure(Distribution):
         """Log-probability (..., B) of labels (..., B, T).
 
         A label of -100 is unknown: the probability is summed over the classes that may stand there. Frames beyond
-        a recording's length are not read. With ``validate_args`` a forbidden labelling is a ``ValueError`` that names the
+        a recording's length are not read. With ``validate_args`` a forbidden labelling is a ``ValueError`` that names
+        the
         frame; without, its log-probability is ``-inf``.
         """
         if self._validate_args:
@@ -155,7 +159,9 @@ class Structure(Distribution):
         band_starts = torch.stack([row[1] for row in rows])
         absent = (scores == -torch.inf)[..., None]
         return Best(
-            scores.detach().to(self.dtype), labels.masked_fill(absent, UNLABELLED), band_starts.masked_fill(absent, False)
+            scores.detach().to(self.dtype),
+            labels.masked_fill(absent, UNLABELLED),
+            band_starts.masked_fill(absent, False),
         )
 
     def entropy(self) -> Tensor:
@@ -268,10 +274,9 @@ class Structure(Distribution):
         return (emissions, *(p.expand(num_recordings, *p.shape) for p in shared))
 
     def _leaves(self, copies: int) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Potentials repeated ``copies`` times, detached, and zero scores for band starts: leaves to differentiate by."""
-        leaves = tuple(
-            p.detach().repeat(copies, *[1] * (p.dim() - 1)).requires_grad_() for p in self._batched()
-        )
+        """Potentials repeated ``copies`` times, detached, and zero scores for band starts: leaves to differentiate
+        by."""
+        leaves = tuple(p.detach().repeat(copies, *[1] * (p.dim() - 1)).requires_grad_() for p in self._batched())
         return leaves, torch.zeros_like(leaves[0], requires_grad=True)
 
     def _reference_score(self, labels: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
 
 FORMATS = (".csv", ".csv.gz", ".tsv", ".parquet")
 COLUMNS_FILE = "columns.json"

@@ -94,10 +94,10 @@ def test_sigma_finds_the_root_mean_square_error_and_respects_its_floor() -> None
     assert output.values is not None
     objective = JointObjective("gaussian", num_targets=2, min_log_sigma=-2.0)
     assert objective.log_sigma is not None
-    optimiser = torch.optim.Adam(objective.parameters(), lr=0.1)
 
     def descend(targets: Tensor) -> None:
-        for _ in range(200):
+        optimiser = torch.optim.Adam(objective.parameters(), lr=0.1)
+        for _ in range(150):
             optimiser.zero_grad()
             objective(output, labels, targets)["regression"].backward()
             optimiser.step()

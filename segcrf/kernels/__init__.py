@@ -8,8 +8,10 @@ Every file exports the same functions over plain tensors, without autograd, vali
     max_product(*potentials, lengths)                -> score (B,), labels (B, T), starts (B, T)
 
 Gradients are per recording: a potential without a batch axis gets one. Those of ``sum_product`` are expected counts;
-those of ``log_prob`` are of ``-log_prob``, expected less observed counts. ``starts`` (probability that a band begins) and
-the gradient of ``log_prob`` are computed when asked, else empty. ``log_z`` and scores are float64: over a million frames
+those of ``log_prob`` are of ``-log_prob``, expected less observed counts. ``starts`` (probability that a band begins)
+and
+the gradient of ``log_prob`` are computed when asked, else empty. ``log_z`` and scores are float64: over a million
+frames
 the difference of two totals is the loss, and float32 would round it away. Labels of -100 inside a recording are summed
 over; beyond its length labels are not read, and written as -100.
 
@@ -45,7 +47,9 @@ def pick(backend: str, device: torch.device) -> str:
             f"move them, or use backend='auto'"
         )
     if not find_spec(backend):
-        raise ValueError(f"backend {backend!r} needs the package {backend}; pip install {backend}, or use backend='auto'")
+        raise ValueError(
+            f"backend {backend!r} needs the package {backend}; pip install {backend}, or use backend='auto'"
+        )
     return backend
 
 
@@ -68,7 +72,9 @@ class Operator:
             "max_product", f"({arguments}, Tensor lengths) -> (Tensor, Tensor, Tensor)", _fake_max_product
         )
         self.sum_product = define(
-            "sum_product", f"({arguments}, Tensor lengths, bool starts) -> (Tensor, {counts}, Tensor)", _fake_sum_product
+            "sum_product",
+            f"({arguments}, Tensor lengths, bool starts) -> (Tensor, {counts}, Tensor)",
+            _fake_sum_product,
         )
         self.sum_product.register_autograd(self._sum_product_backward, setup_context=_remember_sum_product)
         self.log_prob = define(
@@ -83,14 +89,16 @@ class Operator:
             module = importlib.import_module(f"segcrf.kernels.{self._structure}_numba")
             return getattr(module, name)(*arguments)
 
-        operator = torch.library.custom_op(
+        operator: Any = torch.library.custom_op(
             f"segcrf::{self._structure}_{name}", run, mutates_args=(), device_types="cpu", schema=schema
         )
         operator.register_fake(fake)
         return operator
 
-    def _sum_product_backward(self, ctx: Any, grad: Tensor | None, *vectors: Tensor | None) -> tuple[Tensor | None, ...]:
-        grads = self._backward(ctx, grad, vectors, lambda p, lengths, starts: self._scan(p, lengths, starts))
+    def _sum_product_backward(
+        self, ctx: Any, grad: Tensor | None, *vectors: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        grads = self._backward(ctx, grad, vectors, self._scan)
         return (*grads, None, None)
 
     def _log_prob_backward(
@@ -108,7 +116,8 @@ class Operator:
     def _backward(
         self, ctx: Any, grad: Tensor | None, vectors: tuple[Tensor | None, ...], scan: Callable[..., Tensor]
     ) -> list[Tensor]:
-        """Gradients of the potentials, given that of the total (B,) and, for second derivatives, those of its counts."""
+        """Gradients of the potentials, given that of the total (B,) and, for second derivatives, those of its
+        counts."""
         lengths, *saved = ctx.saved_tensors
         potentials, counts = saved[: ctx.arity], saved[ctx.arity :]
         if grad is None:
@@ -157,7 +166,8 @@ def _remember(ctx: Any, potentials: Sequence[Tensor], lengths: Tensor, counts: S
 
 
 def agreeing(labels: Tensor, num_classes: int, lengths: Tensor) -> Tensor:
-    """Classes (..., B, T, C) that agree with labels (..., B, T): one where it is known, all where it is -100 or padding."""
+    """Classes (..., B, T, C) that agree with labels (..., B, T): one where it is known, all where it is -100 or
+    padding."""
     beyond = torch.arange(labels.shape[-1], device=labels.device) >= lengths[:, None]
     classes = torch.arange(num_classes, device=labels.device)
     return (labels[..., None] == classes) | ((labels == UNLABELLED) | beyond)[..., None]
@@ -173,7 +183,9 @@ def _fake_log_partition(emissions: Tensor, *rest: Tensor) -> Tensor:
 
 def _fake_sum_product(emissions: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     *shared, _, starts = rest
-    by_start = emissions.new_empty((len(emissions) if starts else 0, *emissions.shape[1:]), dtype=working_dtype(emissions))
+    by_start = emissions.new_empty(
+        (len(emissions) if starts else 0, *emissions.shape[1:]), dtype=working_dtype(emissions)
+    )
     return (_fake_log_partition(emissions), *_fake_counts(emissions, shared, True), by_start)
 
 

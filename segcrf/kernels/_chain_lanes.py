@@ -5,7 +5,8 @@ of whole registers, without the latency of one short vector after another. Recor
 last frame; a shorter one joins late, at its first frame, by an assignment. So ragged lengths cost nothing.
 """
 
-# pyright: reportMissingParameterType=false, reportUnknownParameterType=false
+# pyright: basic
+# The functions below are compiled: Numba infers the types of their arguments, and Python never sees them.
 from __future__ import annotations
 
 import numpy as np
@@ -45,7 +46,8 @@ def longest(rows, lengths):
 
 @compiled
 def exponentials(weights, count, tops):
-    """weights = exp(weights - max over classes) in place; adds the maxima to ``tops``, NaN where the span is too wide."""
+    """weights = exp(weights - max over classes) in place; adds the maxima to ``tops``, NaN where the span is too
+    wide."""
     classes, lanes = weights.shape[1], weights.shape[2]
     top, lowest = np.empty(lanes), np.zeros(lanes)
     for t in range(count):

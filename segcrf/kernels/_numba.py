@@ -1,5 +1,7 @@
 """What the Numba kernels share: compilation, a vectorised exponential, and threads."""
 
+# pyright: basic
+# NumPy scalars reinterpret their bits here, and Numba infers the types.
 from __future__ import annotations
 
 import os

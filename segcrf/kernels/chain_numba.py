@@ -11,6 +11,8 @@ Both run over time in chunks that stay in cache. A long recording keeps one vect
 chunk again on the way back, so memory beyond input and output does not grow with T, but for one vector per chunk.
 """
 
+# pyright: basic
+# The functions below are compiled: Numba infers the types of their arguments, and Python never sees them.
 from __future__ import annotations
 
 from typing import Any
@@ -19,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segcrf.kernels import agreeing, working_dtype
 from segcrf.kernels import _chain_lanes as _lanes
+from segcrf.kernels import agreeing, working_dtype
 from segcrf.kernels._chain_lanes import SPAN, TINY, exponentiate
 from segcrf.kernels._numba import array, compiled, padded, share, simd_width
 
@@ -98,7 +100,7 @@ def _sum(
     inputs = (
         array(emissions), padded(transitions, -np.inf), padded(start, -np.inf), padded(end, -np.inf), lengths.numpy()
     )  # fmt: skip
-    groups, lanes = _groups(lengths, classes)
+    groups, _ = _groups(lengths, classes)
     outputs = (groups, log_z.numpy(), *(count.numpy() for count in counts))
     work = emissions.numel() * (classes + 4) * (3.0 if gradient else 1.0)
     share(lambda first, last: _sum_groups(*inputs, *outputs, first, last), len(groups), work)
@@ -120,7 +122,20 @@ def _groups(lengths: Tensor, classes: int) -> tuple[Any, int]:
 # ------------------------------------------------------------------------------------- sum: scaled probabilities
 @compiled
 def _sum_groups(
-    emissions, transitions, start, end, lengths, groups, log_z, by_label, by_step, by_first, by_last, by_start, first, last
+    emissions,
+    transitions,
+    start,
+    end,
+    lengths,
+    groups,
+    log_z,
+    by_label,
+    by_step,
+    by_first,
+    by_last,
+    by_start,
+    first,
+    last,
 ):
     width, lanes, classes = start.size, groups.shape[1], emissions.shape[2]
     matrix, top, fits = _weights(transitions)
@@ -302,7 +317,7 @@ def _times(vector, matrix, out):
 @compiled
 def _counts(scores, matrix, edges, alpha, weights, kept, mass, out):
     """Expected counts into ``out``, chunks from last to first; False where mass could be lost."""
-    frames, width = weights.shape
+    frames = weights.shape[0]
     by_label, by_step, by_first, by_last, by_start = out
     classes = by_label.shape[2]
     transposed = matrix.T.copy()
@@ -362,7 +377,8 @@ def _backward(weights, transposed, alpha, beta, by_label, by_start, count, at_st
 
 @compiled
 def _outer(left, right, begin, count, out):
-    """out += sum over frames of left[t] (outer) right[t], four frames at a time: one load and store for four products."""
+    """out += sum over frames of left[t] (outer) right[t], four frames at a time: one load and store for four
+    products."""
     size = out.shape[0]
     whole = begin + (count - begin) // 4 * 4
     for t in range(begin, whole, 4):
@@ -484,7 +500,8 @@ def _mark(path, starts, length):
 
 @compiled
 def _best_path(scores, transitions, start, end, best, path):
-    """Viterbi (1967). ``best[i + 1]`` is the best score of a labelling that ends in each class at frame i of a chunk."""
+    """Viterbi (1967). ``best[i + 1]`` is the best score of a labelling that ends in each class at frame i of a
+    chunk."""
     length, frames = scores.shape[0], best.shape[0] - 1
     chunks = (length + frames - 1) // frames
     kept = np.empty((chunks, best.shape[1]))

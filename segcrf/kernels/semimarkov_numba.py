@@ -1,7 +1,8 @@
 """Semi-Markov chain on a CPU: exact sums in O(C K + C^2) per frame and O(T C) memory, and best segmentations.
 
 Let S[t] be the prefix sums of the emissions, ``enter[s]`` the log-sum over all ways to begin a segment at frame s, and
-``close[t]`` that over all ways to end one with frame t. A segment that lasts [s, t] adds S[t+1] - S[s] and its duration score, so
+``close[t]`` that over all ways to end one with frame t. A segment that lasts [s, t] adds S[t+1] - S[s] and its
+duration score, so
 
     close[t] = S[t+1] + log sum_d exp(G[t+1-d] + durations[d]),   G[s] = enter[s] - S[s]
 
@@ -12,11 +13,13 @@ Nothing is lost in scaling: a dot product that comes out between 1e-150 and 1e30
 only, less than float64 resolves; any other one is taken again with a new reference, or in log space. The check
 is per class and frame, so no recording is ever too wide.
 
-The way back is the same with time reversed: ``begin[s]`` sums over all that can follow a start at s, ``leave[t]`` over all
+The way back is the same with time reversed: ``begin[s]`` sums over all that can follow a start at s, ``leave[t]``
+over all
 that can follow an end at t. Marginals of labels are a running difference of starts and ends.
 """
 
-# pyright: reportMissingParameterType=false, reportUnknownParameterType=false
+# pyright: basic
+# The functions below are compiled: Numba infers the types of their arguments, and Python never sees them.
 from __future__ import annotations
 
 from typing import Any
@@ -98,7 +101,7 @@ def _sum(*inputs: Tensor, gradient: bool, starts: bool) -> tuple[Tensor, ...]:
 # ------------------------------------------------------------------------------------------------- a recording
 @compiled
 def _sum_rows(emissions, lengths, tables, log_z, by_label, counts, by_start, first, last):
-    transitions, durations, tail, _, _, _, _ = tables
+    transitions, durations = tables[0], tables[1]
     steps = _scaled(transitions.reshape(1, -1))
     matrix = steps[0].reshape(transitions.shape), steps[1][0], steps[2][0]
     weights = _scaled(durations)
@@ -367,7 +370,7 @@ def _last(logs, c, alive, length, tail, start, first, last):
 @compiled
 def _backward(scores, sums, tables, matrix, weights, forward, out):
     """Expected counts into ``out``; on the way from the last frame to the first."""
-    transitions, durations, tail, start, end, first, last = tables
+    transitions, durations, tail, _, end, _, last = tables
     enter, close, ends, log_z = forward
     by_label, by_start, counts = out
     length, classes = scores.shape
@@ -424,7 +427,8 @@ def _backward(scores, sums, tables, matrix, weights, forward, out):
 
 @compiled
 def _opening(logs, window, reference, c, low, high, durations, forwards, top, narrow, enters, raw, exact):
-    """Log-sum over the segments of at most K frames that begin with ``low`` and end before ``high``, and their counts."""
+    """Log-sum over the segments of at most K frames that begin with ``low`` and end before ``high``, and their
+    counts."""
     if narrow[c]:
         total = _dot(window, forwards, c, low, high, -low)
         if not (total > _LOW and total < _HIGH):
