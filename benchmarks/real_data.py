@@ -32,11 +32,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+import segcrf
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 RESULTS = Path(__file__).parent / "results" / "real_data.json"
-PACKAGES = ("segcrf", "torch", "lightning", "numpy", "numba", "pandas", "pyarrow")
+PACKAGES = ("torch", "lightning", "numpy", "numba", "pandas", "pyarrow")
 
 Array = npt.NDArray[Any]
 
@@ -117,23 +119,24 @@ def run(data_set: DataSet, source: Path, seed: int) -> dict[str, Any]:
             ["score", "--predicted", bands, "--truth", test, "--json"],
             ["score", test, "--model", model, "--json"],
         ]
-        seconds, printed = zip(*(segcrf(command) for command in commands), strict=True)
+        seconds, printed = zip(*(command(arguments) for arguments in commands), strict=True)
         from_table, from_model = json.loads(printed[3]), json.loads(printed[4])
         assert all(from_model[name] == from_table[name] for name in ("accuracy", "edit", "f1@50")), "not the same bands"
     print(f"{data_set.name}\n{printed[2]}")
     return {
-        "commands": [" ".join(["segcrf", *command]).replace(folder + "/", "") for command in commands],
+        "commands": [" ".join(["segcrf", *arguments]).replace(folder + "/", "") for arguments in commands],
         "seconds": [round(value, 1) for value in seconds],
         "fitted": printed[0].strip().replace(folder + "/", ""),
         "scores": from_model,
     }
 
 
-def segcrf(arguments: Sequence[str]) -> tuple[float, str]:
+def command(arguments: Sequence[str]) -> tuple[float, str]:
     """Run a command; return its seconds and what it printed."""
     begin = time.perf_counter()
-    command = [sys.executable, "-m", "segcrf.cli", *arguments]
-    finished = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    finished = subprocess.run(
+        [sys.executable, "-m", "segcrf.cli", *arguments], check=True, stdout=subprocess.PIPE, text=True
+    )
     return time.perf_counter() - begin, finished.stdout
 
 
@@ -201,13 +204,8 @@ def store(name: str, result: dict[str, Any]) -> None:
 
 def versions() -> dict[str, str]:
     """Of Python and of the packages that matter."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed (run from its folder)"
-    return found
+    installed = {package: importlib.metadata.version(package) for package in PACKAGES}
+    return {"python": platform.python_version(), "segcrf": segcrf.__version__, **installed}
 
 
 def machine() -> str:

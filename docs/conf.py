@@ -9,6 +9,8 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
+# Set before PyTorch is imported. The models are small: on a busy machine a second thread costs more than it gains.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Examples run with the figures of a machine without a screen.
 os.environ.setdefault("MPLBACKEND", "agg")
 
@@ -25,7 +27,10 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build", "examples", "sg_execution_times.rst"]
-suppress_warnings = ["config.cache"]  # the gallery's configuration holds functions, which cannot be cached
+suppress_warnings = [
+    "config.cache",  # the gallery's configuration holds classes, which cannot be cached
+    "ref.python",    # several classes have an attribute `start`; a plain name links to the first
+]
 
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_member_order = "bysource"
@@ -36,9 +41,24 @@ napoleon_use_ivar = True  # an attribute of a NamedTuple is described once
 napoleon_use_rtype = False
 napoleon_custom_sections = ["Source"]
 
+
+def save_figures(block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]) -> str:
+    """Put the figures that a block of an example has named below it; segcrf makes them without pyplot."""
+    from matplotlib.figure import Figure
+    from sphinx_gallery.scrapers import figure_rst
+
+    names = block_vars["example_globals"]
+    saved = []
+    for name in [name for name, value in names.items() if isinstance(value, Figure)]:
+        saved.append(next(block_vars["image_path_iterator"]))
+        names.pop(name).savefig(saved[-1], dpi=150)
+    return figure_rst(saved, gallery_conf["src_dir"])
+
+
 sphinx_gallery_conf: dict[str, Any] = {
     "examples_dirs": "examples",
     "gallery_dirs": "generated",
+    "image_scrapers": (save_figures,),
     "filename_pattern": r"\.py$",
     "abort_on_example_error": True,
     "download_all_examples": False,

@@ -670,14 +670,13 @@ def window(value: object, name: str) -> int:
 
 
 # ----------------------------------------------------------------------------------------------- semi-Markov
-def durations_shape(values: Tensor, num_classes: int) -> int:
-    """Return K of a duration table (C, K)."""
+def durations_shape(values: Tensor, num_classes: int) -> None:
+    """Refuse a duration table that is not (C, K)."""
     if not torch.is_tensor(values):  # pyright: ignore[reportUnnecessaryComparison]
         raise TypeError(f"durations must be a torch.Tensor, got {type(values).__name__}; use torch.as_tensor")
     if values.dim() != 2 or values.shape[0] != num_classes or values.shape[1] < 1:
         raise ValueError(f"durations must have shape (C, K) = ({num_classes}, K >= 1), got {tuple(values.shape)}")
     shape(values, "durations", tuple(values.shape), "(C, K)")
-    return values.shape[1]
 
 
 def tail_converges(tail: Tensor) -> None:

@@ -124,7 +124,7 @@ def _add_fit(commands: Any) -> None:
 def _add_model_options(command: Any) -> None:
     """Options of the Segmenter; one that is not given keeps the Segmenter's default."""
     group = command.add_argument_group("model and training (defaults: those of segcrf.Segmenter)")
-    group.add_argument("--structure", metavar="NAME", help="linear-chain")
+    group.add_argument("--structure", metavar="NAME", help="linear-chain or semi-markov")
     group.add_argument("--encoder", metavar="NAME", help="lstm, gru or tcn")
     group.add_argument("--hidden", type=int, metavar="N", help="features per direction")
     group.add_argument("--layers", type=int, metavar="N")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from segcrf import _check, storage
 from segcrf._check import UNLABELLED
-from segcrf.crf import LinearChainCRF
+from segcrf.crf import LinearChainCRF, SemiMarkovCRF
 from segcrf.encoders import ENCODERS, make_encoder
 from segcrf.inference import Inferred, infer
 from segcrf.losses import REGRESSIONS, FixedWeights, JointObjective
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["Segmenter"]
 
 Array = npt.NDArray[Any]
-STRUCTURES = {"linear-chain": LinearChainCRF}
+STRUCTURES = ("linear-chain", "semi-markov")
+# Durations beyond this share of the training bands, or this many frames, are left to the geometric tail.
+COVERED, LONGEST = 0.95, 1000
 # What may differ between a fit and its resumption: it changes where and how long, not what is computed.
 FREE_TO_CHANGE = ("rate", "device", "directory", "progress", "patience")
 # Measured: 0.9 for gestures of three people before a camera, 0.2 for sleep, below 0.05 for ECG, EMG, power and motion.
@@ -48,7 +50,8 @@ class Segmenter:
     names (``""`` = unlabelled); targets are lists of ``(T, R)`` arrays (NaN = unknown).
 
     Args:
-        structure: ``"linear-chain"``.
+        structure: ``"linear-chain"``, which learns what a switch costs; or ``"semi-markov"``, which also learns how
+            long a band of each class lasts.
         encoder: ``"lstm"``, ``"gru"`` or ``"tcn"``.
         hidden: features per frame and direction.
         layers: layers of the encoder; None: 1 recurrent layer, or 6 convolutions.
@@ -81,6 +84,8 @@ class Segmenter:
     Attributes:
         classes_: (C,) names of the classes, or their indices.
         n_features_in_: channels F.
+        max_duration_: with ``"semi-markov"``, the longest duration in frames with a score of its own, by the bands of
+            the training recordings; longer ones go on with a learned tail.
         standardize_: ``"dataset"`` or ``"recording"``, what was chosen.
         model_: the trained :class:`segcrf.model.JointModel`.
         history_: a dict per epoch: ``epoch``, ``loss``, ``crf``, ``regression``, the same with ``val_``, and
@@ -172,6 +177,8 @@ class Segmenter:
         if hasattr(self, "model_"):
             plural = "" if self.n_features_in_ == 1 else "s"
             fitted = f", fitted: {len(self.classes_)} classes, {self.n_features_in_} channel{plural}"
+            if self.max_duration_ is not None:
+                fitted += f", durations up to {self.max_duration_} frames"
         return f"Segmenter({', '.join(changed)}){fitted}"
 
     # -------------------------------------------------------------------------------------------------- fitting
@@ -204,6 +211,7 @@ class Segmenter:
         self._check_parameters(resume)
         recordings, validating = self._open(X, labels, targets, validation)
         self._measure(recordings, validating)
+        self.max_duration_ = _max_duration(recordings.labels) if self.structure == "semi-markov" else None
         with torch.random.fork_rng(devices=[]):  # pyright: ignore[reportUnknownMemberType]
             torch.manual_seed(self.seed)  # pyright: ignore[reportUnknownMemberType]
             model = self._build()
@@ -212,7 +220,7 @@ class Segmenter:
         return self
 
     def _check_parameters(self, resume: bool) -> None:
-        _check.choice(self.structure, "structure", tuple(STRUCTURES))
+        _check.choice(self.structure, "structure", STRUCTURES)
         _check.choice(self.encoder, "encoder", tuple(ENCODERS))
         _check.choice(self.regression, "regression", REGRESSIONS)
         _check.choice(self.standardize, "standardize", ("auto", "dataset", "recording"))
@@ -277,7 +285,13 @@ class Segmenter:
         if self.layers is not None:
             options["layers"] = self.layers
         encoder = make_encoder(self.encoder, self.n_features_in_, **options)
-        return JointModel(encoder, STRUCTURES[self.structure](len(self.classes_)), self.n_targets_)
+        return JointModel(encoder, self._build_crf(), self.n_targets_)
+
+    def _build_crf(self) -> LinearChainCRF | SemiMarkovCRF:
+        if self.max_duration_ is None:
+            return LinearChainCRF(len(self.classes_))
+        # Windows cut bands in training, and so does every recording at its ends.
+        return SemiMarkovCRF(len(self.classes_), self.max_duration_, censored=True)
 
     def _train(self, model: JointModel, recordings: list[Recording], held: list[Recording], resume: bool) -> None:
         try:
@@ -396,6 +410,7 @@ class Segmenter:
             "labels": "name" if self._coder.named else "index",
             "channels": self.n_features_in_,
             "targets": self.n_targets_,
+            "max_duration": self.max_duration_,
         }
 
     def _tensors(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -433,6 +448,7 @@ class Segmenter:
         self.classes_ = np.array(config["classes"])
         self._coder = ClassCoder(self.classes_, config["labels"] == "name")
         self.n_features_in_, self.n_targets_ = config["channels"], config["targets"]
+        self.max_duration_ = config["max_duration"]
         self.history_, self.best_epoch_ = config["history"], config["best_epoch"]
         scalers = {
             name: Standardizer(tensors[f"{name}.mean"].numpy(), tensors[f"{name}.scale"].numpy())
@@ -452,6 +468,13 @@ def _defaults() -> dict[str, Any]:
     """The parameters of a Segmenter and their defaults."""
     parameters = list(inspect.signature(Segmenter.__init__).parameters.values())[1:]
     return {parameter.name: parameter.default for parameter in parameters}
+
+
+def _max_duration(labels: Sequence[Array]) -> int:
+    """The duration that nearly all bands of every class stay within."""
+    bands = Segments.from_labels(labels)
+    within = [np.quantile(bands.durations[bands.label == label], COVERED) for label in np.unique(bands.label)]
+    return int(np.clip(np.ceil(max(within)), 2, LONGEST))
 
 
 def _plain(value: Any) -> Any:

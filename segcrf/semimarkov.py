@@ -73,7 +73,7 @@ class SemiMarkov(Structure):
     ) -> None:
         num_recordings, num_frames, size = _check.emissions_shape(emissions)
         _check.shape(transitions, "transitions", (size, size), "(C, C)")
-        longest = _check.durations_shape(durations, size)
+        _check.durations_shape(durations, size)
         lengths = _check.lengths(lengths, num_recordings, num_frames, emissions.device)
         vectors = {"tail": tail, "start": start, "end": end}
         default = {"tail": -torch.inf, "start": 0.0, "end": 0.0}
@@ -89,7 +89,6 @@ class SemiMarkov(Structure):
         edges = survival(durations, tail) if censored else durations
         potentials = (emissions, transitions, durations, tail, start, end, edges, edges)
         super().__init__(potentials, lengths, backend, validate_args)
-        self.max_duration = longest
 
     @property
     def transitions(self) -> Tensor:
@@ -100,6 +99,11 @@ class SemiMarkov(Structure):
     def durations(self) -> Tensor:
         """Scores (C, K) of lasting 1 to K frames."""
         return self.potentials[2]
+
+    @property
+    def max_duration(self) -> int:
+        """K, the longest duration with a score of its own."""
+        return self.durations.shape[-1]
 
     @property
     def tail(self) -> Tensor:

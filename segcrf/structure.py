@@ -6,12 +6,13 @@ that scan with another semiring, or a gradient of it.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
-from torch.distributions.utils import lazy_property
 
 from segcrf import _check
 from segcrf._check import UNLABELLED
@@ -19,6 +20,23 @@ from segcrf.kernels import BACKENDS, Operator, agreeing, pick
 from segcrf.semiring import KBest, Log, Max, Sample, Semiring
 
 Self = TypeVar("Self", bound="Structure")
+Result = TypeVar("Result")
+
+
+def _remembered(query: Callable[[Any], Result]) -> Callable[[Any], Result]:
+    """Compute once per structure, and apart with gradients and without: what was cached under ``no_grad`` has no graph.
+
+    (PyTorch's own ``lazy_property`` always builds the graph, also under ``no_grad``.)
+    """
+
+    @functools.wraps(query)
+    def remembered(self: Structure) -> Result:
+        key = query.__name__, self._differentiable  # pyright: ignore[reportPrivateUsage]
+        if key not in self._memory:  # pyright: ignore[reportPrivateUsage]
+            self._memory[key] = query(self)  # pyright: ignore[reportPrivateUsage]
+        return self._memory[key]  # pyright: ignore[reportPrivateUsage]
+
+    return remembered
 
 
 class Marginals(NamedTuple):
@@ -58,6 +76,7 @@ class Structure(Distribution):
         self, potentials: tuple[Tensor, ...], lengths: Tensor, backend: str, validate_args: bool | None
     ) -> None:
         _check.choice(backend, "backend", BACKENDS)
+        self._memory: dict[tuple[str, bool], Any] = {}
         self.potentials = potentials
         self.lengths = lengths
         self.backend = pick(backend, self.emissions.device)
@@ -95,8 +114,9 @@ class Structure(Distribution):
             dtype = torch.promote_types(dtype, potential.dtype)
         return dtype
 
-    @lazy_property
-    def log_partition(self) -> Tensor:  # pyright: ignore[reportRedeclaration]
+    @property
+    @_remembered
+    def log_partition(self) -> Tensor:
         """Log of the sum of exp(score) over all labellings, (B,)."""
         return self._log_z.to(self.dtype)
 
@@ -121,8 +141,9 @@ class Structure(Distribution):
             raise ValueError(self._forbidden(value.reshape(-1, value.shape[-1])))
         return total.to(self.dtype)
 
-    @lazy_property
-    def marginals(self) -> Marginals:  # pyright: ignore[reportRedeclaration]
+    @property
+    @_remembered
+    def marginals(self) -> Marginals:
         """Posterior probabilities of labels, transitions and band starts: see :class:`Marginals`.
 
         Differentiable: a second derivative goes through the reference scan, a Python loop over frames.
@@ -130,8 +151,9 @@ class Structure(Distribution):
         _, counts, starts = self._expectations
         return Marginals(counts[0], counts[self.fields.index("transitions")], starts)
 
-    @lazy_property
-    def mode(self) -> Tensor:  # pyright: ignore[reportRedeclaration, reportIncompatibleMethodOverride]
+    @property
+    @_remembered
+    def mode(self) -> Tensor:
         """The most probable labels (B, T), -100 beyond a recording's length."""
         return self._best.labels
 
@@ -210,13 +232,15 @@ class Structure(Distribution):
     def _differentiable(self) -> bool:
         return torch.is_grad_enabled() and any(p.requires_grad for p in self.potentials)
 
-    @lazy_property
-    def _valid(self) -> Tensor:  # pyright: ignore[reportRedeclaration]
+    @property
+    @_remembered
+    def _valid(self) -> Tensor:
         frames = torch.arange(self._event_shape[0], device=self.lengths.device)
         return frames < self.lengths[:, None]
 
-    @lazy_property
-    def _log_z(self) -> Tensor:  # pyright: ignore[reportRedeclaration]
+    @property
+    @_remembered
+    def _log_z(self) -> Tensor:
         if self.backend == "torch":
             total = self._scan(Log(), self._batched(), self.lengths, None).double()
         elif self._differentiable:
@@ -226,8 +250,9 @@ class Structure(Distribution):
         self._refuse_infeasible(total)
         return total
 
-    @lazy_property
-    def _expectations(self) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:  # pyright: ignore[reportRedeclaration]
+    @property
+    @_remembered
+    def _expectations(self) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
         """Log partition, expected count of every potential per recording, and starts."""
         if self.backend == "torch":
             log_z, counts, starts = self._expectations_by_gradient()
@@ -248,8 +273,9 @@ class Structure(Distribution):
             )
         return log_z.double(), tuple(counts), start_counts
 
-    @lazy_property
-    def _best(self) -> Best:  # pyright: ignore[reportRedeclaration]
+    @property
+    @_remembered
+    def _best(self) -> Best:
         if self.backend == "torch":
             with torch.enable_grad():
                 leaves, starts = self._leaves(1)

@@ -46,7 +46,7 @@ print(demo.table(results, signals))
 # On top the signal, the true value ahead and the forecast; below, the true bands and those of each
 # method.
 
-_ = demo.draw(signals, results)
+chart = demo.draw(signals, results)
 
 # %%
 # The joint loss by itself

@@ -18,13 +18,15 @@ Install with ``pip install 'segcrf[demo]'``, which adds training, tables and plo
 import os
 import shlex
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from segcrf.signals import switching_sinusoid
 
-os.chdir(tempfile.mkdtemp())
+scratch = tempfile.TemporaryDirectory()
+folder = Path(scratch.name)
 names = np.array(["5 Hz", "10 Hz", "15 Hz"])
 x, _, k = switching_sinusoid(14, 1000, rate=100.0, noise=0.3, seed=1)
 
@@ -38,9 +40,9 @@ def table(chosen: range) -> pd.DataFrame:
     )
 
 
-table(range(12)).to_csv("labelled.csv", index=False)
-table(range(12, 14)).drop(columns="label").to_csv("new.csv", index=False)
-table(range(12, 14)).to_csv("truth.csv", index=False)
+table(range(12)).to_csv(folder / "labelled.csv", index=False)
+table(range(12, 14)).drop(columns="label").to_csv(folder / "new.csv", index=False)
+table(range(12, 14)).to_csv(folder / "truth.csv", index=False)
 print(table(range(12)).head(3).to_string(index=False))
 
 # %%
@@ -57,6 +59,7 @@ from segcrf.cli import main
 
 def shell(command: str) -> None:
     """Run ``segcrf ...`` as a shell would."""
+    os.chdir(folder)
     print(f"$ {command}")
     assert main(shlex.split(command)[1:]) == 0
 
@@ -68,7 +71,7 @@ shell("segcrf fit labelled.csv --model model --hidden 32 --epochs 8 --quiet")
 # mean posterior probability of the class over the band.
 
 shell("segcrf predict new.csv --model model --out bands.csv")
-print(pd.read_csv("bands.csv").head(6).to_string(index=False))
+print(pd.read_csv(folder / "bands.csv").head(6).to_string(index=False))
 
 # %%
 # Where the truth is known after all, how good are they?
@@ -102,4 +105,4 @@ from segcrf.plot import figure
 
 labels = segmenter.predict([x[12]])[0]
 predicted = np.array([list(names).index(label) for label in labels])
-_ = figure(x[12], {"true": k[12], "predicted": predicted}, rate=100.0, classes=names)
+chart = figure(x[12], {"true": k[12], "predicted": predicted}, rate=100.0, classes=list(names))

@@ -7,16 +7,14 @@ Every file exports the same functions over plain tensors, without autograd, vali
     log_prob(*potentials, labels, lengths, gradient) -> log_prob (B,), log_z (B,), one gradient per potential
     max_product(*potentials, lengths)                -> score (B,), labels (B, T), starts (B, T)
 
-Gradients are per recording: a potential without a batch axis gets one. Those of ``sum_product`` are expected counts;
-those of ``log_prob`` are of ``-log_prob``, expected less observed counts. ``starts`` (probability that a band begins)
-and
-the gradient of ``log_prob`` are computed when asked, else empty. ``log_z`` and scores are float64: over a million
-frames
-the difference of two totals is the loss, and float32 would round it away. Labels of -100 inside a recording are summed
-over; beyond its length labels are not read, and written as -100.
+Gradients are per recording: a potential without a batch axis gets one. Those of ``sum_product`` are expected
+counts; those of ``log_prob`` are of ``-log_prob``, expected less observed counts. ``starts`` (probability that a band
+begins) and the gradient of ``log_prob`` are computed when asked, else empty. ``log_z`` and scores are float64: over a
+million frames the difference of two totals is the loss, and float32 would round it away. Labels of -100 inside a
+recording are summed over; beyond its length labels are not read, and written as -100.
 
-:class:`Operator` makes PyTorch operators of them, so that autograd, ``torch.compile`` and ``torch.export`` see one node,
-and :func:`pick` chooses the backend.
+:class:`Operator` makes PyTorch operators of them, so that autograd, ``torch.compile`` and ``torch.export`` see one
+node, and :func:`pick` chooses the backend.
 """
 
 from __future__ import annotations

@@ -384,10 +384,12 @@ def _backward(scores, sums, tables, matrix, weights, forward, out):
     steps = np.zeros(transitions.shape)
     for s in range(length - 1, 0, -1):
         for c in range(classes):
-            by_label[s, c] = min(max(posterior[c], 0.0), 1.0)
             begin[c] = -np.inf
             if scores[s, c] == -np.inf:
-                alive[c], beyond[c] = s, -np.inf
+                # Zero exactly, whatever rounding left: a forbidden score times a probability must be nothing.
+                alive[c], beyond[c], posterior[c] = s, -np.inf, 0.0
+            by_label[s, c] = min(max(posterior[c], 0.0), 1.0)
+            if scores[s, c] == -np.inf:
                 continue
             high = min(s + size, length - 1, alive[c])
             enters = enter[s, c] - sums[c, s] - log_z
@@ -418,7 +420,8 @@ def _backward(scores, sums, tables, matrix, weights, forward, out):
         for c in range(classes):
             posterior[c] += np.exp(close[s - 1, c] + leave[c] - log_z)
             _insert(logs, window, reference, c, s - 1, leave[c] + sums[c, s], s, min(s - 1 + size, length - 1))
-    by_label[0] = np.minimum(np.maximum(posterior, 0.0), 1.0)
+    for c in range(classes):
+        by_label[0, c] = min(max(posterior[c], 0.0), 1.0) if scores[0, c] > -np.inf else 0.0
     _first_segments(scores, sums, tables, logs, log_z, by_start, counts)
     counts[0][:] += steps * matrix[0]
     counts[1][:] += raw * weights[0]
