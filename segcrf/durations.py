@@ -50,13 +50,13 @@ class Durations(nn.Module):
 
     @torch.no_grad()
     def fit(self, durations: Sequence[Tensor]) -> None:
-        """Set the parameters from observed durations, one (N_c,) tensor of frames per class; empty: left as is."""
+        """Set the parameters from observed durations, one (N_c,) tensor of frames per class; empty: about as it was."""
+        mean, variance = self.moments()
         for label, observed in enumerate(durations):
             if len(observed):
-                mean, variance = self.moments()
                 mean[label] = observed.double().mean()
                 variance[label] = observed.double().var(correction=0)
-                self.set_moments(mean, variance)
+        self.set_moments(mean, variance)
 
     @torch.no_grad()
     def moments(self) -> tuple[Tensor, Tensor]:

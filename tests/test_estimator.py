@@ -57,6 +57,19 @@ def test_it_learns_classes_and_numbers(fitted: Segmenter) -> None:
     assert [k.shape for k in fitted.predict(X)] == [k.shape for k in labels]
 
 
+def test_semi_markov_bands_last_as_long_as_the_training_bands(tmp_path: Path) -> None:
+    X, labels, _ = recordings()
+    model = Segmenter(**SMALL | {"max_epochs": 6}, structure="semi-markov").fit(X, labels)
+    assert model.max_duration_ is not None
+    assert 29 <= model.max_duration_ <= 8 * 29  # neighbours of one class make a band of several times 10 to 29
+    assert f"durations up to {model.max_duration_} frames" in repr(model)
+    X, labels, _ = recordings(seed=1)
+    assert model.score(X, labels) > 0.9
+    model.save(tmp_path / "model")
+    again = Segmenter.load(tmp_path / "model")
+    assert all((a == b).all() for a, b in zip(again.predict(X), model.predict(X), strict=True))
+
+
 def test_labels_come_back_as_they_were_given() -> None:
     X, labels, _ = recordings()
     for given, classes, expected in (
