@@ -213,7 +213,10 @@ class StructureContract:
     @on_every_backend
     def test_gradgradcheck(self, backend: str) -> None:
         _, leaves, rebuild = self._leaves(backend)
+        labels = rebuild(*leaves).mode.clone()
+        labels[:, 1:3] = UNLABELLED
         assert torch.autograd.gradgradcheck(lambda *p: rebuild(*p).log_partition, leaves)
+        assert torch.autograd.gradgradcheck(lambda *p: rebuild(*p).log_prob(labels), leaves)
 
     def _leaves(self, backend: str) -> tuple[list[str], tuple[Tensor, ...], Any]:
         case = self.example().differentiable()

@@ -52,6 +52,23 @@ def test_operators_keep_their_promises_to_torch(batch: int, dtype: torch.dtype) 
         torch.library.opcheck(ops.chain_log_prob, (*leaves, labels_of(lengths), lengths, flag), test_utils=tests)
 
 
+def test_gradients_of_several_outputs_add_up() -> None:
+    *potentials, lengths = arguments(2)
+    leaves = tuple(p.nan_to_num(0.0, 0.0, 0.0).requires_grad_() for p in potentials)
+
+    def everything(*potentials: Tensor) -> Tensor:
+        log_z, *counts = torch.ops.segcrf.chain_sum_product(*potentials, lengths, True)
+        return log_z + sum((count * count.cos()).flatten(1).sum(1) for count in counts)
+
+    assert torch.autograd.gradcheck(everything, leaves)
+
+    def likelihood(*potentials: Tensor) -> Tensor:
+        log_prob, _, *counts = torch.ops.segcrf.chain_log_prob(*potentials, labels_of(lengths), lengths, True)
+        return log_prob + sum((count * count.cos()).flatten(1).sum(1) for count in counts)
+
+    assert torch.autograd.gradcheck(likelihood, leaves)
+
+
 @pytest.mark.slow
 def test_operators_trace_with_their_gradients() -> None:
     *potentials, lengths = arguments(6)
