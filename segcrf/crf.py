@@ -63,9 +63,10 @@ class LinearChainCRF(nn.Module):
 
         Args:
             labels: label sequences (T_i,), integers; -100 = unlabelled, skipped.
-            smoothing: pseudo-count added to every start, end and transition, so that the unseen is not forbidden.
+            smoothing: pseudo-count added to every start, end and transition, so that the unseen is not forbidden. With
+                0 it is, but for what follows a class that never occurs: nothing is known of it.
         """
-        sequences = [_check.label_sequence(sequence, self.num_classes) for sequence in labels]
+        sequences = _check.label_sequences(labels, self.num_classes)
         _set_from_counts(self, [(sequence[:-1], sequence[1:]) for sequence in sequences], sequences, smoothing)
         return self
 
@@ -144,9 +145,10 @@ class SemiMarkovCRF(nn.Module):
 
         Args:
             labels: label sequences (T_i,), integers; -100 = unlabelled, skipped.
-            smoothing: pseudo-count added to every start, end and transition, so that the unseen is not forbidden.
+            smoothing: pseudo-count added to every start, end and transition, so that the unseen is not forbidden. With
+                0 it is, but for what follows a class that never occurs: nothing is known of it.
         """
-        sequences = [_check.label_sequence(sequence, self.num_classes) for sequence in labels]
+        sequences = _check.label_sequences(labels, self.num_classes)
         steps = [(s[:-1][s[:-1] != s[1:]], s[1:][s[:-1] != s[1:]]) for s in sequences]
         _set_from_counts(self, steps, sequences, smoothing)
         return self.fit_durations(Segments.from_labels(sequences))
@@ -219,6 +221,7 @@ def _set_from_counts(
 ) -> None:
     """Set transitions to log-frequencies of ``steps`` (from, to), start and end to those of the first and last
     labels."""
+    _check.number(smoothing, "smoothing", 0.0)
     size = crf.num_classes
     counts = torch.full((size, size), smoothing, dtype=torch.float64)
     ends = torch.full((2, size), smoothing, dtype=torch.float64)
@@ -228,9 +231,10 @@ def _set_from_counts(
         for row, label in zip(ends, (sequence[0], sequence[-1]), strict=True):
             if label != UNLABELLED:
                 row[label] += 1
-    crf.transitions.copy_((counts / counts.sum(1, keepdim=True)).log())
-    crf.start.copy_((ends[0] / ends[0].sum()).log())
-    crf.end.copy_((ends[1] / ends[1].sum()).log())
+    start, end = ends
+    for scores, seen in ((crf.transitions, counts), (crf.start, start), (crf.end, end)):
+        total = seen.sum(-1, keepdim=True)
+        scores.copy_(torch.where(total > 0, seen / total, 1.0 / size).log())
 
 
 class CRF(nn.Module):

@@ -132,7 +132,7 @@ BAD: dict[str, tuple[Callable[[], Any], type[Exception], tuple[str, ...]]] = {
     "no best labelling": (lambda: of().topk(0), ValueError, ("k must be at least 1", "got 0")),
     "an unknown backend": (
         lambda: LinearChain(scores(1, 1, 1), scores(1, 1), backend="gpu"), ValueError,
-        ("backend must be one of auto, torch, numba", "got 'gpu'"),
+        ("backend: got 'gpu', expected one of 'auto', 'torch', 'numba'", "got 'gpu'"),
     ),
 }  # fmt: skip
 
