@@ -30,7 +30,7 @@ class LinearChain(Structure):
         lengths: valid frames of each recording, (B,) integers from 1 to T; all T when left out.
         backend: ``"auto"`` chooses; ``"torch"`` (any device, differentiable any number of times, slow) or ``"numba"``
             (CPU) insists.
-        validate_args: check shapes, values and labels (PyTorch's default: on, unless Python runs with ``-O``).
+        validate_args: check values and labels; None: unless Python runs with ``-O``.
 
     Raises:
         ValueError: wrong shape, NaN or +inf, a length outside 1..T, a backend that cannot run, or a recording

@@ -81,6 +81,8 @@ class Structure(Distribution):
         self.lengths = lengths
         self.backend = pick(backend, self.emissions.device)
         num_recordings, num_frames, self.num_classes = self.emissions.shape
+        # Not PyTorch's default: torch.compile turns that off for the whole process, and with it every later message.
+        validate_args = __debug__ if validate_args is None else validate_args
         super().__init__(torch.Size([num_recordings]), torch.Size([num_frames]), validate_args)
         if self._validate_args:
             shared = dict(zip(self.fields[1:], potentials[1:], strict=True))

@@ -147,6 +147,16 @@ def test_bad_input_is_refused_by_name(name: str) -> None:
         assert part in str(caught.value)
 
 
+def test_what_torch_compile_does_to_distributions_does_not_silence_the_checks() -> None:
+    before = torch.distributions.Distribution._validate_args
+    torch.distributions.Distribution.set_default_validate_args(False)  # as torch.compile does, for the whole process
+    try:
+        with pytest.raises(ValueError, match="recording 0, frame 0, class 0: got nan"):
+            LinearChain(torch.full((1, 2, 2), torch.nan), torch.zeros(2, 2))
+    finally:
+        torch.distributions.Distribution.set_default_validate_args(before)
+
+
 # --------------------------------------------------------------------------------------------- what is not an error
 def test_minus_infinity_and_garbage_in_the_padding_are_welcome() -> None:
     emissions = having(having(scores(2, 4, 3), (1, 3, 0), NAN), (1, 2, 1), INF)

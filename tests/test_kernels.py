@@ -269,7 +269,12 @@ def test_arrays_are_views_where_they_can_be() -> None:
 # --------------------------------------------------------------------------------------------------------- processes
 def decode_in_child(case: Case, queue: Any) -> None:
     torch.set_num_threads(2)
-    queue.put(LinearChain(**case.potentials, lengths=case.lengths).mode.tolist())
+    queue.put(unchecked(case).mode.tolist())
+
+
+def unchecked(case: Case) -> LinearChain:
+    """Without validation: PyTorch's own threads, unlike ours, hang in a child that was forked after they had run."""
+    return LinearChain(**case.potentials, lengths=case.lengths, validate_args=False)
 
 
 @pytest.mark.slow
@@ -286,7 +291,7 @@ def test_kernels_run_in_worker_processes(method: str) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        expected = LinearChain(**case.potentials, lengths=case.lengths).mode.tolist()
+        expected = unchecked(case).mode.tolist()
     finally:
         torch.set_num_threads(before)
     context = multiprocessing.get_context(method)
