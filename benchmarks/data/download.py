@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import sys
-import tempfile
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -109,14 +108,13 @@ def _blocks(url: str, size: int) -> Iterator[bytes]:
 def _whole(path: Path) -> Iterator[IO[bytes]]:
     """A file to write that takes its place when the block ends, and is gone when the block fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, suffix=".part", delete=False) as part:
-        try:
+    draft = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with draft.open("wb") as part:
             yield part
-            part.close()
-            os.replace(part.name, path)
-        finally:
-            part.close()
-            Path(part.name).unlink(missing_ok=True)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _is(file: SourceFile, path: Path) -> bool:
