@@ -230,13 +230,15 @@ def test_conversion_to_other_arrays_is_refused_and_not_kept(
 def test_interrupt_leaves_nothing(cache: Path, tmp_path: Path) -> None:
     """Ctrl-C while a server that never ends its answer is half way."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(60)
         script = (
             "from pathlib import Path; from benchmarks.data import download, sources\n"
             f"url = 'http://127.0.0.1:{listening.getsockname()[1]}/file'\n"
             "file = sources.SourceFile('0' * 64, 10_000_000, 'file')\n"
             f"download.fetch(url, file, Path({str(cache / 'file')!r}), 'name')\n"
         )
-        process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
+        root = Path(__file__).parents[1]
+        process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True, cwd=root)
         connection, _ = listening.accept()
         with connection:
             connection.recv(4096)

@@ -88,9 +88,10 @@ def eye_lookatpoint(folder: Path, meta: Mapping[str, Any]) -> Arrays:
         lost = np.isnan(signal)
         bridged = np.stack([_bridge(channel) for channel in signal.T], axis=1)
         velocity = savgol_filter(bridged.astype(np.float64), 19, 2, deriv=1, delta=1 / meta["rate_hz"], axis=0)
+        velocity[lost] = np.nan
         arrays[f"X/{name}"] = signal
         arrays[f"y/{name}"] = code_of_event[source["evt"]]
-        arrays[f"r/{name}"] = np.where(lost, np.nan, velocity).astype(np.float32)
+        arrays[f"r/{name}"] = velocity.astype(np.float32)
     return arrays
 
 

@@ -9,7 +9,7 @@ import os
 import sys
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -105,7 +105,7 @@ def _blocks(url: str, size: int) -> Iterator[bytes]:
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[IO[bytes]]:
+def _whole(path: Path) -> Generator[IO[bytes], None, None]:
     """A file to write that takes its place when the block ends, and is gone when the block fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{os.getpid()}.part")

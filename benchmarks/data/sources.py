@@ -152,7 +152,7 @@ _SOURCES = (
     ),
     Source(
         name="sleep_edf20",
-        contents="band powers of two EEG channels in 30-second epochs, twenty nights of ten people; sleep stages",
+        contents="band powers and the like of two EEG channels per 30 seconds, 20 nights of ten people; sleep stages",
         url=_github("matteo-omizzolo/sleep-EDF", "a30daa3f95dce819b363077403753f740020a486"),
         licence="ODC-By 1.0 (Sleep-EDF Expanded 1.0.0, PhysioNet); MIT (the features)",
         citation="Kemp, Zwinderman, Tuk, Kamphuisen, Oberyé, Analysis of a sleep-dependent neuronal feedback loop, "
@@ -175,7 +175,7 @@ _SOURCES = (
         licence="CC BY 4.0 as listed by the UCI repository (not verified: the copy has no licence file)",
         citation="Lobov, Krilova, Kastalskiy, Kazantsev, Makarov, Latent factors limiting the performance of "
         "sEMG-interfaces, Sensors 18(4):1122, 2018",
-        derived="63 of the 72 files: those of 4 MiB and more are left out, and with them every extended palm. "
+        derived="63 of the 72 files: those of 4 MiB and more are left out, and in the others nobody extends the palm. "
         "The values are held between those of the armband; here one each 5 ms. Unmarked frames are unlabelled.",
         meta={
             "classes": [
