@@ -20,12 +20,13 @@ UNLABELLED = -100
 
 # ---------------------------------------------------------------------------------------------- potentials
 def potentials(emissions: Tensor, shared: dict[str, Tensor], lengths: Tensor) -> None:
-    """Check the scores of a structure: ``emissions`` (B, T, C), ``shared`` name -> tensor without a batch axis."""
+    """Check the scores of a structure: ``emissions`` (B, T, C), and the others by name. These are shared by all
+    recordings, but for scores of every step (B, T - 1, C, C)."""
     scores(emissions, "emissions", lengths)
     for name, values in shared.items():
         if values.device != emissions.device:
             raise ValueError(f"{name} is on {values.device}, emissions on {emissions.device}; move both to one device")
-        scores(values, name)
+        scores(values, name, lengths - 1 if values.dim() == 4 else None)
 
 
 def shape(values: Tensor, name: str, expected: tuple[int, ...], meaning: str) -> Tensor:
@@ -37,6 +38,14 @@ def shape(values: Tensor, name: str, expected: tuple[int, ...], meaning: str) ->
     if tuple(values.shape) != expected:
         raise ValueError(f"{name} must have shape {meaning} = {expected}, got {tuple(values.shape)}")
     return values
+
+
+def transitions_shape(values: Tensor, batch: int, frames: int, classes: int) -> None:
+    """Refuse transition scores that are neither (C, C) nor (B, T - 1, C, C)."""
+    if torch.is_tensor(values) and values.dim() == 4:  # pyright: ignore[reportUnnecessaryComparison]
+        shape(values, "transitions", (batch, frames - 1, classes, classes), "(B, T - 1, C, C)")
+    else:
+        shape(values, "transitions", (classes, classes), "(C, C)")
 
 
 def emissions_shape(emissions: Tensor) -> tuple[int, int, int]:
@@ -84,12 +93,12 @@ def lengths(values: Tensor | None, num_recordings: int, num_frames: int, device:
 
 def scores(values: Tensor, name: str, lengths: Tensor | None = None) -> None:
     """Refuse NaN and +inf; -inf is a score: it forbids. With ``lengths``, frames of padding may hold anything."""
-    if torch.compiler.is_compiling() or bool(values.detach().amax() < torch.inf):
+    if torch.compiler.is_compiling() or not values.numel() or bool(values.detach().amax() < torch.inf):
         return
     bad = values.isnan() | (values == torch.inf)
     if lengths is not None:
         frames = torch.arange(values.shape[1], device=values.device)
-        bad &= (frames < lengths[:, None])[..., None]
+        bad &= (frames < lengths[:, None]).view(*values.shape[:2], *[1] * (values.dim() - 2))
     if not bad.any():
         return
     where = bad.nonzero()[0].tolist()

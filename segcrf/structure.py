@@ -7,7 +7,7 @@ that scan with another semiring, or a gradient of it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
@@ -70,7 +70,6 @@ class Structure(Distribution):
 
     arg_constraints: ClassVar[dict[str, Any]] = {}  # pyright: ignore[reportIncompatibleMethodOverride]
     fields: ClassVar[tuple[str, ...]]
-    operator: ClassVar[Operator]
 
     def __init__(
         self, potentials: tuple[Tensor, ...], lengths: Tensor, backend: str, validate_args: bool | None
@@ -87,6 +86,11 @@ class Structure(Distribution):
             _check.potentials(self.emissions, shared, lengths)
 
     # ------------------------------------------------------------------------------ what a structure supplies
+    @property
+    def operator(self) -> Operator:
+        """The kernels of this structure."""
+        raise NotImplementedError
+
     @staticmethod
     def _scan(semiring: Semiring, potentials: tuple[Tensor, ...], lengths: Tensor, starts: Tensor | None) -> Tensor:
         """Total score (..., B) over all labellings; ``starts`` (B, T, C) is added where a band begins."""
@@ -149,7 +153,8 @@ class Structure(Distribution):
         Differentiable: a second derivative goes through the reference scan, a Python loop over frames.
         """
         _, counts, starts = self._expectations
-        return Marginals(counts[0], counts[self.fields.index("transitions")], starts)
+        steps = counts[self.fields.index("transitions")]
+        return Marginals(counts[0], steps.sum(1) if steps.dim() > 3 else steps, starts)
 
     @property
     @_remembered
@@ -294,10 +299,10 @@ class Structure(Distribution):
 
     def _batched(self) -> tuple[Tensor, ...]:
         """The potentials with a batch axis each, in the working type, padding zeroed so that it cannot leak."""
-        emissions, *shared = (p.to(self.dtype) for p in self.potentials)
-        num_recordings = self._batch_shape[0]
-        emissions = torch.where(self._valid[..., None], emissions, 0.0)
-        return (emissions, *(p.expand(num_recordings, *p.shape) for p in shared))
+        potentials = [p.to(self.dtype) for p in self.potentials]
+        batched, shared = potentials[: self.operator.batched], potentials[self.operator.batched :]
+        cleared = without_padding(batched, self.lengths)
+        return (*cleared, *(p.expand(len(self.lengths), *p.shape) for p in shared))
 
     def _leaves(self, copies: int) -> tuple[tuple[Tensor, ...], Tensor]:
         """Potentials repeated ``copies`` times, detached, and zero scores for band starts: leaves to differentiate
@@ -336,3 +341,16 @@ class Structure(Distribution):
 
     def _infeasible_reason(self) -> str:
         return "allow more labels, or relax the forbidden (-inf) transitions"
+
+
+def without_padding(potentials: Sequence[Tensor], lengths: Tensor) -> list[Tensor]:
+    """Potentials (B, T, C), or (B, T - 1, C, C) where they score steps, with zeros where a recording has no frame.
+
+    What stands there may be anything, and a sum with infinity or NaN times zero would let it in.
+    """
+    cleared: list[Tensor] = []
+    for i, values in enumerate(potentials):
+        # Step t leads to frame t + 1.
+        inside = torch.arange(values.shape[1], device=lengths.device) + (i > 0) < lengths[:, None]
+        cleared.append(torch.where(inside.view(*inside.shape, *[1] * (values.dim() - 2)), values, 0.0))
+    return cleared
