@@ -29,6 +29,20 @@ def potentials(emissions: Tensor, shared: dict[str, Tensor], lengths: Tensor) ->
         scores(values, name, lengths - 1 if values.dim() == 4 else None)
 
 
+def transformed(potentials: tuple[Tensor, ...], backend: str, validated: bool) -> None:
+    """Refuse what torch.func transforms (vmap, grad, jacrev) cannot see into, and name the ways that work."""
+    inside: Any = cast(Any, torch)._C._functorch
+    if torch.compiler.is_compiling() or not any(inside.is_functorch_wrapped_tensor(p) for p in potentials):
+        return
+    mapped = any(inside.is_batchedtensor(p) for p in potentials)
+    if backend != "torch" or (mapped and validated):
+        raise ValueError(
+            f"torch.func transforms do not see into backend {backend!r}{' with validate_args' if validated else ''}; "
+            "instead of vmap add a batch axis (emissions (B, T, C) hold many recordings, `marginals` are a gradient "
+            "for each), or use backend='torch', validate_args=False"
+        )
+
+
 def shape(values: Tensor, name: str, expected: tuple[int, ...], meaning: str) -> Tensor:
     """Return ``values`` if it is a floating tensor of the expected shape."""
     if not torch.is_tensor(values):  # pyright: ignore[reportUnnecessaryComparison]

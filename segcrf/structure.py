@@ -81,6 +81,7 @@ class Structure(Distribution):
         self.backend = pick(backend, self.emissions.device)
         num_recordings, num_frames, self.num_classes = self.emissions.shape
         super().__init__(torch.Size([num_recordings]), torch.Size([num_frames]), validate_args)
+        _check.transformed(potentials, self.backend, self._validate_args)
         if self._validate_args:
             shared = dict(zip(self.fields[1:], potentials[1:], strict=True))
             _check.potentials(self.emissions, shared, lengths)

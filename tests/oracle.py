@@ -107,7 +107,7 @@ def log_sum_exp(scores: Floats) -> float:
 
 # ---------------------------------------------------------------------------------------------------- linear chain
 def chain(emissions: Floats, transitions: Floats, start: Floats, end: Floats) -> Enumeration:
-    """Every labelling of a linear chain: emissions (T, C), transitions (C, C) or (T - 1, C, C), start (C,), end (C,)."""
+    """Every labelling of a linear chain: emissions (T, C), transitions (C, C) or (T - 1, C, C), start, end (C,)."""
     num_frames, num_classes = emissions.shape
     labels, starts, steps = _labellings(num_frames, num_classes)
     scores = start[labels[:, 0]] + end[labels[:, -1]]

@@ -69,6 +69,45 @@ def test_gradients_of_several_outputs_add_up() -> None:
     assert torch.autograd.gradcheck(likelihood, leaves)
 
 
+@pytest.mark.parametrize("varying", [False, True])
+def test_derivatives_of_every_order_are_those_of_the_reference(varying: bool) -> None:
+    case = chain_case(seed=1, lengths=[5, 3], num_frames=6, num_classes=3, varying=varying)
+
+    def derivatives(backend: str) -> list[Tensor]:
+        leaf = case.differentiable()
+        parameters = list(leaf.potentials.values())
+        value, found = LinearChain(**leaf.potentials, lengths=leaf.lengths, backend=backend).log_partition.sum(), []
+        for _ in range(3):
+            grads = torch.autograd.grad(value, parameters, create_graph=True)
+            found += [grad.detach() for grad in grads]
+            value = sum((grad * grad.cos()).sum() for grad in grads)
+        return found
+
+    for ours, reference in zip(derivatives("numba"), derivatives("torch"), strict=True):
+        torch.testing.assert_close(ours, reference, rtol=1e-9, atol=1e-9)
+
+
+def test_transforms_that_kernels_do_not_know_are_refused_with_what_works() -> None:
+    emissions = torch.randn(2, 3, 4, 3, generator=torch.Generator().manual_seed(0))
+
+    def total(emissions: Tensor, **options: Any) -> Tensor:
+        return LinearChain(emissions, torch.zeros(3, 3), **options).log_partition
+
+    message = r"do not see into backend 'numba'.*add a batch axis.*backend='torch', validate_args=False"
+    with pytest.raises(ValueError, match=message):
+        torch.vmap(total)(emissions)
+    with pytest.raises(ValueError, match=message):
+        torch.func.grad(lambda e: total(e).sum())(emissions[0])
+    with pytest.raises(ValueError, match="backend 'torch' with validate_args"):
+        torch.vmap(lambda e: total(e, backend="torch"))(emissions)
+    # What the message names works.
+    options: dict[str, Any] = {"backend": "torch", "validate_args": False}
+    expected = torch.stack([total(e) for e in emissions])
+    torch.testing.assert_close(torch.vmap(lambda e: total(e, **options))(emissions), expected)
+    per_recording = torch.vmap(torch.func.grad(lambda e: total(e[None], **options).sum()))(emissions[0])
+    torch.testing.assert_close(per_recording, LinearChain(emissions[0], torch.zeros(3, 3)).marginals.labels)
+
+
 @pytest.mark.slow
 def test_operators_trace_with_their_gradients() -> None:
     *potentials, lengths = arguments(6)

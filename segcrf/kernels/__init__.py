@@ -7,11 +7,12 @@ Every file exports the same functions over plain tensors, without autograd, vali
     log_prob(*potentials, labels, lengths, gradient) -> log_prob (B,), log_z (B,), one gradient per potential
     max_product(*potentials, lengths)                -> score (B,), labels (B, T), starts (B, T)
 
-Gradients are per recording: a potential without a batch axis gets one, one that has it keeps its shape. Those of ``sum_product`` are expected
-counts; those of ``log_prob`` are of ``-log_prob``, expected less observed counts. ``starts`` (probability that a band
-begins) and the gradient of ``log_prob`` are computed when asked, else empty. ``log_z`` and scores are float64: over a
-million frames the difference of two totals is the loss, and float32 would round it away. Labels of -100 inside a
-recording are summed over; beyond its length labels are not read, and written as -100.
+Gradients are per recording: a potential without a batch axis gets one, one that has it keeps its shape. Those of
+``sum_product`` are expected counts; those of ``log_prob`` are of ``-log_prob``, expected less observed counts.
+``starts`` (probability that a band begins) and the gradient of ``log_prob`` are computed when asked, else empty.
+``log_z`` and scores are float64: over a million frames the difference of two totals is the loss, and float32 would
+round it away. Labels of -100 inside a recording are summed over; beyond its length labels are not read, and written
+as -100.
 
 :class:`Operator` makes PyTorch operators of them, so that autograd, ``torch.compile`` and ``torch.export`` see one
 node, and :func:`pick` chooses the backend.
@@ -56,7 +57,7 @@ class Operator:
 
     ``fields`` names the potentials in order; the first ``batched`` of them, the emissions (B, T, C) at least, have the
     batch axis, the others have none. ``scan(potentials, lengths, starts)`` is the differentiable reference of the log
-    partition: a gradient of a gradient goes through it, since kernels know first derivatives only.
+    partition: a gradient of a gradient, of any order, goes through it, since kernels know first derivatives only.
     """
 
     def __init__(
@@ -141,16 +142,20 @@ class Operator:
         vectors: tuple[Tensor | None, ...],
     ) -> tuple[Tensor, ...]:
         """Hessian of ``scan`` times ``vectors``, by two passes through the reference scan."""
+        further = torch.is_grad_enabled()  # a third derivative may be asked of this one
         with torch.enable_grad():
+            # Views, so that a vector that depends on a potential is a constant of these two passes.
             leaves = [
-                (p if i < self.batched else p.expand(len(lengths), *p.shape)).detach().requires_grad_()
-                for i, p in enumerate(potentials)
+                p.view_as(p) if i < self.batched else p.expand(len(lengths), *p.shape) for i, p in enumerate(potentials)
             ]
+            leaves = [p if further and p.requires_grad else p.detach().requires_grad_() for p in leaves]
             starts = torch.zeros_like(leaves[0], requires_grad=True)
             total = scan(leaves, lengths, starts).sum()
             counts = torch.autograd.grad(total, [*leaves, starts], create_graph=True, materialize_grads=True)
             inner = [(c * v).sum() for c, v in zip(counts, vectors, strict=True) if v is not None and v.numel()]
-            return torch.autograd.grad(torch.stack(inner).sum(), leaves, materialize_grads=True)
+            return torch.autograd.grad(
+                torch.stack(inner).sum(), leaves, create_graph=further, materialize_grads=True
+            )
 
     def _fake_sum_product(self, emissions: Tensor, *rest: Any) -> tuple[Tensor, ...]:
         *shared, _, starts = rest
