@@ -80,7 +80,9 @@ class Structure(Distribution):
         self.lengths = lengths
         self.backend = pick(backend, self.emissions.device)
         num_recordings, num_frames, self.num_classes = self.emissions.shape
-        super().__init__(torch.Size([num_recordings]), torch.Size([num_frames]), validate_args)
+        # Not PyTorch's own default: torch.compile turns that off for the whole process, and checks with it.
+        validated = __debug__ if validate_args is None else validate_args
+        super().__init__(torch.Size([num_recordings]), torch.Size([num_frames]), validated)
         _check.transformed(potentials, self.backend, self._validate_args)
         if self._validate_args:
             shared = dict(zip(self.fields[1:], potentials[1:], strict=True))

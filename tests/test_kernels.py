@@ -208,6 +208,15 @@ def test_a_training_step_compiles_to_one_graph() -> None:
         torch.testing.assert_close(a, b)
 
 
+def test_a_compiled_model_does_not_turn_checks_off() -> None:
+    emissions, transitions = torch.zeros(1, 2, 2), torch.tensor([[0.0, -math.inf], [0.0, 0.0]])
+    compiled(lambda: LinearChain(emissions, transitions).log_partition)()
+    with pytest.raises(ValueError, match="forbidden at frame 1"):
+        LinearChain(emissions, transitions).log_prob(torch.tensor([[0, 1]]))
+    with pytest.raises(ValueError, match="got nan"):
+        LinearChain(emissions * math.nan, transitions)
+
+
 def test_decoding_compiles_to_one_graph() -> None:
     case = chain_case(seed=1, lengths=[6, 4], num_frames=6, num_classes=3)
     crf = LinearChainCRF(3).double()
