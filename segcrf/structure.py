@@ -7,7 +7,7 @@ that scan with another semiring, or a gradient of it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
@@ -70,7 +70,6 @@ class Structure(Distribution):
 
     arg_constraints: ClassVar[dict[str, Any]] = {}  # pyright: ignore[reportIncompatibleMethodOverride]
     fields: ClassVar[tuple[str, ...]]
-    operator: ClassVar[Operator]
 
     def __init__(
         self, potentials: tuple[Tensor, ...], lengths: Tensor, backend: str, validate_args: bool | None
@@ -82,13 +81,19 @@ class Structure(Distribution):
         self.backend = pick(backend, self.emissions.device)
         num_recordings, num_frames, self.num_classes = self.emissions.shape
         # Not PyTorch's default: torch.compile turns that off for the whole process, and with it every later message.
-        validate_args = __debug__ if validate_args is None else validate_args
-        super().__init__(torch.Size([num_recordings]), torch.Size([num_frames]), validate_args)
+        validated = __debug__ if validate_args is None else validate_args
+        super().__init__(torch.Size([num_recordings]), torch.Size([num_frames]), validated)
+        _check.transformed(potentials, self.backend, self._validate_args)
         if self._validate_args:
             shared = dict(zip(self.fields[1:], potentials[1:], strict=True))
             _check.potentials(self.emissions, shared, lengths)
 
     # ------------------------------------------------------------------------------ what a structure supplies
+    @property
+    def operator(self) -> Operator:
+        """The kernels of this structure."""
+        raise NotImplementedError
+
     @staticmethod
     def _scan(semiring: Semiring, potentials: tuple[Tensor, ...], lengths: Tensor, starts: Tensor | None) -> Tensor:
         """Total score (..., B) over all labellings; ``starts`` (B, T, C) is added where a band begins."""
@@ -151,7 +156,8 @@ class Structure(Distribution):
         Differentiable: a second derivative goes through the reference scan, a Python loop over frames.
         """
         _, counts, starts = self._expectations
-        return Marginals(counts[0], counts[self.fields.index("transitions")], starts)
+        steps = counts[self.fields.index("transitions")]
+        return Marginals(counts[0], steps.sum(1) if steps.dim() > 3 else steps, starts)
 
     @property
     @_remembered
@@ -304,10 +310,10 @@ class Structure(Distribution):
 
     def _batched(self) -> tuple[Tensor, ...]:
         """The potentials with a batch axis each, in float64, padding zeroed so that it cannot leak."""
-        emissions, *shared = (p.double() for p in self.potentials)
-        num_recordings = self._batch_shape[0]
-        emissions = torch.where(self._valid[..., None], emissions, 0.0)
-        return (emissions, *(p.expand(num_recordings, *p.shape) for p in shared))
+        potentials = [p.double() for p in self.potentials]
+        batched, shared = potentials[: self.operator.batched], potentials[self.operator.batched :]
+        cleared = without_padding(batched, self.lengths)
+        return (*cleared, *(p.expand(len(self.lengths), *p.shape) for p in shared))
 
     def _leaves(self, copies: int) -> tuple[tuple[Tensor, ...], Tensor]:
         """Potentials repeated ``copies`` times, detached, and zero scores for band starts: leaves to differentiate
@@ -346,3 +352,16 @@ class Structure(Distribution):
 
     def _infeasible_reason(self) -> str:
         return "allow more labels, or relax the forbidden (-inf) transitions"
+
+
+def without_padding(potentials: Sequence[Tensor], lengths: Tensor) -> list[Tensor]:
+    """Potentials (B, T, C), or (B, T - 1, C, C) where they score steps, with zeros where a recording has no frame.
+
+    What stands there may be anything, and a sum with infinity or NaN times zero would let it in.
+    """
+    cleared: list[Tensor] = []
+    for i, values in enumerate(potentials):
+        # Step t leads to frame t + 1.
+        inside = torch.arange(values.shape[1], device=lengths.device) + (i > 0) < lengths[:, None]
+        cleared.append(torch.where(inside.view(*inside.shape, *[1] * (values.dim() - 2)), values, 0.0))
+    return cleared

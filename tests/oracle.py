@@ -107,14 +107,15 @@ def log_sum_exp(scores: Floats) -> float:
 
 # ---------------------------------------------------------------------------------------------------- linear chain
 def chain(emissions: Floats, transitions: Floats, start: Floats, end: Floats) -> Enumeration:
-    """Every labelling of a linear chain: emissions (T, C), transitions (C, C), start (C,), end (C,)."""
+    """Every labelling of a linear chain: emissions (T, C), transitions (C, C) or (T - 1, C, C), start, end (C,)."""
     num_frames, num_classes = emissions.shape
     labels, starts, steps = _labellings(num_frames, num_classes)
     scores = start[labels[:, 0]] + end[labels[:, -1]]
     for t in range(num_frames):
         scores = scores + emissions[t, labels[:, t]]
     for t in range(1, num_frames):
-        scores = scores + transitions[labels[:, t - 1], labels[:, t]]
+        step = transitions if transitions.ndim == 2 else transitions[t - 1]
+        scores = scores + step[labels[:, t - 1], labels[:, t]]
     return Enumeration(labels, starts, steps, scores)
 
 
