@@ -227,15 +227,14 @@ def test_statsmodels_agrees_on_a_model_that_both_can_express() -> None:
     covariate, regimes = rng.normal(size=60), np.repeat([0, 1, 0, 1], 15)
     intercept, slope, sigma = np.array([-1.0, 2.0]), np.array([0.5, -1.5]), np.array([0.7, 1.3])
     y = intercept[regimes] + slope[regimes] * covariate + sigma[regimes] * rng.normal(size=60)
-    stay, start = np.array([0.9, 0.8]), np.array([0.3, 0.7])
+    stay, start = np.array([0.9, 0.8]), np.array([2 / 3, 1 / 3])  # the stationary law
     model = statsmodels.MarkovRegression(y, 2, exog=covariate[:, None], switching_variance=True)
-    model.initialize_known(start)
     # Order of its parameters: p[0->0], p[1->0], intercepts, slopes, variances.
     fitted = model.smooth([stay[0], 1 - stay[1], *intercept, *slope, *sigma**2])
 
     steps = np.array([[stay[0], 1 - stay[0]], [1 - stay[1], stay[1]]])
-    first = torch.tensor(start @ steps).log()  # statsmodels gives the law of the regime before the first frame
-    structure = LinearChain(torch.zeros(1, 60, 2, dtype=torch.float64), torch.tensor(steps).log(), first)
+    potentials = torch.tensor(steps).log(), torch.tensor(start).log()
+    structure = LinearChain(torch.zeros(1, 60, 2, dtype=torch.float64), *potentials)
     mean = torch.tensor(intercept + slope * covariate[:, None])[None, ..., None]
     switching = SwitchingRegression(structure, mean, torch.tensor(sigma).log()[:, None])
     values = torch.tensor(y)[None, :, None]
