@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from segcrf import _check
 from segcrf._check import UNLABELLED
@@ -223,24 +224,39 @@ def _filtered(structure: Structure) -> Tensor:
         raise TypeError(
             f"the filter is known for LinearChain and SemiMarkov, got {type(structure).__name__}; use posterior='smooth'"
         )
-    posterior = torch.stack(messages(emissions.clamp(min=FORBIDDEN), potentials), 1).softmax(-1)
+    posterior = messages(emissions.clamp(min=FORBIDDEN), potentials).softmax(-1)
     return torch.where(structure._valid[..., None], posterior, 0.0).to(  # pyright: ignore[reportPrivateUsage]
         structure.dtype
     )
 
 
-def _chain_messages(emissions: Tensor, potentials: dict[str, Tensor]) -> list[Tensor]:
-    """Forward messages, T of (B, C)."""
-    message = potentials["start"] + emissions[:, 0]
-    messages = [message]
-    for score in emissions[:, 1:].unbind(1):
-        message = (message.unsqueeze(-1) + potentials["transitions"]).logsumexp(1) + score
-        messages.append(message)
-    return messages
+def _chain_messages(emissions: Tensor, potentials: dict[str, Tensor]) -> Tensor:
+    """Forward messages (B, T, C), in about 2 sqrt(T) steps instead of T.
+
+    A frame is a matrix of scores from class to class. Chunks of frames are multiplied out side by side, then carried on
+    from chunk to chunk.
+    """
+    num_frames, size = emissions.shape[1:]
+    steps = potentials["transitions"].unsqueeze(1) + emissions.unsqueeze(2)
+    # The first frame comes from anywhere alike, so each row of its products is the message itself.
+    opening = (potentials["start"] + emissions[:, 0]).unsqueeze(1).expand(-1, size, -1)
+    steps = torch.cat([opening.unsqueeze(1), steps[:, 1:]], 1)
+    chunk = math.isqrt(num_frames - 1) + 1
+    steps = functional.pad(steps, (0, 0, 0, 0, 0, -num_frames % chunk)).unflatten(1, (-1, chunk))
+    products = [steps[:, :, 0]]
+    for step in steps.unbind(2)[1:]:
+        products.append((products[-1].unsqueeze(-1) + step.unsqueeze(-3)).logsumexp(-2))
+    within = torch.stack(products, 2)
+    carried = [within[:, 0, -1, 0]]
+    for whole in within[:, 1:, -1].unbind(1):
+        carried.append((carried[-1].unsqueeze(-1) + whole).logsumexp(1))
+    before = torch.stack(carried, 1)[:, :-1, None, :, None]
+    messages = torch.cat([within[:, :1, :, 0], (before + within[:, 1:]).logsumexp(-2)], 1)
+    return messages.flatten(1, 2)[:, :num_frames]
 
 
-def _semi_markov_messages(emissions: Tensor, potentials: dict[str, Tensor]) -> list[Tensor]:
-    """Log-total score of all beginnings that are in a class at a frame, T of (B, C).
+def _semi_markov_messages(emissions: Tensor, potentials: dict[str, Tensor]) -> Tensor:
+    """Log-total score of all beginnings that are in a class at a frame, (B, T, C).
 
     As in the scan of :class:`SemiMarkov`: ``running`` holds the bands under way by age, 1 to K; ``beyond`` those older;
     ``opening`` the band that began with the recording.
@@ -259,7 +275,7 @@ def _semi_markov_messages(emissions: Tensor, potentials: dict[str, Tensor]) -> l
         messages.append(_ending(running, beyond, opening, alive, _lasting(alive, tail[0], t + 1)))
         closed = _ending(running, beyond, opening, durations, _lasting(potentials["first"], tail, t + 1))
         entering = (closed.unsqueeze(-1) + potentials["transitions"]).logsumexp(1)
-    return messages
+    return torch.stack(messages, 1)
 
 
 def _lasting(table: Tensor, tail: Tensor, duration: int) -> Tensor:

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 
 from segcrf.losses import Combiner, JointObjective
 from segcrf.metrics import edit_score, frame_accuracy, segment_f1
-from segcrf.model import JointModel, ModelOutput
+from segcrf.model import JointModel, ModelOutput, SwitchingModel
 from segcrf.windows import Batch, RandomWindows, Recording, Windows, collate, grid
 
 __all__ = ["Recipe", "parameter_groups", "train"]
@@ -76,16 +76,17 @@ WARM_UP = 0.05
 
 
 def parameter_groups(
-    model: JointModel, objective: nn.Module, learning_rate: float, weight_decay: float
+    model: JointModel | SwitchingModel, objective: nn.Module, learning_rate: float, weight_decay: float
 ) -> list[dict[str, Any]]:
     """Sorts parameters by how they should be optimised, for AdamW.
 
     Matrices of encoder and heads decay. Biases and norms do not; nor do the potentials of the structured layer, whose
-    size is a statement about the data, nor the objective's log-deviations. These two learn faster.
+    size is a statement about the data, nor log-deviations, of the objective or of a switching model. These two learn
+    faster.
 
     Args:
-        model: the joint model.
-        objective: a module whose parameters are log-deviations.
+        model: the joint or switching model.
+        objective: a module whose parameters are log-deviations: an objective, or a list of it and a combiner.
         learning_rate: of the network.
         weight_decay: decoupled, of the matrices.
 
@@ -95,13 +96,14 @@ def parameter_groups(
     >>> [(group["weight_decay"], round(group["lr"], 3)) for group in groups]
     [(0.1, 0.01), (0.0, 0.01), (0.0, 0.03), (0.0, 0.1)]
     """
-    potentials = {id(p) for p in model.crf.parameters()}
-    network = [p for p in model.parameters() if id(p) not in potentials]
+    deviations = [*objective.parameters(), *(p for name, p in model.named_parameters() if name == "log_sigma")]
+    apart = {id(p) for p in (*model.crf.parameters(), *deviations)}
+    network = [p for p in model.parameters() if id(p) not in apart]
     return [
         {"params": [p for p in network if p.dim() > 1], "weight_decay": weight_decay, "lr": learning_rate},
         {"params": [p for p in network if p.dim() <= 1], "weight_decay": 0.0, "lr": learning_rate},
         {"params": list(model.crf.parameters()), "weight_decay": 0.0, "lr": CRF_RATE * learning_rate},
-        {"params": list(objective.parameters()), "weight_decay": 0.0, "lr": SIGMA_RATE * learning_rate},
+        {"params": deviations, "weight_decay": 0.0, "lr": SIGMA_RATE * learning_rate},
     ]
 
 

@@ -14,7 +14,7 @@ from segcrf.chain import LinearChain
 from segcrf.semimarkov import SemiMarkov
 from segcrf.structure import Structure
 from segcrf.switching import SwitchingRegression
-from tests import oracle
+import oracle
 
 T, C, R = 5, 3, 2
 KINDS = ("chain", "semi-markov", "censored")
