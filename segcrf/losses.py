@@ -80,6 +80,11 @@ class SwitchingOutput(Protocol):
         """Classes and numbers in one distribution."""
         ...
 
+    @property
+    def posterior(self) -> str:
+        """By which predictions mix the classes' regressions: ``"filter"`` or ``"smooth"``."""
+        ...
+
 
 class Deviation(nn.Module):
     """The log-deviation of one or more Gaussians: given, learned, or read off the errors.
@@ -295,7 +300,7 @@ class SwitchingObjective(nn.Module):
             their sum is -log p(y, k | x), and no weight belongs between them. Frames without a label are summed over,
             frames without a target say nothing; without any labels the sum is -log p(y | x).
             ``"predictive"``: ``"regression"`` is -log of the density of y_t under the mixture of the classes' Gaussians
-            by the filtered posterior of k_t: what a forecast of y is judged by.
+            by the output's ``posterior`` of k_t: with ``"filter"``, what a forecast of y is judged by.
 
     Note:
         Unlike :class:`JointObjective`, ``"regression"`` is summed over the R targets, not averaged: a likelihood.
@@ -331,7 +336,7 @@ class SwitchingObjective(nn.Module):
             losses = {"crf": -classes.sum() / frames}
             if targets is not None:
                 if self.form == "predictive":
-                    numbers = switching.predictive_log_prob(targets, posterior="filter").sum(1)
+                    numbers = switching.predictive_log_prob(targets, posterior=output.posterior).sum(1)
                 else:
                     numbers = switching.log_prob(targets, labels) - classes
                 losses["regression"] = -numbers.sum() / frames

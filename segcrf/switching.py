@@ -222,7 +222,7 @@ def _filtered(structure: Structure) -> Tensor:
     messages = _chain_messages if isinstance(structure, LinearChain) else _semi_markov_messages
     if not isinstance(structure, LinearChain | SemiMarkov):
         raise TypeError(
-            f"the filter is known for LinearChain and SemiMarkov, got {type(structure).__name__}; use posterior='smooth'"
+            f"the filter is known for LinearChain and SemiMarkov, got {type(structure).__name__}; use 'smooth'"
         )
     posterior = messages(emissions.clamp(min=FORBIDDEN), potentials).softmax(-1)
     return torch.where(structure._valid[..., None], posterior, 0.0).to(  # pyright: ignore[reportPrivateUsage]

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
+import oracle
 import pytest
 import torch
 from hypothesis import given
@@ -14,7 +15,6 @@ from segcrf.chain import LinearChain
 from segcrf.semimarkov import SemiMarkov
 from segcrf.structure import Structure
 from segcrf.switching import SwitchingRegression
-import oracle
 
 T, C, R = 5, 3, 2
 KINDS = ("chain", "semi-markov", "censored")
@@ -37,9 +37,7 @@ class Problem:
         self.durations, self.tail = rng.normal(size=(C, 3)), -rng.uniform(0.2, 1.0, C)
         self.kind, self.censored = kind, kind == "censored"
         self.structure = self._structure()
-        self.switching = SwitchingRegression(
-            self.structure, torch.tensor(self.mean), torch.tensor(self.sigma).log()
-        )
+        self.switching = SwitchingRegression(self.structure, torch.tensor(self.mean), torch.tensor(self.sigma).log())
         self.whole = [self._enumerate(i, n, self.end) for i, n in enumerate(self.lengths)]
 
     def _structure(self) -> Structure:
@@ -178,7 +176,9 @@ def test_the_filter_does_not_see_the_future_and_smoothing_does() -> None:
     problem = Problem("chain", seed=1)
     changed = torch.tensor(problem.emissions)
     changed[:, 3:] += torch.randn(2, 2, C, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    other = SwitchingRegression(problem.structure._replace(changed), problem.switching.mean, problem.switching.log_sigma)
+    other = SwitchingRegression(
+        problem.structure._replace(changed), problem.switching.mean, problem.switching.log_sigma
+    )
     before, after = (s.weights(posterior="filter")[:, :3] for s in (problem.switching, other))
     assert torch.equal(before, after)
     before, after = (s.weights(posterior="smooth")[:, :3] for s in (problem.switching, other))
