@@ -88,8 +88,14 @@ class Segmenter:
             the training recordings; longer ones go on with a learned tail.
         standardize_: ``"dataset"`` or ``"recording"``, what was chosen.
         model_: the trained :class:`segcrf.model.JointModel`.
-        history_: a dict per epoch: ``epoch``, ``loss``, ``crf``, ``regression``, the same with ``val_``, and
-            ``learning_rate``. Losses are per valid frame, in nats; those of targets are of standardised targets.
+        history_: a dict per epoch, drawn by :func:`segcrf.plot.history`: ``epoch``, ``loss``, ``crf``, ``regression``,
+            the same with ``val_``, and ``learning_rate``. Losses are per valid frame, in nats; those of targets are of
+            standardised targets. ``gradient`` is the mean norm of the gradient and ``clipped`` the share of steps where
+            it was cut. Of the epoch's first batch: ``weight_crf`` and ``weight_regression``, by how much the total
+            changes per unit of a loss; ``gradient_crf`` and ``gradient_regression``, how hard each pulls at the shared
+            features, and ``cosine``, whether they pull together; ``sigma``, the mean deviation of the targets;
+            ``bands``, decoded bands per true one.
+        notes_: what training had to say: warnings and explanations, each once.
         best_epoch_: the epoch with the lowest ``val_loss``, whose weights are kept.
 
     >>> rng = np.random.default_rng(0)
@@ -275,8 +281,8 @@ class Segmenter:
         if recordings.targets is not None and self.target_scaler_ is not None:
             scaled = (self.target_scaler_.apply(array).astype(np.float32) for array in recordings.targets)
             numbers = [torch.as_tensor(array) for array in scaled]
-        rows = zip(recordings.signals, recordings.labels, numbers, strict=True)
-        return [Recording(self._scale(signal), torch.as_tensor(labels), y) for signal, labels, y in rows]
+        rows = zip(recordings.signals, recordings.labels, numbers, recordings.names, strict=True)
+        return [Recording(self._scale(signal), torch.as_tensor(labels), y, name) for signal, labels, y, name in rows]
 
     def _build(self) -> JointModel:
         options: dict[str, Any] = {"hidden": self.hidden, "dropout": self.dropout}
@@ -285,7 +291,8 @@ class Segmenter:
         if self.layers is not None:
             options["layers"] = self.layers
         encoder = make_encoder(self.encoder, self.n_features_in_, **options)
-        return JointModel(encoder, self._build_crf(), self.n_targets_)
+        uneven = self.regression == "beta_nll"
+        return JointModel(encoder, self._build_crf(), self.n_targets_, heteroscedastic=uneven)
 
     def _build_crf(self) -> LinearChainCRF | SemiMarkovCRF:
         if self.max_duration_ is None:
@@ -308,6 +315,7 @@ class Segmenter:
         result = train(model, objective, FixedWeights(), recipe, (recordings, held), resume=resume, on_best=keep)
         model.load_state_dict(result.weights)
         self.model_, self.history_, self.best_epoch_ = model.to(self.device).eval(), result.history, result.best_epoch
+        self.notes_ = result.notes
 
     # ----------------------------------------------------------------------------------------------- predicting
     def predict(self, X: Given) -> list[Array]:
@@ -394,13 +402,13 @@ class Segmenter:
             ValueError: nothing was fitted, or the folder holds other things.
         """
         self._check_fitted()
-        history = {"history": self.history_, "best_epoch": self.best_epoch_}
+        history = {"history": self.history_, "best_epoch": self.best_epoch_, "notes": self.notes_}
         storage.write_model(folder, self._config() | history, self._tensors(self.model_.state_dict()))
 
     def _keep(self, result: Result) -> None:
         """Saves the best model so far beside the checkpoint."""
         assert self.directory is not None
-        history = {"history": result.history, "best_epoch": result.best_epoch}
+        history = {"history": result.history, "best_epoch": result.best_epoch, "notes": result.notes}
         storage.write_model(Path(self.directory) / "best", self._config() | history, self._tensors(result.weights))
 
     def _config(self) -> dict[str, Any]:
@@ -449,7 +457,7 @@ class Segmenter:
         self._coder = ClassCoder(self.classes_, config["labels"] == "name")
         self.n_features_in_, self.n_targets_ = config["channels"], config["targets"]
         self.max_duration_ = config["max_duration"]
-        self.history_, self.best_epoch_ = config["history"], config["best_epoch"]
+        self.history_, self.best_epoch_, self.notes_ = config["history"], config["best_epoch"], config["notes"]
         scalers = {
             name: Standardizer(tensors[f"{name}.mean"].numpy(), tensors[f"{name}.scale"].numpy())
             for name in ("signal", "target")

@@ -21,25 +21,29 @@ Array = npt.NDArray[Any]
 
 
 class Recording(NamedTuple):
-    """One recording or a window of it: ``signal`` (T, F), ``labels`` (T,) int64, ``targets`` (T, R) or None."""
+    """One recording or a window of it: ``signal`` (T, F), ``labels`` (T,) int64, ``targets`` (T, R) or None; and
+    ``name``, what messages call it."""
 
     signal: Tensor
     labels: Tensor
     targets: Tensor | None
+    name: str = ""
 
     def cut(self, start: int, stop: int) -> Recording:
         """The frames [start, stop)."""
         targets = None if self.targets is None else self.targets[start:stop]
-        return Recording(self.signal[start:stop], self.labels[start:stop], targets)
+        return Recording(self.signal[start:stop], self.labels[start:stop], targets, self.name)
 
 
 class Batch(NamedTuple):
-    """Windows padded to the longest: signal (B, T, F), labels (B, T), targets (B, T, R) or None, lengths (B,)."""
+    """Windows padded to the longest: signal (B, T, F), labels (B, T), targets (B, T, R) or None, lengths (B,); and the
+    B names of what was cut."""
 
     signal: Tensor
     labels: Tensor
     targets: Tensor | None
     lengths: Tensor
+    names: tuple[str, ...] = ()
 
 
 class Window(NamedTuple):
@@ -94,7 +98,11 @@ class Windows(Dataset[list[Recording]]):
         self.recordings = recordings
 
     def __getitem__(self, index: list[Window]) -> list[Recording]:
-        return [self.recordings[window.recording].cut(window.start, window.stop) for window in index]
+        return [self._named(window) for window in index]
+
+    def _named(self, window: Window) -> Recording:
+        cut = self.recordings[window.recording].cut(window.start, window.stop)
+        return cut._replace(name=f"{cut.name or f'recording {window.recording}'}, frames {window.start}-{window.stop}")
 
 
 def collate(windows: Sequence[Recording]) -> Batch:
@@ -104,7 +112,7 @@ def collate(windows: Sequence[Recording]) -> Batch:
     labels = pad_sequence([window.labels for window in windows], batch_first=True, padding_value=UNLABELLED)
     known = [window.targets for window in windows if window.targets is not None]
     targets = pad_sequence(known, batch_first=True, padding_value=torch.nan) if known else None
-    return Batch(signal, labels, targets, lengths)
+    return Batch(signal, labels, targets, lengths, tuple(window.name for window in windows))
 
 
 def grid(recordings: Sequence[Recording], size: int, phase: Sequence[int] | None = None) -> list[Window]:
