@@ -20,9 +20,10 @@ from segcrf.structure import Structure
 
 __all__ = ["TrainingWarning", "Watch", "band_ratio", "decay_on_potentials", "effective_weights", "feature_gradients"]
 
-# A loss is told to rise when its running mean, over some hundred steps, has for as many steps been above its least by
-# more than this share of what it had fallen.
-RISE, STEPS_RISING, MEMORY = 0.25, 200, 0.98
+# A loss is told to rise when its running mean, over some fifty steps, has for so many steps been above its least by
+# more than this share of what it had fallen and of how much it scatters from step to step.
+RISE, SCATTER, STEPS_RISING, MEMORY = 0.25, 0.5, 200, 0.98
+WARM_UP = 50
 # An untrained model that knows nothing loses log(C) nats per frame.
 SUSPICIOUS = 10.0
 
@@ -113,24 +114,18 @@ class Watch:
 
     num_classes: int
     notes: list[str] = field(default_factory=list[str])
-    _running: dict[str, float] = field(default_factory=dict[str, float])
-    _first: dict[str, float] = field(default_factory=dict[str, float])
-    _least: dict[str, float] = field(default_factory=dict[str, float])
-    _rising: dict[str, int] = field(default_factory=dict[str, int])
+    _trends: dict[str, _Trend] = field(default_factory=dict[str, "_Trend"])
 
     def losses(self, losses: Mapping[str, float]) -> None:
         """Takes note of a step's losses: tells one that rises for long, and explains a negative one."""
         for name, value in losses.items():
-            mean = self._running.get(name, value)
-            self._running[name] = mean = MEMORY * mean + (1.0 - MEMORY) * value
-            first = self._first.setdefault(name, mean)
-            least = self._least[name] = min(self._least.get(name, mean), mean)
-            margin = RISE * (first - least) + 1e-3 * (1.0 + abs(least))
-            self._rising[name] = self._rising.get(name, 0) + 1 if mean > least + margin else 0
-            if self._rising[name] == STEPS_RISING:
+            trend = self._trends.setdefault(name, _Trend(value))
+            trend.add(value)
+            if trend.rising == STEPS_RISING:
                 self.warn(
-                    f"the loss {name!r} has been rising for {STEPS_RISING} steps, from {least:.3g} to {mean:.3g}: "
-                    "lower learning_rate; if only one of two losses rises, see the effective weights in history_"
+                    f"the loss {name!r} has been rising for {STEPS_RISING} steps, from {trend.least:.3g} to "
+                    f"{trend.mean:.3g}: lower learning_rate; if only one of two losses rises, see the effective "
+                    "weights in history_"
                 )
             if name == "regression" and value < 0:
                 self.note(
@@ -171,3 +166,29 @@ class Watch:
         if text not in self.notes:
             self.notes.append(text)
             warnings.warn(text, TrainingWarning, stacklevel=3)
+
+
+@dataclass
+class _Trend:
+    """Running mean of a loss, how much the loss scatters around it, and for how many steps it has been rising."""
+
+    mean: float
+    scatter: float = 0.0
+    steps: int = 0
+    first: float = 0.0
+    least: float = math.inf
+    rising: int = 0
+
+    def add(self, value: float) -> None:
+        self.steps += 1
+        # A plain average at first, so that no single early step counts for much.
+        share = max(1.0 - MEMORY, 1.0 / self.steps)
+        self.mean += share * (value - self.mean)
+        self.scatter += share * (abs(value - self.mean) - self.scatter)
+        if self.steps == WARM_UP:
+            self.first = self.mean
+        if self.steps < WARM_UP:
+            return
+        self.least = min(self.least, self.mean)
+        margin = RISE * (self.first - self.least) + SCATTER * self.scatter + 1e-3 * (1.0 + abs(self.least))
+        self.rising = self.rising + 1 if self.mean > self.least + margin else 0
