@@ -68,6 +68,9 @@ class Segmenter:
         max_epochs: epochs at most. An epoch shows every frame once, and has 16 batches at least.
         batch_size: windows of a step.
         window: frames of a training window.
+        balance: for a class that is nearly everywhere: of the windows that show the commonest class alone, train on at
+            most so many per other window. 1 finds rare classes better, and expects them more often than they are: see
+            the calibration before trusting probabilities. None: all windows.
         learning_rate: the largest; it rises for 5 % of the steps and falls to zero as a cosine. Potentials of the
             structure learn 3 times as fast, the deviation of the targets 10 times.
         weight_decay: decoupled, of matrices only.
@@ -125,6 +128,7 @@ class Segmenter:
         max_epochs: int = 30,
         batch_size: int = 16,
         window: int = 256,
+        balance: float | None = None,
         learning_rate: float = 1e-2,
         weight_decay: float = 1e-2,
         patience: int = 15,
@@ -149,6 +153,7 @@ class Segmenter:
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.window = window
+        self.balance = balance
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.patience = patience
@@ -236,6 +241,8 @@ class Segmenter:
         _check.whole(self.seed, "seed", 0)
         for name in ("learning_rate", "weight_decay", "noise", "clip"):
             _check.number(getattr(self, name), name, 0.0)
+        if self.balance is not None:
+            _check.positive(self.balance, "balance")
         for name in ("dropout", "validation_fraction"):
             _check.share(getattr(self, name), name)
         _check.rate(self.rate)

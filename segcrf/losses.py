@@ -322,6 +322,7 @@ class SwitchingObjective(nn.Module):
         super().__init__()
         _check.choice(form, "form", ("likelihood", "predictive"))
         self.form = form
+        self.log_sigma = None  # the model's own
 
     def forward(self, output: SwitchingOutput, labels: Tensor, targets: Tensor | None = None) -> Losses:
         """Computes the losses of a batch; arguments as those of :class:`JointObjective`.

@@ -25,14 +25,18 @@ from torch.utils.data import DataLoader
 
 from segcrf import diagnostics
 from segcrf.diagnostics import Watch
-from segcrf.losses import Combiner, JointObjective, Losses
+from segcrf.losses import Combiner, JointObjective, Losses, SwitchingObjective
 from segcrf.metrics import edit_score, frame_accuracy, segment_f1
-from segcrf.model import JointModel, ModelOutput, SwitchingModel
+from segcrf.model import JointModel, ModelOutput, SwitchingModel, SwitchingModelOutput
 from segcrf.windows import Batch, RandomWindows, Recording, Windows, collate, grid
 
 __all__ = ["Recipe", "parameter_groups", "train"]
 
 Array = npt.NDArray[np.int64]
+
+Model = JointModel | SwitchingModel
+Output = ModelOutput | SwitchingModelOutput
+Objective = JointObjective | SwitchingObjective
 
 CHECKPOINT = "last.ckpt"
 
@@ -55,6 +59,7 @@ class Recipe:
     progress: bool
     fingerprint: dict[str, Any]
     """What a checkpoint must share with the fit that resumes from it."""
+    balance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ WARM_UP = 0.05
 
 
 def parameter_groups(
-    model: JointModel | SwitchingModel, objective: nn.Module, learning_rate: float, weight_decay: float
+    model: Model, objective: nn.Module, learning_rate: float, weight_decay: float
 ) -> list[dict[str, Any]]:
     """Sorts parameters by how they should be optimised, for AdamW.
 
@@ -123,7 +128,7 @@ class _Tally:
         self.true: list[Array] = []
         self.square, self.known = 0.0, 0
 
-    def add(self, batch: Batch, output: ModelOutput) -> None:
+    def add(self, batch: Batch, output: Output) -> None:
         mode, lengths = output.distribution.mode.cpu(), batch.lengths.cpu()
         for row, labels, length in zip(mode, batch.labels.cpu(), lengths, strict=True):
             self.predicted.append(row[:length].numpy())
@@ -149,13 +154,13 @@ class _Tally:
 class _Task(pl.LightningModule):
     """Model, objective and optimiser as Lightning wants them: one scalar loss, automatic optimisation."""
 
-    def __init__(self, model: JointModel, objective: JointObjective, combine: Combiner, recipe: Recipe) -> None:
+    def __init__(self, model: Model, objective: Objective, combine: Combiner, recipe: Recipe) -> None:
         super().__init__()
         self.model, self.objective, self.combine, self.recipe = model, objective, combine, recipe
         self.watch = Watch(model.crf.num_classes)  # pyright: ignore[reportArgumentType]
         self.norms: list[Tensor] = []
 
-    def _losses(self, batch: Batch, output: ModelOutput, prefix: str) -> tuple[Losses, Tensor]:
+    def _losses(self, batch: Batch, output: Output, prefix: str) -> tuple[Losses, Tensor]:
         losses = self.objective(output, batch.labels, batch.targets)
         total = self.combine(losses)
         rows = {prefix + name: loss.detach() for name, loss in (losses | {"loss": total}).items()}
@@ -173,7 +178,7 @@ class _Task(pl.LightningModule):
             self._examine(batch, output, losses)
         return total
 
-    def _output(self, batch: Batch, signal: Tensor, index: int) -> ModelOutput:
+    def _output(self, batch: Batch, signal: Tensor, index: int) -> Output:
         try:
             return self.model(signal, batch.lengths)
         except ValueError as error:
@@ -186,7 +191,7 @@ class _Task(pl.LightningModule):
             ) from error
 
     def _not_finite(
-        self, batch: Batch, output: ModelOutput, losses: Losses, total: Tensor, index: int
+        self, batch: Batch, output: Output, losses: Losses, total: Tensor, index: int
     ) -> ValueError:
         wrong = [name for name, loss in losses.items() if not loss.isfinite()] or ["what combines them"]
         each = output.distribution.log_prob(batch.labels).detach().isfinite()
@@ -200,7 +205,7 @@ class _Task(pl.LightningModule):
             f"{wrong[0]}; {where}), expected a finite number; lower learning_rate, or lower clip"
         )
 
-    def _examine(self, batch: Batch, output: ModelOutput, losses: Losses) -> None:
+    def _examine(self, batch: Batch, output: Output, losses: Losses) -> None:
         """What the first batch of an epoch tells: no pass through the encoder, and one decoding."""
         told = diagnostics.effective_weights(self._peek, losses)
         if output.features.requires_grad:
@@ -208,7 +213,7 @@ class _Task(pl.LightningModule):
         if self.global_step == 0 and "crf" in losses:
             self.watch.scale(float(losses["crf"].detach()) * told["weight_crf"])
         told["bands"] = diagnostics.band_ratio(output.distribution, batch.labels)
-        log_sigma = self.objective.log_sigma
+        log_sigma = (self.model if isinstance(self.model, SwitchingModel) else self.objective).log_sigma
         if log_sigma is not None:
             told["sigma"] = float(log_sigma.detach().exp().mean())
         self.log_dict(told, on_step=False, on_epoch=True, batch_size=1)
@@ -377,8 +382,8 @@ class _Bar(Callback):
 
 
 def train(
-    model: JointModel,
-    objective: JointObjective,
+    model: Model,
+    objective: Objective,
     combine: Combiner,
     recipe: Recipe,
     recordings: tuple[list[Recording], list[Recording]],
@@ -389,7 +394,8 @@ def train(
     """Fits a model and its objective.
 
     Args:
-        model: changed in place; afterwards it holds the last epoch's weights, not the best ones.
+        model: a joint or a switching model, changed in place; afterwards it holds the last epoch's weights, not the
+            best ones.
         objective: changed likewise.
         combine: turns the losses into the scalar that is minimised.
         recipe: how to train.
@@ -401,7 +407,14 @@ def train(
     learn, validate = recordings
     record = _Record(recipe, on_best)
     checkpoint = None if recipe.directory is None else Path(recipe.directory) / CHECKPOINT
-    sampler = RandomWindows(learn, recipe.window, recipe.batch_size, min_batches=MIN_BATCHES, seed=recipe.seed)
+    sampler = RandomWindows(
+        learn,
+        recipe.window,
+        recipe.batch_size,
+        min_batches=MIN_BATCHES,
+        balance=recipe.balance,
+        seed=recipe.seed,
+    )
     windows = grid(validate, VALIDATION_WINDOWS * recipe.window)
     batches = [windows[i : i + recipe.batch_size] for i in range(0, len(windows), recipe.batch_size)]
     begun = checkpoint if resume and checkpoint is not None and checkpoint.exists() else None

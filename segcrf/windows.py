@@ -145,14 +145,27 @@ class RandomWindows(Sampler[list[Window]]):
         size: frames of a window.
         batch_size: windows of a batch, roughly: the number of batches is the same in all epochs.
         min_batches: batches of an epoch at least; few recordings are passed over more than once, cut differently.
+        balance: cap on the commonest class: of the windows that show it alone, at most so many per other window, drawn
+            anew each epoch. 1 is the sampling of detection networks. None: all windows.
         seed: together with the number of the epoch, decides everything.
+
+    Source:
+        Ren, He, Girshick and Sun, *Faster R-CNN*, 2015, section 3.1.3: background up to as often as objects.
     """
 
     def __init__(
-        self, recordings: Sequence[Recording], size: int, batch_size: int, *, min_batches: int = 1, seed: int = 0
+        self,
+        recordings: Sequence[Recording],
+        size: int,
+        batch_size: int,
+        *,
+        min_batches: int = 1,
+        balance: float | None = None,
+        seed: int = 0,
     ) -> None:
-        self.recordings, self.size, self.seed = recordings, size, seed
-        windows = len(grid(recordings, size))
+        self.recordings, self.size, self.balance, self.seed = recordings, size, balance, seed
+        self.commonest = None if balance is None else _commonest(recordings)
+        windows = len(self._capped(grid(recordings, size), np.random.default_rng(seed)))
         self.passes = max(1, round(min_batches * batch_size / windows))
         self.batches = max(1, round(self.passes * windows / batch_size))
         self.epoch = 0
@@ -169,7 +182,28 @@ class RandomWindows(Sampler[list[Window]]):
         windows: list[Window] = []
         for _ in range(self.passes):
             phase = random.integers(self.size, size=len(self.recordings)).tolist()
-            windows += grid(self.recordings, self.size, phase)
+            windows += self._capped(grid(self.recordings, self.size, phase), random)
         order = np.resize(random.permutation(len(windows)), max(len(windows), self.batches))
         for part in np.array_split(order, self.batches):
             yield [windows[i] for i in part]
+
+    def _capped(self, windows: list[Window], random: np.random.Generator) -> list[Window]:
+        """The windows, less those of the commonest class alone that are too many."""
+        if self.balance is None:
+            return windows
+        alone = np.array([self._shows_commonest_alone(window) for window in windows])
+        most = round(self.balance * int((~alone).sum()))
+        if not 0 < most < alone.sum():
+            return windows
+        dropped = set(random.permutation(np.flatnonzero(alone))[most:].tolist())
+        return [window for i, window in enumerate(windows) if i not in dropped]
+
+    def _shows_commonest_alone(self, window: Window) -> bool:
+        labels = self.recordings[window.recording].labels[window.start : window.stop]
+        return bool(((labels == self.commonest) | (labels == UNLABELLED)).all())
+
+
+def _commonest(recordings: Sequence[Recording]) -> int:
+    """The class with the most frames."""
+    labels = torch.cat([recording.labels for recording in recordings])
+    return int(torch.bincount(labels[labels != UNLABELLED]).argmax())

@@ -12,8 +12,8 @@ from segcrf import training
 from segcrf.crf import LinearChainCRF
 from segcrf.diagnostics import TrainingWarning
 from segcrf.encoders import LSTMEncoder
-from segcrf.losses import FixedWeights, JointObjective, Losses, UncertaintyWeights
-from segcrf.model import JointModel
+from segcrf.losses import FixedWeights, JointObjective, Losses, SwitchingObjective, UncertaintyWeights
+from segcrf.model import JointModel, SwitchingModel
 from segcrf.training import Recipe, Result, parameter_groups, train
 from segcrf.windows import Recording
 
@@ -127,3 +127,13 @@ def test_a_summed_likelihood_is_told() -> None:
     with pytest.warns(TrainingWarning, match="summed over the frames"):
         result = run(lambda losses: 200.0 * losses["crf"], max_epochs=1)
     assert len(result.notes) == 1
+
+
+def test_a_switching_model_is_trained_by_either_objective() -> None:
+    for objective in (SwitchingObjective(), JointObjective()):
+        torch.manual_seed(0)
+        crf = LinearChainCRF(3)
+        model = SwitchingModel(LSTMEncoder(2, hidden=4), crf, num_targets=1, posterior="filter")
+        result = train(model, objective, FixedWeights(), Recipe(**RECIPE), (recordings(4), recordings(2)))
+        assert result.history[-1]["regression"] < result.history[0]["regression"]
+        assert result.history[0]["sigma"] > 0
