@@ -211,7 +211,7 @@ class Structure(Distribution):
     def sample(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, sample_shape: tuple[int, ...] = (), *, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Draw exact, independent label sequences (*sample_shape, B, T), -100 beyond lengths.
+        """Draw exact, independent label sequences ``(*sample_shape, B, T)``, -100 beyond lengths.
 
         Forward filtering, backward sampling (Carter and Kohn, 1994), as a gradient of the scan.
         """
