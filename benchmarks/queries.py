@@ -109,7 +109,7 @@ def varying(size: tuple[int, int, int]) -> Task:
 
 
 def _edges(scores: tuple[Tensor, ...]) -> Tensor:
-    """torch-struct's layout (B, T - 1, to, from): emissions join the step that enters them, the first its first step."""
+    """torch-struct's layout (B, T - 1, to, from): emissions join the step into their frame, the first the first step."""
     emissions, transitions, start = scores
     steps = transitions.transpose(-1, -2).expand(emissions.shape[0], emissions.shape[1] - 1, -1, -1)
     edges = steps + emissions[:, 1:, :, None]
@@ -127,7 +127,7 @@ def _torch_struct(scores: tuple[Tensor, ...], ask: Callable[[Any], Tensor], valu
     except ImportError:
         return Contestant("torch-struct", reason="not installed")
     edges = _edges(scores)
-    call, check = lambda: ask(torch_struct.LinearChainCRF(edges)), lambda found: value(found).detach()  # noqa: E731
+    call, check = lambda: ask(torch_struct.LinearChainCRF(edges)), lambda found: value(found).detach()
     return Contestant("torch-struct", call, value=check)
 
 
