@@ -109,7 +109,7 @@ def varying(size: tuple[int, int, int]) -> Task:
 
 
 def _edges(scores: tuple[Tensor, ...]) -> Tensor:
-    """torch-struct's layout (B, T - 1, to, from): emissions join the step into their frame, the first the first step."""
+    """torch-struct's layout (B, T - 1, to, from): emissions join the step into their frame."""
     emissions, transitions, start = scores
     steps = transitions.transpose(-1, -2).expand(emissions.shape[0], emissions.shape[1] - 1, -1, -1)
     edges = steps + emissions[:, 1:, :, None]

@@ -116,7 +116,9 @@ def test_an_exported_decoder_runs_in_another_process(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------------------- ONNX
 def session(file: Any) -> Any:
     runtime = pytest.importorskip("onnxruntime", reason="pip install 'segcrf[onnx]'")
-    return runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return runtime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 
 def onnx() -> Any:
