@@ -75,9 +75,7 @@ def export_onnx(model: nn.Module, path: str | PathLike[str], x: Tensor, lengths:
                 input_names=["x", "lengths"],
                 output_names=["labels"],
                 dynamic_shapes=({0: recordings, 1: frames}, {0: recordings}),
-                custom_translation_table={
-                    getattr(torch.ops.segcrf, name).default: _call(name) for name in _FUNCTIONS
-                },
+                custom_translation_table={getattr(torch.ops.segcrf, name).default: _call(name) for name in _FUNCTIONS},
                 verbose=False,
             )
     finally:
@@ -227,9 +225,7 @@ _CHAIN = (
 
 
 def _chain(prepare: str, count: int, more: str, given: str) -> str:
-    return (
-        _CHAIN.replace("PREPARE", prepare).replace("COUNT", str(count)).replace("MORE", more).replace("GIVEN", given)
-    )
+    return _CHAIN.replace("PREPARE", prepare).replace("COUNT", str(count)).replace("MORE", more).replace("GIVEN", given)
 
 
 #: As `segcrf.semimarkov` scans: bands that run, by age; those older than K; the one that began with the recording. A
