@@ -143,18 +143,20 @@ def labels(values: Tensor, event: tuple[int, int], num_classes: int, lengths: Te
         return values.long()
     lowest, highest = values.aminmax()
     if lowest < 0 or highest >= num_classes:
-        _labels_in_range(values, num_classes, lengths)
+        within = torch.arange(values.shape[-1], device=values.device) < lengths[:, None]
+        _labels_in_range(values.masked_fill(~within, UNLABELLED), num_classes)
     return values.long()
 
 
-def _labels_in_range(values: Tensor, num_classes: int, lengths: Tensor) -> None:
-    within = torch.arange(values.shape[-1], device=values.device) < lengths[:, None]
-    bad = within & (values != UNLABELLED) & ((values < 0) | (values >= num_classes))
+def _labels_in_range(values: Tensor, num_classes: int, recording: int | None = None) -> None:
+    """Check labels (..., B, T), or those of one recording (T,)."""
+    bad = (values != UNLABELLED) & ((values < 0) | (values >= num_classes))
     if bad.any():
         where = bad.nonzero()[0].tolist()
         raise ValueError(
-            f"label of recording {where[-2]}, frame {where[-1]}: got {int(values[tuple(where)])}, expected 0 to "
-            f"{num_classes - 1}, or {UNLABELLED} for unlabelled; renumber the classes or mark the frame {UNLABELLED}"
+            f"label of recording {where[-2] if recording is None else recording}, frame {where[-1]}: got "
+            f"{int(values[tuple(where)])}, expected 0 to {num_classes - 1}, or {UNLABELLED} for unlabelled; "
+            f"renumber the classes or mark the frame {UNLABELLED}"
         )
 
 
@@ -580,12 +582,21 @@ def sinusoid_frequencies(values: Sequence[float], rate: float) -> None:
             )
 
 
-def label_sequence(values: Tensor, num_classes: int) -> Tensor:
-    """Return one recording's labels (T,) as int64."""
-    values = torch.as_tensor(values)
-    if values.dim() != 1 or len(values) == 0:
-        raise ValueError(f"labels of a recording must have shape (T,) with T >= 1, got {tuple(values.shape)}")
-    return labels(values[None], (1, len(values)), num_classes, torch.tensor([len(values)], device=values.device))[0]
+def label_sequences(values: Sequence[Tensor], num_classes: int) -> list[Tensor]:
+    """Return the labels (T_i,) of recordings, each as int64."""
+    sequences = [torch.as_tensor(sequence) for sequence in values]
+    for recording, sequence in enumerate(sequences):
+        if sequence.dim() != 1 or len(sequence) == 0:
+            raise ValueError(
+                f"labels of recording {recording} must have shape (T,) with T >= 1, got {tuple(sequence.shape)}; "
+                "give one sequence per recording, and drop empty ones"
+            )
+        if sequence.is_floating_point() or sequence.dtype == torch.bool:
+            raise TypeError(
+                f"labels of recording {recording} must be integers, got {sequence.dtype}; convert with .long()"
+            )
+        _labels_in_range(sequence, num_classes, recording)
+    return [sequence.long() for sequence in sequences]
 
 
 # ----------------------------------------------------------------------- the drop-in: pytorch-crf's own errors

@@ -31,8 +31,8 @@ class LinearChain(Structure):
         lengths: valid frames of each recording, (B,) integers from 1 to T; all T when left out.
         backend: ``"auto"`` chooses; ``"torch"`` (any device, differentiable any number of times, slow) or ``"numba"``
             (CPU) insists.
-        validate_args: check shapes, values and labels; on when left out, unless Python runs with ``-O``. (PyTorch's
-            default for its own distributions is turned off by the first ``torch.compile`` of a process; this is not.)
+        validate_args: check values and labels; None: unless Python runs with ``-O``. (PyTorch's default for its own
+            distributions is turned off by the first ``torch.compile`` of a process; this is not.)
 
     Raises:
         ValueError: wrong shape, NaN or +inf, a length outside 1..T, a backend that cannot run, or a recording
@@ -50,7 +50,7 @@ class LinearChain(Structure):
         >>> chain.mode
         tensor([[0, 0, 0]])
         >>> chain.log_prob(chain.mode).exp()
-        tensor([0.6557])
+        tensor([0.6581])
     """
 
     fields = ("emissions", "transitions", "start", "end")

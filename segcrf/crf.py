@@ -81,13 +81,14 @@ class LinearChainCRF(nn.Module):
 
         Args:
             labels: label sequences (T_i,), integers; -100 = unlabelled, skipped.
-            smoothing: pseudo-count added to every start, end and transition, so that the unseen is not forbidden.
+            smoothing: pseudo-count added to every start, end and transition, so that the unseen is not forbidden. With
+                0 it is, but for what follows a class that never occurs: nothing is known of it.
             intervals: times from frame to frame, (T_i - 1,), for :class:`~segcrf.transitions.IrregularTransitions`.
 
         Raises:
             TypeError: transitions that labels cannot set, with what can.
         """
-        sequences = [_check.label_sequence(sequence, self.num_classes) for sequence in labels]
+        sequences = _check.label_sequences(labels, self.num_classes)
         steps = [(sequence[:-1], sequence[1:]) for sequence in sequences]
         if intervals is not None:
             _set_rates(self, steps, intervals, smoothing)
@@ -195,9 +196,10 @@ class SemiMarkovCRF(nn.Module):
 
         Args:
             labels: label sequences (T_i,), integers; -100 = unlabelled, skipped.
-            smoothing: pseudo-count added to every start, end and transition, so that the unseen is not forbidden.
+            smoothing: pseudo-count added to every start, end and transition, so that the unseen is not forbidden. With
+                0 it is, but for what follows a class that never occurs: nothing is known of it.
         """
-        sequences = [_check.label_sequence(sequence, self.num_classes) for sequence in labels]
+        sequences = _check.label_sequences(labels, self.num_classes)
         steps = [(s[:-1][s[:-1] != s[1:]], s[1:][s[:-1] != s[1:]]) for s in sequences]
         counts = _counts(steps, self.num_classes, smoothing)
         _set_transitions(self.transitions, counts, stays=self.self_transitions)
@@ -292,6 +294,7 @@ def _scaled(emissions: Tensor, log_scale: Tensor | None) -> Tensor:
 
 def _counts(steps: Sequence[tuple[Tensor, Tensor]], num_classes: int, smoothing: float) -> Tensor:
     """How often each pair (from, to) was seen, (C, C) float64, plus ``smoothing``."""
+    _check.number(smoothing, "smoothing", 0.0)
     counts = torch.full((num_classes, num_classes), smoothing, dtype=torch.float64)
     for before, after in steps:
         known = (before != UNLABELLED) & (after != UNLABELLED)

@@ -258,12 +258,17 @@ class StructureContract:
         longer[:, :frames] = torch.where(case.valid, labels, 0)
         before = answers(self.make(case, backend), labels)
         after = answers(self.make(case.padded(extra, garbage), backend), longer)
+        # These end in a plain sum over T, whose order in PyTorch depends on T. Everything else is the same bit for bit.
+        summed = {"entropy", "log_prob"} if backend == "torch" else {"entropy"}
         for name, value in before.items():
             got = after[name]
             if name in ("labels", "starts"):
                 assert not got[:, frames:].any(), name
                 got = got[:, :frames]
-            assert torch.equal(got, value), name
+            if name in summed:
+                close(got, value, case, name)
+            else:
+                assert torch.equal(got, value), name
 
     @on_every_backend
     @given(data=st.data())

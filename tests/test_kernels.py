@@ -167,7 +167,7 @@ def test_pick_names_what_is_known_and_what_would_run() -> None:
     assert pick("auto", meta) == pick("torch", meta) == pick("torch", cpu) == "torch"
     with pytest.raises(ValueError, match=r"'numba' runs on cpu, the emissions are on meta; .*backend='auto'"):
         pick("numba", meta)
-    with pytest.raises(ValueError, match=r"backend must be one of auto, torch, numba.*, got 'cuda'"):
+    with pytest.raises(ValueError, match=r"backend: got 'cuda', expected one of 'auto', 'torch', 'numba'"):
         LinearChain(torch.zeros(1, 2, 2), torch.zeros(2, 2), backend="cuda")
     assert {"auto", "torch", "numba"} <= set(BACKENDS)
 
@@ -229,6 +229,7 @@ def test_decoding_compiles_to_one_graph() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # inductor imports what PyTorch deprecates itself
 def test_a_training_step_compiles_with_inductor() -> None:
     torch._dynamo.reset()
     crf, layer = LinearChainCRF(3), torch.nn.Linear(2, 3)
@@ -316,7 +317,12 @@ def test_arrays_are_views_where_they_can_be() -> None:
 # --------------------------------------------------------------------------------------------------------- processes
 def decode_in_child(case: Case, queue: Any) -> None:
     torch.set_num_threads(2)
-    queue.put(LinearChain(**case.potentials, lengths=case.lengths).mode.tolist())
+    queue.put(unchecked(case).mode.tolist())
+
+
+def unchecked(case: Case) -> LinearChain:
+    """Without validation: PyTorch's own threads, unlike ours, hang in a child that was forked after they had run."""
+    return LinearChain(**case.potentials, lengths=case.lengths, validate_args=False)
 
 
 @pytest.mark.slow
@@ -333,7 +339,7 @@ def test_kernels_run_in_worker_processes(method: str) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        expected = LinearChain(**case.potentials, lengths=case.lengths).mode.tolist()
+        expected = unchecked(case).mode.tolist()
     finally:
         torch.set_num_threads(before)
     context = multiprocessing.get_context(method)
