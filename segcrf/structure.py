@@ -366,7 +366,7 @@ class Structure(Distribution):
 
     def _refuse_infeasible(self, total: Tensor) -> None:
         if self._validate_args:
-            _check.feasible(total, self.lengths, self._infeasible_reason())
+            _check.feasible(total, self.lengths, self._infeasible_reason)
 
     def _infeasible_reason(self) -> str:
         return "allow more labels, or relax the forbidden (-inf) transitions"
