@@ -156,6 +156,27 @@ def allowed(values: Tensor, event: tuple[int, ...]) -> Tensor:
     return values
 
 
+def same_kind_of_structure(ours: Any, theirs: Any) -> None:
+    """Refuse two distributions that are not over the same label sequences, or whose tables differ in shape."""
+    if type(ours) is not type(theirs):
+        raise TypeError(
+            f"two structures of one kind are compared, got {type(ours).__name__} and {type(theirs).__name__}; "
+            "make a LinearChain a SemiMarkov of durations of one frame, or compare their marginals"
+        )
+    for name, a, b in zip(ours.fields, ours.potentials, theirs.potentials, strict=True):
+        if a.shape != b.shape:
+            raise ValueError(
+                f"the two structures must have {name} of one shape, got {tuple(a.shape)} and {tuple(b.shape)}; "
+                "give both the same recordings, classes and longest duration"
+            )
+    if not torch.compiler.is_compiling() and not torch.equal(ours.lengths, theirs.lengths):
+        recording = int((ours.lengths != theirs.lengths).nonzero()[0, 0])
+        raise ValueError(
+            f"recording {recording} has {int(ours.lengths[recording])} frames in one structure and "
+            f"{int(theirs.lengths[recording])} in the other; give both the same lengths"
+        )
+
+
 # ------------------------------------------------------------------- recordings: the estimator's lists of arrays
 Array = npt.NDArray[Any]
 
@@ -471,6 +492,18 @@ def segments_fit(recording: npt.NDArray[np.int64], end: npt.NDArray[np.int64], v
             "give the length of the recording that was segmented"
         )
     return lengths.astype(np.int64)
+
+
+def bands_fit(columns: Sequence[Array], lengths: Array, num_classes: int) -> None:
+    """Refuse bands of classes that a structure does not have, or beyond its recordings."""
+    recording, start, end, label = columns
+    segments_fit(recording, end, lengths)
+    if (label >= num_classes).any():
+        row = int((label >= num_classes).argmax())
+        raise ValueError(
+            f"segment {row} (recording {recording[row]}, frames [{start[row]}, {end[row]})): got class {label[row]}, "
+            f"expected 0 to {num_classes - 1}; give bands of the same classes"
+        )
 
 
 def names(values: Sequence[object], name: str, highest: int) -> list[object]:

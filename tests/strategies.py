@@ -176,3 +176,13 @@ def enumerated(case: Case) -> list[Enumeration]:
     enumerate_one = semi_markov if "durations" in case.potentials else chain
     lengths = enumerate(case.lengths.tolist())
     return [enumerate_one(emissions[b, :length], *shared, **case.options) for b, length in lengths]
+
+
+def enumerated_until(case: Case, recording: int, frame: int) -> Enumeration:
+    """The oracle's answer to a recording that is known up to ``frame``, and goes on."""
+    one = case.only(recording)
+    known = one.having(emissions=one.emissions[:, : frame + 1], end=torch.zeros_like(one.potentials["end"]))
+    known = replace(known, lengths=torch.tensor([frame + 1]))
+    if "durations" in case.potentials:
+        known = replace(known, options=known.options | {"goes_on": True})
+    return enumerated(known)[0]
