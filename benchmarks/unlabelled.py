@@ -1,14 +1,14 @@
-"""Recordings of which most frames have no label, as they are or cut down to what is labelled: ``python -m benchmarks.unlabelled``.
+"""Unlabelled frames kept as they are, or cut out: ``python -m benchmarks.unlabelled``.
 
-``emg_gestures``: gestures of a hand, of which 64 % of the frames carry no label. Three ways to train the same encoder and
-linear chain on the same people, tested on whole recordings of others, with the same epochs, recipe and seeds:
+``emg_gestures``: gestures of a hand, of which 64 % of the frames carry no label. Three ways to train the same encoder
+and linear chain on the same people, tested on whole recordings of others, with the same epochs, recipe and seeds:
 
 * ``as they are``: unlabelled frames are -100, and the likelihood sums over what they may be.
 * ``stretches``: every labelled stretch is a recording of its own; unlabelled frames are thrown away.
 * ``joined``: the labelled frames of a recording are put end to end, as if nothing had been between them.
 
-Nothing is tuned. Scores are those of :func:`segcrf.metrics.evaluate`, which looks at labelled frames only, and the share of
-unlabelled frames on which the decoded class differs from both labelled neighbours' classes: bands that nobody marked.
+Nothing is tuned. Scores are those of :func:`segcrf.metrics.evaluate`, which looks at labelled frames only, and the
+share of unlabelled frames on which the decoded class is that of neither labelled neighbour: bands that nobody marked.
 Written to ``benchmarks/results/unlabelled.json`` after every run, whichever way is ahead.
 """
 
@@ -107,7 +107,11 @@ def table(runs: list[dict[str, Any]]) -> str:
     columns = [*SHOWN, "unmarked", "seconds"]
     lines = [f"{'':14}" + "".join(f"{name:>12}" for name in columns)]
     for way in WAYS:
-        rows = [{**run["scores"], "unmarked": run["unmarked"], "seconds": run["fit_seconds"]} for run in runs if run["way"] == way]
+        rows = [
+            {**run["scores"], "unmarked": run["unmarked"], "seconds": run["fit_seconds"]}
+            for run in runs
+            if run["way"] == way
+        ]
         if rows:
             means = (statistics.mean(row[name] for row in rows) for name in columns)
             lines.append(f"{way:14}" + "".join(f"{mean:12.2f}" for mean in means))

@@ -115,8 +115,7 @@ class LinearChain(Structure):
     def _band_log_prob(self, recording: Tensor, start: Tensor, end: Tensor, label: Tensor) -> Tensor:
         # Given the scores, labels are a Markov chain: a band is entered, kept from frame to frame, and left. That
         # frame t has the class of t - 1 is all of its probability but what begins there.
-        wide = self if self.dtype == torch.float64 else self.having(*(p.double() for p in self.potentials))
-        labels, _, starts = wide.marginals
+        labels, _, starts = self.double().marginals
         before = torch.nn.functional.pad(labels[:, :-1], (0, 0, 1, 0))
         log_stay = (_log(labels - starts) - _log(before)).masked_fill(before == 0, -torch.inf)
         entered = _log(starts)[recording, start, label]

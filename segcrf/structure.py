@@ -377,6 +377,25 @@ class Structure(Distribution):
         Structure.__init__(new, potentials, lengths, self.backend, validate_args)
         return new
 
+    def double(self: Self) -> Self:
+        """The same structure in float64."""
+        return self if self.dtype == torch.float64 else self.having(*(p.double() for p in self.potentials))
+
+    def log_share(self, whole: Structure) -> Tensor:
+        """Log-probability (B,) that ``whole`` gives to the labellings that this restriction of it leaves.
+
+        ``log_partition - whole.log_partition``, but subtracted in float64: of a long recording the difference of the
+        two, rounded to float32, would be noise.
+
+        Example:
+            >>> from segcrf import LinearChain
+            >>> fair = LinearChain(torch.zeros(1, 3, 2), torch.zeros(2, 2))
+            >>> allowed = torch.tensor([[[True, True], [True, False], [True, True]]])
+            >>> fair.restrict(allowed).log_share(fair).exp()
+            tensor([0.5000])
+        """
+        return (self._log_z - whole._log_z).to(self.dtype)
+
     def tempered(self: Self, temperature: float | Tensor) -> Self:
         """The same structure with ``emissions / temperature``: above 1 the emissions say less, below 1 more.
 
