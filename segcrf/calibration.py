@@ -31,12 +31,12 @@ LARGEST = 100.0
 class Reliability(NamedTuple):
     """What was claimed against what came true, by how much was claimed.
 
-    ``count`` (N,): frames whose largest posterior probability lies in the bin. ``confidence`` (N,): mean of that
-    probability. ``accuracy`` (N,): share of them that are right; NaN in an empty bin, as is ``confidence``. ``edges``
+    ``frames`` (N,): how many there are whose largest posterior probability lies in the bin. ``confidence`` (N,): mean
+    of that probability. ``accuracy`` (N,): share of them that are right; NaN in an empty bin, as is ``confidence``. ``edges``
     (N + 1,): of the bins, of equal width, the upper one included.
     """
 
-    count: npt.NDArray[np.int64]
+    frames: npt.NDArray[np.int64]
     confidence: FloatArray
     accuracy: FloatArray
     edges: FloatArray
@@ -44,12 +44,12 @@ class Reliability(NamedTuple):
     @property
     def error(self) -> float:
         """Expected calibration error: the mean of |accuracy - confidence| over frames, bin by bin; NaN without any."""
-        total = self.count.sum()
-        return float(np.nansum(self.count * np.abs(self.accuracy - self.confidence)) / total) if total else math.nan
+        total = self.frames.sum()
+        return float(np.nansum(self.frames * np.abs(self.accuracy - self.confidence)) / total) if total else math.nan
 
     def __str__(self) -> str:
         lines = [f"{'claimed':>13}{'frames':>10}{'confidence':>12}{'accuracy':>10}"]
-        rows = zip(self.edges[:-1], self.edges[1:], self.count, self.confidence, self.accuracy, strict=True)
+        rows = zip(self.edges[:-1], self.edges[1:], self.frames, self.confidence, self.accuracy, strict=True)
         for low, high, count, confidence, accuracy in rows:
             if count:
                 lines.append(f"{low:6.2f} - {high:4.2f}{count:10d}{confidence:12.3f}{accuracy:10.3f}")
