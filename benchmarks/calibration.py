@@ -1,9 +1,9 @@
 """Whether posterior probabilities are right, before and after a temperature: ``python -m benchmarks.calibration``.
 
-A Segmenter is fitted on some people. On others, whom it has not seen, the temperature that divides its emissions is
-fitted; on yet others the largest posterior probability of each frame is set against how often it is right, and the two
-confidences of a predicted band (its probability as a whole, the mean of its frames) against how often the band is one
-of the truth and how much of it is right.
+A Segmenter is fitted on some people. On others, whom it has not seen, a temperature is fitted that divides all scores
+of its structure, and another one that divides its emissions only. On yet others the largest posterior probability of
+each frame is set against how often it is right, and the two confidences of a predicted band (its probability as a
+whole, the mean of its frames) against how often the band is one of the truth and how much of it is right.
 
 * ``gesture_phase``: Kinect gestures. Users a and b train; of user c, one recording calibrates and one tests.
 * ``eye_lookatpoint``: gaze at 1 kHz. S1 to S3 train, S4 calibrates, S5 and S6 test.
@@ -26,6 +26,7 @@ from segcrf import Segments, Structure, metrics
 from segcrf.calibration import Reliability, fit_temperature, reliability
 from segcrf.estimator import Segmenter
 from segcrf.inference import infer
+from segcrf.structure import SCOPES
 
 PACKAGES = ("segcrf", "torch", "lightning", "numba", "numpy", "scipy")
 #: Who trains, calibrates and tests, by how an identifier begins; and how the Segmenter is fitted.
@@ -104,26 +105,26 @@ def run(name: str, seed: int) -> dict[str, Any]:
     segmenter.fit(*recordings.lists(train))
     seconds = time.perf_counter() - begin
     signals, labels = recordings.lists(held)
-    temperature = fit_temperature(structures(segmenter, signals), [torch.as_tensor(k)[None] for k in labels])
+    held_out = structures(segmenter, signals), [torch.as_tensor(k)[None] for k in labels]
+    fitted = {scope: fit_temperature(*held_out, scope) for scope in SCOPES}
     signals, labels = recordings.lists(test)
     dists = structures(segmenter, signals)
     return {
         "recordings": {"train": train, "calibrate": held, "test": test},
         "recipe": recipe | {"seed": seed},
         "fit_seconds": round(seconds, 1),
-        "temperature": round(temperature, 3),
-        "before": measure(dists, labels),
-        "after": measure([dist.tempered(temperature) for dist in dists], labels),
-    }
+        "temperature": {scope: round(temperature, 3) for scope, temperature in fitted.items()},
+        "as trained": measure(dists, labels),
+    } | {scope: measure([dist.tempered(t, scope) for dist in dists], labels) for scope, t in fitted.items()}
 
 
 def table(name: str, result: dict[str, Any]) -> str:
     """What was claimed and what came true, before and after."""
     lines = [f"{name}: temperature {result['temperature']}"]
-    for when in ("before", "after"):
+    for when in ("as trained", *SCOPES):
         found = result[when]
         lines.append(
-            f"  {when:7} log-loss {found['log_loss_per_frame']:.4f}  calibration error "
+            f"  {when:10} log-loss {found['log_loss_per_frame']:.4f}  calibration error "
             f"{found['expected_calibration_error']:.4f}  accuracy {found['accuracy']:.1f}  bands {found['bands']}"
         )
         lines += [

@@ -1,7 +1,7 @@
 """Calibration: whether a posterior probability of 0.8 is right eight times out of ten, and what to do where it is not.
 
 Networks trained for long are too sure of themselves, and so are the scores they give a structure: its bands are then
-too short or too long. The remedy is one number, a temperature that divides the emissions, fitted on recordings that did
+too short or too long. The remedy is one number, a temperature that divides the scores, fitted on recordings that did
 not train the network. Measure on yet others.
 """
 
@@ -32,8 +32,8 @@ class Reliability(NamedTuple):
     """What was claimed against what came true, by how much was claimed.
 
     ``frames`` (N,): how many there are whose largest posterior probability lies in the bin. ``confidence`` (N,): mean
-    of that probability. ``accuracy`` (N,): share of them that are right; NaN in an empty bin, as is ``confidence``. ``edges``
-    (N + 1,): of the bins, of equal width, the upper one included.
+    of that probability. ``accuracy`` (N,): share of them that are right; NaN in an empty bin, as is ``confidence``.
+    ``edges`` (N + 1,): of the bins, of equal width, the upper one included.
     """
 
     frames: npt.NDArray[np.int64]
@@ -95,16 +95,18 @@ def reliability(probabilities: Recordings, true: Recordings, bins: int = 10) -> 
     return Reliability(count, confidence, accuracy, edges)
 
 
-def fit_temperature(structures: Sequence[Structure], labels: Sequence[Tensor]) -> float:
-    """The temperature that makes labels of held-out recordings most probable when it divides the emissions.
+def fit_temperature(structures: Sequence[Structure], labels: Sequence[Tensor], scope: str = "structure") -> float:
+    """The temperature that makes the labels of held-out recordings most probable when it divides the scores.
 
-    Only the emissions are scaled: what a switch costs, and how long bands last, stays as learned. Above 1 the network
-    was too sure. Apply it with ``dist.tempered(temperature)``. For complete labels the likelihood is concave in the
-    inverse temperature, so the one found, between 1/100 and 100, is the best.
+    Above 1 the model was too sure. Apply it with ``dist.tempered(temperature, scope)``. For complete labels the
+    likelihood is concave in the inverse temperature, so the one found, between 1/100 and 100, is the best.
 
     Args:
         structures: of batches of held-out recordings, as the model returns them.
         labels: (B, T) of each batch, -100 = unlabelled.
+        scope: ``"structure"`` divides all scores and leaves the decoded bands as they are; ``"emissions"`` divides
+            these only, and with them what they weigh against a switch. The latter fits the likelihood better, and on
+            few recordings, where most of the likelihood lies in the switches, may pay with the bands.
 
     Source: Guo et al., "On calibration of modern neural networks", 2017, there for a softmax.
 
@@ -128,7 +130,7 @@ def fit_temperature(structures: Sequence[Structure], labels: Sequence[Tensor]) -
 
         def loss(log_temperature: float) -> float:
             scale = math.exp(log_temperature)
-            return -sum(float(dist.tempered(scale).log_prob(rows).double().sum()) for dist, rows in pairs)
+            return -sum(float(dist.tempered(scale, scope).log_prob(rows).double().sum()) for dist, rows in pairs)
 
         reach = math.log(LARGEST)
         found = minimize_scalar(loss, bounds=(-reach, reach), method="bounded", options={"xatol": 1e-5})

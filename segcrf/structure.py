@@ -21,6 +21,7 @@ from segcrf.kernels import BACKENDS, Operator, agreeing, pick
 from segcrf.segments import Segments
 from segcrf.semiring import KBest, Log, Max, Sample, Semiring, logsumexp
 
+SCOPES = ("structure", "emissions")
 Self = TypeVar("Self", bound="Structure")
 Result = TypeVar("Result")
 
@@ -396,12 +397,18 @@ class Structure(Distribution):
         """
         return (self._log_z - whole._log_z).to(self.dtype)
 
-    def tempered(self: Self, temperature: float | Tensor) -> Self:
-        """The same structure with ``emissions / temperature``: above 1 the emissions say less, below 1 more.
+    def tempered(self: Self, temperature: float | Tensor, scope: str = "structure") -> Self:
+        """The same structure with scores divided by ``temperature``: above 1 it is less sure, below 1 surer.
 
-        The scale that :func:`segcrf.calibration.fit_temperature` fits: networks trained long say too much.
+        Args:
+            temperature: above 0; :func:`segcrf.calibration.fit_temperature` fits it.
+            scope: ``"structure"`` divides all scores: probabilities change, which labelling is the best does not.
+                ``"emissions"`` divides these only, so that what a switch costs weighs more or less against them, and
+                the bands become longer or shorter.
         """
-        return self.having(self.emissions / temperature, *self.potentials[1:])
+        _check.choice(scope, "scope", SCOPES)
+        emissions, *shared = self.potentials
+        return self.having(emissions / temperature, *(p / temperature if scope == "structure" else p for p in shared))
 
     # ----------------------------------------------------------------------------------------------- the parts
     @property

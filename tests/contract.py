@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given
-from oracle import UNLABELLED, Enumeration
+from oracle import UNLABELLED, Enumeration, log_sum_exp
 from scipy.stats import chisquare
 from strategies import Case, enumerated, enumerated_until
 from torch import Tensor
@@ -283,11 +283,15 @@ class StructureContract:
 
     @on_every_backend
     @given(data=st.data())
-    def test_a_temperature_divides_emissions(self, backend: str, data: st.DataObject) -> None:
+    def test_a_temperature_divides_scores(self, backend: str, data: st.DataObject) -> None:
         case = data.draw(self.cases)
-        got = self.make(case, backend).tempered(2.5)
-        cooled = case.having(emissions=case.emissions / 2.5)
-        close(got.log_partition, [truth.log_partition for truth in enumerated(cooled)], case)
+        dist = self.make(case, backend)
+        whole, emissions = dist.tempered(2.5), dist.tempered(2.5, "emissions")
+        cooled = enumerated(case.having(emissions=case.emissions / 2.5))
+        close(emissions.log_partition, [truth.log_partition for truth in cooled], case)
+        for b, truth in enumerate(enumerated(case)):
+            close(whole.log_partition[b], log_sum_exp(truth.scores / 2.5), case)
+            close(whole.argmax().score[b], truth.best_score / 2.5, case)
 
     # ---------------------------------------------------------------------------------------------- derivatives
     @on_every_backend

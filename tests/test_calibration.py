@@ -40,11 +40,14 @@ def test_a_structure_is_calibrated_on_its_own_draws_and_a_sharpened_one_is_not(k
     dist = make(case)
     labels = dist.sample(generator=torch.Generator().manual_seed(0))
     assert reliability(dist.marginals.labels, labels).error < 0.05
-    assert fit_temperature([dist], [labels]) == pytest.approx(1.0, rel=0.1)
+    for scope in ("structure", "emissions"):
+        assert fit_temperature([dist], [labels], scope) == pytest.approx(1.0, rel=0.1)
     sharp = dist.tempered(0.25)
     assert reliability(sharp.marginals.labels, labels).error > 0.1
     temperature = fit_temperature([sharp], [labels])
     assert temperature == pytest.approx(4.0, rel=0.1)
+    assert torch.equal(sharp.tempered(temperature).mode, sharp.mode)
+    assert fit_temperature([dist.tempered(0.25, "emissions")], [labels], "emissions") == pytest.approx(4.0, rel=0.1)
     assert reliability(sharp.tempered(temperature).marginals.labels, labels).error < 0.05
 
 
