@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
@@ -90,9 +91,27 @@ def command_line_help() -> str:
     return "\n".join(parts)
 
 
+def data_sets() -> str:
+    """A section for each data set that benchmarks and tests run on, from where these read it."""
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from benchmarks.data import SOURCES
+
+    parts = []
+    for source in SOURCES.values():
+        files = source.files()
+        size = sum(file.size for file in files) / 1e6
+        parts.append(
+            f"{source.name}\n{'-' * len(source.name)}\n\n{source.contents[0].upper()}{source.contents[1:]}.\n\n"
+            f":Files: {len(files)}, {size:.1f} MB, below ``{source.url}``\n:Licence: {source.licence}\n"
+            f":Cite: {source.citation}\n:Conversion: {source.derived}\n"
+        )
+    return "\n".join(parts)
+
+
 def setup(app: Any) -> None:
-    """Write the help of the command line where api/cli.rst includes it."""
+    """Write the help of the command line and the list of data sets where api/cli.rst and data.rst include them."""
     os.environ["COLUMNS"] = "100"
     folder = Path(app.srcdir) / "generated"
     folder.mkdir(exist_ok=True)
     (folder / "cli.inc").write_text(command_line_help(), encoding="utf-8")
+    (folder / "data.inc").write_text(data_sets(), encoding="utf-8")
