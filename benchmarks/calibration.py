@@ -6,7 +6,7 @@ each frame is set against how often it is right, and the two confidences of a pr
 whole, the mean of its frames) against how often the band is one of the truth and how much of it is right.
 
 * ``gesture_phase``: Kinect gestures. Users a and b train; of user c, one recording calibrates and one tests.
-* ``eye_lookatpoint``: gaze at 1 kHz. S1 to S3 train, S4 calibrates, S5 and S6 test.
+* ``sleep_edf20``: stages of sleep in epochs of 30 s. People 00 to 05 train, 06 and 07 calibrate, 08 and 09 test.
 
 Written to ``benchmarks/results/calibration.json`` after every run, whether the temperature helps or not.
 """
@@ -32,7 +32,10 @@ PACKAGES = ("segcrf", "torch", "lightning", "numba", "numpy", "scipy")
 #: Who trains, calibrates and tests, by how an identifier begins; and how the Segmenter is fitted.
 DATA_SETS: dict[str, tuple[tuple[tuple[str, ...], ...], dict[str, Any]]] = {
     "gesture_phase": ((("a", "b"), ("c1",), ("c3",)), {"max_epochs": 20}),
-    "eye_lookatpoint": ((("S1", "S2", "S3"), ("S4",), ("S5", "S6")), {"max_epochs": 6, "window": 1000, "hidden": 32}),
+    "sleep_edf20": (
+        (("SC400", "SC401", "SC402", "SC403", "SC404", "SC405"), ("SC406", "SC407"), ("SC408", "SC409")),
+        {"max_epochs": 20},
+    ),
 }
 
 
