@@ -101,12 +101,14 @@ class LinearChain(Structure):
         """For each frame, the total (..., B, C) over all labels before it."""
         emissions, transitions, start, _ = potentials
         other = 1 - torch.eye(emissions.shape[-1], dtype=emissions.dtype, device=emissions.device)
-        first = start + emissions[:, 0]
-        value = semiring.lift(first if starts is None else first + starts[:, 0])
+        # Unbound at once: a gradient through emissions[:, t] would write all frames at every frame.
+        scores = emissions.unbind(1)
+        begun = None if starts is None else starts.unbind(1)
+        value = semiring.lift(start + scores[0] if begun is None else start + scores[0] + begun[0])
         yield value
-        for t in range(1, emissions.shape[1]):
-            step = transitions if starts is None else transitions + other * starts[:, t, None, :]
-            value = semiring.sum(value[..., :, None] + step, -2) + emissions[:, t]
+        for t in range(1, len(scores)):
+            step = transitions if begun is None else transitions + other * begun[t][:, None, :]
+            value = semiring.sum(value[..., :, None] + step, -2) + scores[t]
             yield value
 
     def _running(self) -> Iterator[Tensor]:

@@ -154,23 +154,23 @@ class SemiMarkov(Structure):
         recording (..., B, C); without the scores of their durations, which they get when they end.
         """
         emissions, transitions, durations, tail, start, _, first, _ = potentials
-        if starts is None:
-            starts = torch.zeros_like(emissions)
-        opening = entering = semiring.lift(start + starts[:, 0])  # the segment that begins with the recording
+        # Unbound at once: a gradient through emissions[:, t] would write all frames at every frame.
+        scores = emissions.unbind(1)
+        starting = (torch.zeros_like(emissions) if starts is None else starts).unbind(1)
+        opening = entering = semiring.lift(start + starting[0])  # the segment that begins with the recording
         forbidden = torch.full_like(opening, -torch.inf)
         running = forbidden[..., None].expand(*opening.shape, durations.shape[-1])
         beyond = forbidden
-        for t in range(emissions.shape[1]):
-            score = emissions[:, t]
+        for t, score in enumerate(scores):
             older = semiring.sum(torch.stack([beyond, running[..., -1]], -1), -1)
             beyond = older + score + tail
             begun = entering if t else forbidden
             running = torch.cat([begun[..., None], running[..., :-1]], -1) + score[..., None]
             opening = opening + score
             yield entering, running, beyond, opening
-            if t + 1 < emissions.shape[1]:
+            if t + 1 < len(scores):
                 closed = _close(semiring, running, beyond, opening + _long(first, tail, t + 1), durations)
-                entering = semiring.sum(closed[..., :, None] + transitions, -2) + starts[:, t + 1]
+                entering = semiring.sum(closed[..., :, None] + transitions, -2) + starting[t + 1]
 
     def _running(self) -> Iterator[Tensor]:
         potentials = self._batched()

@@ -187,11 +187,9 @@ class Structure(Distribution):
         with torch.enable_grad():
             leaves, starts = self._leaves(1)
             scores = self._scan(KBest(k), leaves, self.lengths, starts)
-            rows = [
-                self._path(torch.autograd.grad(row.sum(), [leaves[0], starts], retain_graph=True)) for row in scores
-            ]
-        labels = torch.stack([row[0] for row in rows])
-        band_starts = torch.stack([row[1] for row in rows])
+            each = torch.eye(k, dtype=scores.dtype, device=scores.device)[..., None].expand(k, *scores.shape)
+            grads = torch.autograd.grad(scores, [leaves[0], starts], each, is_grads_batched=True)
+        labels, band_starts = self._path(grads)
         absent = (scores == -torch.inf)[..., None]
         return Best(
             scores.detach().to(self.dtype),
@@ -209,6 +207,7 @@ class Structure(Distribution):
         ``log Z_other - <expected counts, potentials of other>``; infinite where this distribution gives mass to what
         ``other`` forbids. With ``self`` a teacher and ``other`` a student, it is the loss of distillation; with
         ``self`` frame-wise soft labels (``LinearChain(probabilities.log(), zeros)``), the expected log-loss under them.
+        Less the entropy it is the divergence, ``torch.distributions.kl_divergence(p, q)``.
 
         Args:
             other: a structure of the same kind over recordings of the same lengths, with tables of the same shapes.

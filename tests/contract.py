@@ -6,6 +6,7 @@ fixed case) and ``make``. Every test runs on every backend.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import hypothesis.strategies as st
@@ -18,7 +19,7 @@ from scipy.stats import chisquare
 from strategies import Case, enumerated, enumerated_until
 from torch import Tensor
 
-from segcrf import Segments, Structure
+from segcrf import LinearChain, Segments, SemiMarkov, Structure
 
 BACKENDS = ("torch", "numba")
 on_every_backend = pytest.mark.parametrize("backend", BACKENDS)
@@ -213,6 +214,26 @@ class StructureContract:
         assert p.cross_entropy(q)[0] == torch.inf
         inverse = torch.distributions.kl_divergence(q, p)  # -log of the probability of the restriction
         torch.testing.assert_close(inverse, p.log_partition - q.log_partition, rtol=1e-9, atol=1e-9)
+
+    def test_what_cannot_be_compared_is_named(self) -> None:
+        case = self.example()
+        p = self.make(case, "auto")
+        longer = self.make(case.having(emissions=torch.zeros_like(case.emissions).repeat(1, 2, 1)), "auto")
+        with pytest.raises(ValueError, match="must have emissions of one shape"):
+            p.cross_entropy(longer)
+        shorter = self.make(replace(case, lengths=case.lengths.clamp(max=3)), "auto")
+        with pytest.raises(ValueError, match="recording 0 has 4 frames in one structure and 3 in the other"):
+            torch.distributions.kl_divergence(p, shorter)
+        kind = SemiMarkov if isinstance(p, LinearChain) else LinearChain
+        with pytest.raises(TypeError, match="two structures of one kind are compared"):
+            p.cross_entropy(kind.__new__(kind))
+
+    def test_bands_that_cannot_be_are_named(self) -> None:
+        dist = self.make(self.example(), "auto")
+        with pytest.raises(ValueError, match="recording 1: segment 1 ends at frame 4, its length is 3"):
+            dist.band_probability(Segments.from_labels([[0, 0, 0], [0, 0, 0, 0]]))
+        with pytest.raises(ValueError, match=r"segment 1 \(recording 0, frames \[1, 2\)\): got class 7, expected 0 to"):
+            dist.mean_marginal(Segments.from_labels([[0, 7], [0]]))
 
     @on_every_backend
     @given(data=st.data())
@@ -499,7 +520,10 @@ class StructureContract:
         emissions = case.emissions.clone()
         emissions[1, int(case.lengths[1]) - 1] = -torch.inf
         dist = self.make(case.having(emissions=emissions), backend)
-        queries = (lambda: dist.log_partition, lambda: dist.marginals, lambda: dist.mode, dist.entropy, dist.sample)
+        queries = (
+            *(lambda: dist.log_partition, lambda: dist.marginals, lambda: dist.mode, dist.entropy, dist.sample),
+            *(lambda: dist.filtered, lambda: dist.log_count, lambda: dist.topk(1)),
+        )
         for query in queries:
             with pytest.raises(ValueError, match=rf"recording 1 \({int(case.lengths[1])} frames\) has no labelling"):
                 query()
