@@ -1,12 +1,11 @@
-"""Speed of the structured layers against their peers: ``python -m benchmarks.speed [--structure NAME]``.
+"""Speed of the structured layers against their peers: ``python -m benchmarks.speed [--structure chain|semimarkov]``.
 
 In one process, one thread each: the negative log-likelihood of a batch with its gradient, and the decoding of it. A
 result is checked before its time is printed: ``error`` is the largest relative difference from a float64 reference.
 Runs are interleaved, round by round, so that a busy machine slows everybody alike; the table shows medians with the
 range, and ratios of medians. A peer that cannot do a size is listed with the reason.
 
-The chain also shows how time and memory grow with the length of one recording. ``--structure queries`` asks a chain for
-its posterior marginals and its 5 best labellings instead.
+The chain also shows how time and memory grow with the length of one recording.
 """
 
 from __future__ import annotations
@@ -30,8 +29,6 @@ from segcrf import CRF, LinearChain, SemiMarkov
 
 CHAIN_SIZES = ((16, 1000, 3), (16, 1000, 8), (32, 512, 20), (64, 200, 50), (1, 10000, 5))
 SEMIMARKOV_SIZES = ((2, 300, 30, 5), (4, 1000, 50, 5), (4, 1000, 100, 8), (1, 100_000, 200, 5))
-QUERY_SIZES = ((16, 1000, 8), (1, 10_000, 5))
-BEST = 5
 LENGTHS = (1_000, 2_000, 5_000, 10_000, 20_000, 100_000, 1_000_000)
 PEER_LENGTH = 20_000  # pytorch-crf's backward grows with the square of T
 ROUNDS = 7
@@ -213,71 +210,6 @@ def _peak_memory(frames: int) -> float:
     return (kibibytes * 1024 + frames * 5 * 4) / (2 * frames * 5 * 4)
 
 
-# ------------------------------------------------------------------------------------------------ further queries
-def query_tasks(size: tuple[int, int, int]) -> dict[str, tuple[list[Contestant], Tensor]]:
-    """Posterior marginals, and the best labellings, of a chain at (B, T, C)."""
-    classes = size[-1]
-    torch.manual_seed(0)
-    potentials = (torch.randn(size), *(torch.randn(shape) for shape in ((classes, classes), classes, classes)))
-    exact = LinearChain(*(p.double() for p in potentials), backend="torch")
-    posterior = [Contestant("segcrf", lambda: LinearChain(*potentials).marginals.labels)]
-    best = [Contestant("segcrf", lambda: LinearChain(*potentials).topk(BEST).score)]
-    edges = _edges(*potentials)
-    try:
-        from torch_struct import LinearChainCRF as Peer
-
-        posterior.append(Contestant("torch-struct", lambda: Peer(edges.clone()).marginals, value=_of_frames))
-        best.append(
-            Contestant(
-                "torch-struct",
-                lambda: Peer(edges.clone()).topk(BEST),
-                value=lambda found: (found * edges).sum((2, 3, 4)),
-            )
-        )
-    except ImportError:
-        posterior.append(Contestant("torch-struct", reason="not installed"))
-        best.append(Contestant("torch-struct", reason="not installed"))
-    posterior.append(_hmmlearn(*potentials))
-    return {
-        "posterior": (posterior, exact.marginals.labels),
-        f"top {BEST}": (best, exact.topk(BEST).score),
-    }
-
-
-def _edges(emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """The same scores as torch-struct wants them: (B, T - 1, to, from)."""
-    edges = transitions.T + emissions[:, 1:, :, None]
-    edges[:, 0] += (start + emissions[:, 0])[:, None, :]
-    edges[:, -1] += end[:, None]
-    return edges
-
-
-def _of_frames(edges: Tensor) -> Tensor:
-    """Marginals (B, T, C) of frames from those of edges."""
-    return torch.cat([edges[:, :1].sum(-2), edges.sum(-1)], 1).detach()
-
-
-def _hmmlearn(emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor) -> Contestant:
-    """The compiled forward-backward of hmmlearn, recording by recording, in logarithms and float64."""
-    try:
-        from hmmlearn import _hmmc
-    except ImportError:
-        return Contestant("hmmlearn", reason="not installed")
-    scores = emissions.double()
-    scores[:, -1] += end
-    arguments = start.double().exp().numpy(), transitions.double().exp().numpy()
-    recordings = list(scores.numpy())
-
-    def posterior() -> Tensor:
-        rows = []
-        for row in recordings:
-            _, forward = _hmmc.forward_log(*arguments, row)
-            rows.append(torch.from_numpy(forward + _hmmc.backward_log(*arguments, row)).softmax(-1))
-        return torch.stack(rows)
-
-    return Contestant("hmmlearn", posterior)
-
-
 # ------------------------------------------------------------------------------------------------- semi-Markov
 def semimarkov_tasks(size: tuple[int, int, int, int]) -> dict[str, tuple[list[Contestant], Tensor]]:
     """Both tasks of the semi-Markov chain at (B, T, K, C)."""
@@ -333,11 +265,9 @@ def _torch_struct_reason(size: tuple[int, int, int, int]) -> str:
 # ----------------------------------------------------------------------------------------------------- the run
 def run(structure: str, rounds: int, quick: bool) -> dict[str, Any]:
     """Measure all sizes of a structure, printing as it goes."""
-    sizes, tasks_of, letters = {
-        "chain": (CHAIN_SIZES, chain_tasks, "BTC"),
-        "semimarkov": (SEMIMARKOV_SIZES, semimarkov_tasks, "BTKC"),
-        "queries": (QUERY_SIZES, query_tasks, "BTC"),
-    }[structure]
+    sizes = CHAIN_SIZES if structure == "chain" else SEMIMARKOV_SIZES
+    tasks_of = chain_tasks if structure == "chain" else semimarkov_tasks
+    letters = "BTC" if structure == "chain" else "BTKC"
     results: list[dict[str, Any]] = []
     for size in sizes[:2] if quick else sizes:
         for task, (contestants, truth) in tasks_of(size).items():  # pyright: ignore[reportArgumentType]
@@ -365,22 +295,22 @@ def print_rows(size: tuple[int, ...], task: str, rows: list[dict[str, Any]]) -> 
 def main() -> None:
     """Parse the command line, measure, write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--structure", choices=("chain", "semimarkov", "queries"), default="chain")
+    parser.add_argument("--structure", choices=("chain", "semimarkov"), default="chain")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--quick", action="store_true", help="two sizes, no growth, nothing written")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     # Peers warn of their own use of PyTorch, once per call.
-    warnings.filterwarnings("ignore", module="torchcrf|flash_semicrf|torch_struct")
+    warnings.filterwarnings("ignore", module="torchcrf|flash_semicrf")
     result = run(arguments.structure, arguments.rounds, arguments.quick)
     if arguments.quick:
         return
     if arguments.structure == "chain":
         result["growth"] = growth(3)
     result["peak_rss_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    packages = ("segcrf", "torch", "numba", "numpy", "pytorch-crf", "flash-semicrf", "torch-struct", "hmmlearn")
+    packages = ("segcrf", "torch", "numba", "numpy", "pytorch-crf", "flash-semicrf", "torch-struct")
     result |= record.environment(packages)
-    name = "speed" if arguments.structure == "chain" else f"speed_{arguments.structure}"
+    name = "speed" if arguments.structure == "chain" else "speed_semimarkov"
     print(f"written to {record.write(name, result)}")
 
 

@@ -1,4 +1,4 @@
-"""The plumbing of the benchmarks of unlabelled recordings, calibration and queries, on data made up here."""
+"""The plumbing of the benchmarks of unlabelled recordings and of calibration, on data made up here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import calibration, speed, unlabelled
+from benchmarks import calibration, unlabelled
 from segcrf import LinearChain
 
 LABELS = [np.array([-100, 0, 0, -100, -100, 1, -100]), np.array([1, 1, -100])]
@@ -32,12 +32,3 @@ def test_bands_are_compared_where_all_their_frames_are_labelled() -> None:
     found = calibration.of_bands([dist], [np.array([0, 0, 1, 0, -100])])
     assert found["count"] == 2 and found["exact"] == 0.5 and found["share_right"] == 0.75
     assert found["probability"] == pytest.approx(1.0, abs=0.01) and found["mean_marginal"] == pytest.approx(1, abs=0.01)
-
-
-@pytest.mark.filterwarnings("ignore:.*does not define `arg_constraints`")  # torch-struct's own use of PyTorch
-def test_queries_of_all_contestants_agree() -> None:
-    for contestants, truth in speed.query_tasks((2, 20, 3)).values():
-        assert contestants[0].name == "segcrf"
-        for contestant in contestants:
-            if contestant.call is not None:
-                assert speed.relative_error(contestant.run(), truth) < 1e-4, contestant.name
