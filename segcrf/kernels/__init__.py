@@ -29,8 +29,8 @@ from torch import Tensor
 
 from segcrf._check import UNLABELLED
 
-BACKENDS = ("auto", "torch", "numba")
-_DEVICE_OF = {"numba": "cpu"}
+BACKENDS = ("auto", "torch", "numba", "triton")
+_DEVICE_OF = {"numba": "cpu", "triton": "cuda"}
 
 
 def pick(backend: str, device: torch.device) -> str:
@@ -38,7 +38,10 @@ def pick(backend: str, device: torch.device) -> str:
     if backend == "torch":
         return backend
     if backend == "auto":
-        return "numba" if device.type == "cpu" and find_spec("numba") else "torch"
+        for kernels, kind in _DEVICE_OF.items():
+            if device.type == kind and find_spec(kernels):
+                return kernels
+        return "torch"
     if device.type != _DEVICE_OF[backend]:
         raise ValueError(
             f"backend {backend!r} runs on {_DEVICE_OF[backend]}, the emissions are on {device.type}; "
@@ -83,13 +86,21 @@ class Operator:
         self.log_prob.register_autograd(self._log_prob_backward, setup_context=_remember_log_prob)
 
     def _define(self, name: str, schema: str, fake: Callable[..., Any]) -> Any:
-        def run(*arguments: Any) -> Any:
-            module = importlib.import_module(f"segcrf.kernels.{self._structure}_numba")
-            return getattr(module, name)(*arguments)
+        def kernel_of(kernels: str) -> Callable[..., Any]:
+            def run(*arguments: Any) -> Any:  # imported at the first call: compilers are heavy
+                module = importlib.import_module(f"segcrf.kernels.{self._structure}_{kernels}")
+                return getattr(module, name)(*arguments)
+
+            return run
 
         operator: Any = torch.library.custom_op(
-            f"segcrf::{self._structure}_{name}", run, mutates_args=(), device_types="cpu", schema=schema
+            f"segcrf::{self._structure}_{name}",
+            kernel_of("numba"),
+            mutates_args=(),
+            device_types=_DEVICE_OF["numba"],
+            schema=schema,
         )
+        operator.register_kernel(_DEVICE_OF["triton"])(kernel_of("triton"))
         operator.register_fake(fake)
         return operator
 
