@@ -28,8 +28,8 @@ class LinearChain(Structure):
         start: score of the first label, (C,); zero when left out.
         end: score of the last label, (C,); zero when left out.
         lengths: valid frames of each recording, (B,) integers from 1 to T; all T when left out.
-        backend: ``"auto"`` chooses; ``"torch"`` (any device, differentiable any number of times, slow) or ``"numba"``
-            (CPU) insists.
+        backend: ``"auto"`` chooses; ``"torch"`` (any device, differentiable any number of times, slow), ``"numba"``
+            (CPU) or ``"triton"`` (GPU) insists.
         validate_args: check shapes, values and labels (PyTorch's default: on, unless Python runs with ``-O``).
 
     Raises:

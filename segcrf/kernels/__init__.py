@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from importlib.util import find_spec
 from typing import Any
 
@@ -87,9 +88,12 @@ class Operator:
 
     def _define(self, name: str, schema: str, fake: Callable[..., Any]) -> Any:
         def kernel_of(kernels: str) -> Callable[..., Any]:
+            guard: Any = torch.cuda.device_of if _DEVICE_OF[kernels] == "cuda" else nullcontext
+
             def run(*arguments: Any) -> Any:  # imported at the first call: compilers are heavy
                 module = importlib.import_module(f"segcrf.kernels.{self._structure}_{kernels}")
-                return getattr(module, name)(*arguments)
+                with guard(arguments[0]):  # kernels run on the GPU that the tensors are on
+                    return getattr(module, name)(*arguments)
 
             return run
 

@@ -1,6 +1,6 @@
 """What the Triton kernels share: block sizes, types, and sums of logarithms."""
 
-# pyright: basic
+# pyright: basic, reportOperatorIssue=false
 # The functions below are compiled: Triton infers the types of their arguments.
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from segcrf.kernels import working_dtype
 #: The scores of all pairs of classes are held in registers.
 MAX_CLASSES = 256
 
-#: Products and sums may be fused, as they are by default; said aloud, because Triton warns that its default will change.
+#: Products and sums may be fused, as by default; said aloud, because Triton warns that its default will change.
 _FUSION = {"enable_fp_fusion": True}
 
 _DTYPES = {torch.float32: tl.float32, torch.float64: tl.float64}

@@ -1,4 +1,4 @@
-"""Linear chain on a GPU: forward-backward and Viterbi in log space, in parallel over recordings and over pieces of time.
+"""Linear chain on a GPU: forward-backward and Viterbi in log space, parallel over recordings, or pieces of time.
 
 A *row* is one vector of C scores that walks through frames; a program walks a block of rows, all pairs of classes in
 registers. Each step subtracts its maximum, added up in float64, so that float32 holds over a million frames; a step is
@@ -15,8 +15,8 @@ Nothing is added by atomics and no value is read back by the host, so runs are i
 captured in a CUDA graph.
 """
 
-# pyright: basic
-# The functions below are compiled: Triton infers the types of their arguments.
+# pyright: basic, reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false, reportOperatorIssue=false
+# The functions below are compiled: Triton infers the types of their arguments, and Python never sees them.
 from __future__ import annotations
 
 from typing import Any, NamedTuple
@@ -99,8 +99,8 @@ class _Ends(NamedTuple):
 
     total: Tensor
     last: Tensor
-    entry: Tensor
-    exit: Tensor
+    entering: Tensor
+    leaving: Tensor
 
 
 class _Walk(NamedTuple):
@@ -166,7 +166,7 @@ class _Walk(NamedTuple):
         if self.pieces == 1:
             return self.walk(1, memory, maximum, score)
         ends = self.ends(maximum, score)
-        self.forward(1, ends.entry, memory, maximum, score)
+        self.forward(1, ends.entering, memory, maximum, score)
         return ends
 
     def walk(self, fan: int, memory: Tensor | None, maximum: bool, score: Tensor | None) -> _Ends:
@@ -182,7 +182,7 @@ class _Walk(NamedTuple):
         return ends
 
     def forward(
-        self, fan: int, entry: Tensor | None, memory: Tensor | None, maximum: bool, score: Tensor | None
+        self, fan: int, entering: Tensor | None, memory: Tensor | None, maximum: bool, score: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """The last vector of each row, and what was subtracted from it."""
         rows = self.batch * self.pieces * fan
@@ -191,9 +191,9 @@ class _Walk(NamedTuple):
         shape = self.shape(rows)
         _forward[(triton.cdiv(rows, shape["BB"]),)](
             self.emissions, self.transitions, self.start, self.lengths, self.labels,
-            norm if score is None else score, out if entry is None else entry, out, norm,
+            norm if score is None else score, out if entering is None else entering, out, norm,
             out if memory is None else memory,
-            **shape, FAN=fan, ENTRY=entry is not None, KEEP=memory is not None, MAX=maximum,
+            **shape, FAN=fan, ENTRY=entering is not None, KEEP=memory is not None, MAX=maximum,
             RESTRICT=score is not None, DTYPE=arithmetic(self.emissions)
         )  # fmt: skip
         return out, norm
@@ -228,7 +228,7 @@ class _Walk(NamedTuple):
         shape = self.shape(self.batch * self.pieces)
         _backward[(triton.cdiv(shape["rows"], shape["BB"]),)](
             self.emissions, self.transitions, self.lengths, self.labels, ends.total if score is None else score,
-            ends.entry, ends.exit, alphas, by_label, by_step, by_start,
+            ends.entering, ends.leaving, alphas, by_label, by_step, by_start,
             **shape, STARTS=len(by_start) > 0, OBSERVE=observe, RESTRICT=restrict, DTYPE=arithmetic(self.emissions)
         )  # fmt: skip
 
@@ -285,18 +285,19 @@ def _rows(lengths, score, rows, frames, pieces, size, BB: tl.constexpr, FAN: tl.
     recording = (row // (FAN * pieces)).to(tl.int64)
     if RESTRICT:
         observed = tl.load(score + recording, mask=live, other=0.0)
-        live = live & (observed != observed)
+        live = live & (observed != observed)  # noqa: PLR0124 - NaN: its labels are incomplete
     length = tl.load(lengths + recording, mask=live, other=0).to(tl.int32)
     begin = piece * size
     stop = tl.maximum(begin, tl.minimum(begin + size, length))
-    return row, live, recording, begin, stop, length
+    return row, live, recording, begin, stop
 
 
 @triton.jit
 def _scores(emissions, labels, recording, t, valid, frames, c, C: tl.constexpr, RESTRICT: tl.constexpr, DTYPE):
     """Emissions of frame t; -inf where labels forbid a class, beyond C, and where there is no frame."""
     at = recording * frames + t
-    scores = tl.load(emissions + at[:, None] * C + c[None, :], mask=valid[:, None] & (c < C)[None, :], other=-float("inf"))
+    inside = valid[:, None] & (c < C)[None, :]
+    scores = tl.load(emissions + at[:, None] * C + c[None, :], mask=inside, other=-float("inf"))
     if RESTRICT:
         label = tl.load(labels + at, mask=valid, other=-100)
         allowed = (label < 0)[:, None] | (label[:, None] == c[None, :])
@@ -312,19 +313,19 @@ def _pairs(transitions, c, C: tl.constexpr, DTYPE):
 
 @triton.jit
 def _forward(
-    emissions, transitions, start, lengths, labels, score, entry, out, norm, memory, rows, frames, pieces, size,
+    emissions, transitions, start, lengths, labels, score, entering, out, norm, memory, rows, frames, pieces, size,
     C: tl.constexpr, CP: tl.constexpr, BB: tl.constexpr, FAN: tl.constexpr, ENTRY: tl.constexpr, KEEP: tl.constexpr,
     MAX: tl.constexpr, RESTRICT: tl.constexpr, DTYPE: tl.constexpr
 ):  # fmt: skip
     """Vectors from left to right. ``out``: the last one of each row, and ``norm`` what was subtracted from it."""
-    row, live, recording, begin, stop, _ = _rows(lengths, score, rows, frames, pieces, size, BB, FAN, RESTRICT)
+    row, live, recording, begin, stop = _rows(lengths, score, rows, frames, pieces, size, BB, FAN, RESTRICT)
     c = tl.arange(0, CP)
     real = live[:, None] & (c < C)[None, :]
     pairs = _pairs(transitions, c, C, DTYPE)
     opening = tl.load(start + c, mask=c < C, other=-float("inf")).to(DTYPE)
     place = row.to(tl.int64)[:, None] * C + c[None, :]
     if ENTRY:
-        vector = tl.load(entry + place, mask=real, other=-float("inf"))
+        vector = tl.load(entering + place, mask=real, other=-float("inf"))
     else:  # from each class in turn; at the first frame of a recording ``start`` takes its place
         vector = tl.where(c[None, :] == (row % FAN)[:, None], 0.0, -float("inf")).to(DTYPE)
     total = tl.zeros([BB], tl.float64)
@@ -356,7 +357,7 @@ def _forward(
 
 @triton.jit
 def _scan(
-    matrices, norms, end, total, last, entry, exit, pieces, C: tl.constexpr, CP: tl.constexpr, FAN: tl.constexpr,
+    matrices, norms, end, total, last, entering, leaving, pieces, C: tl.constexpr, CP: tl.constexpr, FAN: tl.constexpr,
     MAX: tl.constexpr, DTYPE: tl.constexpr
 ):  # fmt: skip
     """Compose the pieces of one recording from both sides, in float64. With one piece there is one row, not C."""
@@ -369,7 +370,7 @@ def _scan(
     sum_left = tl.zeros([], tl.float64)
     for k in range(pieces):
         piece = recording * pieces + k
-        tl.store(entry + piece * C + c, left.to(DTYPE), mask=c < C)
+        tl.store(entering + piece * C + c, left.to(DTYPE), mask=c < C)
         through = _matrix(matrices, norms, piece, c, C, FAN) + left[:, None]
         if MAX:
             left = tl.max(through, 0)
@@ -381,7 +382,7 @@ def _scan(
         sum_left += shift
         # The other direction at the same time: neither waits for the other.
         back = recording * pieces + (pieces - 1 - k)
-        tl.store(exit + back * C + c, right.to(DTYPE), mask=c < C)
+        tl.store(leaving + back * C + c, right.to(DTYPE), mask=c < C)
         through = _matrix(matrices, norms, back, c, C, FAN) + right[None, :]
         top = finite(tl.max(through, 1))
         right = top + tl.log(tl.sum(tl.exp(through - top[:, None]), 1))
@@ -414,7 +415,7 @@ def _normalised(alpha, beta):
 
 @triton.jit
 def _backward(
-    emissions, transitions, lengths, labels, score, entry, exit, alphas, by_label, by_step, by_start,
+    emissions, transitions, lengths, labels, score, entering, leaving, alphas, by_label, by_step, by_start,
     rows, frames, pieces, size, C: tl.constexpr, CP: tl.constexpr, BB: tl.constexpr, STARTS: tl.constexpr,
     OBSERVE: tl.constexpr, RESTRICT: tl.constexpr, DTYPE: tl.constexpr
 ):  # fmt: skip
@@ -422,16 +423,16 @@ def _backward(
 
     With E[i, j] = exp(transitions + what follows in j), the step has the probability (posterior of i) E[i, j] / sum E.
     """
-    row, live, recording, begin, stop, length = _rows(lengths, score, rows, frames, pieces, size, BB, 1, RESTRICT)
+    row, live, recording, begin, stop = _rows(lengths, score, rows, frames, pieces, size, BB, 1, RESTRICT)
     c = tl.arange(0, CP)
     inside = (c < C)[None, :]
     pairs = _pairs(transitions, c, C, DTYPE)
     if OBSERVE:
         observed = tl.load(score + recording, mask=live, other=0.0)
-        complete = live & (observed == observed)
+        complete = live & (observed == observed)  # noqa: PLR0124 - not NaN
     place = row.to(tl.int64)[:, None] * C + c[None, :]
-    enters = tl.load(entry + place, mask=live[:, None] & inside, other=-float("inf"))
-    beta = tl.load(exit + place, mask=live[:, None] & inside, other=-float("inf"))
+    enters = tl.load(entering + place, mask=live[:, None] & inside, other=-float("inf"))
+    beta = tl.load(leaving + place, mask=live[:, None] & inside, other=-float("inf"))
     final = (recording * frames + stop - 1)[:, None] * C + c[None, :]
     alpha = tl.load(alphas + final, mask=(stop > begin)[:, None] & inside, other=-float("inf"))
     posterior = _normalised(alpha, beta)
@@ -466,6 +467,7 @@ def _backward(
             expected -= tl.where((previous[:, None] == c[None, :])[:, :, None] & is_label[:, None, :], 1.0, 0.0)
         if RESTRICT:
             marginal = tl.load(by_label + at, mask=valid[:, None] & inside, other=0.0) - marginal
+            tl.debug_barrier()
         tl.store(by_label + at, marginal, mask=valid[:, None] & inside)
         addend = tl.where(moves[:, None, None], expected, 0.0) - lost
         added = steps + addend
@@ -478,6 +480,7 @@ def _backward(
     square = live[:, None, None] & (c < C)[None, :, None] & (c < C)[None, None, :]
     if RESTRICT:
         steps = tl.load(by_step + whole, mask=square, other=0.0) - steps
+        tl.debug_barrier()
     tl.store(by_step + whole, steps, mask=square)
     if not RESTRICT:  # nothing beyond a recording's length
         bound = tl.where(row < rows, tl.minimum(begin + size, frames), stop)
@@ -520,21 +523,22 @@ def _trace(
 ):  # fmt: skip
     """The way back through a piece: into labels, or as a MAP from every class (FAN = C) to the label before the
     piece."""
-    row, live, recording, begin, stop, _ = _rows(lengths, last, rows, frames, pieces, size, BB, FAN, False)
+    row, live, recording, begin, stop = _rows(lengths, last, rows, frames, pieces, size, BB, FAN, False)
     c = tl.arange(0, CP)
-    if MAP:
+    if MAP:  # noqa: SIM108 - decided when compiled: types differ
         label = (row % FAN).to(tl.int64)
     else:
         label = tl.load(last + row, mask=live, other=0)
     at = recording * frames + stop - 1
-    following = tl.load(pointers + at[:, None] * C + c[None, :], mask=(stop > begin)[:, None] & (c < C)[None, :], other=0)
+    inside = (c < C)[None, :]
+    following = tl.load(pointers + at[:, None] * C + c[None, :], mask=(stop > begin)[:, None] & inside, other=0)
     for i in range(tl.max(stop - begin, 0)):
         t = stop - 1 - i
         at = recording * frames + t
         valid = t >= begin
         row_before = following
         following = tl.load(
-            pointers + (at - 1)[:, None] * C + c[None, :], mask=(t > begin)[:, None] & (c < C)[None, :], other=0
+            pointers + (at - 1)[:, None] * C + c[None, :], mask=(t > begin)[:, None] & inside, other=0
         )
         if not MAP:
             tl.store(out + at, label, mask=valid)

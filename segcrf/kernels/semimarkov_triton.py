@@ -8,8 +8,8 @@ the speed of float32. What needs no order in time, the counts of durations, is s
 Nothing is added by atomics and no value is read back by the host, so runs are identical bit by bit.
 """
 
-# pyright: basic
-# The functions below are compiled: Triton infers the types of their arguments.
+# pyright: basic, reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false, reportOperatorIssue=false
+# The functions below are compiled: Triton infers the types of their arguments, and Python never sees them.
 from __future__ import annotations
 
 from typing import Any, NamedTuple
@@ -279,8 +279,8 @@ def _backward(
     by_label, by_start, steps, overlong, tails, frames, STARTS: tl.constexpr,
     C: tl.constexpr, CP: tl.constexpr, K: tl.constexpr, KB: tl.constexpr
 ):  # fmt: skip
-    """From the last frame to the first: ``followed`` is what follows an end plus prefix sums, ``blocked`` the next frame
-    that forbids the class; marginals are a running difference of ends and starts."""
+    """From the last frame to the first: ``followed`` is what follows an end plus prefix sums, ``blocked`` the next
+    frame that forbids the class; marginals are a running difference of ends and starts."""
     recording = tl.program_id(0).to(tl.int64)
     length = tl.load(lengths + recording).to(tl.int32)
     possible = _possible(log_z, recording)
