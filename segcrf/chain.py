@@ -29,8 +29,8 @@ class LinearChain(Structure):
         start: score of the first label, (C,); zero when left out.
         end: score of the last label, (C,); zero when left out.
         lengths: valid frames of each recording, (B,) integers from 1 to T; all T when left out.
-        backend: ``"auto"`` chooses; ``"torch"`` (any device, differentiable any number of times, slow) or ``"numba"``
-            (CPU) insists.
+        backend: ``"auto"`` chooses; ``"torch"`` (any device, differentiable any number of times, slow), ``"numba"``
+            (CPU) or ``"triton"`` (GPU) insists.
         validate_args: check values and labels; None: unless Python runs with ``-O``. (PyTorch's default for its own
             distributions is turned off by the first ``torch.compile`` of a process; this is not.)
 
@@ -200,5 +200,5 @@ def _reference(potentials: Sequence[Tensor], lengths: Tensor, starts: Tensor) ->
 #: Kernels for transitions shared by all steps, and for transitions of every step.
 _OPERATORS = (
     Operator("chain", LinearChain.fields, _reference),
-    Operator("chain_varying", LinearChain.fields, _reference, batched=2),
+    Operator("chain_varying", LinearChain.fields, _reference, batched=2, kernels=("numba",)),
 )

@@ -81,7 +81,7 @@ class Structure(Distribution):
         self._memory: dict[tuple[str, bool], Any] = {}
         self.potentials = potentials
         self.lengths = lengths
-        self.backend = pick(backend, self.emissions.device)
+        self.backend = pick(backend, self.emissions.device, self.operator.kernels)
         num_recordings, num_frames, self.num_classes = self.emissions.shape
         # Not PyTorch's default: torch.compile turns that off for the whole process, and with it every later message.
         validated = __debug__ if validate_args is None else validate_args

@@ -220,7 +220,8 @@ class StructureContract:
         with pytest.raises(ValueError, match="must have emissions of one shape"):
             p.cross_entropy(longer)
         shorter = self.make(replace(case, lengths=case.lengths.clamp(max=3)), "auto")
-        with pytest.raises(ValueError, match=f"recording 0 has {int(case.lengths[0])} frames in one structure and 3 in the other"):
+        length = int(case.lengths[0])
+        with pytest.raises(ValueError, match=f"recording 0 has {length} frames in one structure and 3 in the other"):
             torch.distributions.kl_divergence(p, shorter)
         kind = SemiMarkov if isinstance(p, LinearChain) else LinearChain
         with pytest.raises(TypeError, match="two structures of one kind are compared"):
