@@ -187,6 +187,7 @@ class Structure(Distribution):
         with torch.enable_grad():
             leaves, starts = self._leaves(1)
             scores = self._scan(KBest(k), leaves, self.lengths, starts)
+            self._refuse_infeasible(scores[0])
             each = torch.eye(k, dtype=scores.dtype, device=scores.device)[..., None].expand(k, *scores.shape)
             grads = torch.autograd.grad(scores, [leaves[0], starts], each, is_grads_batched=True)
         labels, band_starts = self._path(grads)
