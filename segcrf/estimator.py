@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from segcrf import _check, storage
 from segcrf._check import UNLABELLED
@@ -36,6 +37,8 @@ Array = npt.NDArray[Any]
 STRUCTURES = ("linear-chain", "semi-markov")
 # Durations beyond this share of the training bands, or this many frames, are left to the geometric tail.
 COVERED, LONGEST = 0.95, 1000
+# Frames of a band err together, so each says less than its class score: learned from here on, and never far above.
+EMISSION_SCALE = 0.1
 # What may differ between a fit and its resumption: it changes where and how long, not what is computed.
 FREE_TO_CHANGE = ("rate", "device", "directory", "progress", "patience")
 # Measured: 0.9 for gestures of three people before a camera, 0.2 for sleep, below 0.05 for ECG, EMG, power and motion.
@@ -62,12 +65,17 @@ class Segmenter:
             ``"recording"``, by those of the recording itself, for offsets and gains that mean nothing; or ``"auto"``:
             the latter where most of a channel's variance is such an offset, see
             :func:`segcrf.recordings.offset_share`, and the encoder may see the whole recording.
+        frame_loss: weight of the cross-entropy of single frames, beside the likelihood of the whole sequence: with
+            both the encoder learns faster. 0 for the likelihood alone.
         regression: loss of the targets, see :class:`segcrf.losses.JointObjective`.
         rate: frames per second, for tables in seconds; None: tables in frames.
         classes: names of the classes, in order; None: those found in the labels, sorted.
         max_epochs: epochs at most. An epoch shows every frame once, and has 16 batches at least.
         batch_size: windows of a step.
         window: frames of a training window.
+        balance: for a class that is nearly everywhere: of the windows that show the commonest class alone, train on at
+            most so many per other window. 1 finds rare classes better, and expects them more often than they are: see
+            the calibration before trusting probabilities. None: all windows.
         learning_rate: the largest; it rises for 5 % of the steps and falls to zero as a cosine. Potentials of the
             structure learn 3 times as fast, the deviation of the targets 10 times.
         weight_decay: decoupled, of matrices only.
@@ -88,9 +96,17 @@ class Segmenter:
             the training recordings; longer ones go on with a learned tail.
         standardize_: ``"dataset"`` or ``"recording"``, what was chosen.
         model_: the trained :class:`segcrf.model.JointModel`.
-        history_: a dict per epoch: ``epoch``, ``loss``, ``crf``, ``regression``, the same with ``val_``, and
-            ``learning_rate``. Losses are per valid frame, in nats; those of targets are of standardised targets.
-        best_epoch_: the epoch with the lowest ``val_loss``, whose weights are kept.
+        history_: a dict per epoch, drawn by :func:`segcrf.plot.history`: ``epoch``, ``loss``, ``crf``, ``regression``,
+            the same with ``val_``, and ``learning_rate``. Losses are per valid frame, in nats; those of targets are of
+            standardised targets. ``gradient`` is the mean norm of the gradient and ``clipped`` the share of steps where
+            it was cut. Of the epoch's first batch: ``weight_crf`` and ``weight_regression``, by how much the total
+            changes per unit of a loss; ``gradient_crf`` and ``gradient_regression``, how hard each pulls at the shared
+            features, and ``cosine``, whether they pull together; ``sigma``, the mean deviation of the targets;
+            ``bands``, decoded bands per true one.
+        notes_: what training had to say: warnings and explanations, each once.
+        best_epoch_: the epoch with the best bands (and numbers) on validation recordings, whose weights are kept. Its
+            ``val_decode_factor`` is by how much decoding weighs the signal, see
+            :meth:`segcrf.structure.Structure.rescale`; posterior probabilities are those of the likelihood itself.
 
     >>> rng = np.random.default_rng(0)
     >>> labels = [np.repeat(rng.integers(2, size=8), 25) for _ in range(4)]
@@ -113,12 +129,14 @@ class Segmenter:
         dropout: float = 0.3,
         noise: float = 0.1,
         standardize: str = "auto",
+        frame_loss: float = 1.0,
         regression: str = "gaussian",
         rate: float | None = None,
         classes: Sequence[str] | None = None,
         max_epochs: int = 30,
         batch_size: int = 16,
         window: int = 256,
+        balance: float | None = None,
         learning_rate: float = 1e-2,
         weight_decay: float = 1e-2,
         patience: int = 15,
@@ -137,12 +155,14 @@ class Segmenter:
         self.dropout = dropout
         self.noise = noise
         self.standardize = standardize
+        self.frame_loss = frame_loss
         self.regression = regression
         self.rate = rate
         self.classes = classes
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.window = window
+        self.balance = balance
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.patience = patience
@@ -228,8 +248,10 @@ class Segmenter:
             _check.whole(getattr(self, name), name, 1)
         _check.whole(self.window, "window", 2)
         _check.whole(self.seed, "seed", 0)
-        for name in ("learning_rate", "weight_decay", "noise", "clip"):
+        for name in ("learning_rate", "weight_decay", "noise", "clip", "frame_loss"):
             _check.number(getattr(self, name), name, 0.0)
+        if self.balance is not None:
+            _check.positive(self.balance, "balance")
         for name in ("dropout", "validation_fraction"):
             _check.share(getattr(self, name), name)
         _check.rate(self.rate)
@@ -275,8 +297,8 @@ class Segmenter:
         if recordings.targets is not None and self.target_scaler_ is not None:
             scaled = (self.target_scaler_.apply(array).astype(np.float32) for array in recordings.targets)
             numbers = [torch.as_tensor(array) for array in scaled]
-        rows = zip(recordings.signals, recordings.labels, numbers, strict=True)
-        return [Recording(self._scale(signal), torch.as_tensor(labels), y) for signal, labels, y in rows]
+        rows = zip(recordings.signals, recordings.labels, numbers, recordings.names, strict=True)
+        return [Recording(self._scale(signal), torch.as_tensor(labels), y, name) for signal, labels, y, name in rows]
 
     def _build(self) -> JointModel:
         options: dict[str, Any] = {"hidden": self.hidden, "dropout": self.dropout}
@@ -285,13 +307,23 @@ class Segmenter:
         if self.layers is not None:
             options["layers"] = self.layers
         encoder = make_encoder(self.encoder, self.n_features_in_, **options)
-        return JointModel(encoder, self._build_crf(), self.n_targets_)
+        uneven = self.regression == "beta_nll"
+        return JointModel(encoder, self._build_crf(), self.n_targets_, heteroscedastic=uneven)
 
     def _build_crf(self) -> LinearChainCRF | SemiMarkovCRF:
+        crf = self._layer()
+        assert crf.log_emission_scale is not None
+        nn.init.constant_(crf.log_emission_scale, math.log(EMISSION_SCALE))
+        return crf
+
+    def _layer(self) -> LinearChainCRF | SemiMarkovCRF:
         if self.max_duration_ is None:
-            return LinearChainCRF(len(self.classes_))
+            return LinearChainCRF(len(self.classes_), emission_scale=True)
         # Windows cut bands in training, and so does every recording at its ends.
-        return SemiMarkovCRF(len(self.classes_), self.max_duration_, censored=True)
+        return SemiMarkovCRF(len(self.classes_), self.max_duration_, censored=True, emission_scale=True)
+
+    def _combiner(self) -> FixedWeights:
+        return FixedWeights(frames=self.frame_loss) if self.frame_loss > 0 else FixedWeights()
 
     def _train(self, model: JointModel, recordings: list[Recording], held: list[Recording], resume: bool) -> None:
         try:
@@ -303,11 +335,14 @@ class Segmenter:
         frames = sum(len(recording.labels) for recording in recordings)
         same = {name: value for name, value in self._config()["parameters"].items() if name not in FREE_TO_CHANGE}
         recipe = Recipe(**{name: getattr(self, name) for name in shared}, fingerprint=same | {"frames": frames})
-        objective = JointObjective(self.regression if self.n_targets_ else None, max(self.n_targets_, 1))
+        objective = JointObjective(
+            self.regression if self.n_targets_ else None, max(self.n_targets_, 1), frames=self.frame_loss > 0
+        )
         keep = None if self.directory is None else self._keep
-        result = train(model, objective, FixedWeights(), recipe, (recordings, held), resume=resume, on_best=keep)
+        result = train(model, objective, self._combiner(), recipe, (recordings, held), resume=resume, on_best=keep)
         model.load_state_dict(result.weights)
         self.model_, self.history_, self.best_epoch_ = model.to(self.device).eval(), result.history, result.best_epoch
+        self.notes_ = result.notes
 
     # ----------------------------------------------------------------------------------------------- predicting
     def predict(self, X: Given) -> list[Array]:
@@ -399,13 +434,13 @@ class Segmenter:
             ValueError: nothing was fitted, or the folder holds other things.
         """
         self._check_fitted()
-        history = {"history": self.history_, "best_epoch": self.best_epoch_}
+        history = {"history": self.history_, "best_epoch": self.best_epoch_, "notes": self.notes_}
         storage.write_model(folder, self._config() | history, self._tensors(self.model_.state_dict()))
 
     def _keep(self, result: Result) -> None:
         """Saves the best model so far beside the checkpoint."""
         assert self.directory is not None
-        history = {"history": result.history, "best_epoch": result.best_epoch}
+        history = {"history": result.history, "best_epoch": result.best_epoch, "notes": result.notes}
         storage.write_model(Path(self.directory) / "best", self._config() | history, self._tensors(result.weights))
 
     def _config(self) -> dict[str, Any]:
@@ -454,7 +489,7 @@ class Segmenter:
         self._coder = ClassCoder(self.classes_, config["labels"] == "name")
         self.n_features_in_, self.n_targets_ = config["channels"], config["targets"]
         self.max_duration_ = config["max_duration"]
-        self.history_, self.best_epoch_ = config["history"], config["best_epoch"]
+        self.history_, self.best_epoch_, self.notes_ = config["history"], config["best_epoch"], config["notes"]
         scalers = {
             name: Standardizer(tensors[f"{name}.mean"].numpy(), tensors[f"{name}.scale"].numpy())
             for name in ("signal", "target")
@@ -490,11 +525,11 @@ def _plain(value: Any) -> Any:
 
 
 def _labels(found: Inferred) -> Tensor:
-    return found.distribution.mode
+    return found.bands.mode
 
 
 def _starts(found: Inferred) -> Tensor:
-    return found.distribution.argmax().starts
+    return found.bands.argmax().starts
 
 
 def _probabilities(found: Inferred) -> Tensor:

@@ -132,6 +132,10 @@ class SemiMarkov(Structure):
         return (score - self._log_z).to(self.dtype)
 
     # ----------------------------------------------------------------------------------- what a structure supplies
+    @property
+    def operator(self) -> Operator:
+        return _OPERATOR
+
     @staticmethod
     def _scan(semiring: Semiring, potentials: Sequence[Tensor], lengths: Tensor, starts: Tensor | None) -> Tensor:
         tail, (end, first, last) = potentials[3], potentials[5:]
@@ -325,4 +329,4 @@ def _reference(potentials: Sequence[Tensor], lengths: Tensor, starts: Tensor) ->
     return SemiMarkov._scan(Log(), (emissions, *potentials[1:]), lengths, starts)  # pyright: ignore[reportPrivateUsage]
 
 
-SemiMarkov.operator = Operator("semimarkov", SemiMarkov.fields, _reference)
+_OPERATOR = Operator("semimarkov", SemiMarkov.fields, _reference)

@@ -21,7 +21,6 @@ from segcrf.kernels import BACKENDS, Operator, agreeing, pick
 from segcrf.segments import Segments
 from segcrf.semiring import KBest, Log, Max, Sample, Semiring, logsumexp
 
-SCOPES = ("structure", "emissions")
 Self = TypeVar("Self", bound="Structure")
 Result = TypeVar("Result")
 
@@ -73,7 +72,6 @@ class Structure(Distribution):
 
     arg_constraints: ClassVar[dict[str, Any]] = {}  # pyright: ignore[reportIncompatibleMethodOverride]
     fields: ClassVar[tuple[str, ...]]
-    operator: ClassVar[Operator]
 
     def __init__(
         self, potentials: tuple[Tensor, ...], lengths: Tensor, backend: str, validate_args: bool | None
@@ -85,13 +83,19 @@ class Structure(Distribution):
         self.backend = pick(backend, self.emissions.device)
         num_recordings, num_frames, self.num_classes = self.emissions.shape
         # Not PyTorch's default: torch.compile turns that off for the whole process, and with it every later message.
-        validate_args = __debug__ if validate_args is None else validate_args
-        super().__init__(torch.Size([num_recordings]), torch.Size([num_frames]), validate_args)
+        validated = __debug__ if validate_args is None else validate_args
+        super().__init__(torch.Size([num_recordings]), torch.Size([num_frames]), validated)
+        _check.transformed(potentials, self.backend, self._validate_args)
         if self._validate_args:
             shared = dict(zip(self.fields[1:], potentials[1:], strict=True))
             _check.potentials(self.emissions, shared, lengths)
 
     # ------------------------------------------------------------------------------ what a structure supplies
+    @property
+    def operator(self) -> Operator:
+        """The kernels of this structure."""
+        raise NotImplementedError
+
     @staticmethod
     def _scan(semiring: Semiring, potentials: tuple[Tensor, ...], lengths: Tensor, starts: Tensor | None) -> Tensor:
         """Total score (..., B) over all labellings; ``starts`` (B, T, C) is added where a band begins."""
@@ -162,7 +166,8 @@ class Structure(Distribution):
         Differentiable: a second derivative goes through the reference scan, a Python loop over frames.
         """
         _, counts, starts = self._expectations
-        return Marginals(counts[0], counts[self.fields.index("transitions")], starts)
+        steps = counts[self.fields.index("transitions")]
+        return Marginals(counts[0], steps.sum(1) if steps.dim() > 3 else steps, starts)
 
     @property
     @_remembered
@@ -344,7 +349,7 @@ class Structure(Distribution):
     def sample(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, sample_shape: tuple[int, ...] = (), *, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Draw exact, independent label sequences (*sample_shape, B, T), -100 beyond lengths.
+        """Draw exact, independent label sequences ``(*sample_shape, B, T)``, -100 beyond lengths.
 
         Forward filtering, backward sampling (Carter and Kohn, 1994), as a gradient of the scan.
         """
@@ -397,18 +402,33 @@ class Structure(Distribution):
         """
         return (self._log_z - whole._log_z).to(self.dtype)
 
-    def tempered(self: Self, temperature: float | Tensor, scope: str = "structure") -> Self:
-        """The same structure with scores divided by ``temperature``: above 1 it is less sure, below 1 surer.
+    def tempered(self: Self, temperature: float | Tensor) -> Self:
+        """The same structure with all scores divided by ``temperature``: above 1 it is less sure, below 1 surer.
+
+        Probabilities change; which labelling is the best does not. :meth:`rescale` weighs the emissions alone.
 
         Args:
             temperature: above 0; :func:`segcrf.calibration.fit_temperature` fits it.
-            scope: ``"structure"`` divides all scores: probabilities change, which labelling is the best does not.
-                ``"emissions"`` divides these only, so that what a switch costs weighs more or less against them, and
-                the bands become longer or shorter.
         """
-        _check.choice(scope, "scope", SCOPES)
-        emissions, *shared = self.potentials
-        return self.having(emissions / temperature, *(p / temperature if scope == "structure" else p for p in shared))
+        return self.having(*(potential / temperature for potential in self.potentials))
+
+    def rescale(self: Self, factor: float) -> Self:
+        """The same structure with its emissions times ``factor``, above 0: how much the signal counts.
+
+        The most likely model is not the one whose best labelling is best: neighbouring frames err together, so that a
+        likelihood learns to trust each frame little, and its mode then leaves short bands out, though the sum over all
+        ways to place them is likely. So a decoder weighs the signal by a factor of its own, chosen on validation
+        recordings. Speech recognition does the same with its acoustic scale.
+
+        Example:
+            >>> from segcrf import LinearChain
+            >>> chain = LinearChain(torch.tensor([[[0.0, 1.0], [0.6, 0.0], [0.0, 1.0]]]), 0.5 * torch.eye(2))
+            >>> chain.mode, chain.rescale(2.0).mode
+            (tensor([[1, 1, 1]]), tensor([[1, 0, 1]]))
+        """
+        if self._validate_args:
+            _check.positive(factor, "factor")
+        return self._replace(self.emissions * factor)
 
     # ----------------------------------------------------------------------------------------------- the parts
     @property
@@ -496,10 +516,10 @@ class Structure(Distribution):
 
     def _batched(self) -> tuple[Tensor, ...]:
         """The potentials with a batch axis each, in float64, padding zeroed so that it cannot leak."""
-        emissions, *shared = (p.double() for p in self.potentials)
-        num_recordings = self._batch_shape[0]
-        emissions = torch.where(self._valid[..., None], emissions, 0.0)
-        return (emissions, *(p.expand(num_recordings, *p.shape) for p in shared))
+        potentials = [p.double() for p in self.potentials]
+        batched, shared = potentials[: self.operator.batched], potentials[self.operator.batched :]
+        cleared = without_padding(batched, self.lengths)
+        return (*cleared, *(p.expand(len(self.lengths), *p.shape) for p in shared))
 
     def _leaves(self, copies: int) -> tuple[tuple[Tensor, ...], Tensor]:
         """Potentials repeated ``copies`` times, detached, and zero scores for band starts: leaves to differentiate
@@ -531,10 +551,23 @@ class Structure(Distribution):
 
     def _refuse_infeasible(self, total: Tensor) -> None:
         if self._validate_args:
-            _check.feasible(total, self.lengths, self._infeasible_reason())
+            _check.feasible(total, self.lengths, self._infeasible_reason)
 
     def _infeasible_reason(self) -> str:
         return "allow more labels, or relax the forbidden (-inf) transitions"
+
+
+def without_padding(potentials: Sequence[Tensor], lengths: Tensor) -> list[Tensor]:
+    """Potentials (B, T, C), or (B, T - 1, C, C) where they score steps, with zeros where a recording has no frame.
+
+    What stands there may be anything, and a sum with infinity or NaN times zero would let it in.
+    """
+    cleared: list[Tensor] = []
+    for i, values in enumerate(potentials):
+        # Step t leads to frame t + 1.
+        inside = torch.arange(values.shape[1], device=lengths.device) + (i > 0) < lengths[:, None]
+        cleared.append(torch.where(inside.view(*inside.shape, *[1] * (values.dim() - 2)), values, 0.0))
+    return cleared
 
 
 def _expected(counts: Sequence[Tensor], potentials: Sequence[Tensor]) -> Tensor:

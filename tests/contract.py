@@ -89,8 +89,7 @@ class StructureContract:
             close(got[b, :length], weights[b].item() * truth.label_marginals, case)
             assert not got[b, length:].any(), "padding has a gradient"
         expected = sum(w * truth.expected_steps for w, truth in zip(weights.tolist(), truths, strict=True))
-        got = leaf.potentials["transitions"].grad
-        close(torch.zeros(()) if got is None else got, expected, case)  # None: one frame has no transition
+        close(step_gradient(leaf), expected, case)
 
     @on_every_backend
     @given(data=st.data())
@@ -113,8 +112,7 @@ class StructureContract:
             close(got[b, :length], known.label_marginals - truth.label_marginals, case)
             assert not got[b, length:].any(), "padding has a gradient"
             expected_steps = expected_steps + known.expected_steps - truth.expected_steps
-        got = leaf.potentials["transitions"].grad
-        close(torch.zeros(()) if got is None else got, expected_steps, case)
+        close(step_gradient(leaf), expected_steps, case)
 
     @on_every_backend
     @given(data=st.data())
@@ -174,6 +172,16 @@ class StructureContract:
             close(best.score[b], truth.best_score, case)
             close(marginals.labels[b, :length], truth.label_marginals, case)
             assert allowed[b, np.arange(length), best.labels[b, :length].numpy()].all()
+
+    @on_every_backend
+    @given(data=st.data(), factor=st.sampled_from([0.25, 1.0, 3.0]))
+    def test_a_rescaled_structure_weighs_the_signal(self, backend: str, data: st.DataObject, factor: float) -> None:
+        case = data.draw(self.cases)
+        rescaled = self.make(case, backend).rescale(factor)
+        louder = case.having(emissions=torch.where(case.valid[..., None], case.emissions * factor, case.emissions))
+        for b, truth in enumerate(enumerated(louder)):
+            close(rescaled.log_partition[b], truth.log_partition, louder)
+            close(rescaled.argmax().score[b], truth.best_score, louder)
 
     @on_every_backend
     @given(data=st.data())
@@ -311,7 +319,7 @@ class StructureContract:
     def test_a_temperature_divides_scores(self, backend: str, data: st.DataObject) -> None:
         case = data.draw(self.cases)
         dist = self.make(case, backend)
-        whole, emissions = dist.tempered(2.5), dist.tempered(2.5, "emissions")
+        whole, emissions = dist.tempered(2.5), dist.rescale(0.4)
         cooled = enumerated(case.having(emissions=case.emissions / 2.5))
         close(emissions.log_partition, [truth.log_partition for truth in cooled], case)
         for b, truth in enumerate(enumerated(case)):
@@ -395,14 +403,12 @@ class StructureContract:
     @given(data=st.data(), extra=st.integers(0, 3), garbage=st.sampled_from([np.nan, np.inf, -np.inf, 1e308, 7.0]))
     def test_padding_changes_nothing(self, backend: str, data: st.DataObject, extra: int, garbage: float) -> None:
         case = data.draw(self.cases)
-        batch, frames, classes = case.emissions.shape
-        emissions = torch.full((batch, frames + extra, classes), garbage, dtype=torch.float64)
-        emissions[:, :frames] = torch.where(case.valid[..., None], case.emissions, garbage)
+        batch, frames, _ = case.emissions.shape
         labels = self.make(case, backend).mode
         longer = torch.full((batch, frames + extra), 0)
         longer[:, :frames] = torch.where(case.valid, labels, 0)
         before = answers(self.make(case, backend), labels)
-        after = answers(self.make(case.having(emissions=emissions), backend), longer)
+        after = answers(self.make(case.padded(extra, garbage), backend), longer)
         # These end in a plain sum over T, whose order in PyTorch depends on T. Everything else is the same bit for bit.
         summed = {"entropy", "log_prob"} if backend == "torch" else {"entropy"}
         for name, value in before.items():
@@ -570,6 +576,14 @@ def answers(dist: Structure, labels: Tensor | None = None) -> dict[str, Tensor]:
         "log_count": dist.log_count,
         "divergence": torch.distributions.kl_divergence(dist, dist.uniform()),
     }
+
+
+def step_gradient(case: Case) -> Tensor:
+    """Gradient of the transitions, summed over steps where each has its own; zero where one frame has no step."""
+    got = case.potentials["transitions"].grad
+    if got is None:
+        return torch.zeros(())
+    return got.sum((0, 1)) if got.dim() == 4 else got
 
 
 def segments_of(dist: Structure) -> Segments:

@@ -69,6 +69,45 @@ def test_gradients_of_several_outputs_add_up() -> None:
     assert torch.autograd.gradcheck(likelihood, leaves)
 
 
+@pytest.mark.parametrize("varying", [False, True])
+def test_derivatives_of_every_order_are_those_of_the_reference(varying: bool) -> None:
+    case = chain_case(seed=1, lengths=[5, 3], num_frames=6, num_classes=3, varying=varying)
+
+    def derivatives(backend: str) -> list[Tensor]:
+        leaf = case.differentiable()
+        parameters = list(leaf.potentials.values())
+        value, found = LinearChain(**leaf.potentials, lengths=leaf.lengths, backend=backend).log_partition.sum(), []
+        for _ in range(3):
+            grads = torch.autograd.grad(value, parameters, create_graph=True)
+            found += [grad.detach() for grad in grads]
+            value = sum((grad * grad.cos()).sum() for grad in grads)
+        return found
+
+    for ours, reference in zip(derivatives("numba"), derivatives("torch"), strict=True):
+        torch.testing.assert_close(ours, reference, rtol=1e-9, atol=1e-9)
+
+
+def test_transforms_that_kernels_do_not_know_are_refused_with_what_works() -> None:
+    emissions = torch.randn(2, 3, 4, 3, generator=torch.Generator().manual_seed(0))
+
+    def total(emissions: Tensor, **options: Any) -> Tensor:
+        return LinearChain(emissions, torch.zeros(3, 3), **options).log_partition
+
+    message = r"do not see into backend 'numba'.*add a batch axis.*backend='torch', validate_args=False"
+    with pytest.raises(ValueError, match=message):
+        torch.vmap(total)(emissions)
+    with pytest.raises(ValueError, match=message):
+        torch.func.grad(lambda e: total(e).sum())(emissions[0])
+    with pytest.raises(ValueError, match="backend 'torch' with validate_args"):
+        torch.vmap(lambda e: total(e, backend="torch"))(emissions)
+    # What the message names works.
+    options: dict[str, Any] = {"backend": "torch", "validate_args": False}
+    expected = torch.stack([total(e) for e in emissions])
+    torch.testing.assert_close(torch.vmap(lambda e: total(e, **options))(emissions), expected)
+    per_recording = torch.vmap(torch.func.grad(lambda e: total(e[None], **options).sum()))(emissions[0])
+    torch.testing.assert_close(per_recording, LinearChain(emissions[0], torch.zeros(3, 3)).marginals.labels)
+
+
 @pytest.mark.slow
 def test_operators_trace_with_their_gradients() -> None:
     *potentials, lengths = arguments(6)
@@ -167,6 +206,15 @@ def test_a_training_step_compiles_to_one_graph() -> None:
     got = torch.autograd.grad(compiled(loss)(), parameters)
     for a, b in zip(got, expected, strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_a_compiled_model_does_not_turn_checks_off() -> None:
+    emissions, transitions = torch.zeros(1, 2, 2), torch.tensor([[0.0, -math.inf], [0.0, 0.0]])
+    compiled(lambda: LinearChain(emissions, transitions).log_partition)()
+    with pytest.raises(ValueError, match="forbidden at frame 1"):
+        LinearChain(emissions, transitions).log_prob(torch.tensor([[0, 1]]))
+    with pytest.raises(ValueError, match="got nan"):
+        LinearChain(emissions * math.nan, transitions)
 
 
 def test_decoding_compiles_to_one_graph() -> None:

@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from segcrf import training
+from segcrf.chain import LinearChain
 from segcrf.crf import LinearChainCRF
+from segcrf.diagnostics import TrainingWarning
 from segcrf.encoders import LSTMEncoder
-from segcrf.losses import FixedWeights, JointObjective, Losses
-from segcrf.model import JointModel
+from segcrf.losses import FixedWeights, JointObjective, Losses, SwitchingObjective, UncertaintyWeights
+from segcrf.model import JointModel, ModelOutput, SwitchingModel
 from segcrf.training import Recipe, Result, parameter_groups, train
-from segcrf.windows import Recording
+from segcrf.windows import Recording, collate
 
 RECIPE: dict[str, Any] = {
     "max_epochs": 3, "batch_size": 4, "window": 20, "learning_rate": 1e-2, "weight_decay": 1e-2, "patience": 5,
@@ -91,3 +93,66 @@ def test_the_checkpoint_holds_nothing_but_tensors_and_plain_values(tmp_path: Any
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
     content = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert content["epoch"] == 2
+
+
+def test_history_tells_pulls_weights_bands_and_clipping() -> None:
+    result = run(lambda losses: losses["crf"] + 7.0 * losses["regression"], clip=1e-3)
+    for row in result.history:
+        assert (row["weight_crf"], row["weight_regression"]) == (1.0, 7.0)
+        assert row["gradient_crf"] > 0 and row["gradient_regression"] > 0 and -1 <= row["cosine"] <= 1
+        assert row["clipped"] == 1.0 and row["gradient"] > 1e-3
+        assert row["bands"] > 0 and row["sigma"] > 0
+    assert all(row["clipped"] == 0.0 for row in run(clip=0.0).history)
+
+
+def test_combiners_with_parameters_are_trained_and_watched() -> None:
+    combine = UncertaintyWeights("learned")
+    model, _ = build()
+    objective = JointObjective("mse")
+    train(model, objective, combine, Recipe(**RECIPE), (recordings(4), recordings(2)))
+    assert float(combine.deviation.log_sigma.detach()) != 0.0
+
+
+def test_what_is_not_finite_is_named_with_recording_frames_and_batch() -> None:
+    data = [recording._replace(name=f"recording {7 + i}") for i, recording in enumerate(recordings(4))]
+    bad = data[2].targets
+    assert bad is not None
+    bad[:] = torch.inf
+    model, objective = build()
+    where = r"epoch 0, batch 0 \(found in regression; first in recording 9, frames \d+-\d+"
+    with pytest.raises(ValueError, match=where):
+        train(model, objective, FixedWeights(), Recipe(**RECIPE | {"batch_size": 64}), (data, []))
+
+
+def test_the_factor_with_the_best_bands_is_chosen_and_kept_with_the_best_epoch() -> None:
+    # Band of one frame in noise: the layer, sure of long bands, finds them only where the signal counts for more.
+    labels = torch.zeros(1, 30, dtype=torch.long)
+    labels[0, 10:13] = 1
+    emissions = torch.nn.functional.one_hot(labels, 2).float() * 0.5
+    transitions = torch.tensor([[0.0, -4.0], [-4.0, 0.0]])
+    tally = training._Tally()
+    batch = collate([Recording(emissions[0], labels[0], None)])
+    chain = LinearChain(emissions, transitions)
+    assert not chain.mode.any()
+    tally.add(batch, ModelOutput(chain, None, emissions))
+    scores = tally.scores()
+    assert scores["f1"] == 100.0 and scores["decode_factor"] == 8.0  # 3 frames * 0.5 * 8 > 2 switches * 4
+    result = run()
+    best = result.history[result.best_epoch]
+    assert float(result.weights["decode_factor"]) == best["val_decode_factor"]
+
+
+def test_a_summed_likelihood_is_told() -> None:
+    with pytest.warns(TrainingWarning, match="summed over the frames"):
+        result = run(lambda losses: 200.0 * losses["crf"], max_epochs=1)
+    assert len(result.notes) == 1
+
+
+def test_a_switching_model_is_trained_by_either_objective() -> None:
+    for objective in (SwitchingObjective(), JointObjective()):
+        torch.manual_seed(0)
+        crf = LinearChainCRF(3)
+        model = SwitchingModel(LSTMEncoder(2, hidden=4), crf, num_targets=1, posterior="filter")
+        result = train(model, objective, FixedWeights(), Recipe(**RECIPE), (recordings(4), recordings(2)))
+        assert result.history[-1]["regression"] < result.history[0]["regression"]
+        assert result.history[0]["sigma"] > 0

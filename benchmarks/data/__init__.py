@@ -102,7 +102,10 @@ def folder(name: str, *, download: bool = True) -> Path:
 
 
 def load(name: str, *, download: bool = True) -> DataSet:
-    """Read a data set. Arguments and errors are those of :func:`folder`."""
+    """Read a data set. Arguments and errors are those of :func:`folder`.
+
+    Gaps in a signal (a blink hides the eye) are bridged by straight lines, and a last channel, ``missing``, says where.
+    """
     source = folder(name, download=download)
     meta = json.loads((source / "meta.json").read_text(encoding="utf-8"))
     with np.load(source / "tidy.npz", allow_pickle=False) as arrays:
@@ -112,16 +115,25 @@ def load(name: str, *, download: bool = True) -> DataSet:
         targets = {i: arrays[f"r/{i}"].astype(np.float32) for i in identifiers if f"r/{i}" in arrays.files}
     for values in labels.values():
         values[values < 0] = UNLABELLED
+    channels = tuple(meta.get("channels_names", ()))
+    if any(np.isnan(signal).any() for signal in signals.values()):
+        signals, channels = {i: _bridged(signal) for i, signal in signals.items()}, (*channels, "missing")
     return DataSet(
         name,
         signals,
         labels,
         targets,
         tuple(meta["classes"]),
-        tuple(meta.get("channels_names", ())),
+        channels,
         tuple(meta.get("regression", ())),
         _rate(meta),
     )
+
+
+def _bridged(signal: Array) -> Array:
+    gaps, frames = np.isnan(signal), np.arange(len(signal))
+    lines = [np.interp(frames, frames[~gap], channel[~gap]) for channel, gap in zip(signal.T, gaps.T, strict=True)]
+    return np.column_stack([*lines, gaps.any(axis=1)]).astype(np.float32)
 
 
 def _rate(meta: dict[str, Any]) -> float | None:
