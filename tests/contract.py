@@ -226,7 +226,7 @@ class StructureContract:
     def test_what_cannot_be_compared_is_named(self) -> None:
         case = self.example()
         p = self.make(case, "auto")
-        longer = self.make(case.having(emissions=torch.zeros_like(case.emissions).repeat(1, 2, 1)), "auto")
+        longer = self.make(case.padded(3, 0.0), "auto")
         with pytest.raises(ValueError, match="must have emissions of one shape"):
             p.cross_entropy(longer)
         shorter = self.make(replace(case, lengths=case.lengths - 1), "auto")
