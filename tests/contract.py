@@ -410,7 +410,8 @@ class StructureContract:
         before = answers(self.make(case, backend), labels)
         after = answers(self.make(case.padded(extra, garbage), backend), longer)
         # These end in a plain sum over T, whose order in PyTorch depends on T. Everything else is the same bit for bit.
-        summed = {"entropy", "log_prob"} if backend == "torch" else {"entropy"}
+        summed = {"entropy", "divergence", "expected_bands", "expected_frames"}
+        summed |= {"log_prob"} if backend == "torch" else set()
         for name, value in before.items():
             got = after[name]
             if name in ("labels", "starts"):
