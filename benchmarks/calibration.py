@@ -23,10 +23,9 @@ import torch
 
 from benchmarks import data, record
 from segcrf import Segments, Structure, metrics
-from segcrf.calibration import Reliability, fit_temperature, reliability
+from segcrf.calibration import SCOPES, Reliability, fit_temperature, reliability
 from segcrf.estimator import Segmenter
 from segcrf.inference import infer
-from segcrf.structure import SCOPES
 
 PACKAGES = ("segcrf", "torch", "lightning", "numba", "numpy", "scipy")
 #: Who trains, calibrates and tests, by how an identifier begins; and how the Segmenter is fitted.
@@ -118,7 +117,9 @@ def run(name: str, seed: int) -> dict[str, Any]:
         "fit_seconds": round(seconds, 1),
         "temperature": {scope: round(temperature, 3) for scope, temperature in fitted.items()},
         "as trained": measure(dists, labels),
-    } | {scope: measure([dist.tempered(t, scope) for dist in dists], labels) for scope, t in fitted.items()}
+        "structure": measure([dist.tempered(fitted["structure"]) for dist in dists], labels),
+        "emissions": measure([dist.rescale(1 / fitted["emissions"]) for dist in dists], labels),
+    }
 
 
 def table(name: str, result: dict[str, Any]) -> str:

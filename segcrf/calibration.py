@@ -21,8 +21,9 @@ from segcrf._check import UNLABELLED
 from segcrf.segments import Recordings
 from segcrf.structure import Structure
 
-__all__ = ["Reliability", "fit_temperature", "reliability"]
+__all__ = ["SCOPES", "Reliability", "fit_temperature", "reliability"]
 
+SCOPES = ("structure", "emissions")
 FloatArray = npt.NDArray[np.float64]
 # Beyond a factor of 100 either way the scores are either noise or certainties, and the loss is flat.
 LARGEST = 100.0
@@ -98,8 +99,9 @@ def reliability(probabilities: Recordings, true: Recordings, bins: int = 10) -> 
 def fit_temperature(structures: Sequence[Structure], labels: Sequence[Tensor], scope: str = "structure") -> float:
     """The temperature that makes the labels of held-out recordings most probable when it divides the scores.
 
-    Above 1 the model was too sure. Apply it with ``dist.tempered(temperature, scope)``. For complete labels the
-    likelihood is concave in the inverse temperature, so the one found, between 1/100 and 100, is the best.
+    Above 1 the model was too sure. Apply it with ``dist.tempered(temperature)``, or ``dist.rescale(1 / temperature)``.
+    For complete labels the likelihood is concave in the inverse temperature, so the one found, between 1/100 and 100,
+    is the best.
 
     Args:
         structures: of batches of held-out recordings, as the model returns them.
@@ -121,7 +123,12 @@ def fit_temperature(structures: Sequence[Structure], labels: Sequence[Tensor], s
     """
     from scipy.optimize import minimize_scalar
 
+    _check.choice(scope, "scope", SCOPES)
     _check.same_number(len(labels), len(structures), "labels", "structures")
+
+    def scaled(dist: Structure, temperature: float) -> Structure:
+        return dist.tempered(temperature) if scope == "structure" else dist.rescale(1 / temperature)
+
     with torch.no_grad():
         pairs = [
             (dist.having(*(p.detach() for p in dist.potentials)), rows)
@@ -130,7 +137,7 @@ def fit_temperature(structures: Sequence[Structure], labels: Sequence[Tensor], s
 
         def loss(log_temperature: float) -> float:
             scale = math.exp(log_temperature)
-            return -sum(float(dist.tempered(scale, scope).log_prob(rows).double().sum()) for dist, rows in pairs)
+            return -sum(float(scaled(dist, scale).log_prob(rows).double().sum()) for dist, rows in pairs)
 
         reach = math.log(LARGEST)
         found = minimize_scalar(loss, bounds=(-reach, reach), method="bounded", options={"xatol": 1e-5})

@@ -106,7 +106,7 @@ class Segmenter:
         notes_: what training had to say: warnings and explanations, each once.
         best_epoch_: the epoch with the best bands (and numbers) on validation recordings, whose weights are kept. Its
             ``val_decode_factor`` is by how much decoding weighs the signal, see
-            :meth:`segcrf.structure.Structure.tempered`; posterior probabilities are those of the likelihood itself.
+            :meth:`segcrf.structure.Structure.rescale`; posterior probabilities are those of the likelihood itself.
 
     >>> rng = np.random.default_rng(0)
     >>> labels = [np.repeat(rng.integers(2, size=8), 25) for _ in range(4)]

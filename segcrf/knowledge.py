@@ -138,8 +138,10 @@ class Alignment:
         _check.feasible(
             total,
             self._dist.lengths,
-            lambda: "its bands, in the order given, do not fit; look for more bands than frames, forbidden (-inf) "
-            "transitions between them, durations too short or too long, and forbidden classes",
+            lambda: (
+                "its bands, in the order given, do not fit; look for more bands than frames, forbidden (-inf) "
+                "transitions between them, durations too short or too long, and forbidden classes"
+            ),
         )
 
 
@@ -261,9 +263,11 @@ def _places(dist: Structure, recording: int, order: Tensor, window: Tensor | Non
     stays = 0 if "durations" in dist.fields else 1
     forward = (place == place[:, None] + 1) | ((place == place[:, None]) & bool(stays))
     emissions = dist.emissions[recording : recording + 1, :length][..., order]
+    steps = dist.potentials[1]
+    steps = steps if steps.dim() == 2 else steps[recording : recording + 1, : length - 1]
     potentials = {
         "emissions": emissions if window is None else emissions.masked_fill(~window, -torch.inf),
-        "transitions": dist.potentials[1][order][:, order].masked_fill(~forward, -torch.inf),
+        "transitions": steps[..., order, :][..., order].masked_fill(~forward, -torch.inf),
     }
     for name, table in zip(dist.fields[2:], dist.potentials[2:], strict=True):
         potentials[name] = table[order]

@@ -109,7 +109,7 @@ class JointModel(nn.Module):
 
     def bands(self, distribution: Structure) -> Structure:
         """The structure to decode: the distribution with its emissions times ``decode_factor``."""
-        return distribution.tempered(1.0 / float(self.decode_factor), "emissions")
+        return distribution.rescale(float(self.decode_factor))
 
 
 class SwitchingModelOutput(NamedTuple):

@@ -21,7 +21,6 @@ from segcrf.kernels import BACKENDS, Operator, agreeing, pick
 from segcrf.segments import Segments
 from segcrf.semiring import KBest, Log, Max, Sample, Semiring, logsumexp
 
-SCOPES = ("structure", "emissions")
 Self = TypeVar("Self", bound="Structure")
 Result = TypeVar("Result")
 
@@ -403,14 +402,18 @@ class Structure(Distribution):
         """
         return (self._log_z - whole._log_z).to(self.dtype)
 
-    def tempered(self: Self, temperature: float | Tensor, scope: str = "structure") -> Self:
-        """The same structure with scores divided by ``temperature``: above 1 it is less sure, below 1 surer.
+    def tempered(self: Self, temperature: float | Tensor) -> Self:
+        """The same structure with all scores divided by ``temperature``: above 1 it is less sure, below 1 surer.
+
+        Probabilities change; which labelling is the best does not. :meth:`rescale` weighs the emissions alone.
 
         Args:
             temperature: above 0; :func:`segcrf.calibration.fit_temperature` fits it.
-            scope: ``"structure"`` divides all scores: probabilities change, which labelling is the best does not.
-                ``"emissions"`` divides these only, so that what a switch costs weighs more or less against them, and
-                the bands become longer or shorter.
+        """
+        return self.having(*(potential / temperature for potential in self.potentials))
+
+    def rescale(self: Self, factor: float) -> Self:
+        """The same structure with its emissions times ``factor``, above 0: how much the signal counts.
 
         The most likely model is not the one whose best labelling is best. Neighbouring frames err together, so a
         likelihood learns to trust each frame little, and its mode leaves short bands out, though the sum over all ways
@@ -420,12 +423,12 @@ class Structure(Distribution):
         Example:
             >>> from segcrf import LinearChain
             >>> chain = LinearChain(torch.tensor([[[0.0, 1.0], [0.6, 0.0], [0.0, 1.0]]]), 0.5 * torch.eye(2))
-            >>> chain.mode, chain.tempered(0.5, "emissions").mode
+            >>> chain.mode, chain.rescale(2.0).mode
             (tensor([[1, 1, 1]]), tensor([[1, 0, 1]]))
         """
-        _check.choice(scope, "scope", SCOPES)
-        emissions, *shared = self.potentials
-        return self.having(emissions / temperature, *(p / temperature if scope == "structure" else p for p in shared))
+        if self._validate_args:
+            _check.positive(factor, "factor")
+        return self._replace(self.emissions * factor)
 
     # ----------------------------------------------------------------------------------------------- the parts
     @property
@@ -565,6 +568,8 @@ def without_padding(potentials: Sequence[Tensor], lengths: Tensor) -> list[Tenso
         inside = torch.arange(values.shape[1], device=lengths.device) + (i > 0) < lengths[:, None]
         cleared.append(torch.where(inside.view(*inside.shape, *[1] * (values.dim() - 2)), values, 0.0))
     return cleared
+
+
 def _expected(counts: Sequence[Tensor], potentials: Sequence[Tensor]) -> Tensor:
     """Sum (B,) over all potentials of count times score; what never happens counts 0, also where its score is -inf."""
     total = counts[0].new_zeros(len(counts[0]), dtype=torch.float64)

@@ -123,7 +123,7 @@ class _Tally:
 
     On recordings of somebody new the likelihood gets worse, as the model grows sure of itself, long before its bands
     do: to stop there gave half the F1 on gestures of unseen people. So bands and errors choose the epoch; and the
-    factor by which decoding weighs the signal, see :meth:`segcrf.structure.Structure.tempered`.
+    factor by which decoding weighs the signal, see :meth:`segcrf.structure.Structure.rescale`.
     """
 
     def __init__(self) -> None:
@@ -135,7 +135,7 @@ class _Tally:
         lengths = batch.lengths.tolist()
         self.true += [row[:length] for row, length in zip(batch.labels.cpu().numpy(), lengths, strict=True)]
         for factor, predicted in self.predicted.items():
-            modes = output.distribution.tempered(1.0 / factor, "emissions").mode.cpu().numpy()
+            modes = output.distribution.rescale(factor).mode.cpu().numpy()
             predicted += [row[:length] for row, length in zip(modes, lengths, strict=True)]
         if batch.targets is not None and output.values is not None:
             error = (output.values - batch.targets)[~batch.targets.isnan()]

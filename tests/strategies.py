@@ -217,9 +217,12 @@ def enumerated(case: Case) -> list[Enumeration]:
 def enumerated_until(case: Case, recording: int, frame: int) -> Enumeration:
     """The oracle's answer to a recording that is known up to ``frame``, and goes on."""
     one = case.only(recording)
-    known = one.having(emissions=one.emissions[:, : frame + 1], end=torch.zeros_like(one.potentials["end"]))
-    if one.potentials["transitions"].dim() == 4:
-        known = known.having(transitions=one.potentials["transitions"][:, :frame])
+    steps = one.potentials["transitions"]
+    known = one.having(
+        emissions=one.emissions[:, : frame + 1],
+        transitions=steps[:, :frame] if steps.dim() == 4 else steps,
+        end=torch.zeros_like(one.potentials["end"]),
+    )
     known = replace(known, lengths=torch.tensor([frame + 1]))
     if "durations" in case.potentials:
         known = replace(known, options=known.options | {"goes_on": True})

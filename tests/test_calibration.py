@@ -47,7 +47,7 @@ def test_a_structure_is_calibrated_on_its_own_draws_and_a_sharpened_one_is_not(k
     temperature = fit_temperature([sharp], [labels])
     assert temperature == pytest.approx(4.0, rel=0.1)
     assert torch.equal(sharp.tempered(temperature).mode, sharp.mode)
-    assert fit_temperature([dist.tempered(0.25, "emissions")], [labels], "emissions") == pytest.approx(4.0, rel=0.1)
+    assert fit_temperature([dist.rescale(4.0)], [labels], "emissions") == pytest.approx(4.0, rel=0.1)
     assert reliability(sharp.tempered(temperature).marginals.labels, labels).error < 0.05
 
 

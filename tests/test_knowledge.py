@@ -21,7 +21,11 @@ from segcrf import LinearChain, SemiMarkov, Structure
 from segcrf.knowledge import allowed_classes, boundary_tolerance, evidence, timestamps, transcript
 
 INF = math.inf
-both = pytest.mark.parametrize("cases", [chains(max_frames=6), semi_markovs(max_frames=5)], ids=["chain", "semi"])
+both = pytest.mark.parametrize(
+    "cases",
+    [chains(max_frames=6), chains(max_frames=5, varying=True), semi_markovs(max_frames=5)],
+    ids=["chain", "varying", "semi"],
+)
 Keep = Callable[[Any, Any], bool]
 
 
