@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -366,3 +369,38 @@ def test_kernels_run_in_worker_processes(method: str) -> None:
     finally:
         worker.join(30)
         worker.kill()
+
+
+def test_many_python_threads_may_call_at_once() -> None:
+    *potentials, lengths = arguments(6)
+    expected = torch.ops.segcrf.chain_sum_product(*potentials, lengths, True)
+    path = torch.ops.segcrf.chain_max_product(*potentials, lengths)[1]
+
+    def both(_: int) -> bool:
+        counts = torch.ops.segcrf.chain_sum_product(*potentials, lengths, True)
+        same = all(torch.equal(a, b) for a, b in zip(counts, expected, strict=True))
+        return same and torch.equal(torch.ops.segcrf.chain_max_product(*potentials, lengths)[1], path)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(both, range(64)))
+
+
+READ_ONLY = """
+import numba.core.caching as caching
+class ReadOnly:
+    @classmethod
+    def from_function(cls, function, path):  # no folder can be written
+        return None
+caching.CacheImpl._locator_classes = [ReadOnly]
+import torch
+from segcrf import LinearChain
+print(LinearChain(torch.tensor([[[2.0, 0.0], [0.0, 1.0]]]), torch.zeros(2, 2)).mode.tolist())
+from segcrf.kernels import chain_numba
+print(chain_numba._max_rows.stats.cache_path)
+"""
+
+
+@pytest.mark.slow
+def test_a_read_only_installation_compiles_without_a_cache() -> None:
+    run = subprocess.run([sys.executable, "-c", READ_ONLY], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines() == ["[[0, 1]]", "None"]

@@ -83,9 +83,8 @@ def tasks(batch: int, frames: int, classes: int) -> dict[str, Task]:
     }  # fmt: skip
     decoders = {
         "segcrf": _ours_decode, "segcrf, as a tensor": _ours_mode, "pytorch-crf": _pytorch_crf_decode,
-        "TorchCRF": _torchcrf_decode,
-        "torch-struct": _torch_struct_decode, "jax scan": _jax_decode, "librosa": _librosa_decode,
-        "hmmlearn": _hmmlearn_decode, "torbi": _torbi_decode
+        "TorchCRF": _torchcrf_decode, "torch-struct": _torch_struct_decode, "jax scan": _jax_decode,
+        "librosa": _librosa_decode, "hmmlearn": _hmmlearn_decode, "torbi": _torbi_decode
     }  # fmt: skip
     no_scores = "takes features, not scores: it cannot be given these emissions"
     loss = [Contestant(name, _bind(make, problem), value=vector) for name, make in losses.items()]

@@ -26,7 +26,9 @@ def pack(emissions, rows, first, begin, count, out, fill):
         stop = min(block + _BLOCK, count)
         for lane in range(lanes):
             joined = max(first[lane] - begin, block)
-            out[block : min(joined, stop), :, lane] = fill
+            for t in range(block, min(joined, stop)):
+                for c in range(classes):
+                    out[t, c, lane] = fill
             row = rows[lane]
             offset = begin - first[lane]
             for t in range(joined, stop):
@@ -102,43 +104,44 @@ def times(vectors, matrix, out):
 
 # -------------------------------------------------------------------------------------------------------------- sum
 @compiled
-def sum_group(
-    emissions, rows, lengths, matrix, edges, log_z, by_label, by_step, by_first, by_last, by_start, alpha, weights
-):
+def sum_group(emissions, rows, lengths, matrix, edges, log_z, outputs, alpha, weights):
     """One group of recordings ``rows``, one per lane (-1: an idle lane). ``log_z`` (less the maxima of the shared
     scores) and counts go to the recordings' places; NaN where mass could be lost."""
     frames, classes, lanes = weights.shape
     size = longest(rows, lengths)
-    first = np.where(rows >= 0, size - lengths[rows], size)
+    first = _offsets(rows, lengths, size)
     chunks = (size + frames - 1) // frames
     kept = np.empty((chunks, classes, lanes))
-    state = np.full((3, lanes), 0.0)  # sums of maxima, logs of norms, tiny entries
-    alpha[0] = 1.0 / classes
+    state = np.zeros((3, lanes))  # sums of maxima, logs of norms, tiny entries
+    for c in range(classes):
+        for lane in range(lanes):
+            alpha[0, c, lane] = 1.0 / classes
     for k in range(chunks):
         begin = k * frames
         count = min(frames, size - begin)
         if k > 0:
-            alpha[0] = alpha[frames]
-        kept[k] = alpha[0]
+            _copy(alpha[frames], alpha[0])
+        _copy(alpha[0], kept[k])
         pack(emissions, rows, first, begin, count, weights, 0.0)
         exponentials(weights, count, state[0])
-        _forward(weights, matrix, edges[0], alpha, count, first - begin, state)
+        _forward(weights, matrix, edges[0], alpha, count, first, begin, state)
     last = alpha[size - (chunks - 1) * frames]
     mass = np.zeros(lanes)
     norm = np.zeros(lanes)
     for c in range(classes):
-        mass += last[c] * edges[1, c]
-        norm += last[c]
+        for lane in range(lanes):
+            mass[lane] += last[c, lane] * edges[1, c]
+            norm[lane] += last[c, lane]
     for lane in range(lanes):
         if rows[lane] >= 0:
             sound = state[2, lane] == 0 and mass[lane] > 0.0
             total = state[0, lane] + state[1, lane] + np.log(mass[lane]) - np.log(norm[lane])
             log_z[rows[lane]] = total if sound else np.nan
-    if by_label.shape[0]:
+    if outputs[0].shape[0]:
         beta = np.empty((classes, lanes))
         for c in range(classes):
-            beta[c] = edges[1, c] / mass
-        outputs = (by_label, by_step, by_first, by_last, by_start)
+            for lane in range(lanes):
+                beta[c, lane] = edges[1, c] / mass[lane]
         tiny = _counts(emissions, rows, first, lengths, matrix, edges[0], alpha, weights, kept, beta, outputs)
         for lane in range(lanes):
             if tiny[lane] > 0 and rows[lane] >= 0:
@@ -146,21 +149,22 @@ def sum_group(
 
 
 @compiled
-def _forward(weights, matrix, start, alpha, count, first, state):
-    """alpha[t + 1] from alpha[t], each divided by the norm before; lane l begins at frame ``first[l]``."""
+def _forward(weights, matrix, start, alpha, count, first, begin, state):
+    """alpha[t + 1] from alpha[t], each divided by the norm before; lane l begins at frame ``first[l] - begin``."""
     classes, lanes = weights.shape[1], weights.shape[2]
     norm, product, scale = np.zeros(lanes), np.ones(lanes), np.empty(lanes)
     logs, tiny = state[1], state[2]
     for c in range(classes):
-        norm += alpha[0, c]
-    joins = first.min()
+        for lane in range(lanes):
+            norm[lane] += alpha[0, c, lane]
+    joins = np.int64(0)
     for t in range(count):
         for lane in range(lanes):
             scale[lane] = 1.0 / norm[lane]
             norm[lane] = 0.0
         times(alpha[t], matrix, alpha[t + 1])
         if t >= joins:
-            joins = _join(t, first, start, alpha[t + 1], scale, product, logs, tiny)
+            joins = _join(t, first, begin, start, alpha[t + 1], scale, product, logs, tiny)
         for c in range(classes):
             for lane in range(lanes):
                 value = alpha[t + 1, c, lane] * (weights[t, c, lane] * scale[lane])
@@ -180,26 +184,47 @@ def _forward(weights, matrix, start, alpha, count, first, state):
 
 
 @compiled
-def _join(t, first, start, row, scale, product, logs, tiny):
+def _join(t, first, begin, start, row, scale, product, logs, tiny):
     """Lanes whose first frame is ``t`` begin here; returns the next frame at which one does."""
     following = np.int64(1) << 62
     for lane in range(first.size):
-        if first[lane] == t:
-            row[:, lane] = start[: row.shape[0]]
+        frame = first[lane] - begin
+        if frame == t:
+            for c in range(row.shape[0]):
+                row[c, lane] = start[c]
             scale[lane] = 1.0
             product[lane] = 1.0
             logs[lane] = 0.0
             tiny[lane] = 0.0
-        elif first[lane] > t:
-            following = min(following, first[lane])
+        elif frame > t:
+            following = min(following, frame)
     return following
+
+
+@compiled
+def _offsets(rows, lengths, size):
+    """The frame of the group at which each lane begins."""
+    first = np.empty(rows.size, np.int64)
+    for lane in range(rows.size):
+        first[lane] = size - lengths[rows[lane]] if rows[lane] >= 0 else size
+    return first
+
+
+@compiled
+def _copy(source, target):
+    for c in range(source.shape[0]):
+        for lane in range(source.shape[1]):
+            target[c, lane] = source[c, lane]
 
 
 @compiled
 def _counts(emissions, rows, first, lengths, matrix, start, alpha, weights, kept, beta, outputs):
     by_label, by_step, by_first, by_last, _ = outputs
     frames, classes, lanes = weights.shape
-    transposed = matrix[:classes, :classes].T.copy()
+    transposed = np.empty((classes, classes))
+    for i in range(classes):
+        for j in range(classes):
+            transposed[i, j] = matrix[j, i]
     steps = np.zeros((classes, classes, lanes))
     tiny, unused = np.zeros(lanes), np.zeros((3, lanes))
     size = longest(rows, lengths)
@@ -207,11 +232,11 @@ def _counts(emissions, rows, first, lengths, matrix, start, alpha, weights, kept
         begin = k * frames
         count = min(frames, size - begin)
         if k < kept.shape[0] - 1:
-            alpha[0] = kept[k]
+            _copy(kept[k], alpha[0])
             pack(emissions, rows, first, begin, count, weights, 0.0)
             exponentials(weights, count, unused[0])
-            _forward(weights, matrix, start, alpha, count, first - begin, unused)
-        _backward(weights, transposed, alpha, beta, count, rows, first - begin, begin, outputs, tiny)
+            _forward(weights, matrix, start, alpha, count, first, begin, unused)
+        _backward(weights, transposed, alpha, beta, count, rows, first, begin, outputs, tiny)
         _outer(alpha, weights, count, steps)
     for lane in range(lanes):
         row = rows[lane]
@@ -219,8 +244,8 @@ def _counts(emissions, rows, first, lengths, matrix, start, alpha, weights, kept
             for i in range(classes):
                 for j in range(classes):
                     by_step[row, i, j] = steps[i, j, lane] * matrix[i, j]
-            by_first[row] = by_label[row, 0]
-            by_last[row] = by_label[row, lengths[row] - 1]
+                by_first[row, i] = by_label[row, 0, i]
+                by_last[row, i] = by_label[row, lengths[row] - 1, i]
     return tiny
 
 
@@ -238,8 +263,9 @@ def _backward(weights, transposed, alpha, beta, count, rows, first, begin, outpu
                 posterior[c, lane] = alpha[t + 1, c, lane] * beta[c, lane]
                 weights[t, c, lane] *= beta[c, lane]
         for lane in range(lanes):
-            if first[lane] == t:  # nothing precedes the first frame
-                weights[t, :, lane] = 0.0
+            if first[lane] - begin == t:  # nothing precedes the first frame
+                for c in range(classes):
+                    weights[t, c, lane] = 0.0
             mass[lane] = 0.0
         times(weights[t], transposed, before)
         for c in range(classes):
@@ -254,13 +280,13 @@ def _backward(weights, transposed, alpha, beta, count, rows, first, begin, outpu
                 weights[t, c, lane] *= mass[lane]
                 beta[c, lane] = value
                 tiny[lane] += 1.0 if (value > 0.0) & (value < TINY) else 0.0
-        _deliver(posterior, t, rows, first, by_label)
+        _deliver(posterior, t + begin, rows, first, by_label)
         if by_start.shape[0]:
             for c in range(classes):
                 for lane in range(lanes):
                     stayed = alpha[t, c, lane] * transposed[c, c] * weights[t, c, lane]
                     posterior[c, lane] = max(posterior[c, lane] - stayed, 0.0)
-            _deliver(posterior, t, rows, first, by_start)
+            _deliver(posterior, t + begin, rows, first, by_start)
 
 
 @compiled
@@ -299,48 +325,53 @@ def best_group(emissions, rows, lengths, transitions, start, end, score, labels,
     """Viterbi for one group of recordings ``rows``, one per lane (-1: an idle lane)."""
     frames, classes, lanes = scores.shape
     size = longest(rows, lengths)
-    first = np.where(rows >= 0, size - lengths[rows], size)
+    first = _offsets(rows, lengths, size)
     chunks = (size + frames - 1) // frames
     kept = np.empty((chunks, classes, lanes))
-    best[0] = 0.0
+    for c in range(classes):
+        for lane in range(lanes):
+            best[0, c, lane] = 0.0
     for k in range(chunks):
         begin = k * frames
         if k > 0:
-            best[0] = best[frames]
-        kept[k] = best[0]
+            _copy(best[frames], best[0])
+        _copy(best[0], kept[k])
         count = min(frames, size - begin)
         pack(emissions, rows, first, begin, count, scores, 0.0)
-        _advance(scores, transitions, start, best, count, first - begin)
+        _advance(scores, transitions, start, best, count, first, begin)
     label = np.zeros(lanes, np.int64)
     final = best[size - (chunks - 1) * frames]
     for lane in range(lanes):
         if rows[lane] >= 0:
-            total = final[:, lane] + end[:classes]
-            label[lane] = np.argmax(total)
-            score[rows[lane]] = total[label[lane]]
+            top = -np.inf
+            for c in range(classes):
+                if final[c, lane] + end[c] > top:
+                    top, label[lane] = final[c, lane] + end[c], c
+            score[rows[lane]] = top
     for k in range(chunks - 1, -1, -1):
         begin = k * frames
         count = min(frames, size - begin)
         if k < chunks - 1:
-            best[0] = kept[k]
+            _copy(kept[k], best[0])
             pack(emissions, rows, first, begin, count, scores, 0.0)
-            _advance(scores, transitions, start, best, count, first - begin)
-        _trace(best, transitions, rows, first - begin, count, label, labels)
+            _advance(scores, transitions, start, best, count, first, begin)
+        _trace(best, transitions, rows, first, begin, count, label, labels)
 
 
 @compiled
-def _advance(scores, transitions, start, best, count, first):
+def _advance(scores, transitions, start, best, count, first, begin):
     classes, lanes = scores.shape[1], scores.shape[2]
-    joins = first.min()
+    joins = np.int64(0)
     for t in range(count):
         _best_of(best[t], transitions, best[t + 1])
         if t >= joins:
             joins = np.int64(1) << 62
             for lane in range(lanes):
-                if first[lane] == t:
-                    best[t + 1, :, lane] = start[:classes]
-                elif first[lane] > t:
-                    joins = min(joins, first[lane])
+                if first[lane] - begin == t:
+                    for c in range(classes):
+                        best[t + 1, c, lane] = start[c]
+                elif first[lane] - begin > t:
+                    joins = min(joins, first[lane] - begin)
         for c in range(classes):
             for lane in range(lanes):
                 best[t + 1, c, lane] += scores[t, c, lane]
@@ -363,13 +394,13 @@ def _best_of(reached, transitions, out):
 
 
 @compiled
-def _trace(best, transitions, rows, first, count, label, labels):
+def _trace(best, transitions, rows, first, begin, count, label, labels):
     """Labels of ``count`` frames from last to first. The predecessor is the first class that attains the best score,
     found by the same sums as on the way forward."""
     classes, lanes = best.shape[1], best.shape[2]
     for t in range(count - 1, -1, -1):
         for lane in range(lanes):
-            frame = t - first[lane]
+            frame = t + begin - first[lane]
             if frame < 0 or rows[lane] < 0:
                 continue
             labels[rows[lane], frame] = label[lane]

@@ -76,10 +76,11 @@ def max_product(
     inputs = (
         array(emissions), padded(transitions, -np.inf), padded(start, -np.inf), padded(end, -np.inf), lengths.numpy()
     )  # fmt: skip
-    groups, _ = _groups(lengths, classes)
+    groups, lanes = _groups(lengths, classes)
     outputs = (groups, scores.numpy(), labels.numpy(), starts.numpy())
+    best = _max_lanes if lanes > 1 else _max_rows
     work = 2.0 * emissions.numel() * classes
-    share(lambda first, last: _max_groups(*inputs, *outputs, first, last), len(groups), work)
+    share(lambda first, last: best(*inputs, *outputs, first, last), len(groups), work)
     return scores, labels, starts
 
 
@@ -97,14 +98,35 @@ def _sum(
         torch.empty(rows, classes, dtype=dtype),
         torch.empty(batch if starts else 0, frames, classes, dtype=dtype),
     ]
-    inputs = (
-        array(emissions), padded(transitions, -np.inf), padded(start, -np.inf), padded(end, -np.inf), lengths.numpy()
-    )  # fmt: skip
-    groups, _ = _groups(lengths, classes)
-    outputs = (groups, log_z.numpy(), *(count.numpy() for count in counts))
-    work = emissions.numel() * (classes + 4) * (3.0 if gradient else 1.0)
-    share(lambda first, last: _sum_groups(*inputs, *outputs, first, last), len(groups), work)
+    scores, outputs = array(emissions), (log_z.numpy(), tuple(count.numpy() for count in counts))
+    shared = (padded(transitions, -np.inf), padded(start, -np.inf), padded(end, -np.inf))
+    matrix, top, fits = _weights(shared[0])
+    first, top_first, first_fits = _weights(shared[1])
+    last, top_last, last_fits = _weights(shared[2])
+    per_frame = float(classes + 4) * (3.0 if gradient else 1.0) * frames * classes
+    if fits and first_fits and last_fits:
+        groups, lanes = _groups(lengths, classes)
+        scaled = _sum_lanes if lanes > 1 else _sum_rows
+        inputs = (scores, lengths.numpy(), groups, matrix, np.stack([first, last]))
+        share(lambda low, high: scaled(*inputs, *outputs, low, high), len(groups), per_frame * batch)
+        log_z += top * (lengths - 1).double() + (top_first + top_last)  # an int64 tensor alone would become float32
+    else:
+        log_z.fill_(torch.nan)
+    # Apart, so that it is compiled when it is needed.
+    rows = log_z.isnan().nonzero()[:, 0].numpy()
+    if len(rows):
+        again = (scores, lengths.numpy(), rows, *shared)
+        share(lambda low, high: _sum_logarithmic(*again, *outputs, low, high), len(rows), 8.0 * per_frame * len(rows))
     return log_z, *counts
+
+
+def _weights(scores: Any) -> tuple[Any, float, bool]:
+    """exp(scores - max), the maximum, and whether the span of finite scores is narrow enough not to underflow."""
+    top = float(scores.max())
+    if top == -np.inf:
+        return np.zeros(scores.shape), 0.0, True
+    lowest = float(scores[scores > -np.inf].min())
+    return np.exp(scores - top), top, top - lowest < SPAN
 
 
 def _groups(lengths: Tensor, classes: int) -> tuple[Any, int]:
@@ -120,60 +142,48 @@ def _groups(lengths: Tensor, classes: int) -> tuple[Any, int]:
 
 
 # ------------------------------------------------------------------------------------- sum: scaled probabilities
+# Each of these is compiled at its first use. Loops stand for NumPy's assignments and expressions, which take several
+# times as long to compile and no less to run.
 @compiled
-def _sum_groups(
-    emissions,
-    transitions,
-    start,
-    end,
-    lengths,
-    groups,
-    log_z,
-    by_label,
-    by_step,
-    by_first,
-    by_last,
-    by_start,
-    first,
-    last,
-):
-    width, lanes, classes = start.size, groups.shape[1], emissions.shape[2]
-    matrix, top, fits = _weights(transitions)
-    edges, top_edges = np.empty((2, width)), 0.0
-    for i, scores in enumerate((start, end)):
-        row, top_row, row_fits = _weights(scores.reshape(1, width))
-        edges[i] = row[0]
-        top_edges += top_row
-        fits &= row_fits
-    frames = _chunk(emissions.shape[1], width, lanes)
-    alpha, weights = np.zeros((frames + 1, width)), np.empty((frames, width))
-    if lanes > 1:
-        wide_alpha, wide_weights = np.empty((frames + 1, classes, lanes)), np.empty((frames, classes, lanes))
+def _sum_lanes(emissions, lengths, groups, matrix, edges, log_z, counts, first, last):
+    """Groups of recordings side by side; NaN where mass could be lost."""
+    lanes, classes = groups.shape[1], emissions.shape[2]
+    frames = _chunk(emissions.shape[1], edges.shape[1], lanes)
+    alpha, weights = np.empty((frames + 1, classes, lanes)), np.empty((frames, classes, lanes))
     for g in range(first, last):
-        rows = groups[g]
-        if fits and lanes > 1:
-            _lanes.sum_group(
-                emissions, rows, lengths, matrix, edges, log_z, by_label, by_step, by_first, by_last, by_start,
-                wide_alpha, wide_weights
-            )  # fmt: skip
-        for row in rows[rows >= 0]:
-            length = lengths[row]
-            scores = emissions[row, :length]
-            out = _of(row, by_label, by_step, by_first, by_last, by_start)
-            if fits and lanes == 1:
-                log_z[row] = _scaled(scores, matrix, edges, alpha, weights, out)
-            log_z[row] += top * (length - 1) + top_edges
-            if not fits or np.isnan(log_z[row]):
-                log_z[row] = _logarithmic(scores, transitions, start, end, out)
-            _clear(out, length, log_z[row] == -np.inf)
+        _lanes.sum_group(emissions, groups[g], lengths, matrix, edges, log_z, counts, alpha, weights)
+        for row in groups[g]:
+            if row >= 0:
+                _clear(counts, row, lengths[row], False)
 
 
 @compiled
-def _of(row, by_label, by_step, by_first, by_last, by_start):
+def _sum_rows(emissions, lengths, groups, matrix, edges, log_z, counts, first, last):
+    """One recording after another; NaN where mass could be lost."""
+    frames = _chunk(emissions.shape[1], edges.shape[1], 1)
+    alpha, weights = np.zeros((frames + 1, edges.shape[1])), np.empty((frames, edges.shape[1]))
+    for g in range(first, last):
+        row = groups[g, 0]
+        log_z[row] = _scaled(emissions[row, : lengths[row]], matrix, edges, alpha, weights, _of(row, counts))
+        _clear(counts, row, lengths[row], log_z[row] == -np.inf)
+
+
+@compiled
+def _sum_logarithmic(emissions, lengths, rows, transitions, start, end, log_z, counts, first, last):
+    """Some recordings in log space."""
+    for g in range(first, last):
+        row = rows[g]
+        scores = emissions[row, : lengths[row]]
+        log_z[row] = _logarithmic(scores, transitions, start, end, _of(row, counts))
+        _clear(counts, row, lengths[row], log_z[row] == -np.inf)
+
+
+@compiled
+def _of(row, counts):
     """The outputs of one recording; empty ones stay empty."""
     return (
-        by_label[row : row + 1], by_step[row : row + 1], by_first[row : row + 1], by_last[row : row + 1],
-        by_start[row : row + 1]
+        counts[0][row : row + 1], counts[1][row : row + 1], counts[2][row : row + 1], counts[3][row : row + 1],
+        counts[4][row : row + 1]
     )  # fmt: skip
 
 
@@ -208,19 +218,6 @@ def _observe(emissions, transitions, start, end, labels, lengths, score, by_labe
 def _chunk(length, width, lanes):
     """Frames whose vectors are kept at once."""
     return min(length, max(_KEPT // (width * lanes), 64))
-
-
-@compiled
-def _weights(scores):
-    """exp(scores - max), the maximum, and whether the span of finite scores is narrow enough not to underflow."""
-    top = scores.max()
-    if top == -np.inf:
-        return np.zeros(scores.shape), 0.0, True
-    lowest = top
-    for score in scores.flat:
-        if score > -np.inf:
-            lowest = min(lowest, score)
-    return np.exp(scores - top), top, top - lowest < SPAN
 
 
 @compiled
@@ -394,15 +391,21 @@ def _outer(left, right, begin, count, out):
 
 
 @compiled
-def _clear(out, length, everything):
+def _clear(counts, row, length, everything):
     """Zero the counts beyond a recording's length, or all of them where no labelling is allowed."""
-    for count in (out[0], out[4]):
-        for b in range(count.shape[0]):
-            count[b, 0 if everything else length :] = 0.0
-    if everything:
-        out[1][:] = 0.0
-        out[2][:] = 0.0
-        out[3][:] = 0.0
+    by_label, by_step, by_first, by_last, by_start = counts
+    for t in range(0 if everything else length, by_label.shape[1]):
+        for c in range(by_label.shape[2]):
+            if by_label.shape[0]:
+                by_label[row, t, c] = 0.0
+            if by_start.shape[0]:
+                by_start[row, t, c] = 0.0
+    if everything and by_label.shape[0]:
+        for i in range(by_step.shape[1]):
+            by_first[row, i] = 0.0
+            by_last[row, i] = 0.0
+            for j in range(by_step.shape[2]):
+                by_step[row, i, j] = 0.0
 
 
 # ---------------------------------------------------------------------------------------------- sum: logarithms
@@ -469,34 +472,35 @@ def _log_sum(terms):
 
 # ------------------------------------------------------------------------------------------------------------- max
 @compiled
-def _max_groups(emissions, transitions, start, end, lengths, groups, score, labels, starts, first, last):
+def _max_lanes(emissions, transitions, start, end, lengths, groups, score, labels, starts, first, last):
     classes, lanes = emissions.shape[2], groups.shape[1]
     frames = _chunk(emissions.shape[1], start.size, lanes)
-    best = np.empty((frames + 1, start.size))
-    if lanes > 1:
-        wide_best, scores = np.empty((frames + 1, classes, lanes)), np.empty((frames, classes, lanes))
+    best, scores = np.empty((frames + 1, classes, lanes)), np.empty((frames, classes, lanes))
     for g in range(first, last):
-        rows = groups[g]
-        if lanes > 1:
-            _lanes.best_group(emissions, rows, lengths, transitions, start, end, score, labels, wide_best, scores)
-        for row in rows[rows >= 0]:
-            length = lengths[row]
-            if lanes == 1:
-                score[row] = _best_path(emissions[row, :length], transitions, start, end, best, labels[row])
-            if score[row] == -np.inf:
-                length = 0
-            _mark(labels[row], starts[row], length)
+        _lanes.best_group(emissions, groups[g], lengths, transitions, start, end, score, labels, best, scores)
+        for row in groups[g]:
+            if row >= 0:
+                _mark(labels, starts, row, 0 if score[row] == -np.inf else lengths[row])
 
 
 @compiled
-def _mark(path, starts, length):
+def _max_rows(emissions, transitions, start, end, lengths, groups, score, labels, starts, first, last):
+    best = np.empty((_chunk(emissions.shape[1], start.size, 1) + 1, start.size))
+    for g in range(first, last):
+        row = groups[g, 0]
+        score[row] = _best_path(emissions[row, : lengths[row]], transitions, start, end, best, labels[row])
+        _mark(labels, starts, row, 0 if score[row] == -np.inf else lengths[row])
+
+
+@compiled
+def _mark(labels, starts, row, length):
     """Band starts of a path, and nothing beyond its length."""
-    path[length:] = -100
-    starts[length:] = False
     before = -1
-    for t in range(length):
-        starts[t] = path[t] != before
-        before = path[t]
+    for t in range(labels.shape[1]):
+        if t >= length:
+            labels[row, t] = -100
+        starts[row, t] = t < length and labels[row, t] != before
+        before = labels[row, t]
 
 
 @compiled
