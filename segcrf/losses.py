@@ -427,8 +427,8 @@ class UncertaintyWeights(nn.Module):
             ValueError: a named loss is negative.
         """
         here = [name in losses for name in self.names]
-        zero = next(iter(losses.values())).detach() * 0.0
-        errors = torch.stack([losses.get(name, zero) for name in self.names])
+        absent = torch.zeros_like(next(iter(losses.values())))
+        errors = torch.stack([losses.get(name, absent) for name in self.names])
         if bool((errors < 0).any()):
             raise ValueError(
                 f"UncertaintyWeights weighs squared errors, got {dict(zip(self.names, errors.tolist(), strict=True))}; "
