@@ -456,9 +456,18 @@ def _result(budget: Budget, names: list[str], cells: list[dict[str, Any]], *, co
         "budget": dataclasses.asdict(budget),
         "complete": complete,
         "seeds": common,
+        "constant": {name: constant(problems(budget)[name](TUNING_SEED)) for name, count in common.items() if count},
         "summary": {name: summary(name, kept) for name, count in common.items() if count},
         "cells": kept,
     }
+
+
+def constant(problem: Problem) -> float:
+    """Test error of the mean of the training targets: what a method must beat to have learned anything of numbers."""
+    parts = []
+    for recordings in (problem.parts[0], problem.parts[2]):
+        parts.append(torch.cat([r.targets for r in recordings if r.targets is not None]))
+    return float((parts[1] - parts[0].nanmean(0)).square().nanmean())
 
 
 def summary(problem: str, cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -487,6 +496,7 @@ def table(result: dict[str, Any]) -> str:
         lines += ["", f"{problem}, {result['seeds'][problem]} seeds, {result['budget']['steps']} steps"]
         titles = "   rate       MSE ± s.e.     (smooth)   (oracle)  accuracy  edit  F1@50  bands pred/true"
         lines.append(" " * width + titles)
+        lines.append(f"{'mean of the training targets':<{width}}         {result['constant'][problem]:7.4f}")
         for row in rows:
             cells = [
                 f"{row['rate']:6g}",

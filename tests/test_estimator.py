@@ -385,6 +385,7 @@ def test_bad_recordings_are_refused_at_the_door(which: str, change: Any, error: 
         ({"hidden": 0}, "hidden: got 0, expected an integer of 1 or more"),
         ({"window": 1}, "window: got 1"),
         ({"dropout": 1.0}, "dropout: got 1.0, expected a share from 0 to below 1"),
+        ({"balance": 0.0}, "balance: got 0.0, expected above 0"),
         ({"learning_rate": -1.0}, "learning_rate: got -1.0"),
         ({"rate": 0.0}, "rate: got 0.0"),
         ({"classes": ["a", "a", "b"]}, "classes: got repeated names"),

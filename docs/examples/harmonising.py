@@ -59,11 +59,11 @@ def table(problem: str) -> pd.DataFrame:
         "F1@50 %": ("f1@50", 1),
         "bands pred/true": ("band_ratio", 2),
     }
-    rows = {}
+    rows = {"mean of the training targets": {"MSE": f"{result['constant'][problem]:.4f}"}}
     for row in result["summary"][problem]:
         scores = {title: cell(row, *key) for title, key in columns.items()}
         rows[row["method"]] = {"rate": f"{row['rate']:g}"} | scores
-    return pd.DataFrame(rows).T
+    return pd.DataFrame(rows).T[["rate", *columns]]
 
 
 PROBLEMS = list(result["summary"])
