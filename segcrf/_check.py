@@ -160,13 +160,13 @@ def _labels_in_range(values: Tensor, num_classes: int, recording: int | None = N
         )
 
 
-def feasible(total: Tensor, lengths: Tensor, reason: str) -> None:
+def feasible(total: Tensor, lengths: Tensor, reason: Callable[[], str]) -> None:
     """Refuse a recording whose every labelling is forbidden: its ``total`` (B,) score is -inf."""
     if torch.compiler.is_compiling() or not (total == -torch.inf).any():
         return
     recording = int((total == -torch.inf).nonzero()[0, 0])
     raise ValueError(
-        f"recording {recording} ({int(lengths[recording])} frames) has no labelling that is allowed: {reason}"
+        f"recording {recording} ({int(lengths[recording])} frames) has no labelling that is allowed: {reason()}"
     )
 
 

@@ -173,6 +173,16 @@ class StructureContract:
             assert allowed[b, np.arange(length), best.labels[b, :length].numpy()].all()
 
     @on_every_backend
+    @given(data=st.data(), factor=st.sampled_from([0.25, 1.0, 3.0]))
+    def test_a_rescaled_structure_weighs_the_signal(self, backend: str, data: st.DataObject, factor: float) -> None:
+        case = data.draw(self.cases)
+        rescaled = self.make(case, backend).rescale(factor)
+        louder = case.having(emissions=torch.where(case.valid[..., None], case.emissions * factor, case.emissions))
+        for b, truth in enumerate(enumerated(louder)):
+            close(rescaled.log_partition[b], truth.log_partition, louder)
+            close(rescaled.argmax().score[b], truth.best_score, louder)
+
+    @on_every_backend
     @given(data=st.data())
     def test_unlabelled_frames_are_summed_over(self, backend: str, data: st.DataObject) -> None:
         case = data.draw(self.cases)

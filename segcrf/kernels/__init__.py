@@ -153,9 +153,7 @@ class Operator:
             total = scan(leaves, lengths, starts).sum()
             counts = torch.autograd.grad(total, [*leaves, starts], create_graph=True, materialize_grads=True)
             inner = [(c * v).sum() for c, v in zip(counts, vectors, strict=True) if v is not None and v.numel()]
-            return torch.autograd.grad(
-                torch.stack(inner).sum(), leaves, create_graph=further, materialize_grads=True
-            )
+            return torch.autograd.grad(torch.stack(inner).sum(), leaves, create_graph=further, materialize_grads=True)
 
     def _fake_sum_product(self, emissions: Tensor, *rest: Any) -> tuple[Tensor, ...]:
         *shared, _, starts = rest
