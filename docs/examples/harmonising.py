@@ -100,9 +100,9 @@ def distance(problem: str) -> dict[str, float]:
 pd.DataFrame({problem: distance(problem) for problem in PROBLEMS}).T.round(1)
 
 # %%
-# On the founding problem most methods chose the largest rate that was tried. Here some of them at a larger one still, to
-# see whether the order is one of methods or of learning rates. It stays: a tuned learning rate is worth more than most
-# weightings, but the share of the labels is worth something by itself.
+# On the founding problem most methods chose the largest rate that was tried. Here some of them at a larger one still,
+# to see whether the order is one of methods or of learning rates. It stays: a tuned learning rate is worth more than
+# most weightings, but the share of the labels is worth something by itself.
 
 columns = {"mse": "MSE", "accuracy": "accuracy %", "f1@50": "F1@50 %"}
 above = pd.DataFrame(result["beyond"]).set_index(["method", "rate"])[list(columns)]
@@ -205,15 +205,14 @@ for problem in PROBLEMS:
 pd.DataFrame(rows).T.round(1)
 
 # %%
-# A gain of 10 % by the filter was hoped for, and **was not found**: the mean of the mixture comes near it where there is
-# little noise, and gains nothing where there is much; the likelihood is worse than independent heads. The table says
-# why. Told the true class, the
-# classes' regressions are far better than one for all: they do learn more. But the class of frame t is what the signal
-# so far does not tell well enough, right after a switch above all; the filter knows it less often than the decoded
-# bands do, which may look ahead. Then the regression of a wrong class answers, with confidence. Trained by the
-# likelihood, each regression only ever sees frames of its own class and never learns to hedge; trained on the mean of
-# the mixture it does. And a single linear regression of the same
-# features already expects the number given the signal so far; a mixture of several adds no information to it.
+# A gain of 10 % by the filter was hoped for, and **was not found**: the mean of the mixture comes near it where there
+# is little noise, and gains nothing where there is much; the likelihood is worse than independent heads. The table says
+# why. Told the true class, the classes' regressions are far better than one for all: they do learn more. But the class
+# of frame t is what the signal so far does not tell well enough, right after a switch above all; the filter knows it
+# less often than the decoded bands do, which may look ahead. Then the regression of a wrong class answers, with
+# confidence. Trained by the likelihood, each regression only ever sees frames of its own class and never learns to
+# hedge; trained on the mean of the mixture it does. And a single linear regression of the same features already expects
+# the number given the signal so far; a mixture of several adds no information to it.
 #
 # So take the switching model for what it is: one likelihood without weights, for labels and numbers of which parts are
 # missing, for intervals with two humps, and for cleaning recordings (``"smooth"``); not for better forecasts.
@@ -222,7 +221,8 @@ pd.DataFrame(rows).T.round(1)
 # -----------------------------------
 # Sampling harmonises too: object detectors take background windows up to as often as others. On the appliances, with
 # ``Segmenter(balance=...)``, from ``python -m benchmarks.imbalance``. Mind the last three columns: a model trained on
-# balanced windows expects rare classes more often than they are.
+# balanced windows expects rare classes more often than they are. And the windows must be short enough to show one class
+# alone: of windows of some hours hardly any does, and a cap changes nothing.
 
 imbalance = json.loads(Path("../../benchmarks/results/imbalance.json").read_text(encoding="utf-8"))
 pd.DataFrame(imbalance["rows"]).drop(columns="seeds").set_index("sampling").round(1)
