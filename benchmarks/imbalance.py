@@ -3,7 +3,7 @@
 Appliances of ``nilm_devicescope``: "none" has nine frames in ten. The same network is trained on all windows, and on
 windows where those that show "none" alone are capped (``RandomWindows(balance=...)``), for each of several seeds; a
 third house tests. Printed, and written to ``benchmarks/results/imbalance.json``, with the calibration that capping
-costs: it lets the model expect rare classes more often than they are. Windows are of an hour: hardly any of four hours
+may cost: training then shows rare classes more often than they are. Windows are of an hour: hardly any of four hours
 shows "none" alone.
 
 The environment variable ``SEGCRF_DATA`` names the folder of the data sets.
