@@ -220,9 +220,9 @@ pd.DataFrame(rows).T.round(1)
 # When one class is nearly everywhere
 # -----------------------------------
 # Sampling harmonises too: object detectors take background windows up to as often as others. On the appliances, with
-# ``Segmenter(balance=...)``, from ``python -m benchmarks.imbalance``. Mind the last three columns: what the model sees in
-# training is no longer what it will meet, and calibration may pay for it. Where a cap is not reached it changes nothing:
-# windows must be short enough to show one class alone.
+# ``Segmenter(balance=...)``, from ``python -m benchmarks.imbalance``. Mind the last three columns: what the model sees
+# in training is no longer what it will meet, and calibration may pay for it. Where a cap is not reached it changes
+# nothing: windows must be short enough to show one class alone.
 
 imbalance = json.loads(Path("../../benchmarks/results/imbalance.json").read_text(encoding="utf-8"))
 pd.DataFrame(imbalance["rows"]).drop(columns="seeds").set_index("sampling").round(1)
