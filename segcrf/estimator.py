@@ -376,24 +376,29 @@ class Segmenter:
         (values,) = self._ask(X, _values)
         return [scaler.undo(array) for array in values]
 
-    def predict_segments(self, X: Given, recordings: Sequence[object] | None = None) -> pd.DataFrame:
+    def predict_segments(
+        self, X: Given, recordings: Sequence[object] | None = None, *, confidence: str = "frames"
+    ) -> pd.DataFrame:
         """The bands of each recording.
 
         Args:
             X: signals, (T, F) each.
             recordings: their names; None: their numbers.
+            confidence: ``"frames"``, the mean over the band of the posterior probability of its class: the share of
+                the band that is expected to be right; or ``"band"``, the posterior probability that it is a band as a
+                whole, from its first to its last frame and no longer: small where a boundary is uncertain. With
+                ``"semi-markov"`` the latter is a Python loop over frames.
 
         Returns:
             A table with a row per band: ``recording``, ``start`` and ``end`` (half-open; in frames, or in seconds where
-            the Segmenter has a ``rate``), ``label``, and ``confidence``, the mean over the band of the posterior
-            probability of its class.
+            the Segmenter has a ``rate``), ``label``, and ``confidence``.
         """
-        labels, starts, probabilities = self._ask(X, _labels, _starts, _probabilities)
+        _check.choice(confidence, "confidence", tuple(CONFIDENCES))
+        labels, starts, own = self._ask(X, _labels, _starts, CONFIDENCES[confidence])
         bands = Segments.from_labels(labels, starts)
-        own = [p[np.arange(len(k)), k] for p, k in zip(probabilities, labels, strict=True)]
         first = np.cumsum([0, *map(len, labels)])[bands.recording] + bands.start
-        confidence = np.add.reduceat(np.concatenate(own).astype(np.float64), first) / bands.durations
-        return bands.with_score(confidence).to_table(self.classes_.tolist(), self.rate, recordings)
+        mean = np.add.reduceat(np.concatenate(own).astype(np.float64), first) / bands.durations
+        return bands.with_score(mean).to_table(self.classes_.tolist(), self.rate, recordings)
 
     def score(self, X: Given, labels: Given) -> float:
         """The share of labelled frames, of all recordings together, whose predicted class is right: 0 to 1."""
@@ -530,6 +535,26 @@ def _starts(found: Inferred) -> Tensor:
 
 def _probabilities(found: Inferred) -> Tensor:
     return found.distribution.marginals.labels
+
+
+def _of_frames(found: Inferred) -> Tensor:
+    """(B, T): posterior probability of the class that was decoded."""
+    dist = found.distribution
+    return dist.marginals.labels.gather(-1, dist.mode.clamp(min=0)[..., None])[..., 0]
+
+
+def _of_bands(found: Inferred) -> Tensor:
+    """(B, T): posterior probability of the band that a frame lies in."""
+    dist, lengths = found.distribution, found.distribution.lengths.tolist()
+    best = dist.argmax()
+    rows = [[row[:n] for row, n in zip(values, lengths, strict=True)] for values in (best.labels, best.starts)]
+    bands = Segments.from_labels(rows[0], rows[1])
+    probability = dist.band_probability(bands)
+    each = probability.repeat_interleave(torch.as_tensor(bands.durations, device=probability.device))
+    return torch.nn.utils.rnn.pad_sequence(list(each.split(lengths)), batch_first=True)
+
+
+CONFIDENCES: dict[str, Callable[[Inferred], Tensor]] = {"frames": _of_frames, "band": _of_bands}
 
 
 def _values(found: Inferred) -> Tensor:
