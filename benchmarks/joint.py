@@ -169,6 +169,7 @@ def _joint(regression: str, targets: int, **options: Any) -> nn.Module:
 _mse = functools.partial(_joint, "mse")
 DEFAULT = "CRF + Gaussian, σ learned"
 INDEPENDENT = "CRF + MSE"
+RUNNING = "CRF + MSE, over running means"
 FILTERED = "switching, mean of the mixture"
 METHODS = (
     Method("numbers only", functools.partial(_only, "regression"), decode=None),
@@ -180,7 +181,7 @@ METHODS = (
     Method(DEFAULT, functools.partial(_joint, "gaussian")),
     Method("CRF + Gaussian, σ profiled", functools.partial(_joint, "gaussian", sigma="profiled")),
     Method("CRF + MSE, one learned σ", _mse, UncertaintyWeights, only="recorded"),
-    Method("CRF + MSE, over running means", _mse, RunningMeanWeights),
+    Method(RUNNING, _mse, RunningMeanWeights),
     Method("CRF + β-NLL", functools.partial(_joint, "beta_nll"), model="heteroscedastic"),
     Method("CRF + Student t", functools.partial(_joint, "student_t"), only="recorded"),
     Method("switching, one likelihood", lambda _: SwitchingObjective(), model="switching"),
@@ -452,19 +453,46 @@ def _result(budget: Budget, names: list[str], cells: list[dict[str, Any]], *, co
     common = {name: min(seeds(name, method) for method in methods_of(name)) for name in names}
     kept = [c for c in cells if c["seed"] < common[c["problem"]]]
     return {
-        "command": "python -m benchmarks.joint",
+        "command": " ".join(["python -m benchmarks.joint", *sys.argv[1:]]),
         "budget": dataclasses.asdict(budget),
         "complete": complete,
         "seeds": common,
+        "constant": {name: constant(problems(budget)[name](TUNING_SEED)) for name, count in common.items() if count},
         "summary": {name: summary(name, kept) for name, count in common.items() if count},
         "cells": kept,
     }
 
 
-def summary(problem: str, cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def beyond(budget: Budget, rate: float, seeds: int) -> list[dict[str, Any]]:
+    """A few methods at the middle noise and a rate above those tried: whether the best one lay at the edge.
+
+    Args:
+        budget: of the other cells.
+        rate: learning rate.
+        seeds: networks per method.
+    """
+    cache, made = Cache(CACHE, budget), problems(budget)
+    name = f"founding {budget.noises[len(budget.noises) // 2]:g}"
+    methods = [method for method in METHODS if method.name in (INDEPENDENT, DEFAULT, RUNNING, FILTERED)]
+    cells = [cache.get(made[name], name, method, rate, seed) for method in methods for seed in range(seeds)]
+    rows = summary(name, cells, methods)
+    return [{"problem": name} | row for row in rows]
+
+
+def constant(problem: Problem) -> float:
+    """Test error of the mean of the training targets: what a method must beat to have learned anything of numbers."""
+    parts = []
+    for recordings in (problem.parts[0], problem.parts[2]):
+        parts.append(torch.cat([r.targets for r in recordings if r.targets is not None]))
+    return float((parts[1] - parts[0].nanmean(0)).square().nanmean())
+
+
+def summary(
+    problem: str, cells: list[dict[str, Any]], methods: Sequence[Method] | None = None
+) -> list[dict[str, Any]]:
     """A row per method: mean and standard error over seeds of every test score, and the learning rate."""
     rows = []
-    for method in methods_of(problem):
+    for method in methods or methods_of(problem):
         own = [c for c in cells if c["problem"] == problem and c["method"] == method.name]
         row: dict[str, Any] = {"method": method.name, "rate": own[0]["rate"], "seconds": _mean(own, "seconds")}
         for name in own[0]["test"]:
@@ -487,6 +515,7 @@ def table(result: dict[str, Any]) -> str:
         lines += ["", f"{problem}, {result['seeds'][problem]} seeds, {result['budget']['steps']} steps"]
         titles = "   rate       MSE ± s.e.     (smooth)   (oracle)  accuracy  edit  F1@50  bands pred/true"
         lines.append(" " * width + titles)
+        lines.append(f"{'mean of the training targets':<{width}}         {result['constant'][problem]:7.4f}")
         for row in rows:
             cells = [
                 f"{row['rate']:6g}",
@@ -514,6 +543,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="training steps (default: 400, quick: 200)")
     parser.add_argument("--hidden", type=int, help="units of the LSTM (default: 48)")
     parser.add_argument("--rates", type=float, nargs="+", help="learning rates to choose from")
+    parser.add_argument("--beyond", type=float, help="a rate above the others, for a few methods at the middle noise")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so many, keep whole seeds")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -522,8 +552,15 @@ def main() -> None:
         name: getattr(arguments, name) for name in ("seeds", "steps", "hidden", "rates") if getattr(arguments, name)
     }
     given |= {"rates": tuple(given["rates"])} if "rates" in given else {}
-    result = run(dataclasses.replace(budget, **given), arguments.minutes)
+    budget = dataclasses.replace(budget, **given)
+    result = run(budget, arguments.minutes)
+    if arguments.beyond:
+        middle = f"founding {budget.noises[len(budget.noises) // 2]:g}"
+        result["beyond"] = beyond(budget, arguments.beyond, result["seeds"][middle])
     print(table(result))
+    for row in result.get("beyond", []):
+        scores = ", ".join(f"{name} {_number(row, name, '.4f')}" for name in ("mse", "accuracy", "f1@50"))
+        print(f"{row['problem']}, {row['method']}, rate {row['rate']:g}: {scores}")
     print(f"\n{record.write('joint', result | record.environment(PACKAGES))}")
 
 

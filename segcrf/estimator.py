@@ -74,8 +74,9 @@ class Segmenter:
         batch_size: windows of a step.
         window: frames of a training window.
         balance: for a class that is nearly everywhere: of the windows that show the commonest class alone, train on at
-            most so many per other window. 1 finds rare classes better, and expects them more often than they are: see
-            the calibration before trusting probabilities. None: all windows.
+            most so many per other window. 1 finds rare classes better, and may expect them more often than they are:
+            see the calibration before trusting probabilities. Take windows short enough to show one class alone. None:
+            all windows.
         learning_rate: the largest; it rises for 5 % of the steps and falls to zero as a cosine. Potentials of the
             structure learn 3 times as fast, the deviation of the targets 10 times.
         weight_decay: decoupled, of matrices only.

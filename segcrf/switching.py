@@ -237,10 +237,12 @@ def _chain_messages(emissions: Tensor, potentials: dict[str, Tensor]) -> Tensor:
     from chunk to chunk.
     """
     num_frames, size = emissions.shape[1:]
-    steps = potentials["transitions"].unsqueeze(1) + emissions.unsqueeze(2)
+    transitions = potentials["transitions"]
+    varying = transitions if transitions.dim() == 4 else transitions.unsqueeze(1)
+    steps = varying + emissions[:, 1:].unsqueeze(2)
     # The first frame comes from anywhere alike, so each row of its products is the message itself.
     opening = (potentials["start"] + emissions[:, 0]).unsqueeze(1).expand(-1, size, -1)
-    steps = torch.cat([opening.unsqueeze(1), steps[:, 1:]], 1)
+    steps = torch.cat([opening.unsqueeze(1), steps], 1)
     chunk = math.isqrt(num_frames - 1) + 1
     steps = functional.pad(steps, (0, 0, 0, 0, 0, -num_frames % chunk)).unflatten(1, (-1, chunk))
     products = [steps[:, :, 0]]

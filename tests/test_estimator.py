@@ -113,10 +113,11 @@ def test_validation_is_by_recording_or_given_or_by_time_or_none() -> None:
 
 
 def test_history_has_both_losses_and_the_best_epoch_is_kept(fitted: Segmenter) -> None:
-    losses = {"loss", "crf", "regression", "val_loss", "val_crf", "val_regression"}
-    scores = {"val_accuracy", "val_edit", "val_f1", "val_mse", "val_error", "epoch", "learning_rate"}
-    pulls = {"gradient", "clipped", "gradient_crf", "gradient_regression", "cosine"}
-    told = pulls | {"weight_crf", "weight_regression", "sigma", "bands"}
+    names = ("crf", "frames", "regression")
+    losses = {prefix + name for prefix in ("", "val_") for name in ("loss", *names)}
+    scores = {f"val_{name}" for name in ("accuracy", "edit", "f1", "mse", "error", "decode_factor")}
+    told = {f"{about}_{name}" for about in ("gradient", "weight") for name in names}
+    told |= {"epoch", "learning_rate", "gradient", "clipped", "cosine", "sigma", "bands"}
     assert [set(row) for row in fitted.history_] == [losses | scores | told] * 8
     assert [row["epoch"] for row in fitted.history_] == list(range(8))
     errors = [(row["val_error"], row["val_loss"]) for row in fitted.history_]
@@ -403,6 +404,7 @@ def test_bad_recordings_are_refused_at_the_door(which: str, change: Any, error: 
         ({"hidden": 0}, "hidden: got 0, expected an integer of 1 or more"),
         ({"window": 1}, "window: got 1"),
         ({"dropout": 1.0}, "dropout: got 1.0, expected a share from 0 to below 1"),
+        ({"balance": 0.0}, "balance: got 0.0, expected above 0"),
         ({"learning_rate": -1.0}, "learning_rate: got -1.0"),
         ({"rate": 0.0}, "rate: got 0.0"),
         ({"classes": ["a", "a", "b"]}, "classes: got repeated names"),

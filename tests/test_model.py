@@ -1,12 +1,15 @@
 """The joint model: shapes, padding, precision, and a plain training loop with nothing but PyTorch."""
 
+import math
+
+import pytest
 import torch
 from torch import Tensor
 
 from segcrf.crf import LinearChainCRF
 from segcrf.encoders import LSTMEncoder, TCNEncoder
-from segcrf.losses import FixedWeights, JointObjective
-from segcrf.model import JointModel
+from segcrf.losses import MIN_LOG_SIGMA, FixedWeights, JointObjective, SwitchingObjective
+from segcrf.model import JointModel, SwitchingModel
 
 
 def build(num_targets: int = 2) -> JointModel:
@@ -63,3 +66,54 @@ def test_a_plain_loop_learns_classes_and_numbers() -> None:
     output = model(x)
     assert (output.distribution.mode == labels).float().mean() > 0.98
     assert output.values is not None and (output.values - targets).square().mean() < 0.1
+
+
+def test_predicted_deviations_stay_above_their_floor_and_can_leave_it() -> None:
+    model = JointModel(LSTMEncoder(3, hidden=4), LinearChainCRF(2), num_targets=2, heteroscedastic=True)
+    assert model.sigma_head is not None
+    torch.nn.init.constant_(model.sigma_head.bias, -50.0)
+    log_sigma = model(torch.randn(2, 9, 3)).log_sigma
+    assert log_sigma is not None and log_sigma.shape == (2, 9, 2)
+    torch.testing.assert_close(log_sigma, torch.full_like(log_sigma, MIN_LOG_SIGMA))
+    torch.nn.init.constant_(model.sigma_head.bias, -5.0)
+    (gradient,) = torch.autograd.grad(model(torch.randn(2, 9, 3)).log_sigma.sum(), model.sigma_head.bias)
+    assert (gradient > 0.1).all()
+    assert build()(torch.randn(2, 9, 3)).log_sigma is None
+
+
+def test_a_switching_model_predicts_by_the_posterior_it_was_told() -> None:
+    for posterior in ("filter", "smooth"):
+        torch.manual_seed(0)
+        model = SwitchingModel(LSTMEncoder(3, hidden=4), LinearChainCRF(4), 2, posterior=posterior)
+        output = model(torch.randn(2, 9, 3), torch.tensor([9, 4]))
+        expected = output.switching.predict(posterior=posterior).mean
+        assert torch.equal(output.values, expected) and output.log_sigma is None
+        assert output.distribution.mode.shape == (2, 9)
+    with pytest.raises(TypeError, match="posterior"):
+        SwitchingModel(LSTMEncoder(3, hidden=4), LinearChainCRF(4), 2)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("labelled", [1.0, 0.2, 0.0])
+def test_a_plain_loop_learns_a_switching_model_from_all_some_or_no_labels(labelled: float) -> None:
+    """y is +x or -x by the class; without labels the classes are found, under either name."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(2, (16, 4), generator=generator).repeat_interleave(10, dim=1)
+    x = torch.randn(16, 40, 1, generator=generator)
+    targets = x * (2.0 * labels[..., None] - 1.0) + 0.1 * torch.randn(16, 40, 1, generator=generator)
+    known = torch.where(torch.rand(16, 40, generator=generator) < labelled, labels, -100)
+    targets[:, 7] = math.nan
+    torch.manual_seed(1)
+    model = SwitchingModel(TCNEncoder(1, hidden=8, layers=1), LinearChainCRF(2), 1, posterior="smooth")
+    objective, combine = SwitchingObjective(), FixedWeights()
+    model.crf.transitions.data.copy_(3.0 * torch.eye(2))
+    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-2, weight_decay=0.0)
+    for _ in range(150):
+        optimiser.zero_grad()
+        loss = combine(objective(model(x), known, targets))
+        loss.backward()
+        optimiser.step()
+    output = model(x)
+    agree = (output.switching.given(targets).mode == labels).float().mean()  # x alone does not tell the class
+    assert max(float(agree), 1.0 - float(agree) if labelled == 0.0 else 0.0) > 0.95
+    error = output.switching.predict(posterior="smooth", seen=targets).mean - targets
+    assert error[~targets.isnan()].square().mean() < 0.1

@@ -17,7 +17,7 @@ from segcrf.structure import Structure
 from segcrf.switching import SwitchingRegression
 
 T, C, R = 5, 3, 2
-KINDS = ("chain", "semi-markov", "censored")
+KINDS = ("chain", "varying", "semi-markov", "censored")
 
 
 class Problem:
@@ -34,6 +34,8 @@ class Problem:
         for row in self.labels:  # bands, so that no structure forbids them
             row[1:3] = row[0]
         self.transitions, self.start, self.end = rng.normal(size=(C, C)), rng.normal(size=C), rng.normal(size=C)
+        if kind == "varying":
+            self.transitions = rng.normal(size=(2, T - 1, C, C))
         self.durations, self.tail = rng.normal(size=(C, 3)), -rng.uniform(0.2, 1.0, C)
         self.kind, self.censored = kind, kind == "censored"
         self.structure = self._structure()
@@ -44,13 +46,14 @@ class Problem:
         scores = [torch.tensor(s) for s in (self.transitions, self.durations, self.tail, self.start, self.end)]
         transitions, durations, tail, start, end = scores
         emissions, lengths = torch.tensor(self.emissions), torch.tensor(self.lengths)
-        if self.kind == "chain":
+        if self.kind in ("chain", "varying"):
             return LinearChain(emissions, transitions, start, end, lengths)
         return SemiMarkov(emissions, transitions, durations, tail, start, end, lengths, censored=self.censored)
 
     def _enumerate(self, i: int, frames: int, end: Any, *, cut: bool = False) -> oracle.Enumeration:
-        if self.kind == "chain":
-            return oracle.chain(self.emissions[i, :frames], self.transitions, self.start, end)
+        if self.kind in ("chain", "varying"):
+            transitions = self.transitions[i] if self.kind == "varying" else self.transitions
+            return oracle.chain(self.emissions[i, :frames], transitions, self.start, end)
         potentials = self.emissions[i, :frames], self.transitions, self.durations, self.tail, self.start, end
         if cut and not self.censored:
             return self._cut_on_the_right(frames, potentials)

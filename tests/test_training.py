@@ -156,3 +156,18 @@ def test_a_switching_model_is_trained_by_either_objective() -> None:
         result = train(model, objective, FixedWeights(), Recipe(**RECIPE), (recordings(4), recordings(2)))
         assert result.history[-1]["regression"] < result.history[0]["regression"]
         assert result.history[0]["sigma"] > 0
+
+
+def test_windows_are_balanced_when_asked() -> None:
+    plain = [Recording(torch.zeros(400, 2), torch.zeros(400, dtype=torch.long), torch.zeros(400, 1))]
+    model, objective = build()
+    told: list[int] = []
+
+    def combine(losses: Losses) -> torch.Tensor:
+        told.append(1)
+        return losses["crf"] + losses["regression"]
+
+    train(model, objective, combine, Recipe(**RECIPE | {"max_epochs": 1}), (plain + recordings(4), []))
+    without, told[:] = len(told), []
+    train(model, objective, combine, Recipe(**RECIPE | {"max_epochs": 1, "balance": 1.0}), (plain + recordings(4), []))
+    assert 0 < len(told) < without
