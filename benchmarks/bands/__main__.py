@@ -16,8 +16,8 @@ from benchmarks import record
 from benchmarks.bands.cells import Cache, groups, run_group
 from benchmarks.bands.data import NAMES
 from benchmarks.bands.methods import METHODS
-from benchmarks.bands.report import collect, text
-from benchmarks.bands.training import BUDGETS, ENCODERS, Budget
+from benchmarks.bands.report import summarise, text
+from benchmarks.bands.training import BUDGETS, ENCODERS, Budget, settings
 
 CACHE = Path(__file__).parents[2] / "build" / "bands"
 PACKAGES = ("segcrf", "torch", "lightning", "numpy", "scipy", "numba")
@@ -31,9 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     budget = budget if given.seeds is None else dataclasses.replace(budget, seeds=given.seeds)
     if not given.report:
         run(budget, given.data_sets, given.encoders, given.methods, given.cache)
-    result = collect(Cache(given.cache, _kept(budget)).cells(), name, budget)
-    if not result["rows"]:
+    cells = Cache(given.cache, _kept(budget)).cells()
+    if not cells:
         raise SystemExit("no cell of this budget is finished yet; run without --report first")
+    methods = {key: {"title": method.title, "structured": method.structured} for key, method in METHODS.items()}
+    result = summarise(cells, {"name": name} | settings(budget), methods)
     print(text(result))
     if given.out:
         path = record.write(given.out, record.environment(PACKAGES) | result)

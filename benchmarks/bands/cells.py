@@ -150,6 +150,7 @@ class Bench:
             "scores": score(predicted, self.task.test.labels, self.task.margin),
             "per_recording": per_recording(predicted, self.task.test.labels),
             "barcode": barcode(predicted[0], self.task),
+            "truth": barcode(self.task.test.labels[0], self.task),
             "epochs": len(trained.history),
             "seconds": round(trained.seconds, 2),
         }

@@ -22,8 +22,8 @@ Array = npt.NDArray[Any]
 Knob = dict[str, float]
 Decoder = Callable[[list[Tensor], "Context", Knob], list[Array]]
 
-# How overconfident scores are scaled down before a path is found through them.
-SCALES = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
+# By how much scores are scaled before a path is found through them: overconfident ones down, timid ones up.
+SCALES = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 2.0, 4.0)
 # Widths and shortest durations, as shares of the median training band.
 SHARES = (0.1, 0.2, 0.4, 0.8, 1.6)
 # Costs of a switch in nats, as log-odds of staying.
@@ -110,22 +110,47 @@ def counted(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
     return smoothing.viterbi_counted(scaled, context.task.train.labels)
 
 
+def counted_marginal(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
+    """The best class of every frame under counted transitions: the posterior decoding of a hidden Markov model."""
+    return _marginal(make_layer("chain", context.task), [knob["scale"] * array.log_softmax(1) for array in scores])
+
+
 def own(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
     """The best path under the potentials that were trained with the scores."""
-    layer = make_layer("semi" if "durations.table" in context.trained.potentials else "chain", context.task)
-    layer.load_state_dict(context.trained.potentials)
-    return _paths(layer, [knob.get("scale", 1.0) * array for array in scores])
+    return _paths(_own_layer(context), [knob.get("scale", 1.0) * array for array in scores])
+
+
+def own_marginal(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
+    """The best class of every frame under the potentials that were trained with the scores."""
+    return _marginal(_own_layer(context), scores)
 
 
 def frozen(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
     """The best path under potentials, and a scale of the scores, learned on frozen scores of the training set."""
     layer, scale = context.on_frozen
-    return _paths(layer, [knob["scale"] * scale * array for array in scores])
+    return _paths(layer, [knob["scale"] * scale * array.log_softmax(1) for array in scores])
+
+
+def frozen_marginal(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
+    """The best class of every frame under these."""
+    layer, scale = context.on_frozen
+    return _marginal(layer, [knob["scale"] * scale * array.log_softmax(1) for array in scores])
+
+
+def _own_layer(context: Context) -> nn.Module:
+    layer = make_layer("semi" if "durations.table" in context.trained.potentials else "chain", context.task)
+    layer.load_state_dict(context.trained.potentials)
+    return layer
 
 
 def _paths(layer: nn.Module, scores: list[Tensor]) -> list[Array]:
     with torch.no_grad():
         return [layer(array[None]).mode[0].numpy() for array in scores]
+
+
+def _marginal(layer: nn.Module, scores: list[Tensor]) -> list[Array]:
+    with torch.no_grad():
+        return [layer(array[None]).marginals.labels[0].argmax(1).numpy() for array in scores]
 
 
 def _learn_on_frozen(context: Context) -> tuple[LinearChainCRF, float]:
@@ -190,9 +215,13 @@ METHODS: dict[str, Method] = {
     "hysteresis": Method("CE, hysteresis", "ce", hysteresis, knobs=thresholds),
     "hmm": Method("CE, HMM of fixed switch cost", "ce", hmm, knobs=costs),
     "counted": Method("CE, Viterbi with counts", "ce", counted, knobs=scales),
+    "counted,marginal": Method("CE, counted chain, marginals", "ce", counted_marginal, knobs=scales),
     "frozen": Method("CRF on frozen CE scores", "ce", frozen, knobs=scales),
+    "frozen,marginal": Method("CRF on frozen CE scores, marginals", "ce", frozen_marginal, knobs=scales),
     "crf": Method("CRF", "chain", own, structured=True),
     "crf,scaled": Method("CRF, tuned scale", "chain", own, knobs=scales, structured=True),
+    "crf,marginal": Method("CRF, marginals", "chain", own_marginal, structured=True),
     "semi": Method("semi-Markov CRF", "semi", own, structured=True),
     "semi,scaled": Method("semi-Markov CRF, tuned scale", "semi", own, knobs=scales, structured=True),
+    "semi,marginal": Method("semi-Markov CRF, marginals", "semi", own_marginal, structured=True),
 }
