@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
+import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
@@ -90,9 +92,22 @@ def command_line_help() -> str:
     return "\n".join(parts)
 
 
+def bands_includes(folder: Path) -> None:
+    """Tables and figures of the benchmark of bands, from its JSON."""
+    root = Path(__file__).parents[1]
+    sys.path.insert(0, str(root))
+    from benchmarks.bands import figures, report
+
+    result = json.loads((root / "benchmarks" / "results" / "bands.json").read_text(encoding="utf-8"))
+    folder.mkdir(exist_ok=True)
+    report.write_includes(result, folder)
+    figures.save_all(result, folder)
+
+
 def setup(app: Any) -> None:
-    """Write the help of the command line where api/cli.rst includes it."""
+    """Write what pages include: the help of the command line, and results of benchmarks."""
     os.environ["COLUMNS"] = "100"
     folder = Path(app.srcdir) / "generated"
     folder.mkdir(exist_ok=True)
     (folder / "cli.inc").write_text(command_line_help(), encoding="utf-8")
+    bands_includes(folder / "bands")

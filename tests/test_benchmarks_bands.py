@@ -63,10 +63,10 @@ def run(monkeypatch, tmp_path):
 
 def summarised(found):
     described = {name: {"title": m.title, "structured": m.structured} for name, m in methods.METHODS.items()}
-    return report.summarise(found, {"name": "toy"}, described)
+    return report.summarise(found, {"name": "toy"} | training.settings(BUDGET), described)
 
 
-# ------------------------------------------------------------------------------------------------------------ the cache
+# ------------------------------------------------------------------------------------------- the cache
 def test_networks_are_shared_by_methods_that_only_decode_differently(run):
     trainer = Trainer()
     found, done = run(trainer)
@@ -124,7 +124,7 @@ def test_every_task_comes_once_before_any_comes_twice():
     assert len(order) == 8
 
 
-# -------------------------------------------------------------------------------------------------------------- methods
+# ------------------------------------------------------------------------------------------- methods
 def test_a_network_without_structure_decodes_by_argmax():
     emissions = torch.randn(2, 30, 3, generator=torch.Generator().manual_seed(0))
     assert torch.equal(training.FrameWise(3)(emissions).mode, emissions.argmax(-1))
@@ -178,7 +178,7 @@ def test_the_layers_decode_with_the_potentials_that_were_trained(name):
     assert np.mean(np.concatenate(labels) == np.concatenate(toy.test.labels)) > 0.95
 
 
-# ------------------------------------------------------------------------------------------------------------------ data
+# ------------------------------------------------------------------------------------------- data
 def test_the_parts_of_a_task_share_no_recording():
     toy = data.load("synthetic_mid")
     parts = [toy.train, toy.valid, toy.test]
@@ -188,9 +188,18 @@ def test_the_parts_of_a_task_share_no_recording():
 
 
 def test_splits_are_by_person_or_house():
-    assert [data.SOURCES["ecg_ludb"].part(n) for n in ("130", "131", "160", "161")] == ["train", "valid", "valid", "test"]
+    assert [data.SOURCES["ecg_ludb"].part(n) for n in ("130", "131", "160", "161")] == [
+        "train",
+        "valid",
+        "valid",
+        "test",
+    ]
     assert [data.SOURCES["emg_gestures"].part(n) for n in ("25_1", "26_2", "31_1")] == ["train", "valid", "test"]
-    assert [data.SOURCES["sleep_edf20"].part(n) for n in ("SC4052E0", "SC4061E0", "SC4091E0")] == ["train", "valid", "test"]
+    assert [data.SOURCES["sleep_edf20"].part(n) for n in ("SC4052E0", "SC4061E0", "SC4091E0")] == [
+        "train",
+        "valid",
+        "test",
+    ]
     house = data.SOURCES["nilm_devicescope"].part
     assert [house(n) for n in ("REFIT_House2/4", "REFIT_House20/3", "REFIT_House20/4")] == ["test", "train", "valid"]
 
@@ -200,6 +209,14 @@ def test_frames_are_averaged_and_labelled_by_their_middle():
     signal, labels = np.arange(10.0)[:, None], np.array([0, 0, 1, 1, 2, 2, -1, -1, 3, 3])
     ((name, averaged, middle),) = data._stretches(source, "one", signal, labels)
     assert name == "one" and averaged[:, 0].tolist() == [1.5, 5.5] and middle.tolist() == [1, -100]
+
+
+def test_a_lost_gaze_is_held_and_marked():
+    x, y, nan = [1.0, 3.0, 4.0], [0.0, 1.0, 1.0], np.nan
+    gaze = data._gaze(np.array([[nan, nan], [x[0], y[0]], [nan, y[1]], [x[1], y[1]], [x[2], y[2]]]))
+    assert gaze[:, 0].tolist() == [1.0, 1.0, 1.0, 3.0, 4.0]
+    assert gaze[:, 2].tolist() == [0.0, 0.0, 0.0, 2.0, 1.0]
+    assert gaze[:, 4].tolist() == [1.0, 0.0, 1.0, 0.0, 0.0]
 
 
 def test_long_recordings_are_cut():
@@ -214,7 +231,7 @@ def test_the_median_duration_is_that_of_training_bands():
     assert task().median_duration() == pytest.approx(20.0)
 
 
-# ---------------------------------------------------------------------------------------------------------------- report
+# ------------------------------------------------------------------------------------------- report
 def test_tables_are_made_of_whatever_is_finished(run):
     with pytest.raises(KeyboardInterrupt):
         run(Trainer(fail_at=5), seeds=(0, 1))
@@ -224,12 +241,13 @@ def test_tables_are_made_of_whatever_is_finished(run):
     assert "CE, median filter" in everything and "nan" not in everything
 
 
-def row(method, task, score, seed=0, structured_row=None):
-    scores = {metric: score for metric in report.METRICS}
+def row(method, task, score, seed=0):
+    scores = dict.fromkeys(report.METRICS, score)
     each = {metric: [score] * 6 for metric in report.COMPARED}
     network = {"loss": "ce", "penalty": None, "weight": 0.0}
-    return {"task": task, "encoder": "causal", "method": method, "seed": seed, "scores": scores, "knob": {}, "network": network,
-            "per_recording": each, "barcode": [[0, 5, 1]], "truth": [[0, 3, 0], [3, 5, 1]]}  # fmt: skip
+    cell = {"task": task, "encoder": "causal", "method": method, "seed": seed, "knob": {}, "network": network}
+    shown = {"barcode": [[0, 5, 1]], "truth": [[0, 3, 0], [3, 5, 1]]}
+    return cell | {"scores": scores, "per_recording": each} | shown
 
 
 def test_seeds_become_a_mean_and_a_deviation():
@@ -239,7 +257,13 @@ def test_seeds_become_a_mean_and_a_deviation():
 
 
 def test_ranks_are_over_tasks_that_all_methods_have_finished():
-    found = [row("ce", "t", 50.0), row("bce", "t", 40.0), row("ce", "u", 50.0), row("bce", "u", 50.0), row("ce", "v", 0.0)]
+    found = [
+        row("ce", "t", 50.0),
+        row("bce", "t", 40.0),
+        row("ce", "u", 50.0),
+        row("bce", "u", 50.0),
+        row("ce", "v", 0.0),
+    ]
     assert report.mean_ranks(summarised(found), "causal") == {"bce": 1.75, "ce": 1.25}
 
 
@@ -268,7 +292,15 @@ def test_a_table_of_the_documentation_has_a_cell_per_column():
     assert report.rst(table).count("   * - ") == 3 and report.rst(table).count("     - ") == 3
 
 
-# --------------------------------------------------------------------------------------------------------------- figures
+def test_the_documentation_includes_every_table(tmp_path):
+    result = summarised([row("ce", "t", 50.0), row("crf", "t", 60.0)])
+    report.write_includes(result, tmp_path)
+    written = {path.stem for path in tmp_path.iterdir()}
+    assert written == {"settings", *report.tables(result)}
+    assert "60.0" in (tmp_path / "f150_causal.inc").read_text(encoding="utf-8")
+
+
+# ------------------------------------------------------------------------------------------- figures
 def test_the_critical_difference_is_that_of_demsar():
     # Demsar 2006, table 5 and its example: four methods on 14 data sets, q = 2.569.
     assert figures.nemenyi(4, 14) == pytest.approx(2.569 * np.sqrt(4 * 5 / (6 * 14)), abs=1e-3)

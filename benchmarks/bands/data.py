@@ -82,9 +82,12 @@ def _among(valid: tuple[str, ...], test: tuple[str, ...]) -> Callable[[str], str
     return lambda name: "test" if name.startswith(test) else "valid" if name.startswith(valid) else "train"
 
 
-def _with_velocity(signal: Array) -> Array:
-    """Positions and their differences."""
-    return np.concatenate([signal, np.diff(signal, axis=0, prepend=signal[:1])], axis=1)
+def _gaze(signal: Array) -> Array:
+    """Positions, held where the eye was lost, their differences, and whether it was lost."""
+    lost = np.isnan(signal).any(1)
+    seen = np.flatnonzero(~lost)
+    held = signal[seen[np.maximum(np.searchsorted(seen, np.arange(len(signal)), side="right") - 1, 0)]]
+    return np.concatenate([held, np.diff(held, axis=0, prepend=held[:1]), lost[:, None]], axis=1).astype(np.float32)
 
 
 def _of_house(stretch: str) -> str:
@@ -95,7 +98,7 @@ def _of_house(stretch: str) -> str:
 
 SOURCES: dict[str, Source] = {
     "ecg_ludb": Source(500.0, lambda name: _by_number(int(name), 130, 160), margin=0.03, factor=4),
-    "eye_lookatpoint": Source(1000.0, _among(("S4",), ("S5", "S6")), margin=0.02, factor=4, prepare=_with_velocity),
+    "eye_lookatpoint": Source(1000.0, _among(("S4",), ("S5", "S6")), margin=0.02, factor=4, prepare=_gaze),
     "gesture_phase": Source(27.0, _among(("a3", "b3"), ("c",)), margin=0.2),
     "emg_gestures": Source(200.0, lambda n: _by_number(int(n[:2]), 25, 30), margin=0.2, factor=4, prepare=np.abs),
     "nilm_devicescope": Source(1 / 60, _of_house, margin=120.0, stretch=DAYS_30),
@@ -120,7 +123,9 @@ def _synthetic(name: str) -> Task:
 def _real(name: str) -> Task:
     folder = os.environ.get("SEGCRF_DATA")
     if not folder:
-        raise SystemExit("set the environment variable SEGCRF_DATA to the folder of the data sets, or name synthetic ones")
+        raise SystemExit(
+            "set the environment variable SEGCRF_DATA to the folder of the data sets, or name synthetic ones"
+        )
     source = SOURCES[name]
     meta = json.loads((Path(folder) / name / "meta.json").read_text(encoding="utf-8"))
     parts: dict[str, list[tuple[Array, Array]]] = {"train": [], "valid": [], "test": []}
@@ -133,12 +138,17 @@ def _real(name: str) -> Task:
     known = known[known != UNLABELLED]
     rate = source.rate / source.factor
     classes = [meta["classes"][c] for c in known]
-    return Task(name, classes, rate, max(round(source.margin * rate), 1), *(_labelled(p, known) for p in parts.values()))
+    return Task(
+        name, classes, rate, max(round(source.margin * rate), 1), *(_labelled(p, known) for p in parts.values())
+    )
 
 
 def _stretches(source: Source, name: str, signal: Array, labels: Array) -> list[tuple[str, Array, Array]]:
     """Identifier, signal (T, F) and labels (T,) of a recording, or of the pieces that it is cut into."""
-    signal, labels = _averaged(source.prepare(signal.astype(np.float32)), source.factor), labels[source.factor // 2 :: source.factor]
+    signal, labels = (
+        _averaged(source.prepare(signal.astype(np.float32)), source.factor),
+        labels[source.factor // 2 :: source.factor],
+    )
     labels = np.where(labels < 0, UNLABELLED, labels.astype(np.int64))[: len(signal)]
     if source.stretch is None:
         return [(name, signal, labels)]

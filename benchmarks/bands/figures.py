@@ -40,7 +40,10 @@ def barcodes(result: Result, task: str, encoders: Sequence[str]) -> Figure:
     from matplotlib.figure import Figure
 
     structured = [name for name, method in result["methods"].items() if method["structured"]]
-    names = ["truth", *(name for name in (*SHOWN, *structured) if any(name in _rows(result, task, e) for e in encoders))]
+    names = [
+        "truth",
+        *(name for name in (*SHOWN, *structured) if any(name in _rows(result, task, e) for e in encoders)),
+    ]
     figure = Figure(figsize=(9.5, 0.8 + 0.26 * len(names)), layout="constrained")
     axes = figure.subplots(1, len(encoders), squeeze=False, sharey=True)[0]
     for ax, encoder in zip(axes, encoders, strict=True):
@@ -92,13 +95,15 @@ def critical_difference(result: Result, encoder: str, metric: str = "f1@50") -> 
     ax = figure.subplots()
     ax.set_axis_off()
     if len(scores) < 2:
-        ax.text(0.5, 0.5, "ranks need two data sets that all methods have finished", ha="center", transform=ax.transAxes)
+        ax.text(
+            0.5, 0.5, "ranks need two data sets that all methods have finished", ha="center", transform=ax.transAxes
+        )
         return figure
     width = nemenyi(len(ranks), len(scores))
     bars = cliques(list(ranks.values()), width)
     _rank_axis(ax, len(ranks))
     for i, (name, rank) in enumerate(ranks.items()):
-        _rank_label(ax, result["methods"][name], rank, i, len(ranks), len(bars))
+        _rank_label(ax, result["methods"][name], rank, (i, len(ranks)), top=-0.4 - 0.18 * len(bars))
     for i, (low, high) in enumerate(bars):
         ax.plot([low - 0.05, high + 0.05], [-0.25 - 0.18 * i] * 2, color=INK, linewidth=2.5)
     ax.set_title(
@@ -142,14 +147,19 @@ def _rank_axis(ax: Axes, num_methods: int) -> None:
     ax.set_xlim(-0.35 * num_methods, 1.35 * num_methods + 1)
 
 
-def _rank_label(ax: Axes, method: Any, rank: float, i: int, count: int, bars: int) -> None:
-    """The better half is written on the left, the others on the right, each with a line to its rank."""
+def _rank_label(ax: Axes, method: Any, rank: float, place: tuple[int, int], top: float) -> None:
+    """Method ``place`` (of how many): the better half is written on the left, the others on the right."""
+    i, count = place
     left = i < (count + 1) // 2
-    row = i if left else count - 1 - i
-    y = -0.4 - 0.18 * bars - 0.45 * row
+    y = top - 0.45 * (i if left else count - 1 - i)
     edge = 0.8 if left else count + 0.2
     ax.plot([rank, rank, edge], [0, y, y], color=INK, linewidth=0.7)
     ax.text(
-        edge + (-0.1 if left else 0.1), y, f"{method['title']}  {rank:.1f}",
-        ha="right" if left else "left", va="center", fontsize=8, fontweight="bold" if method["structured"] else "normal",
-    )  # fmt: skip
+        edge + (-0.1 if left else 0.1),
+        y,
+        f"{method['title']}  {rank:.1f}",
+        ha="right" if left else "left",
+        va="center",
+        fontsize=8,
+        fontweight="bold" if method["structured"] else "normal",
+    )

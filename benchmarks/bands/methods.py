@@ -101,7 +101,9 @@ def hysteresis(scores: list[Tensor], context: Context, knob: Knob) -> list[Array
 
 def hmm(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
     """The best path when every switch costs the same."""
-    return smoothing.hmm_filter([array.log_softmax(1).double().numpy() for array in scores], 1 / (1 + np.exp(-knob["cost"])))
+    return smoothing.hmm_filter(
+        [array.log_softmax(1).double().numpy() for array in scores], 1 / (1 + np.exp(-knob["cost"]))
+    )
 
 
 def counted(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
@@ -154,7 +156,7 @@ def _marginal(layer: nn.Module, scores: list[Tensor]) -> list[Array]:
 
 
 def _learn_on_frozen(context: Context) -> tuple[LinearChainCRF, float]:
-    """Potentials and scale that make the labels of training windows likeliest, after as many steps as an encoder gets."""
+    """Potentials and scale that make the labels of training windows likeliest, in the steps of a budget."""
     task, budget = context.task, context.budget
     scores = [array.log_softmax(1) for array in context.trained.train]
     learn = [Recording(x, torch.as_tensor(y), None) for x, y in zip(scores, task.train.labels, strict=True)]
@@ -177,12 +179,17 @@ def _learn_on_frozen(context: Context) -> tuple[LinearChainCRF, float]:
 # ------------------------------------------------------------------------------------------------------------ knobs
 def widths(task: Task) -> list[Knob]:
     """Odd widths of a window."""
-    return [{"width": float(width)} for width in sorted({2 * round(share * task.median_duration() / 2) + 1 for share in SHARES})]
+    return [
+        {"width": float(width)}
+        for width in sorted({2 * round(share * task.median_duration() / 2) + 1 for share in SHARES})
+    ]
 
 
 def shortest(task: Task) -> list[Knob]:
     """Shortest durations."""
-    return [{"min_duration": float(d)} for d in sorted({max(round(share * task.median_duration()), 2) for share in SHARES})]
+    return [
+        {"min_duration": float(d)} for d in sorted({max(round(share * task.median_duration()), 2) for share in SHARES})
+    ]
 
 
 def thresholds(task: Task) -> list[Knob]:

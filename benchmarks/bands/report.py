@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -117,13 +118,15 @@ def unpacked(text: str) -> list[tuple[int, int, int]]:
 
 
 # ------------------------------------------------------------------------------------------------------------ tables
-def tables(result: Result) -> list[Table]:
-    """All tables of a result."""
-    found = []
+def tables(result: Result) -> dict[str, Table]:
+    """All tables of a result by name."""
+    found = {"targets": target_table(result)}
     for encoder in _distinct(result, "encoder"):
-        found += [score_table(result, encoder, metric) for metric in METRICS]
-        found += [difference_table(result, encoder, metric) for metric in COMPARED[:2]]
-    return [*found, target_table(result), knob_table(result)]
+        for metric in METRICS:
+            found[f"{metric.replace('@', '')}_{encoder}"] = score_table(result, encoder, metric)
+        for metric in COMPARED:
+            found[f"gap_{metric.replace('@', '')}_{encoder}"] = difference_table(result, encoder, metric)
+    return found | {"knobs": knob_table(result)}
 
 
 def score_table(result: Result, encoder: str, metric: str) -> Table:
@@ -197,7 +200,9 @@ def knob_table(result: Result) -> Table:
             texts = [_knob(result, task, encoder, method) for task in tasks]
             if any(text not in ("", "–") for text in texts):
                 rows.append([description["title"], encoder, *texts])
-    return Table("Knobs, as tuned on validation recordings with the first seed.", ["", "encoder", *map(plain, tasks)], rows)
+    return Table(
+        "Knobs, as tuned on validation recordings with the first seed.", ["", "encoder", *map(plain, tasks)], rows
+    )
 
 
 def mean_ranks(result: Result, encoder: str, metric: str = "f1@50") -> dict[str, float]:
@@ -213,7 +218,9 @@ def mean_ranks(result: Result, encoder: str, metric: str = "f1@50") -> dict[str,
 
 def complete(result: Result, encoder: str, metric: str) -> tuple[Array, list[str]]:
     """Scores (tasks, methods) of the tasks that all methods have finished, and those methods."""
-    methods = [m for m in result["methods"] if any(r["method"] == m and r["encoder"] == encoder for r in result["rows"])]
+    methods = [
+        m for m in result["methods"] if any(r["method"] == m and r["encoder"] == encoder for r in result["rows"])
+    ]
     rows = []
     for task in _distinct(result, "task"):
         scores = [_scores(result, task, encoder, method, metric) for method in methods]
@@ -249,7 +256,9 @@ def _mean_sd(scores: Sequence[float], form: str) -> str:
 
 
 def _gaps(result: Result, encoder: str, own: str, rival: str, metric: str) -> Array:
-    rows = [row for row in result["differences"] if (row["encoder"], row["method"], row["rival"]) == (encoder, own, rival)]
+    rows = [
+        row for row in result["differences"] if (row["encoder"], row["method"], row["rival"]) == (encoder, own, rival)
+    ]
     return np.array([row[metric]["mean"] for row in rows if row[metric]["mean"] is not None])
 
 
@@ -277,13 +286,26 @@ def plain(task: str) -> str:
 # --------------------------------------------------------------------------------------------------------- rendering
 def text(result: Result) -> str:
     """All tables for a terminal."""
-    return "\n\n".join(_as_text(table) for table in tables(result))
+    return "\n\n".join([settings_text(result), *map(_as_text, tables(result).values())])
+
+
+def settings_text(result: Result) -> str:
+    """What a network was given, in a sentence."""
+    budget, seeds = result["budget"], len(result["seeds"])
+    return (
+        f"Budget {budget['name']!r}: an LSTM of {budget['hidden']} units per direction, about {budget['steps']} "
+        f"batches of {budget['batch_size']} windows of {budget['window']} frames, {budget['weights']} weights tried for each "
+        f"penalty, "
+        f"{seeds} {'seed' if seeds == 1 else 'seeds'}."
+    )
 
 
 def _as_text(table: Table) -> str:
     lines = [table.header, *table.rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(table.header))]
-    printed = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    printed = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    ]
     return "\n".join([table.title, *printed])
 
 
@@ -293,3 +315,10 @@ def rst(table: Table) -> str:
     for row in (table.header, *table.rows):
         lines += [f"   {'*' if column == 0 else ' '} - {cell}" for column, cell in enumerate(row)]
     return "\n".join([table.title, "", *lines, ""])
+
+
+def write_includes(result: Result, folder: Path) -> None:
+    """Each table as a file that a page of the documentation includes."""
+    (folder / "settings.inc").write_text(settings_text(result) + "\n", encoding="utf-8")
+    for name, table in tables(result).items():
+        (folder / f"{name}.inc").write_text(rst(table), encoding="utf-8")
