@@ -1,6 +1,6 @@
 """The tasks: recordings split by person or house, at the rate they are used.
 
-No choice here was made by looking at a score. Fast signals are averaged to a rate at which their shortest bands still
+No choice here was made by looking at a test score. Fast signals are averaged to a rate at which their shortest bands still
 have some frames, so that an encoder sees more of the past at the same cost; very long recordings are cut into months.
 Every method gets the same arrays.
 """
@@ -90,6 +90,11 @@ def _gaze(signal: Array) -> Array:
     return np.concatenate([held, np.diff(held, axis=0, prepend=held[:1]), lost[:, None]], axis=1).astype(np.float32)
 
 
+def _moving(signal: Array) -> Array:
+    """Where everything is relative to the first frame, as people stand elsewhere each time, and how fast it moves."""
+    return np.concatenate([signal - signal[:1], np.diff(signal, axis=0, prepend=signal[:1])], axis=1)
+
+
 def _of_house(stretch: str) -> str:
     """One house tests; of the other two, four months of five train and the fifth is for validation."""
     house, month = stretch.rsplit("/", 1)
@@ -99,7 +104,7 @@ def _of_house(stretch: str) -> str:
 SOURCES: dict[str, Source] = {
     "ecg_ludb": Source(500.0, lambda name: _by_number(int(name), 130, 160), margin=0.03, factor=4),
     "eye_lookatpoint": Source(1000.0, _among(("S4",), ("S5", "S6")), margin=0.02, factor=4, prepare=_gaze),
-    "gesture_phase": Source(27.0, _among(("a3", "b3"), ("c",)), margin=0.2),
+    "gesture_phase": Source(27.0, _among(("a3", "b3"), ("c",)), margin=0.2, prepare=_moving),
     "emg_gestures": Source(200.0, lambda n: _by_number(int(n[:2]), 25, 30), margin=0.2, factor=4, prepare=np.abs),
     "nilm_devicescope": Source(1 / 60, _of_house, margin=120.0, stretch=DAYS_30),
     "sleep_edf20": Source(1 / 30, _among(("SC406", "SC407"), ("SC408", "SC409")), margin=30.0),

@@ -124,7 +124,7 @@ def own(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
 
 def own_marginal(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
     """The best class of every frame under the potentials that were trained with the scores."""
-    return _marginal(_own_layer(context), scores)
+    return _marginal(_own_layer(context), [knob.get("scale", 1.0) * array for array in scores])
 
 
 def frozen(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
@@ -228,7 +228,11 @@ METHODS: dict[str, Method] = {
     "crf": Method("CRF", "chain", own, structured=True),
     "crf,scaled": Method("CRF, tuned scale", "chain", own, knobs=scales, structured=True),
     "crf,marginal": Method("CRF, marginals", "chain", own_marginal, structured=True),
+    "crf,marginal,scaled": Method("CRF, marginals, tuned scale", "chain", own_marginal, knobs=scales, structured=True),
     "semi": Method("semi-Markov CRF", "semi", own, structured=True),
     "semi,scaled": Method("semi-Markov CRF, tuned scale", "semi", own, knobs=scales, structured=True),
     "semi,marginal": Method("semi-Markov CRF, marginals", "semi", own_marginal, structured=True),
+    "semi,marginal,scaled": Method(
+        "semi-Markov CRF, marginals, tuned scale", "semi", own_marginal, knobs=scales, structured=True
+    ),
 }

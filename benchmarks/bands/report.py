@@ -293,10 +293,9 @@ def settings_text(result: Result) -> str:
     """What a network was given, in a sentence."""
     budget, seeds = result["budget"], len(result["seeds"])
     return (
-        f"Budget {budget['name']!r}: an LSTM of {budget['hidden']} units per direction, about {budget['steps']} "
-        f"batches of {budget['batch_size']} windows of {budget['window']} frames, {budget['weights']} weights tried for each "
-        f"penalty, "
-        f"{seeds} {'seed' if seeds == 1 else 'seeds'}."
+        "Budget {name!r}: an LSTM of {hidden} units per direction, about {steps} batches of {batch_size} windows of "
+        "{window} frames, {weights} weights tried for each penalty, ".format(**budget)
+        + f"{seeds} {'seed' if seeds == 1 else 'seeds'}."
     )
 
 
