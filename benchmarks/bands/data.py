@@ -1,8 +1,8 @@
 """The tasks: recordings split by person or house, at the rate they are used.
 
-No choice here was made by looking at a test score. Fast signals are averaged to a rate at which their shortest bands still
-have some frames, so that an encoder sees more of the past at the same cost; very long recordings are cut into months.
-Every method gets the same arrays.
+No choice here was made by looking at a test score. Fast signals are averaged to a rate at which their shortest bands
+still have some frames, so that an encoder sees more of the past at the same cost; very long recordings are cut into
+months. Every method gets the same arrays.
 """
 
 from __future__ import annotations
