@@ -101,7 +101,9 @@ def bands_includes(folder: Path) -> None:
     result = json.loads((root / "benchmarks" / "results" / "bands.json").read_text(encoding="utf-8"))
     folder.mkdir(exist_ok=True)
     report.write_includes(result, folder)
-    figures.save_all(result, folder)
+    barcodes = [path for path in figures.save_all(result, folder) if path.name.startswith("barcode")]
+    shown = [f".. image:: generated/bands/{path.name}\n   :alt: bands of one recording\n" for path in barcodes]
+    (folder / "barcodes.inc").write_text("\n".join(shown), encoding="utf-8")
 
 
 def setup(app: Any) -> None:

@@ -23,7 +23,7 @@ Knob = dict[str, float]
 Decoder = Callable[[list[Tensor], "Context", Knob], list[Array]]
 
 # By how much scores are scaled before a path is found through them: overconfident ones down, timid ones up.
-SCALES = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 2.0, 4.0)
+SCALES = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 2.0, 4.0, 8.0, 16.0)
 # Widths and shortest durations, as shares of the median training band.
 SHARES = (0.1, 0.2, 0.4, 0.8, 1.6)
 # Costs of a switch in nats, as log-odds of staying.
