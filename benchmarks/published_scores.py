@@ -3,7 +3,7 @@
 ``CLONE`` is a clone of github.com/colincsl/TemporalConvolutionalNetworks, which keeps the predictions that Lea et al.,
 "Temporal convolutional networks for action segmentation and detection" (2017) scored: 50 Salads, mid level, five
 splits. Their convention is the mean over recordings with the background (class 0) left out of edit and F1. The command
-fails where the printed row of their table is not reproduced, and writes ``results/published_scores.json``, which also
+fails where the published row is not reproduced, and writes ``results/published_scores.json``, which also
 says by how much other conventions move the scores of the very same predictions.
 """
 
@@ -22,7 +22,7 @@ from segcrf import metrics
 Array = npt.NDArray[Any]
 
 MODELS = {"ED-TCN": "mid_video_ED-TCN_L2_C15", "Dilated TCN": "mid_video_DilatedTCN_B3_L5"}
-# Accuracy, edit, F1@10, F1@25, F1@50 of table 1, as printed.
+# Accuracy, edit, F1@10, F1@25, F1@50 as published.
 PUBLISHED = {"ED-TCN": (64.7, 59.8, 68.0, 63.9, 52.6), "Dilated TCN": (59.3, 43.1, 52.2, 47.6, 37.4)}
 CONVENTIONS: dict[str, dict[str, Any]] = {
     "mean over recordings, background left out": {"pooled": False, "ignore": [0]},
