@@ -10,45 +10,36 @@ prints what ``score`` printed, and writes it with versions and machine to
   appliance is a regression target. Two houses train, in stretches of 30 days, so that some can be held out to
   choose the best epoch; the third house tests, as one recording of 485,280 frames. Parquet.
 
-The environment variable ``SEGCRF_DATA`` names the folder of the data sets, each with its ``tidy.npz`` and
-``meta.json``.
+:mod:`benchmarks.data` finds the recordings, or downloads them.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-import segcrf
+from benchmarks import data, record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-RESULTS = Path(__file__).parent / "results" / "real_data.json"
-PACKAGES = ("torch", "lightning", "numpy", "numba", "pandas", "pyarrow")
-
-Array = npt.NDArray[Any]
+PACKAGES = ("segcrf", "torch", "lightning", "numpy", "numba", "pandas", "pyarrow")
 
 
 @dataclass(frozen=True)
-class DataSet:
-    """A data set, how it is split, and how it is fitted.
+class Trial:
+    """How a data set is split and fitted.
 
     Args:
-        name: its folder.
+        name: of the data set.
         train, test: how the identifiers of recordings begin.
         suffix: format of the tables.
         stretch: frames into which training recordings are cut; None leaves them whole.
@@ -67,9 +58,9 @@ class DataSet:
     options: tuple[str, ...] = ()
 
 
-DATA_SETS = (
-    DataSet("gesture_phase", ("a", "b"), ("c",), ".csv"),
-    DataSet(
+TRIALS = (
+    Trial("gesture_phase", ("a", "b"), ("c",), ".csv"),
+    Trial(
         "nilm_devicescope",
         ("REFIT_House20", "UKDALE_House2"),
         ("REFIT_House2",),
@@ -88,26 +79,26 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="data sets to run (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the fit (default: 0)")
     arguments = parser.parse_args()
-    folder = os.environ.get("SEGCRF_DATA")
-    if not folder:
-        raise SystemExit("set the environment variable SEGCRF_DATA to the folder of the data sets")
-    for data_set in DATA_SETS:
-        if not arguments.names or data_set.name in arguments.names:
-            result = run(data_set, Path(folder) / data_set.name, arguments.seed)
-            store(data_set.name, result)
+    for trial in TRIALS:
+        if not arguments.names or trial.name in arguments.names:
+            try:
+                recordings = data.load(trial.name)
+            except (data.ChecksumError, data.DataMissingError) as error:
+                raise SystemExit(str(error)) from error
+            store(trial.name, run(trial, recordings, arguments.seed))
 
 
-def run(data_set: DataSet, source: Path, seed: int) -> dict[str, Any]:
+def run(trial: Trial, recordings: data.DataSet, seed: int) -> dict[str, Any]:
     """Convert a data set, fit, predict and score.
 
     Returns:
         The commands, their seconds, and what ``segcrf score --json`` printed.
     """
     with tempfile.TemporaryDirectory() as folder:
-        train, test, targets = convert(data_set, source, Path(folder))
-        model, bands = f"{folder}/model", f"{folder}/bands{data_set.suffix}"
+        train, test, targets = convert(trial, recordings, folder)
+        model, bands = f"{folder}/model", f"{folder}/bands{trial.suffix}"
         options = [
-            *data_set.options,
+            *trial.options,
             "--seed",
             str(seed),
             *(["--targets", ",".join(targets)] if targets else []),
@@ -122,7 +113,7 @@ def run(data_set: DataSet, source: Path, seed: int) -> dict[str, Any]:
         seconds, printed = zip(*(command(arguments) for arguments in commands), strict=True)
         from_table, from_model = json.loads(printed[3]), json.loads(printed[4])
         assert all(from_model[name] == from_table[name] for name in ("accuracy", "edit", "f1@50")), "not the same bands"
-    print(f"{data_set.name}\n{printed[2]}")
+    print(f"{trial.name}\n{printed[2]}")
     return {
         "commands": [" ".join(["segcrf", *arguments]).replace(folder + "/", "") for arguments in commands],
         "seconds": [round(value, 1) for value in seconds],
@@ -140,7 +131,7 @@ def command(arguments: Sequence[str]) -> tuple[float, str]:
     return time.perf_counter() - begin, finished.stdout
 
 
-def convert(data_set: DataSet, source: Path, folder: Path) -> tuple[str, str, list[str]]:
+def convert(trial: Trial, recordings: data.DataSet, folder: str) -> tuple[str, str, list[str]]:
     """Write the long tables of a data set.
 
     Returns:
@@ -148,42 +139,37 @@ def convert(data_set: DataSet, source: Path, folder: Path) -> tuple[str, str, li
     """
     import pandas as pd
 
-    meta = json.loads((source / "meta.json").read_text(encoding="utf-8"))
-    targets = list(meta["regression"])[: data_set.targets]
-    with np.load(source / "tidy.npz", allow_pickle=False) as arrays:
-        identifiers = [name.removeprefix("X/") for name in arrays.files if name.startswith("X/")]
-        paths: list[str] = []
-        for part, beginnings in (("train", data_set.train), ("test", data_set.test)):
-            stretch = data_set.stretch if part == "train" else None
-            chosen = [name for name in identifiers if _belongs(name, beginnings, identifiers)]
-            frames = [frame for name in chosen for frame in _frames(data_set, meta, arrays, name, stretch)]
-            paths.append(f"{folder}/{part}{data_set.suffix}")
-            table = pd.concat(frames)
-            if data_set.suffix == ".csv":
-                table.to_csv(paths[-1], index=False)
-            else:
-                table.to_parquet(paths[-1], index=False)
-    return paths[0], paths[1], targets
+    paths: list[str] = []
+    for part, beginnings in (("train", trial.train), ("test", trial.test)):
+        stretch = trial.stretch if part == "train" else None
+        chosen = [name for name in recordings.signals if _belongs(name, beginnings, recordings)]
+        table = pd.concat([frame for name in chosen for frame in _frames(trial, recordings, name, stretch)])
+        paths.append(f"{folder}/{part}{trial.suffix}")
+        if trial.suffix == ".csv":
+            table.to_csv(paths[-1], index=False)
+        else:
+            table.to_parquet(paths[-1], index=False)
+    return paths[0], paths[1], list(recordings.target_names[: trial.targets])
 
 
-def _belongs(name: str, beginnings: Sequence[str], identifiers: Sequence[str]) -> bool:
+def _belongs(name: str, beginnings: Sequence[str], recordings: data.DataSet) -> bool:
     """Whether a recording is one of those named, or, where none is, begins like one."""
-    exact = [beginning for beginning in beginnings if beginning in identifiers]
+    exact = [beginning for beginning in beginnings if beginning in recordings.signals]
     return name in exact if exact else name.startswith(tuple(beginnings))
 
 
-def _frames(data_set: DataSet, meta: Any, arrays: Any, name: str, stretch: int | None) -> Iterator[Any]:
+def _frames(trial: Trial, recordings: data.DataSet, name: str, stretch: int | None) -> Iterator[Any]:
     """Long tables of one recording, whole or in stretches."""
     import pandas as pd
 
-    signal, labels = arrays[f"X/{name}"], arrays[f"y/{name}"]
-    classes = np.array([*meta["classes"], ""])  # -1 is unlabelled
-    columns = {channel: signal[:, index] for index, channel in enumerate(meta["channels_names"])}
-    for index, target in enumerate(meta["regression"][: data_set.targets]):
-        columns[target] = arrays[f"r/{name}"][:, index]
-    columns["label"] = classes[labels]
-    if data_set.rate is not None:
-        columns["time"] = np.arange(len(labels)) / data_set.rate
+    signal, labels = recordings.signals[name], recordings.labels[name]
+    columns = {channel: signal[:, index] for index, channel in enumerate(recordings.channels)}
+    for index, target in enumerate(recordings.target_names[: trial.targets]):
+        columns[target] = recordings.targets[name][:, index]
+    names = np.array([*recordings.classes, ""])
+    columns["label"] = names[np.where(labels == data.UNLABELLED, len(recordings.classes), labels)]
+    if trial.rate is not None:
+        columns["time"] = np.arange(len(labels)) / trial.rate
     table = pd.DataFrame(columns)
     step = stretch or len(table)
     for number, start in enumerate(range(0, len(table), step)):
@@ -194,26 +180,9 @@ def _frames(data_set: DataSet, meta: Any, arrays: Any, name: str, stretch: int |
 
 def store(name: str, result: dict[str, Any]) -> None:
     """Put a result beside those that are there."""
-    content = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
-    content[name] = result | {"versions": versions(), "machine": machine()}
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    draft = RESULTS.with_suffix(".part")
-    draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(draft, RESULTS)
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that matter."""
-    installed = {package: importlib.metadata.version(package) for package in PACKAGES}
-    return {"python": platform.python_version(), "segcrf": segcrf.__version__, **installed}
-
-
-def machine() -> str:
-    """Processor and cores."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return f"{model}, {os.cpu_count()} cores, {platform.system()}"
+    path = record.RESULTS / "real_data.json"
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    record.write("real_data", content | {name: result | record.environment(PACKAGES)})
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -37,6 +38,11 @@ def write(name: str, result: dict[str, Any]) -> Path:
         file.write("\n")
     Path(file.name).replace(path)
     return path
+
+
+def digest(identity: dict[str, Any]) -> str:
+    """A short name for what was computed from this, for a cache."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _version(name: str) -> str | None:

@@ -16,6 +16,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Examples run with the figures of a machine without a screen.
 os.environ.setdefault("MPLBACKEND", "agg")
 
+# The pages about benchmarks read what these say of themselves.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 project = "segcrf"
 author = "the segcrf authors"
 copyright = "2026, the segcrf authors"  # noqa: A001 (the name is Sphinx's)
@@ -95,7 +98,6 @@ def command_line_help() -> str:
 def bands_includes(folder: Path) -> None:
     """Tables and figures of the benchmark of bands, from its JSON."""
     root = Path(__file__).parents[1]
-    sys.path.insert(0, str(root))
     from benchmarks.bands import figures, report
 
     result = json.loads((root / "benchmarks" / "results" / "bands.json").read_text(encoding="utf-8"))
@@ -106,10 +108,27 @@ def bands_includes(folder: Path) -> None:
     (folder / "barcodes.inc").write_text("\n".join(shown), encoding="utf-8")
 
 
+def data_sets() -> str:
+    """A section for each data set that benchmarks and tests run on, from where these read it."""
+    from benchmarks.data import SOURCES
+
+    parts = []
+    for source in SOURCES.values():
+        files = source.files()
+        size = sum(file.size for file in files) / 1e6
+        parts.append(
+            f"{source.name}\n{'-' * len(source.name)}\n\n{source.contents[0].upper()}{source.contents[1:]}.\n\n"
+            f":Files: {len(files)}, {size:.1f} MB, below ``{source.url}``\n:Licence: {source.licence}\n"
+            f":Cite: {source.citation}\n:Conversion: {source.derived}\n"
+        )
+    return "\n".join(parts)
+
+
 def setup(app: Any) -> None:
-    """Write what pages include: the help of the command line, and results of benchmarks."""
+    """Write what pages include: help of the command line, the list of data sets, results of benchmarks."""
     os.environ["COLUMNS"] = "100"
     folder = Path(app.srcdir) / "generated"
     folder.mkdir(exist_ok=True)
     (folder / "cli.inc").write_text(command_line_help(), encoding="utf-8")
     bands_includes(folder / "bands")
+    (folder / "data.inc").write_text(data_sets(), encoding="utf-8")

@@ -20,12 +20,27 @@ UNLABELLED = -100
 
 # ---------------------------------------------------------------------------------------------- potentials
 def potentials(emissions: Tensor, shared: dict[str, Tensor], lengths: Tensor) -> None:
-    """Check the scores of a structure: ``emissions`` (B, T, C), ``shared`` name -> tensor without a batch axis."""
+    """Check the scores of a structure: ``emissions`` (B, T, C), and the others by name. These are shared by all
+    recordings, but for scores of every step (B, T - 1, C, C)."""
     scores(emissions, "emissions", lengths)
     for name, values in shared.items():
         if values.device != emissions.device:
             raise ValueError(f"{name} is on {values.device}, emissions on {emissions.device}; move both to one device")
-        scores(values, name)
+        scores(values, name, lengths - 1 if values.dim() == 4 else None)
+
+
+def transformed(potentials: tuple[Tensor, ...], backend: str, validated: bool) -> None:
+    """Refuse what torch.func transforms (vmap, grad, jacrev) cannot see into, and name the ways that work."""
+    inside: Any = cast(Any, torch)._C._functorch
+    if torch.compiler.is_compiling() or not any(inside.is_functorch_wrapped_tensor(p) for p in potentials):
+        return
+    mapped = any(inside.is_batchedtensor(p) for p in potentials)
+    if backend != "torch" or (mapped and validated):
+        raise ValueError(
+            f"torch.func transforms do not see into backend {backend!r}{' with validate_args' if validated else ''}; "
+            "instead of vmap add a batch axis (emissions (B, T, C) hold many recordings, `marginals` are a gradient "
+            "for each), or use backend='torch', validate_args=False"
+        )
 
 
 def shape(values: Tensor, name: str, expected: tuple[int, ...], meaning: str) -> Tensor:
@@ -37,6 +52,14 @@ def shape(values: Tensor, name: str, expected: tuple[int, ...], meaning: str) ->
     if tuple(values.shape) != expected:
         raise ValueError(f"{name} must have shape {meaning} = {expected}, got {tuple(values.shape)}")
     return values
+
+
+def transitions_shape(values: Tensor, batch: int, frames: int, classes: int) -> None:
+    """Refuse transition scores that are neither (C, C) nor (B, T - 1, C, C)."""
+    if torch.is_tensor(values) and values.dim() == 4:  # pyright: ignore[reportUnnecessaryComparison]
+        shape(values, "transitions", (batch, frames - 1, classes, classes), "(B, T - 1, C, C)")
+    else:
+        shape(values, "transitions", (classes, classes), "(C, C)")
 
 
 def emissions_shape(emissions: Tensor) -> tuple[int, int, int]:
@@ -84,12 +107,12 @@ def lengths(values: Tensor | None, num_recordings: int, num_frames: int, device:
 
 def scores(values: Tensor, name: str, lengths: Tensor | None = None) -> None:
     """Refuse NaN and +inf; -inf is a score: it forbids. With ``lengths``, frames of padding may hold anything."""
-    if torch.compiler.is_compiling() or bool(values.detach().amax() < torch.inf):
+    if torch.compiler.is_compiling() or not values.numel() or bool(values.detach().amax() < torch.inf):
         return
     bad = values.isnan() | (values == torch.inf)
     if lengths is not None:
         frames = torch.arange(values.shape[1], device=values.device)
-        bad &= (frames < lengths[:, None])[..., None]
+        bad &= (frames < lengths[:, None]).view(*values.shape[:2], *[1] * (values.dim() - 2))
     if not bad.any():
         return
     where = bad.nonzero()[0].tolist()
@@ -120,18 +143,20 @@ def labels(values: Tensor, event: tuple[int, int], num_classes: int, lengths: Te
         return values.long()
     lowest, highest = values.aminmax()
     if lowest < 0 or highest >= num_classes:
-        _labels_in_range(values, num_classes, lengths)
+        within = torch.arange(values.shape[-1], device=values.device) < lengths[:, None]
+        _labels_in_range(values.masked_fill(~within, UNLABELLED), num_classes)
     return values.long()
 
 
-def _labels_in_range(values: Tensor, num_classes: int, lengths: Tensor) -> None:
-    within = torch.arange(values.shape[-1], device=values.device) < lengths[:, None]
-    bad = within & (values != UNLABELLED) & ((values < 0) | (values >= num_classes))
+def _labels_in_range(values: Tensor, num_classes: int, recording: int | None = None) -> None:
+    """Check labels (..., B, T), or those of one recording (T,)."""
+    bad = (values != UNLABELLED) & ((values < 0) | (values >= num_classes))
     if bad.any():
         where = bad.nonzero()[0].tolist()
         raise ValueError(
-            f"label of recording {where[-2]}, frame {where[-1]}: got {int(values[tuple(where)])}, expected 0 to "
-            f"{num_classes - 1}, or {UNLABELLED} for unlabelled; renumber the classes or mark the frame {UNLABELLED}"
+            f"label of recording {where[-2] if recording is None else recording}, frame {where[-1]}: got "
+            f"{int(values[tuple(where)])}, expected 0 to {num_classes - 1}, or {UNLABELLED} for unlabelled; "
+            f"renumber the classes or mark the frame {UNLABELLED}"
         )
 
 
@@ -557,12 +582,21 @@ def sinusoid_frequencies(values: Sequence[float], rate: float) -> None:
             )
 
 
-def label_sequence(values: Tensor, num_classes: int) -> Tensor:
-    """Return one recording's labels (T,) as int64."""
-    values = torch.as_tensor(values)
-    if values.dim() != 1 or len(values) == 0:
-        raise ValueError(f"labels of a recording must have shape (T,) with T >= 1, got {tuple(values.shape)}")
-    return labels(values[None], (1, len(values)), num_classes, torch.tensor([len(values)], device=values.device))[0]
+def label_sequences(values: Sequence[Tensor], num_classes: int) -> list[Tensor]:
+    """Return the labels (T_i,) of recordings, each as int64."""
+    sequences = [torch.as_tensor(sequence) for sequence in values]
+    for recording, sequence in enumerate(sequences):
+        if sequence.dim() != 1 or len(sequence) == 0:
+            raise ValueError(
+                f"labels of recording {recording} must have shape (T,) with T >= 1, got {tuple(sequence.shape)}; "
+                "give one sequence per recording, and drop empty ones"
+            )
+        if sequence.is_floating_point() or sequence.dtype == torch.bool:
+            raise TypeError(
+                f"labels of recording {recording} must be integers, got {sequence.dtype}; convert with .long()"
+            )
+        _labels_in_range(sequence, num_classes, recording)
+    return [sequence.long() for sequence in sequences]
 
 
 # ----------------------------------------------------------------------- the drop-in: pytorch-crf's own errors
@@ -718,3 +752,97 @@ def min_duration(values: int | Sequence[int], num_classes: int, max_duration: in
     if int(each.min()) < 1 or int(each.max()) > max_duration:
         raise ValueError(f"min_duration must lie between 1 and max_duration = {max_duration} frames, got {values!r}")
     return each
+
+
+# ----------------------------------------------------------------------------------------------- transitions
+def rank(value: object, num_classes: int) -> int:
+    """Return a rank between 1 and the number of classes."""
+    whole(value, "rank", 1)
+    if cast(int, value) > num_classes:
+        raise ValueError(f"rank: got {value}, expected at most the number of classes, {num_classes}; full rank is that")
+    return cast(int, value)
+
+
+def class_pairs(pairs: Iterable[tuple[int, int]], name: str, num_classes: int) -> list[tuple[int, int]]:
+    """Return pairs (from, to) of class indices."""
+    listed = [tuple(int(c) for c in pair) for pair in pairs]
+    for pair in listed:
+        if len(pair) != 2 or not all(0 <= c < num_classes for c in pair):
+            raise ValueError(f"{name}: got {pair}, expected pairs (from, to) of classes 0 to {num_classes - 1}")
+    return cast(list[tuple[int, int]], listed)
+
+
+def followers(forbidden: Tensor) -> None:
+    """Refuse constraints that leave a class without any class to follow it, itself included."""
+    stuck = forbidden.all(1).nonzero()
+    if len(stuck):
+        label = int(stuck[0, 0])
+        raise ValueError(
+            f"class {label} may be followed by no class, not even itself; a recording could only end there. Allow "
+            f"({label}, {label}), or drop the class"
+        )
+
+
+def context(values: Tensor | None, needed: str | None, name: str) -> None:
+    """Refuse a context that transitions do not take, or the lack of one."""
+    if needed is None and values is not None:
+        raise TypeError(f"{name} is shared by all steps and takes no context; leave context= out")
+    if needed is not None and not torch.is_tensor(values):
+        got = "none" if values is None else type(values).__name__
+        raise TypeError(f"{name} needs {needed} as its context, got {got}; give context=")
+
+
+def same_classes(got: object, num_classes: int) -> None:
+    """Refuse transitions between another number of classes than the layer has."""
+    if got != num_classes:
+        raise ValueError(f"transitions are between {got} classes, the layer has {num_classes}; give both one number")
+
+
+def shared_transitions(needed: str | None, name: str) -> None:
+    """Refuse transitions of every step where they stand between bands."""
+    if needed is not None:
+        raise TypeError(
+            f"{name} scores every step of a recording from its {needed}; bands of a SemiMarkovCRF switch by scores "
+            "shared by all: take a LinearChainCRF, or another family"
+        )
+
+
+def features(values: Tensor, num_features: int) -> None:
+    """Refuse features that are not (B, T, H)."""
+    if values.dim() != 3 or values.shape[-1] != num_features:
+        raise ValueError(
+            f"context must be features of shape (B, T, H) = (B, T, {num_features}), got {tuple(values.shape)}"
+        )
+
+
+def intervals(values: Tensor) -> None:
+    """Refuse times between frames that are not (B, T - 1), or not finite and zero or more."""
+    if values.dim() != 2 or not values.is_floating_point():
+        raise ValueError(
+            f"context must be intervals of shape (B, T - 1), floating-point times from frame to frame, got "
+            f"{values.dtype} of shape {tuple(values.shape)}"
+        )
+    if torch.compiler.is_compiling():
+        return
+    bad = ~((values >= 0) & values.isfinite())
+    if bad.any():
+        where = bad.nonzero()[0].tolist()
+        raise ValueError(
+            f"interval of recording {where[0]}, from frame {where[1]} to {where[1] + 1}: got "
+            f"{float(values[tuple(where)]):g}, expected a finite time of 0 or more; sort frames by time, and pad with 0"
+        )
+
+
+def counted_intervals(values: Sequence[Tensor] | None, lengths: Sequence[int]) -> list[Tensor]:
+    """Return the times (T_i - 1,) between the frames of labelled recordings."""
+    listed = [] if values is None else [torch.as_tensor(v) for v in values]
+    if len(listed) != len(lengths):
+        raise ValueError(f"intervals hold {len(listed)} recordings, labels {len(lengths)}; give (T_i - 1,) for each")
+    for i, (times, length) in enumerate(zip(listed, lengths, strict=True)):
+        if times.shape != (length - 1,):
+            raise ValueError(
+                f"recording {i} has {length} labels, its intervals have shape {tuple(times.shape)}, expected "
+                f"({length - 1},): one time from each frame to the next"
+            )
+        intervals(times[None].double())
+    return listed

@@ -12,7 +12,7 @@ from segcrf import _check
 from segcrf._check import UNLABELLED
 from segcrf.kernels import Operator
 from segcrf.semiring import Log, Semiring
-from segcrf.structure import Structure
+from segcrf.structure import Structure, without_padding
 
 
 class LinearChain(Structure):
@@ -24,13 +24,15 @@ class LinearChain(Structure):
 
     Args:
         emissions: class scores (B, T, C).
-        transitions: score of stepping from class (row) to class (column), (C, C).
+        transitions: score of stepping from class (row) to class (column), (C, C); or one such table for every step
+            of every recording, (B, T - 1, C, C), where entry t scores the step from frame t to t + 1.
         start: score of the first label, (C,); zero when left out.
         end: score of the last label, (C,); zero when left out.
         lengths: valid frames of each recording, (B,) integers from 1 to T; all T when left out.
         backend: ``"auto"`` chooses; ``"torch"`` (any device, differentiable any number of times, slow) or ``"numba"``
             (CPU) insists.
-        validate_args: check shapes, values and labels (PyTorch's default: on, unless Python runs with ``-O``).
+        validate_args: check values and labels; None: unless Python runs with ``-O``. (PyTorch's default for its own
+            distributions is turned off by the first ``torch.compile`` of a process; this is not.)
 
     Raises:
         ValueError: wrong shape, NaN or +inf, a length outside 1..T, a backend that cannot run, or a recording
@@ -48,7 +50,7 @@ class LinearChain(Structure):
         >>> chain.mode
         tensor([[0, 0, 0]])
         >>> chain.log_prob(chain.mode).exp()
-        tensor([0.6557])
+        tensor([0.6581])
     """
 
     fields = ("emissions", "transitions", "start", "end")
@@ -65,7 +67,7 @@ class LinearChain(Structure):
         validate_args: bool | None = None,
     ) -> None:
         num_recordings, num_frames, num_classes = _check.emissions_shape(emissions)
-        _check.shape(transitions, "transitions", (num_classes, num_classes), "(C, C)")
+        _check.transitions_shape(transitions, num_recordings, num_frames, num_classes)
         lengths = _check.lengths(lengths, num_recordings, num_frames, emissions.device)
         ends = [
             transitions.new_zeros(num_classes) if values is None else _check.shape(values, name, (num_classes,), "(C,)")
@@ -75,7 +77,7 @@ class LinearChain(Structure):
 
     @property
     def transitions(self) -> Tensor:
-        """Scores (C, C) of stepping from one class (row) to another (column)."""
+        """Scores (C, C), or (B, T - 1, C, C), of stepping from one class (row) to another (column)."""
         return self.potentials[1]
 
     @property
@@ -88,6 +90,10 @@ class LinearChain(Structure):
         """Scores (C,) of the last label."""
         return self.potentials[3]
 
+    @property
+    def operator(self) -> Operator:
+        return _OPERATORS[self.transitions.dim() == 4]
+
     @staticmethod
     def _scan(semiring: Semiring, potentials: Sequence[Tensor], lengths: Tensor, starts: Tensor | None) -> Tensor:
         emissions, transitions, start, end = potentials
@@ -95,7 +101,8 @@ class LinearChain(Structure):
         first = start + emissions[:, 0]
         value = semiring.lift(first if starts is None else first + starts[:, 0])
         for t in range(1, emissions.shape[1]):
-            step = transitions if starts is None else transitions + other * starts[:, t, None, :]
+            step = transitions if transitions.dim() == 3 else transitions[:, t - 1]
+            step = step if starts is None else step + other * starts[:, t, None, :]
             following = semiring.sum(value[..., :, None] + step, -2) + emissions[:, t]
             value = torch.where((t < lengths)[:, None], following, value)
         return semiring.sum(value + end, -1)
@@ -113,8 +120,11 @@ class LinearChain(Structure):
         )
 
     def _transition_score(self, labels: Tensor, known: Tensor) -> Tensor:
-        # Counts times scores rather than a gather of scores: the gradient is then the counts, without atomics.
         pairs = labels[..., :-1] * self.num_classes + labels[..., 1:]
+        if self.transitions.dim() == 4:
+            table = self.transitions.flatten(-2).expand(*pairs.shape, -1)
+            return torch.where(known[..., 1:], table.gather(-1, pairs[..., None])[..., 0], 0.0).double().sum(-1)
+        # Counts times scores rather than a gather of scores: the gradient is then the counts, without atomics.
         counts = self.transitions.new_zeros((*labels.shape[:-1], self.num_classes**2), dtype=torch.float64)
         counts = counts.scatter_add(-1, pairs, known[..., 1:].double())
         scores = self.transitions.double().flatten()
@@ -142,17 +152,22 @@ class LinearChain(Structure):
             return f"got class {label}, whose emission is -inf there"
         if t == 0 and self.start[label] == -torch.inf:
             return f"got class {label}, which may not start a recording (start[{label}] = -inf)"
-        if before != UNLABELLED and self.transitions[before, label] == -torch.inf:
-            return f"got class {label} after class {before} (transitions[{before}, {label}] = -inf)"
+        where = (before, label) if self.transitions.dim() == 2 else (recording, t - 1, before, label)
+        if before != UNLABELLED and self.transitions[where] == -torch.inf:
+            return f"got class {label} after class {before} (transitions{list(where)} = -inf)"
         if t == int(self.lengths[recording]) - 1 and self.end[label] == -torch.inf:
             return f"got class {label}, which may not end a recording (end[{label}] = -inf)"
         return None
 
 
 def _reference(potentials: Sequence[Tensor], lengths: Tensor, starts: Tensor) -> Tensor:
-    frames = torch.arange(potentials[0].shape[1], device=lengths.device)
-    emissions = torch.where((frames < lengths[:, None])[..., None], potentials[0], 0.0)
-    return LinearChain._scan(Log(), (emissions, *potentials[1:]), lengths, starts)  # pyright: ignore[reportPrivateUsage]
+    batched = 2 if potentials[1].dim() == 4 else 1
+    cleared = without_padding(potentials[:batched], lengths)
+    return LinearChain._scan(Log(), (*cleared, *potentials[batched:]), lengths, starts)  # pyright: ignore[reportPrivateUsage]
 
 
-LinearChain.operator = Operator("chain", LinearChain.fields, _reference)
+#: Kernels for transitions shared by all steps, and for transitions of every step.
+_OPERATORS = (
+    Operator("chain", LinearChain.fields, _reference),
+    Operator("chain_varying", LinearChain.fields, _reference, batched=2),
+)

@@ -14,6 +14,8 @@ from segcrf.chain import LinearChain
 from segcrf.durations import FAMILIES, Durations
 from segcrf.segments import Segments
 from segcrf.semimarkov import SemiMarkov
+from segcrf.transitions import FAMILIES as TRANSITIONS
+from segcrf.transitions import ConstrainedTransitions, IrregularTransitions, Transitions, log_frequencies
 
 
 class LinearChainCRF(nn.Module):
@@ -23,12 +25,17 @@ class LinearChainCRF(nn.Module):
 
     Args:
         num_classes: C.
+        transitions: ``"full"`` (a score per pair of classes), ``"potts"``, ``"cycle"``, ``"left_to_right"``, or a
+            module of :mod:`segcrf.transitions`.
+        emission_scale: learn a factor of the emissions, one at the start: an encoder that is too sure of itself makes
+            bands too short, one that is too timid makes them too long.
         backend: see :class:`LinearChain`.
 
     Attributes:
-        transitions: parameter (C, C), row = from, column = to, in nats.
+        transitions: parameter (C, C), row = from, column = to, in nats; or the module that was given or named.
         start: parameter (C,), score of the first label.
         end: parameter (C,), score of the last label.
+        log_emission_scale: parameter (), logarithm of the factor, with ``emission_scale``.
 
     Example:
         >>> crf = LinearChainCRF(3)
@@ -40,38 +47,73 @@ class LinearChainCRF(nn.Module):
         torch.Size([2, 50])
     """
 
-    def __init__(self, num_classes: int, *, backend: str = "auto") -> None:
+    log_emission_scale: nn.Parameter | None
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        transitions: str | nn.Module = "full",
+        emission_scale: bool = False,
+        backend: str = "auto",
+    ) -> None:
         _check.whole(num_classes, "num_classes", 1)
         super().__init__()
         self.num_classes = num_classes
         self.backend = backend
-        self.transitions = nn.Parameter(torch.empty(num_classes, num_classes))
+        self.transitions = _transitions(transitions, num_classes)
         self.start = nn.Parameter(torch.empty(num_classes))
         self.end = nn.Parameter(torch.empty(num_classes))
+        self.log_emission_scale = nn.Parameter(torch.zeros(())) if emission_scale else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw all scores uniformly from [-0.1, 0.1]."""
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -0.1, 0.1)
+        """Draw the layer's own scores uniformly from [-0.1, 0.1]; a module of transitions keeps its own."""
+        _reset(self)
 
     @torch.no_grad()
-    def init_from(self, labels: Sequence[Tensor], *, smoothing: float = 1.0) -> LinearChainCRF:
+    def init_from(
+        self, labels: Sequence[Tensor], *, smoothing: float = 1.0, intervals: Sequence[Tensor] | None = None
+    ) -> LinearChainCRF:
         """Set the scores to log-frequencies counted in labelled recordings, and return the module.
 
         Training then starts from bands of the length the data have, instead of learning it from flicker.
 
         Args:
             labels: label sequences (T_i,), integers; -100 = unlabelled, skipped.
-            smoothing: pseudo-count added to every start, end and transition, so that the unseen is not forbidden.
+            smoothing: pseudo-count added to every start, end and transition, so that the unseen is not forbidden. With
+                0 it is, but for what follows a class that never occurs: nothing is known of it.
+            intervals: times from frame to frame, (T_i - 1,), for :class:`~segcrf.transitions.IrregularTransitions`.
+
+        Raises:
+            TypeError: transitions that labels cannot set, with what can.
         """
-        sequences = [_check.label_sequence(sequence, self.num_classes) for sequence in labels]
-        _set_from_counts(self, [(sequence[:-1], sequence[1:]) for sequence in sequences], sequences, smoothing)
+        sequences = _check.label_sequences(labels, self.num_classes)
+        steps = [(sequence[:-1], sequence[1:]) for sequence in sequences]
+        if intervals is not None:
+            _set_rates(self, steps, intervals, smoothing)
+        else:
+            _set_transitions(self.transitions, _counts(steps, self.num_classes, smoothing))
+        _set_ends(self, sequences, smoothing)
         return self
 
-    def forward(self, emissions: Tensor, lengths: Tensor | None = None) -> LinearChain:
-        """Return the distribution over label sequences for emissions (B, T, C) and lengths (B,)."""
-        return LinearChain(emissions, self.transitions, self.start, self.end, lengths, backend=self.backend)
+    def forward(
+        self, emissions: Tensor, lengths: Tensor | None = None, *, context: Tensor | None = None
+    ) -> LinearChain:
+        """Return the distribution over label sequences for emissions (B, T, C) and lengths (B,).
+
+        ``context`` is what transitions of every step are made of: features (B, T, H) for
+        :class:`~segcrf.transitions.InputDependentTransitions`, times (B, T - 1) from frame to frame for
+        :class:`~segcrf.transitions.IrregularTransitions`.
+        """
+        scores = self.transitions
+        if isinstance(scores, nn.Module):
+            _check.context(context, getattr(scores, "context", None), type(scores).__name__)
+            scores = scores() if context is None else scores(context)
+        else:
+            _check.context(context, None, "transitions='full'")
+        emissions = _scaled(emissions, self.log_emission_scale)
+        return LinearChain(emissions, scores, self.start, self.end, lengths, backend=self.backend)
 
     def extra_repr(self) -> str:
         return f"num_classes={self.num_classes}"
@@ -85,6 +127,8 @@ class SemiMarkovCRF(nn.Module):
         max_duration: K, the longest duration in frames with a score of its own.
         durations: ``"learned"`` (a score per duration), ``"negative_binomial"``, ``"poisson"``, ``"geometric"``,
             ``"uniform"``, or a module whose call returns a table (C, K) and a tail (C,).
+        transitions: as in :class:`LinearChainCRF`, but for those of every step.
+        emission_scale: learn a factor of the emissions, one at the start.
         tail: ``"geometric"`` lets bands go on beyond K; ``"none"`` makes K a hard maximum.
         min_duration: shortest band in frames, for all classes or one per class.
         censored: score the first and last band by their survival, since a window cuts them.
@@ -93,8 +137,10 @@ class SemiMarkovCRF(nn.Module):
 
     Attributes:
         transitions: parameter (C, C), between neighbouring bands; the diagonal is used with ``self_transitions`` only.
+            Or the module that was given or named.
         start, end: parameters (C,), scores of the first and last band's class.
         durations: the module of durations.
+        log_emission_scale: parameter (), logarithm of the factor, with ``emission_scale``.
 
     Example:
         >>> crf = SemiMarkovCRF(3, max_duration=20, min_duration=5)
@@ -104,12 +150,16 @@ class SemiMarkovCRF(nn.Module):
         tensor(True)
     """
 
+    log_emission_scale: nn.Parameter | None
+
     def __init__(
         self,
         num_classes: int,
         max_duration: int,
         *,
         durations: str | nn.Module = "learned",
+        transitions: str | nn.Module = "full",
+        emission_scale: bool = False,
         tail: str = "geometric",
         min_duration: int | Sequence[int] = 1,
         censored: bool = False,
@@ -128,15 +178,17 @@ class SemiMarkovCRF(nn.Module):
         self.tail, self.censored, self.self_transitions, self.backend = tail, censored, self_transitions, backend
         shortest = _check.min_duration(min_duration, num_classes, max_duration)
         self.register_buffer("too_short", torch.arange(1, max_duration + 1) < shortest[:, None], persistent=False)
-        self.transitions = nn.Parameter(torch.empty(num_classes, num_classes))
+        self.transitions = _transitions(transitions, num_classes)
+        if isinstance(self.transitions, nn.Module):
+            _check.shared_transitions(getattr(self.transitions, "context", None), type(self.transitions).__name__)
         self.start = nn.Parameter(torch.empty(num_classes))
         self.end = nn.Parameter(torch.empty(num_classes))
+        self.log_emission_scale = nn.Parameter(torch.zeros(())) if emission_scale else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw transition, start and end scores uniformly from [-0.1, 0.1]."""
-        for parameter in (self.transitions, self.start, self.end):
-            nn.init.uniform_(parameter, -0.1, 0.1)
+        """Draw transition, start and end scores uniformly from [-0.1, 0.1]; a module of them keeps its own."""
+        _reset(self)
 
     @torch.no_grad()
     def init_from(self, labels: Sequence[Tensor], *, smoothing: float = 1.0) -> SemiMarkovCRF:
@@ -144,11 +196,14 @@ class SemiMarkovCRF(nn.Module):
 
         Args:
             labels: label sequences (T_i,), integers; -100 = unlabelled, skipped.
-            smoothing: pseudo-count added to every start, end and transition, so that the unseen is not forbidden.
+            smoothing: pseudo-count added to every start, end and transition, so that the unseen is not forbidden. With
+                0 it is, but for what follows a class that never occurs: nothing is known of it.
         """
-        sequences = [_check.label_sequence(sequence, self.num_classes) for sequence in labels]
+        sequences = _check.label_sequences(labels, self.num_classes)
         steps = [(s[:-1][s[:-1] != s[1:]], s[1:][s[:-1] != s[1:]]) for s in sequences]
-        _set_from_counts(self, steps, sequences, smoothing)
+        counts = _counts(steps, self.num_classes, smoothing)
+        _set_transitions(self.transitions, counts, stays=self.self_transitions)
+        _set_ends(self, sequences, smoothing)
         return self.fit_durations(Segments.from_labels(sequences))
 
     def fit_durations(self, segments: Segments) -> SemiMarkovCRF:
@@ -187,8 +242,8 @@ class SemiMarkovCRF(nn.Module):
         """Return the distribution over segmentations for emissions (B, T, C) and lengths (B,)."""
         table, tail = self.durations()
         return SemiMarkov(
-            emissions,
-            self.transitions,
+            _scaled(emissions, self.log_emission_scale),
+            self.transitions() if isinstance(self.transitions, nn.Module) else self.transitions,
             table.masked_fill(self.get_buffer("too_short"), -torch.inf),
             tail if self.tail == "geometric" else None,
             self.start,
@@ -211,26 +266,86 @@ class SemiMarkovCRF(nn.Module):
         return f"num_classes={self.num_classes}, max_duration={self.max_duration}, tail={self.tail!r}"
 
 
-def _set_from_counts(
-    crf: LinearChainCRF | SemiMarkovCRF,
+def _transitions(given: str | nn.Module, num_classes: int) -> nn.Parameter | nn.Module:
+    """The layer's transitions: "full" is a parameter of the layer itself, anything else a module."""
+    if isinstance(given, str):
+        _check.choice(given, "transitions", tuple(TRANSITIONS))
+        full = given == "full"
+        return nn.Parameter(torch.empty(num_classes, num_classes)) if full else TRANSITIONS[given](num_classes)
+    _check.same_classes(getattr(given, "num_classes", num_classes), num_classes)
+    return given
+
+
+def _reset(crf: LinearChainCRF | SemiMarkovCRF) -> None:
+    for parameter in (crf.transitions, crf.start, crf.end):
+        if isinstance(parameter, nn.Parameter):
+            nn.init.uniform_(parameter, -0.1, 0.1)
+
+
+def _scaled(emissions: Tensor, log_scale: Tensor | None) -> Tensor:
+    """Emissions times a learned factor, in float32 at least; what is not finite stays, and the factor has no gradient
+    from it."""
+    if log_scale is None:
+        return emissions
+    finite = emissions.isfinite()
+    wide = emissions.to(torch.promote_types(emissions.dtype, torch.float32))
+    return torch.where(finite, wide.masked_fill(~finite, 0.0) * log_scale.exp(), wide)
+
+
+def _counts(steps: Sequence[tuple[Tensor, Tensor]], num_classes: int, smoothing: float) -> Tensor:
+    """How often each pair (from, to) was seen, (C, C) float64, plus ``smoothing``."""
+    _check.number(smoothing, "smoothing", 0.0)
+    counts = torch.full((num_classes, num_classes), smoothing, dtype=torch.float64)
+    for before, after in steps:
+        known = (before != UNLABELLED) & (after != UNLABELLED)
+        pairs = (before * num_classes + after)[known].cpu()
+        counts += torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes)
+    return counts
+
+
+def _set_transitions(transitions: nn.Parameter | nn.Module, counts: Tensor, *, stays: bool = True) -> None:
+    if isinstance(transitions, nn.Parameter):
+        transitions.copy_(log_frequencies(counts))
+    elif isinstance(transitions, Transitions):
+        transitions.set_counts(counts, stays=stays)
+    else:
+        raise TypeError(
+            f"transitions is a module of your own ({type(transitions).__name__}); set its parameters yourself, or "
+            "derive it from segcrf.transitions.Transitions and give it set_counts"
+        )
+
+
+def _set_rates(
+    crf: LinearChainCRF,
     steps: Sequence[tuple[Tensor, Tensor]],
-    sequences: Sequence[Tensor],
+    intervals: Sequence[Tensor],
     smoothing: float,
 ) -> None:
-    """Set transitions to log-frequencies of ``steps`` (from, to), start and end to those of the first and last
-    labels."""
+    """Rates of jumping: switches seen, over the time spent in the class they leave."""
+    family = crf.transitions
+    while isinstance(family, ConstrainedTransitions):
+        family = family.base
+    if not isinstance(family, IrregularTransitions):
+        raise TypeError("intervals are for IrregularTransitions; leave them out, or make the layer with those")
     size = crf.num_classes
-    counts = torch.full((size, size), smoothing, dtype=torch.float64)
-    ends = torch.full((2, size), smoothing, dtype=torch.float64)
-    for (before, after), sequence in zip(steps, sequences, strict=True):
+    times = _check.counted_intervals(intervals, [len(before) + 1 for before, _ in steps])
+    # A pseudo-count of time too, so that smoothing alone means one switch to each class in C mean intervals.
+    spent = torch.full((size,), smoothing * size * float(torch.cat(times).double().mean()), dtype=torch.float64)
+    for (before, after), time in zip(steps, times, strict=True):
         known = (before != UNLABELLED) & (after != UNLABELLED)
-        counts += torch.bincount((before * size + after)[known], minlength=size * size).view(size, size)
+        spent.index_add_(0, before[known].cpu(), time[known].double().cpu())
+    family.set_rates(_counts(steps, size, smoothing) / spent[:, None])
+
+
+def _set_ends(crf: LinearChainCRF | SemiMarkovCRF, sequences: Sequence[Tensor], smoothing: float) -> None:
+    """Set start and end to log-frequencies of the first and last labels."""
+    ends = torch.full((2, crf.num_classes), smoothing, dtype=torch.float64)
+    for sequence in sequences:
         for row, label in zip(ends, (sequence[0], sequence[-1]), strict=True):
             if label != UNLABELLED:
                 row[label] += 1
-    crf.transitions.copy_((counts / counts.sum(1, keepdim=True)).log())
-    crf.start.copy_((ends[0] / ends[0].sum()).log())
-    crf.end.copy_((ends[1] / ends[1].sum()).log())
+    for parameter, counts in zip((crf.start, crf.end), ends, strict=True):
+        parameter.copy_(log_frequencies(counts))
 
 
 class CRF(nn.Module):

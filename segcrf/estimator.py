@@ -68,6 +68,9 @@ class Segmenter:
         max_epochs: epochs at most. An epoch shows every frame once, and has 16 batches at least.
         batch_size: windows of a step.
         window: frames of a training window.
+        balance: for a class that is nearly everywhere: of the windows that show the commonest class alone, train on at
+            most so many per other window. 1 finds rare classes better, and expects them more often than they are: see
+            the calibration before trusting probabilities. None: all windows.
         learning_rate: the largest; it rises for 5 % of the steps and falls to zero as a cosine. Potentials of the
             structure learn 3 times as fast, the deviation of the targets 10 times.
         weight_decay: decoupled, of matrices only.
@@ -88,8 +91,14 @@ class Segmenter:
             the training recordings; longer ones go on with a learned tail.
         standardize_: ``"dataset"`` or ``"recording"``, what was chosen.
         model_: the trained :class:`segcrf.model.JointModel`.
-        history_: a dict per epoch: ``epoch``, ``loss``, ``crf``, ``regression``, the same with ``val_``, and
-            ``learning_rate``. Losses are per valid frame, in nats; those of targets are of standardised targets.
+        history_: a dict per epoch, drawn by :func:`segcrf.plot.history`: ``epoch``, ``loss``, ``crf``, ``regression``,
+            the same with ``val_``, and ``learning_rate``. Losses are per valid frame, in nats; those of targets are of
+            standardised targets. ``gradient`` is the mean norm of the gradient and ``clipped`` the share of steps where
+            it was cut. Of the epoch's first batch: ``weight_crf`` and ``weight_regression``, by how much the total
+            changes per unit of a loss; ``gradient_crf`` and ``gradient_regression``, how hard each pulls at the shared
+            features, and ``cosine``, whether they pull together; ``sigma``, the mean deviation of the targets;
+            ``bands``, decoded bands per true one.
+        notes_: what training had to say: warnings and explanations, each once.
         best_epoch_: the epoch with the lowest ``val_loss``, whose weights are kept.
 
     >>> rng = np.random.default_rng(0)
@@ -119,6 +128,7 @@ class Segmenter:
         max_epochs: int = 30,
         batch_size: int = 16,
         window: int = 256,
+        balance: float | None = None,
         learning_rate: float = 1e-2,
         weight_decay: float = 1e-2,
         patience: int = 15,
@@ -143,6 +153,7 @@ class Segmenter:
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.window = window
+        self.balance = balance
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.patience = patience
@@ -230,6 +241,8 @@ class Segmenter:
         _check.whole(self.seed, "seed", 0)
         for name in ("learning_rate", "weight_decay", "noise", "clip"):
             _check.number(getattr(self, name), name, 0.0)
+        if self.balance is not None:
+            _check.positive(self.balance, "balance")
         for name in ("dropout", "validation_fraction"):
             _check.share(getattr(self, name), name)
         _check.rate(self.rate)
@@ -275,8 +288,8 @@ class Segmenter:
         if recordings.targets is not None and self.target_scaler_ is not None:
             scaled = (self.target_scaler_.apply(array).astype(np.float32) for array in recordings.targets)
             numbers = [torch.as_tensor(array) for array in scaled]
-        rows = zip(recordings.signals, recordings.labels, numbers, strict=True)
-        return [Recording(self._scale(signal), torch.as_tensor(labels), y) for signal, labels, y in rows]
+        rows = zip(recordings.signals, recordings.labels, numbers, recordings.names, strict=True)
+        return [Recording(self._scale(signal), torch.as_tensor(labels), y, name) for signal, labels, y, name in rows]
 
     def _build(self) -> JointModel:
         options: dict[str, Any] = {"hidden": self.hidden, "dropout": self.dropout}
@@ -285,7 +298,8 @@ class Segmenter:
         if self.layers is not None:
             options["layers"] = self.layers
         encoder = make_encoder(self.encoder, self.n_features_in_, **options)
-        return JointModel(encoder, self._build_crf(), self.n_targets_)
+        uneven = self.regression == "beta_nll"
+        return JointModel(encoder, self._build_crf(), self.n_targets_, heteroscedastic=uneven)
 
     def _build_crf(self) -> LinearChainCRF | SemiMarkovCRF:
         if self.max_duration_ is None:
@@ -308,6 +322,7 @@ class Segmenter:
         result = train(model, objective, FixedWeights(), recipe, (recordings, held), resume=resume, on_best=keep)
         model.load_state_dict(result.weights)
         self.model_, self.history_, self.best_epoch_ = model.to(self.device).eval(), result.history, result.best_epoch
+        self.notes_ = result.notes
 
     # ----------------------------------------------------------------------------------------------- predicting
     def predict(self, X: Given) -> list[Array]:
@@ -394,13 +409,13 @@ class Segmenter:
             ValueError: nothing was fitted, or the folder holds other things.
         """
         self._check_fitted()
-        history = {"history": self.history_, "best_epoch": self.best_epoch_}
+        history = {"history": self.history_, "best_epoch": self.best_epoch_, "notes": self.notes_}
         storage.write_model(folder, self._config() | history, self._tensors(self.model_.state_dict()))
 
     def _keep(self, result: Result) -> None:
         """Saves the best model so far beside the checkpoint."""
         assert self.directory is not None
-        history = {"history": result.history, "best_epoch": result.best_epoch}
+        history = {"history": result.history, "best_epoch": result.best_epoch, "notes": result.notes}
         storage.write_model(Path(self.directory) / "best", self._config() | history, self._tensors(result.weights))
 
     def _config(self) -> dict[str, Any]:
@@ -449,7 +464,7 @@ class Segmenter:
         self._coder = ClassCoder(self.classes_, config["labels"] == "name")
         self.n_features_in_, self.n_targets_ = config["channels"], config["targets"]
         self.max_duration_ = config["max_duration"]
-        self.history_, self.best_epoch_ = config["history"], config["best_epoch"]
+        self.history_, self.best_epoch_, self.notes_ = config["history"], config["best_epoch"], config["notes"]
         scalers = {
             name: Standardizer(tensors[f"{name}.mean"].numpy(), tensors[f"{name}.scale"].numpy())
             for name in ("signal", "target")

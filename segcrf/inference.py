@@ -66,6 +66,6 @@ def _groups(lengths: Sequence[int], chunk: int) -> Iterator[list[int]]:
 
 def _long(model: JointModel, signal: Tensor, group: list[int], chunk: int) -> Inferred:
     pieces = [model.heads(features) for features in model.encoder.chunks(signal.unsqueeze(0), chunk)]
-    emissions = torch.cat([emissions for emissions, _ in pieces], dim=1)
-    values = [value for _, value in pieces if value is not None]
+    emissions = torch.cat([piece.emissions for piece in pieces], dim=1)
+    values = [piece.values for piece in pieces if piece.values is not None]
     return Inferred(group, model.distribution(emissions), torch.cat(values, dim=1) if values else None)

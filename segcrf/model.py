@@ -1,4 +1,4 @@
-"""The joint model: one encoder, class scores into a structure, and numbers beside them."""
+"""The joint model: one encoder, class scores into a structure, and numbers beside them or by class."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from typing import NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from segcrf import _check
 from segcrf.encoders import Encoder
+from segcrf.losses import MIN_LOG_SIGMA
 from segcrf.structure import Structure
+from segcrf.switching import POSTERIORS, SwitchingRegression
 
-__all__ = ["JointModel", "ModelOutput", "StructuredLayer"]
+__all__ = ["Heads", "JointModel", "ModelOutput", "StructuredLayer", "SwitchingModel", "SwitchingModelOutput"]
 
 
 class StructuredLayer(Protocol):
@@ -30,11 +34,21 @@ class ModelOutput(NamedTuple):
         distribution: structure over their labels; its ``emissions`` are the class scores (B, T, C).
         values: predicted numbers (B, T, R), or None for a model without targets.
         features: what the encoder gave, (B, T, H).
+        log_sigma: predicted log-deviations of the numbers, (B, T, R), or None for a model that predicts none.
     """
 
     distribution: Structure
     values: Tensor | None
     features: Tensor
+    log_sigma: Tensor | None = None
+
+
+class Heads(NamedTuple):
+    """What the linear heads make of features: class scores (B, T, C), and the numbers of :class:`ModelOutput`."""
+
+    emissions: Tensor
+    values: Tensor | None
+    log_sigma: Tensor | None
 
 
 class JointModel(nn.Module):
@@ -44,6 +58,7 @@ class JointModel(nn.Module):
         encoder: from a signal (B, T, F) to features (B, T, H).
         crf: a module that makes a structure of class scores; it knows the number of classes C.
         num_targets: numbers R to predict at each frame; 0 for none.
+        heteroscedastic: whether to predict a log-deviation for each number too, not below -4.6.
 
     >>> from segcrf.crf import LinearChainCRF
     >>> from segcrf.encoders import LSTMEncoder
@@ -53,12 +68,15 @@ class JointModel(nn.Module):
     (torch.Size([4, 50]), torch.Size([4, 50, 2]))
     """
 
-    def __init__(self, encoder: Encoder, crf: StructuredLayer, num_targets: int = 0) -> None:
+    def __init__(
+        self, encoder: Encoder, crf: StructuredLayer, num_targets: int = 0, *, heteroscedastic: bool = False
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.crf = cast(nn.Module, crf)
         self.class_head = nn.Linear(encoder.out_features, crf.num_classes)
         self.value_head = nn.Linear(encoder.out_features, num_targets) if num_targets else None
+        self.sigma_head = nn.Linear(encoder.out_features, num_targets) if num_targets and heteroscedastic else None
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> ModelOutput:
         """Encodes a batch and describes its labels and numbers.
@@ -68,14 +86,95 @@ class JointModel(nn.Module):
             lengths: valid frames of each recording, (B,) int64; all T when None.
         """
         features = self.encoder(x, lengths)
-        emissions, values = self.heads(features)
-        return ModelOutput(self.distribution(emissions, lengths), values, features)
+        emissions, values, log_sigma = self.heads(features)
+        return ModelOutput(self.distribution(emissions, lengths), values, features, log_sigma)
 
-    def heads(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Class scores (B, T, C) and numbers (B, T, R) of features (B, T, H)."""
-        return self.class_head(features), None if self.value_head is None else self.value_head(features)
+    def heads(self, features: Tensor) -> Heads:
+        """Class scores and numbers of features (B, T, H)."""
+        values = None if self.value_head is None else self.value_head(features)
+        # Softplus, not a clamp: below the floor a clamp has no gradient and would never come back.
+        floored = None if self.sigma_head is None else functional.softplus(self.sigma_head(features) - MIN_LOG_SIGMA)
+        return Heads(self.class_head(features), values, None if floored is None else floored + MIN_LOG_SIGMA)
 
     def distribution(self, emissions: Tensor, lengths: Tensor | None = None) -> Structure:
         """The structure over labels with these class scores (B, T, C), in float32 at least, whatever autocast says."""
-        with torch.autocast(emissions.device.type, enabled=False):
-            return self.crf(emissions.to(torch.promote_types(emissions.dtype, torch.float32)), lengths)
+        return _structure(self.crf, emissions, lengths)
+
+
+class SwitchingModelOutput(NamedTuple):
+    """What a switching model makes of B recordings of T frames; it can stand wherever a :class:`ModelOutput` can.
+
+    Attributes:
+        switching: classes and numbers in one distribution.
+        features: what the encoder gave, (B, T, H).
+        posterior: by which ``values`` mixes the classes' regressions, ``"filter"`` or ``"smooth"``.
+    """
+
+    switching: SwitchingRegression
+    features: Tensor
+    posterior: str
+
+    @property
+    def distribution(self) -> Structure:
+        """The structure over labels."""
+        return self.switching.structure
+
+    @property
+    def values(self) -> Tensor:
+        """The numbers expected, (B, T, R), by ``posterior``."""
+        return self.switching.predict(posterior=self.posterior).mean
+
+    @property
+    def log_sigma(self) -> None:
+        """None: a mixture has no single deviation; see ``switching``."""
+        return None
+
+
+class SwitchingModel(nn.Module):
+    """A shared encoder, class scores for the structured layer, and a linear regression of the features per class.
+
+    Train it by :class:`segcrf.losses.SwitchingObjective`, one likelihood without weights; or, since its output has
+    ``values``, by :class:`segcrf.losses.JointObjective` on the mean of the mixture: with ``posterior="filter"`` and a
+    causal encoder, the causal form.
+
+    Args:
+        encoder: from a signal (B, T, F) to features (B, T, H).
+        crf: a module that makes a structure of class scores; it knows the number of classes C.
+        num_targets: numbers R to predict at each frame.
+        posterior: by which ``values`` mixes the regressions: ``"filter"`` where y lies in the future of x, ``"smooth"``
+            where the whole recording may be known.
+
+    Attributes:
+        log_sigma: parameter (C, R), log-deviations. Wants a larger learning rate than the network, and no decay.
+
+    >>> from segcrf.crf import LinearChainCRF
+    >>> from segcrf.encoders import LSTMEncoder
+    >>> model = SwitchingModel(LSTMEncoder(3, hidden=8), LinearChainCRF(5), num_targets=2, posterior="filter")
+    >>> output = model(torch.zeros(4, 50, 3))
+    >>> output.values.shape, output.switching.mean.shape
+    (torch.Size([4, 50, 2]), torch.Size([4, 50, 5, 2]))
+    """
+
+    def __init__(self, encoder: Encoder, crf: StructuredLayer, num_targets: int, *, posterior: str) -> None:
+        _check.whole(num_targets, "num_targets", 1)
+        _check.choice(posterior, "posterior", POSTERIORS)
+        super().__init__()
+        self.encoder = encoder
+        self.crf = cast(nn.Module, crf)
+        self.shape, self.posterior = (crf.num_classes, num_targets), posterior
+        self.class_head = nn.Linear(encoder.out_features, crf.num_classes)
+        self.value_head = nn.Linear(encoder.out_features, crf.num_classes * num_targets)
+        self.log_sigma = nn.Parameter(torch.zeros(crf.num_classes, num_targets))
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> SwitchingModelOutput:
+        """Encodes a batch and describes its labels and numbers; arguments as those of :class:`JointModel`."""
+        features = self.encoder(x, lengths)
+        structure = _structure(self.crf, self.class_head(features), lengths)
+        mean = self.value_head(features).unflatten(-1, self.shape).to(structure.dtype)
+        self.log_sigma.data.clamp_(min=MIN_LOG_SIGMA)
+        return SwitchingModelOutput(SwitchingRegression(structure, mean, self.log_sigma), features, self.posterior)
+
+
+def _structure(crf: nn.Module, emissions: Tensor, lengths: Tensor | None) -> Structure:
+    with torch.autocast(emissions.device.type, enabled=False):
+        return crf(emissions.to(torch.promote_types(emissions.dtype, torch.float32)), lengths)

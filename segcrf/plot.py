@@ -127,6 +127,59 @@ def figure(
     return chart
 
 
+# Panels of a history: title, unit, rows of the history, whether the axis is logarithmic.
+HISTORY = (
+    ("loss of the labels", "nats per frame", {"crf": "training", "val_crf": "validation"}, False),
+    ("loss of the targets", "per frame", {"regression": "training", "val_regression": "validation"}, False),
+    ("bands", "decoded per true", {"bands": "first batch"}, False),
+    ("pull at the features", "norm", {"gradient_crf": "labels", "gradient_regression": "targets"}, True),
+    ("agreement of the pulls", "cosine", {"cosine": ""}, False),
+    ("effective weights", "", {"weight_crf": "labels", "weight_regression": "targets"}, True),
+    ("deviation of the targets", "σ", {"sigma": ""}, True),
+    ("gradient, and steps clipped", "norm, share", {"gradient": "norm", "clipped": "clipped"}, False),
+    ("learning rate", "", {"learning_rate": ""}, True),
+)
+
+
+def history(rows: Sequence[Mapping[str, float]]) -> Figure:
+    """What a fit tells about itself, epoch by epoch: losses, pulls, weights, bands, clipping, learning rate.
+
+    Args:
+        rows: ``Segmenter.history_``, a dict per epoch. Panels of which it has nothing are left out.
+
+    Returns:
+        A figure 7 inches wide, three panels to a row.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: there is no epoch.
+
+    >>> chart = history([{"epoch": 0, "crf": 1.0, "val_crf": 1.1}, {"epoch": 1, "crf": 0.5, "val_crf": 0.7}])
+    >>> [ax.get_title() for ax in chart.axes]
+    ['loss of the labels']
+    """
+    if not rows:
+        raise ValueError("history has no epoch; fit first, with max_epochs of 1 or more")
+    shown = [panel for panel in HISTORY if any(name in row for name in panel[2] for row in rows)]
+    count = -(-len(shown) // 3)
+    chart = _matplotlib("matplotlib.figure").Figure(figsize=(7.0, 1.6 * count + 0.2), dpi=200, layout="constrained")
+    for index, (title, unit, names, logarithmic) in enumerate(shown):
+        ax = chart.add_subplot(count, min(3, len(shown)), index + 1)
+        for color, (name, label) in zip((INK, ACCENT), names.items(), strict=False):
+            points = [(row["epoch"], row[name]) for row in rows if name in row]
+            marker = "." if len(points) < 2 else None
+            ax.plot(*zip(*points, strict=True), color=color, linewidth=0.9, marker=marker, label=label)
+        ax.set_title(title, fontsize=8, color=INK)
+        ax.set_ylabel(unit, fontsize=7)
+        ax.tick_params(labelsize=7, colors=INK)
+        ax.spines[["top", "right"]].set_visible(False)
+        if logarithmic and all(row.get(name, 1.0) > 0 for row in rows for name in names):
+            ax.set_yscale("log")
+        if len(names) > 1:
+            ax.legend(frameon=False, fontsize=6, handlelength=1.2)
+    return chart
+
+
 def _matplotlib(name: str) -> Any:
     """A module of matplotlib, imported when a figure is drawn."""
     try:

@@ -21,22 +21,33 @@ Given = Sequence[npt.ArrayLike]
 
 @dataclass(frozen=True)
 class Labelled:
-    """Recordings that passed the door: signals (T, F), labels (T,) as class indices, targets (T, R) or None."""
+    """Recordings that passed the door: signals (T, F), labels (T,) as class indices, targets (T, R) or None.
+
+    ``numbers`` are those that their owner gave them with; None: 0, 1, ...
+    """
 
     signals: list[Array]
     labels: list[Array]
     targets: list[Array] | None
+    numbers: Sequence[int] | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """What messages call them."""
+        return [f"recording {number}" for number in self.numbers or range(len(self.signals))]
 
     def take(self, indices: Sequence[int]) -> Labelled:
         """Some of the recordings."""
         targets = None if self.targets is None else [self.targets[i] for i in indices]
-        return Labelled([self.signals[i] for i in indices], [self.labels[i] for i in indices], targets)
+        known = self.numbers or range(len(self.signals))
+        signals, labels = [self.signals[i] for i in indices], [self.labels[i] for i in indices]
+        return Labelled(signals, labels, targets, [known[i] for i in indices])
 
     def cut(self, start: int, stop: int | None) -> Labelled:
         """The frames [start, stop) of every recording."""
         targets = None if self.targets is None else [array[start:stop] for array in self.targets]
         labels = [array[start:stop] for array in self.labels]
-        return Labelled([array[start:stop] for array in self.signals], labels, targets)
+        return Labelled([array[start:stop] for array in self.signals], labels, targets, self.numbers)
 
 
 def read(
@@ -182,5 +193,6 @@ def _split_in_time(recordings: Labelled, only: int, fraction: float) -> tuple[La
     others = recordings.take([i for i in range(len(recordings.labels)) if i != only])
     early = one.cut(0, at)
     targets = None if early.targets is None or others.targets is None else early.targets + others.targets
-    train = Labelled(early.signals + others.signals, early.labels + others.labels, targets)
+    numbers = [*(early.numbers or ()), *(others.numbers or ())]
+    train = Labelled(early.signals + others.signals, early.labels + others.labels, targets, numbers)
     return train, one.cut(at, None)

@@ -45,12 +45,11 @@ class SemiMarkov(Structure):
         Sarawagi and Cohen, "Semi-Markov Conditional Random Fields", NIPS 2004; censoring: Guedon 2003.
 
     Example:
-        >>> emissions = torch.tensor([[[1.0, 0.0], [0.0, 1.5], [1.0, 0.0], [0.0, 0.2]]])
-        >>> forbid_one = torch.tensor([[-torch.inf, 0.0], [-torch.inf, 0.0]])   # at least two frames
-        >>> SemiMarkov(emissions, torch.zeros(2, 2), forbid_one).mode
-        tensor([[0, 0, 1, 1]])
-        >>> model = SemiMarkov(emissions, torch.zeros(2, 2), forbid_one, tail=torch.zeros(2))
-        >>> model.mode
+        >>> emissions = torch.tensor([[[1.0, 0.0], [0.0, 0.8], [1.0, 0.0], [0.0, 0.2]]])
+        >>> two = torch.tensor([[-torch.inf, 0.0], [-torch.inf, 0.0]])
+        >>> SemiMarkov(emissions, torch.zeros(2, 2), two).mode                        # two frames, no more, no less
+        tensor([[1, 1, 0, 0]])
+        >>> SemiMarkov(emissions, torch.zeros(2, 2), two, tail=torch.zeros(2)).mode   # two frames at least
         tensor([[0, 0, 0, 0]])
     """
 
@@ -133,6 +132,10 @@ class SemiMarkov(Structure):
         return (score - self._log_z).to(self.dtype)
 
     # ----------------------------------------------------------------------------------- what a structure supplies
+    @property
+    def operator(self) -> Operator:
+        return _OPERATOR
+
     @staticmethod
     def _scan(semiring: Semiring, potentials: Sequence[Tensor], lengths: Tensor, starts: Tensor | None) -> Tensor:
         emissions, transitions, durations, tail, start, end, first, last = potentials
@@ -288,4 +291,4 @@ def _reference(potentials: Sequence[Tensor], lengths: Tensor, starts: Tensor) ->
     return SemiMarkov._scan(Log(), (emissions, *potentials[1:]), lengths, starts)  # pyright: ignore[reportPrivateUsage]
 
 
-SemiMarkov.operator = Operator("semimarkov", SemiMarkov.fields, _reference)
+_OPERATOR = Operator("semimarkov", SemiMarkov.fields, _reference)

@@ -7,7 +7,7 @@ that scan with another semiring, or a gradient of it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
@@ -70,7 +70,6 @@ class Structure(Distribution):
 
     arg_constraints: ClassVar[dict[str, Any]] = {}  # pyright: ignore[reportIncompatibleMethodOverride]
     fields: ClassVar[tuple[str, ...]]
-    operator: ClassVar[Operator]
 
     def __init__(
         self, potentials: tuple[Tensor, ...], lengths: Tensor, backend: str, validate_args: bool | None
@@ -81,12 +80,20 @@ class Structure(Distribution):
         self.lengths = lengths
         self.backend = pick(backend, self.emissions.device)
         num_recordings, num_frames, self.num_classes = self.emissions.shape
-        super().__init__(torch.Size([num_recordings]), torch.Size([num_frames]), validate_args)
+        # Not PyTorch's default: torch.compile turns that off for the whole process, and with it every later message.
+        validated = __debug__ if validate_args is None else validate_args
+        super().__init__(torch.Size([num_recordings]), torch.Size([num_frames]), validated)
+        _check.transformed(potentials, self.backend, self._validate_args)
         if self._validate_args:
             shared = dict(zip(self.fields[1:], potentials[1:], strict=True))
             _check.potentials(self.emissions, shared, lengths)
 
     # ------------------------------------------------------------------------------ what a structure supplies
+    @property
+    def operator(self) -> Operator:
+        """The kernels of this structure."""
+        raise NotImplementedError
+
     @staticmethod
     def _scan(semiring: Semiring, potentials: tuple[Tensor, ...], lengths: Tensor, starts: Tensor | None) -> Tensor:
         """Total score (..., B) over all labellings; ``starts`` (B, T, C) is added where a band begins."""
@@ -132,10 +139,10 @@ class Structure(Distribution):
             event = (self._batch_shape[0], self._event_shape[0])
             value = _check.labels(value, event, self.num_classes, self.lengths)
         if self.backend == "torch" or value.dim() > 2:
-            score = self._reference_score(value)
-            total, log_z = score - self._log_z, self._log_z
+            score, log_z = self._reference_score(value), self._log_z
+            total = torch.where(log_z == -torch.inf, log_z, score - log_z)
         else:
-            total, log_z, *_ = self.operator.log_prob(*self.potentials, value, self.lengths, self._differentiable)
+            total, log_z, *_ = self.operator.log_prob(*self._kernel_inputs, value, self.lengths, self._differentiable)
         self._refuse_infeasible(log_z)
         if self._validate_args and not torch.compiler.is_compiling() and (total == -torch.inf).any():
             raise ValueError(self._forbidden(value.reshape(-1, value.shape[-1])))
@@ -149,7 +156,8 @@ class Structure(Distribution):
         Differentiable: a second derivative goes through the reference scan, a Python loop over frames.
         """
         _, counts, starts = self._expectations
-        return Marginals(counts[0], counts[self.fields.index("transitions")], starts)
+        steps = counts[self.fields.index("transitions")]
+        return Marginals(counts[0], steps.sum(1) if steps.dim() > 3 else steps, starts)
 
     @property
     @_remembered
@@ -190,11 +198,11 @@ class Structure(Distribution):
         """Entropy (B,) in nats of the distribution over label sequences."""
         _, counts, _ = self._expectations
         # Scores relative to the best class of each frame: large totals would cancel, and digits with them.
-        top = self.emissions.amax(-1, keepdim=True)
+        top = self.emissions.double().amax(-1, keepdim=True)
         top = torch.where(top.isfinite() & self._valid[..., None], top, 0.0)
-        expected = self._log_z - top.double().sum((1, 2))
+        expected = self._log_z - top.sum((1, 2))
         for i, (potential, count) in enumerate(zip(self.potentials, counts, strict=True)):
-            relative = potential - top if i == 0 else potential
+            relative = potential.double() - top if i == 0 else potential.double()
             weighted = count.double() * relative.masked_fill(count == 0, 0.0)
             expected = expected - weighted.flatten(1).sum(1)
         return expected.to(self.dtype)
@@ -242,11 +250,11 @@ class Structure(Distribution):
     @_remembered
     def _log_z(self) -> Tensor:
         if self.backend == "torch":
-            total = self._scan(Log(), self._batched(), self.lengths, None).double()
+            total = self._scan(Log(), self._batched(), self.lengths, None)
         elif self._differentiable:
-            total = self.operator.sum_product(*self.potentials, self.lengths, False)[0]
+            total = self.operator.sum_product(*self._kernel_inputs, self.lengths, False)[0]
         else:
-            total = self.operator.log_partition(*self.potentials, self.lengths)
+            total = self.operator.log_partition(*self._kernel_inputs, self.lengths)
         self._refuse_infeasible(total)
         return total
 
@@ -257,7 +265,7 @@ class Structure(Distribution):
         if self.backend == "torch":
             log_z, counts, starts = self._expectations_by_gradient()
         else:
-            log_z, *counts, starts = self.operator.sum_product(*self.potentials, self.lengths, True)
+            log_z, *counts, starts = self.operator.sum_product(*self._kernel_inputs, self.lengths, True)
         self._refuse_infeasible(log_z)
         return log_z, tuple(counts), starts
 
@@ -271,7 +279,7 @@ class Structure(Distribution):
             *counts, start_counts = torch.autograd.grad(
                 log_z.sum(), [*leaves, starts], create_graph=differentiable, materialize_grads=True
             )
-        return log_z.double(), tuple(counts), start_counts
+        return log_z, tuple(count.to(self.dtype) for count in counts), start_counts.to(self.dtype)
 
     @property
     @_remembered
@@ -283,7 +291,7 @@ class Structure(Distribution):
                 best = Best(score.detach(), *self._path(torch.autograd.grad(score.sum(), [leaves[0], starts])))
         else:
             with torch.no_grad():
-                best = Best(*self.operator.max_product(*self.potentials, self.lengths))
+                best = Best(*self.operator.max_product(*self._kernel_inputs, self.lengths))
         self._refuse_infeasible(best.score)
         return best
 
@@ -292,12 +300,20 @@ class Structure(Distribution):
         labels = grads[0].argmax(-1).masked_fill(~self._valid, UNLABELLED)
         return labels, grads[1].sum(-1) > 0.5
 
+    @property
+    def _kernel_inputs(self) -> tuple[Tensor, ...]:
+        """The potentials; kernels answer in the type of the emissions, which may not be the widest."""
+        emissions, *shared = self.potentials
+        if torch.promote_types(emissions.dtype, torch.float32) != self.dtype:
+            emissions = emissions.to(self.dtype)
+        return (emissions, *shared)
+
     def _batched(self) -> tuple[Tensor, ...]:
-        """The potentials with a batch axis each, in the working type, padding zeroed so that it cannot leak."""
-        emissions, *shared = (p.to(self.dtype) for p in self.potentials)
-        num_recordings = self._batch_shape[0]
-        emissions = torch.where(self._valid[..., None], emissions, 0.0)
-        return (emissions, *(p.expand(num_recordings, *p.shape) for p in shared))
+        """The potentials with a batch axis each, in float64, padding zeroed so that it cannot leak."""
+        potentials = [p.double() for p in self.potentials]
+        batched, shared = potentials[: self.operator.batched], potentials[self.operator.batched :]
+        cleared = without_padding(batched, self.lengths)
+        return (*cleared, *(p.expand(len(self.lengths), *p.shape) for p in shared))
 
     def _leaves(self, copies: int) -> tuple[tuple[Tensor, ...], Tensor]:
         """Potentials repeated ``copies`` times, detached, and zero scores for band starts: leaves to differentiate
@@ -336,3 +352,16 @@ class Structure(Distribution):
 
     def _infeasible_reason(self) -> str:
         return "allow more labels, or relax the forbidden (-inf) transitions"
+
+
+def without_padding(potentials: Sequence[Tensor], lengths: Tensor) -> list[Tensor]:
+    """Potentials (B, T, C), or (B, T - 1, C, C) where they score steps, with zeros where a recording has no frame.
+
+    What stands there may be anything, and a sum with infinity or NaN times zero would let it in.
+    """
+    cleared: list[Tensor] = []
+    for i, values in enumerate(potentials):
+        # Step t leads to frame t + 1.
+        inside = torch.arange(values.shape[1], device=lengths.device) + (i > 0) < lengths[:, None]
+        cleared.append(torch.where(inside.view(*inside.shape, *[1] * (values.dim() - 2)), values, 0.0))
+    return cleared

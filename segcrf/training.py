@@ -7,6 +7,7 @@ import math
 import os
 import pickle
 import signal
+import sys
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -22,14 +23,20 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from segcrf.losses import Combiner, JointObjective
+from segcrf import diagnostics
+from segcrf.diagnostics import Watch
+from segcrf.losses import Combiner, JointObjective, Losses, SwitchingObjective
 from segcrf.metrics import edit_score, frame_accuracy, segment_f1
-from segcrf.model import JointModel, ModelOutput
+from segcrf.model import JointModel, ModelOutput, SwitchingModel, SwitchingModelOutput
 from segcrf.windows import Batch, RandomWindows, Recording, Windows, collate, grid
 
 __all__ = ["Recipe", "parameter_groups", "train"]
 
 Array = npt.NDArray[np.int64]
+
+Model = JointModel | SwitchingModel
+Output = ModelOutput | SwitchingModelOutput
+Objective = JointObjective | SwitchingObjective
 
 CHECKPOINT = "last.ckpt"
 
@@ -52,15 +59,17 @@ class Recipe:
     progress: bool
     fingerprint: dict[str, Any]
     """What a checkpoint must share with the fit that resumes from it."""
+    balance: float | None = None
 
 
 @dataclass(frozen=True)
 class Result:
-    """What training leaves: the weights of the best epoch, its number, and one row per epoch."""
+    """What training leaves: the weights of the best epoch, its number, one row per epoch, and what was to be said."""
 
     weights: dict[str, Tensor]
     best_epoch: int
     history: list[dict[str, float]]
+    notes: list[str]
 
 
 # A pass over few recordings is few steps: an epoch has at least so many, so that `max_epochs` and `patience` mean the
@@ -76,16 +85,17 @@ WARM_UP = 0.05
 
 
 def parameter_groups(
-    model: JointModel, objective: nn.Module, learning_rate: float, weight_decay: float
+    model: Model, objective: nn.Module, learning_rate: float, weight_decay: float
 ) -> list[dict[str, Any]]:
     """Sorts parameters by how they should be optimised, for AdamW.
 
     Matrices of encoder and heads decay. Biases and norms do not; nor do the potentials of the structured layer, whose
-    size is a statement about the data, nor the objective's log-deviations. These two learn faster.
+    size is a statement about the data, nor log-deviations, of the objective or of a switching model. These two learn
+    faster.
 
     Args:
-        model: the joint model.
-        objective: a module whose parameters are log-deviations.
+        model: the joint or switching model.
+        objective: a module whose parameters are log-deviations: an objective, or a list of it and a combiner.
         learning_rate: of the network.
         weight_decay: decoupled, of the matrices.
 
@@ -95,13 +105,14 @@ def parameter_groups(
     >>> [(group["weight_decay"], round(group["lr"], 3)) for group in groups]
     [(0.1, 0.01), (0.0, 0.01), (0.0, 0.03), (0.0, 0.1)]
     """
-    potentials = {id(p) for p in model.crf.parameters()}
-    network = [p for p in model.parameters() if id(p) not in potentials]
+    deviations = [*objective.parameters(), *(p for name, p in model.named_parameters() if name == "log_sigma")]
+    apart = {id(p) for p in (*model.crf.parameters(), *deviations)}
+    network = [p for p in model.parameters() if id(p) not in apart]
     return [
         {"params": [p for p in network if p.dim() > 1], "weight_decay": weight_decay, "lr": learning_rate},
         {"params": [p for p in network if p.dim() <= 1], "weight_decay": 0.0, "lr": learning_rate},
         {"params": list(model.crf.parameters()), "weight_decay": 0.0, "lr": CRF_RATE * learning_rate},
-        {"params": list(objective.parameters()), "weight_decay": 0.0, "lr": SIGMA_RATE * learning_rate},
+        {"params": deviations, "weight_decay": 0.0, "lr": SIGMA_RATE * learning_rate},
     ]
 
 
@@ -117,7 +128,7 @@ class _Tally:
         self.true: list[Array] = []
         self.square, self.known = 0.0, 0
 
-    def add(self, batch: Batch, output: ModelOutput) -> None:
+    def add(self, batch: Batch, output: Output) -> None:
         mode, lengths = output.distribution.mode.cpu(), batch.lengths.cpu()
         for row, labels, length in zip(mode, batch.labels.cpu(), lengths, strict=True):
             self.predicted.append(row[:length].numpy())
@@ -143,26 +154,93 @@ class _Tally:
 class _Task(pl.LightningModule):
     """Model, objective and optimiser as Lightning wants them: one scalar loss, automatic optimisation."""
 
-    def __init__(self, model: JointModel, objective: JointObjective, combine: Combiner, recipe: Recipe) -> None:
+    def __init__(self, model: Model, objective: Objective, combine: Combiner, recipe: Recipe) -> None:
         super().__init__()
         self.model, self.objective, self.combine, self.recipe = model, objective, combine, recipe
+        self.watch = Watch(model.crf.num_classes)  # pyright: ignore[reportArgumentType]
+        self.norms: list[Tensor] = []
 
-    def _losses(self, batch: Batch, output: ModelOutput, prefix: str) -> Tensor:
+    def _losses(self, batch: Batch, output: Output, prefix: str) -> tuple[Losses, Tensor]:
         losses = self.objective(output, batch.labels, batch.targets)
         total = self.combine(losses)
         rows = {prefix + name: loss.detach() for name, loss in (losses | {"loss": total}).items()}
         self.log_dict(rows, on_step=False, on_epoch=True, batch_size=int(batch.lengths.sum()))
+        return losses, total
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        signal = batch.signal + self.recipe.noise * torch.randn_like(batch.signal)
+        output = self._output(batch, signal, index)
+        losses, total = self._losses(batch, output, "")
+        if not total.isfinite():
+            raise self._not_finite(batch, output, losses, total, index)
+        self.watch.losses({name: float(loss.detach()) for name, loss in losses.items()})
+        if index == 0:
+            self._examine(batch, output, losses)
         return total
 
-    def training_step(self, batch: Batch, _: int) -> Tensor:
-        signal = batch.signal + self.recipe.noise * torch.randn_like(batch.signal)
-        loss = self._losses(batch, self.model(signal, batch.lengths), "")
-        if not loss.isfinite():
+    def _output(self, batch: Batch, signal: Tensor, index: int) -> Output:
+        try:
+            return self.model(signal, batch.lengths)
+        except ValueError as error:
+            broken = [name for name, p in self.model.named_parameters() if not bool(p.isfinite().all())]
+            if not broken:
+                raise
             raise ValueError(
-                f"the training loss became {float(loss.detach())} in epoch {self.current_epoch}, expected a finite "
-                "number; lower learning_rate, or lower clip"
-            )
-        return loss
+                f"the weights of {broken[0]} are no longer finite in epoch {self.current_epoch}, batch {index}, which "
+                f"begins with {batch.names[0]}; lower learning_rate, or lower clip"
+            ) from error
+
+    def _not_finite(
+        self, batch: Batch, output: Output, losses: Losses, total: Tensor, index: int
+    ) -> ValueError:
+        wrong = [name for name, loss in losses.items() if not loss.isfinite()] or ["what combines them"]
+        each = output.distribution.log_prob(batch.labels).detach().isfinite()
+        if batch.targets is not None and output.values is not None:
+            square = torch.where(batch.targets.isnan(), 0.0, output.values.detach() - batch.targets).square()
+            each = each & square.flatten(1).sum(1).isfinite()
+        culprits = [name for name, good in zip(batch.names, each.tolist(), strict=True) if not good]
+        where = f"first in {culprits[0]}" if culprits else f"the batch begins with {batch.names[0]}"
+        return ValueError(
+            f"the training loss became {float(total.detach())} in epoch {self.current_epoch}, batch {index} (found in "
+            f"{wrong[0]}; {where}), expected a finite number; lower learning_rate, or lower clip"
+        )
+
+    def _examine(self, batch: Batch, output: Output, losses: Losses) -> None:
+        """What the first batch of an epoch tells: no pass through the encoder, and one decoding."""
+        told = diagnostics.effective_weights(self._peek, losses)
+        if output.features.requires_grad:
+            told |= diagnostics.feature_gradients(losses, output.features)
+        if self.global_step == 0 and "crf" in losses:
+            self.watch.scale(float(losses["crf"].detach()) * told["weight_crf"])
+        told["bands"] = diagnostics.band_ratio(output.distribution, batch.labels)
+        log_sigma = (self.model if isinstance(self.model, SwitchingModel) else self.objective).log_sigma
+        if log_sigma is not None:
+            told["sigma"] = float(log_sigma.detach().exp().mean())
+        self.log_dict(told, on_step=False, on_epoch=True, batch_size=1)
+
+    def _peek(self, losses: Losses) -> Tensor:
+        """The combined loss, without a combiner's taking note of it: it has seen this batch."""
+        if not isinstance(self.combine, nn.Module):
+            return self.combine(losses)
+        self.combine.eval()
+        try:
+            return self.combine(losses)
+        finally:
+            self.combine.train()
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        """Clips as the trainer would, and remembers by how much."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.norms.append(nn.utils.clip_grad_norm_(parameters, gradient_clip_val or math.inf).detach())
+
+    def clipping(self) -> dict[str, float]:
+        """Mean norm of the gradient since it was last asked, and the share of steps where it was cut."""
+        norms = torch.stack(self.norms).cpu()
+        self.norms.clear()
+        limit = self.recipe.clip or math.inf
+        return {"gradient": float(norms.mean()), "clipped": float((norms > limit).float().mean())}
 
     def on_validation_epoch_start(self) -> None:
         self.tally = _Tally()
@@ -177,8 +255,11 @@ class _Task(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         recipe = self.recipe
-        groups = parameter_groups(self.model, self.objective, recipe.learning_rate, recipe.weight_decay)
+        learned = nn.ModuleList(m for m in (self.objective, self.combine) if isinstance(m, nn.Module))
+        groups = parameter_groups(self.model, learned, recipe.learning_rate, recipe.weight_decay)
         optimiser = torch.optim.AdamW([group for group in groups if group["params"]])
+        kept = [*self.model.crf.parameters(), *learned.parameters()]
+        self.watch.decay(diagnostics.decay_on_potentials(optimiser.param_groups, kept))
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _warm_up_then_cosine(step / steps))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -196,11 +277,16 @@ class _Record(Callback):
     def __init__(self, recipe: Recipe, on_best: Callable[[Result], None] | None) -> None:
         self.recipe, self.on_best = recipe, on_best
         self.history: list[dict[str, float]] = []
+        self.notes: list[str] = []
         self.best: dict[str, Tensor] = {}
         self.best_epoch = 0
 
     def result(self) -> Result:
-        return Result(self.best, self.best_epoch, self.history)
+        return Result(self.best, self.best_epoch, self.history, self.notes)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, _Task)
+        pl_module.watch.notes = self.notes
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Dropout and noise depend on seed and epoch alone, so that a resumed fit goes on exactly as an unbroken one.
@@ -210,12 +296,12 @@ class _Record(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        self.history.append({"epoch": trainer.current_epoch, **metrics, "learning_rate": rate})
+        assert isinstance(pl_module, _Task)
+        metrics |= pl_module.clipping() | {"learning_rate": trainer.optimizers[0].param_groups[0]["lr"]}
+        self.history.append({"epoch": trainer.current_epoch, **metrics})
         if not self._is_best():
             trainer.should_stop = self._is_finished()
             return
-        assert isinstance(pl_module, _Task)
         self.best_epoch = trainer.current_epoch
         self.best = {name: value.detach().cpu().clone() for name, value in pl_module.model.state_dict().items()}
         if self.on_best is not None:
@@ -227,11 +313,12 @@ class _Record(Callback):
         return len(keys) == 1 or keys[-1] < min(keys[:-1])
 
     def state_dict(self) -> dict[str, Any]:
-        kept = {"history": self.history, "best": self.best, "best_epoch": self.best_epoch}
+        kept = {"history": self.history, "notes": self.notes, "best": self.best, "best_epoch": self.best_epoch}
         return {**kept, "fingerprint": self.recipe.fingerprint}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.history, self.best = state_dict["history"], state_dict["best"]
+        self.notes[:] = state_dict["notes"]  # the list that the watch writes to
         self.best_epoch = state_dict["best_epoch"]
 
     def read(self, checkpoint: Path) -> bool:
@@ -275,6 +362,7 @@ class _Bar(Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         from tqdm.auto import tqdm
 
+        self.told = 0
         self.bar = tqdm(total=trainer.max_epochs, initial=trainer.current_epoch, desc="fit", unit="epoch", leave=True)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -283,14 +371,19 @@ class _Bar(Callback):
         shown = {name: f"{float(metrics[name]):.3f}" for name in names if name in metrics}
         self.bar.set_postfix(shown, refresh=False)  # pyright: ignore[reportUnknownMemberType]
         self.bar.update()
+        assert isinstance(pl_module, _Task)
+        notes = pl_module.watch.notes
+        for note in notes[self.told :]:
+            self.bar.write(note, file=sys.stderr)
+        self.told = len(notes)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.bar.close()
 
 
 def train(
-    model: JointModel,
-    objective: JointObjective,
+    model: Model,
+    objective: Objective,
     combine: Combiner,
     recipe: Recipe,
     recordings: tuple[list[Recording], list[Recording]],
@@ -301,7 +394,8 @@ def train(
     """Fits a model and its objective.
 
     Args:
-        model: changed in place; afterwards it holds the last epoch's weights, not the best ones.
+        model: a joint or a switching model, changed in place; afterwards it holds the last epoch's weights, not the
+            best ones.
         objective: changed likewise.
         combine: turns the losses into the scalar that is minimised.
         recipe: how to train.
@@ -313,7 +407,14 @@ def train(
     learn, validate = recordings
     record = _Record(recipe, on_best)
     checkpoint = None if recipe.directory is None else Path(recipe.directory) / CHECKPOINT
-    sampler = RandomWindows(learn, recipe.window, recipe.batch_size, min_batches=MIN_BATCHES, seed=recipe.seed)
+    sampler = RandomWindows(
+        learn,
+        recipe.window,
+        recipe.batch_size,
+        min_batches=MIN_BATCHES,
+        balance=recipe.balance,
+        seed=recipe.seed,
+    )
     windows = grid(validate, VALIDATION_WINDOWS * recipe.window)
     batches = [windows[i : i + recipe.batch_size] for i in range(0, len(windows), recipe.batch_size)]
     begun = checkpoint if resume and checkpoint is not None and checkpoint.exists() else None

@@ -21,25 +21,29 @@ Array = npt.NDArray[Any]
 
 
 class Recording(NamedTuple):
-    """One recording or a window of it: ``signal`` (T, F), ``labels`` (T,) int64, ``targets`` (T, R) or None."""
+    """One recording or a window of it: ``signal`` (T, F), ``labels`` (T,) int64, ``targets`` (T, R) or None; and
+    ``name``, what messages call it."""
 
     signal: Tensor
     labels: Tensor
     targets: Tensor | None
+    name: str = ""
 
     def cut(self, start: int, stop: int) -> Recording:
         """The frames [start, stop)."""
         targets = None if self.targets is None else self.targets[start:stop]
-        return Recording(self.signal[start:stop], self.labels[start:stop], targets)
+        return Recording(self.signal[start:stop], self.labels[start:stop], targets, self.name)
 
 
 class Batch(NamedTuple):
-    """Windows padded to the longest: signal (B, T, F), labels (B, T), targets (B, T, R) or None, lengths (B,)."""
+    """Windows padded to the longest: signal (B, T, F), labels (B, T), targets (B, T, R) or None, lengths (B,); and the
+    B names of what was cut."""
 
     signal: Tensor
     labels: Tensor
     targets: Tensor | None
     lengths: Tensor
+    names: tuple[str, ...] = ()
 
 
 class Window(NamedTuple):
@@ -94,7 +98,11 @@ class Windows(Dataset[list[Recording]]):
         self.recordings = recordings
 
     def __getitem__(self, index: list[Window]) -> list[Recording]:
-        return [self.recordings[window.recording].cut(window.start, window.stop) for window in index]
+        return [self._named(window) for window in index]
+
+    def _named(self, window: Window) -> Recording:
+        cut = self.recordings[window.recording].cut(window.start, window.stop)
+        return cut._replace(name=f"{cut.name or f'recording {window.recording}'}, frames {window.start}-{window.stop}")
 
 
 def collate(windows: Sequence[Recording]) -> Batch:
@@ -104,7 +112,7 @@ def collate(windows: Sequence[Recording]) -> Batch:
     labels = pad_sequence([window.labels for window in windows], batch_first=True, padding_value=UNLABELLED)
     known = [window.targets for window in windows if window.targets is not None]
     targets = pad_sequence(known, batch_first=True, padding_value=torch.nan) if known else None
-    return Batch(signal, labels, targets, lengths)
+    return Batch(signal, labels, targets, lengths, tuple(window.name for window in windows))
 
 
 def grid(recordings: Sequence[Recording], size: int, phase: Sequence[int] | None = None) -> list[Window]:
@@ -137,14 +145,27 @@ class RandomWindows(Sampler[list[Window]]):
         size: frames of a window.
         batch_size: windows of a batch, roughly: the number of batches is the same in all epochs.
         min_batches: batches of an epoch at least; few recordings are passed over more than once, cut differently.
+        balance: cap on the commonest class: of the windows that show it alone, at most so many per other window, drawn
+            anew each epoch. 1 is the sampling of detection networks. None: all windows.
         seed: together with the number of the epoch, decides everything.
+
+    Source:
+        Ren, He, Girshick and Sun, *Faster R-CNN*, 2015, section 3.1.3: background up to as often as objects.
     """
 
     def __init__(
-        self, recordings: Sequence[Recording], size: int, batch_size: int, *, min_batches: int = 1, seed: int = 0
+        self,
+        recordings: Sequence[Recording],
+        size: int,
+        batch_size: int,
+        *,
+        min_batches: int = 1,
+        balance: float | None = None,
+        seed: int = 0,
     ) -> None:
-        self.recordings, self.size, self.seed = recordings, size, seed
-        windows = len(grid(recordings, size))
+        self.recordings, self.size, self.balance, self.seed = recordings, size, balance, seed
+        self.commonest = None if balance is None else _commonest(recordings)
+        windows = len(self._capped(grid(recordings, size), np.random.default_rng(seed)))
         self.passes = max(1, round(min_batches * batch_size / windows))
         self.batches = max(1, round(self.passes * windows / batch_size))
         self.epoch = 0
@@ -161,7 +182,28 @@ class RandomWindows(Sampler[list[Window]]):
         windows: list[Window] = []
         for _ in range(self.passes):
             phase = random.integers(self.size, size=len(self.recordings)).tolist()
-            windows += grid(self.recordings, self.size, phase)
+            windows += self._capped(grid(self.recordings, self.size, phase), random)
         order = np.resize(random.permutation(len(windows)), max(len(windows), self.batches))
         for part in np.array_split(order, self.batches):
             yield [windows[i] for i in part]
+
+    def _capped(self, windows: list[Window], random: np.random.Generator) -> list[Window]:
+        """The windows, less those of the commonest class alone that are too many."""
+        if self.balance is None:
+            return windows
+        alone = np.array([self._shows_commonest_alone(window) for window in windows])
+        most = round(self.balance * int((~alone).sum()))
+        if not 0 < most < alone.sum():
+            return windows
+        dropped = set(random.permutation(np.flatnonzero(alone))[most:].tolist())
+        return [window for i, window in enumerate(windows) if i not in dropped]
+
+    def _shows_commonest_alone(self, window: Window) -> bool:
+        labels = self.recordings[window.recording].labels[window.start : window.stop]
+        return bool(((labels == self.commonest) | (labels == UNLABELLED)).all())
+
+
+def _commonest(recordings: Sequence[Recording]) -> int:
+    """The class with the most frames."""
+    labels = torch.cat([recording.labels for recording in recordings])
+    return int(torch.bincount(labels[labels != UNLABELLED]).argmax())

@@ -1,13 +1,16 @@
-"""One thread, reproducible Hypothesis runs, and the folder of recorded data sets where there is one."""
+"""One thread, reproducible Hypothesis runs, and the folders of recorded data sets where these are at hand."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+from benchmarks import data
 
 torch.set_num_threads(1)
 
@@ -24,11 +27,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def data_folder() -> Path:
-    """The folder of recorded data sets, named by the environment variable SEGCRF_DATA."""
-    folder = os.environ.get("SEGCRF_DATA")
-    if not folder:
-        pytest.skip("recorded data sets are not at hand: set SEGCRF_DATA to their folder")
-    if not Path(folder).is_dir():
-        pytest.skip(f"SEGCRF_DATA names {folder}, which is not a folder")
-    return Path(folder)
+def data_folder() -> Callable[[str], Path]:
+    """Finds the folder of a recorded data set; where it is not at hand, skips the test and says why.
+
+    Tests download nothing by themselves: the environment variable SEGCRF_DOWNLOAD=1 asks for it.
+    """
+
+    def find(name: str) -> Path:
+        try:
+            return data.folder(name, download=os.environ.get("SEGCRF_DOWNLOAD") == "1")
+        except data.DataMissingError as error:
+            pytest.skip(str(error))
+
+    return find

@@ -107,14 +107,15 @@ def log_sum_exp(scores: Floats) -> float:
 
 # ---------------------------------------------------------------------------------------------------- linear chain
 def chain(emissions: Floats, transitions: Floats, start: Floats, end: Floats) -> Enumeration:
-    """Every labelling of a linear chain: emissions (T, C), transitions (C, C), start (C,), end (C,)."""
+    """Every labelling of a linear chain: emissions (T, C), transitions (C, C) or (T - 1, C, C), start, end (C,)."""
     num_frames, num_classes = emissions.shape
     labels, starts, steps = _labellings(num_frames, num_classes)
     scores = start[labels[:, 0]] + end[labels[:, -1]]
     for t in range(num_frames):
         scores = scores + emissions[t, labels[:, t]]
     for t in range(1, num_frames):
-        scores = scores + transitions[labels[:, t - 1], labels[:, t]]
+        step = transitions if transitions.ndim == 2 else transitions[t - 1]
+        scores = scores + step[labels[:, t - 1], labels[:, t]]
     return Enumeration(labels, starts, steps, scores)
 
 
@@ -203,3 +204,25 @@ def _cuts(num_frames: int) -> Iterator[tuple[int, ...]]:
     for count in range(num_frames):
         for inner in itertools.combinations(range(1, num_frames), count):
             yield (0, *inner, num_frames)
+
+
+# ----------------------------------------------------------------------------------------- numbers beside the labels
+def with_numbers(outcomes: Enumeration, values: Floats, mean: Floats, sigma: Floats) -> Enumeration:
+    """The same outcomes, each with the log-density of the known numbers added to its score.
+
+    Where an outcome has class c at frame t, ``values`` (T, R) are Gaussian around ``mean`` (T, C, R) with deviation
+    ``sigma`` (C, R); NaN = unknown. So total(scores) is the log-density of the numbers times the old partition.
+    """
+    scores = outcomes.scores.copy()
+    for n, labels in enumerate(outcomes.labels):
+        for t, c in enumerate(labels):
+            for r in range(values.shape[1]):
+                if not math.isnan(values[t, r]):
+                    scaled = (values[t, r] - mean[t, c, r]) / sigma[c, r]
+                    scores[n] += -0.5 * scaled**2 - math.log(sigma[c, r]) - 0.5 * math.log(2.0 * math.pi)
+    return Enumeration(outcomes.labels, outcomes.starts, outcomes.steps, scores)
+
+
+def filtered(prefixes: list[Enumeration]) -> Floats:
+    """(T, C): probability of the last class of each prefix; one enumeration per prefix, of 1 to T frames."""
+    return np.stack([prefix.label_marginals[-1] for prefix in prefixes])

@@ -52,18 +52,41 @@ class Case:
     def only(self, recording: int) -> Case:
         """One recording by itself, without its padding."""
         length = int(self.lengths[recording])
-        alone = self.having(emissions=self.emissions[recording : recording + 1, :length].clone())
-        return replace(alone, lengths=self.lengths[recording : recording + 1].clone())
+        one = slice(recording, recording + 1)
+        alone = {name: values[one, : length - t].clone() for name, t, values in self._batched()}
+        return replace(self.having(**alone), lengths=self.lengths[one].clone())
+
+    def padded(self, extra: int, filler: float) -> Case:
+        """The same recordings with ``extra`` more frames of padding, and ``filler`` on every frame of padding."""
+        longer: dict[str, Tensor] = {}
+        for name, t, values in self._batched():
+            inside = _wide(self.valid[:, t:], values)
+            more = values.new_full((len(values), extra, *values.shape[2:]), filler)
+            longer[name] = torch.cat([torch.where(inside, values, filler), more], 1)
+        return self.having(**longer)
+
+    def _batched(self) -> list[tuple[str, int, Tensor]]:
+        """Potentials with an entry per frame, or (1) per step from frame to frame."""
+        return [(n, values.dim() - 3, values) for n, values in self.potentials.items() if values.dim() > 2]
 
     def differentiable(self) -> Case:
         """The same case with potentials that require gradients; padding of zero, as gradcheck perturbs it."""
-        emissions = torch.where(self.valid[..., None], self.emissions, 0.0)
-        potentials = self.potentials | {"emissions": emissions}
+        potentials = self.padded(0, 0.0).potentials
         return replace(self, potentials={k: v.detach().clone().requires_grad_() for k, v in potentials.items()})
 
 
+def _wide(inside: Tensor, values: Tensor) -> Tensor:
+    return inside.view(*inside.shape, *[1] * (values.dim() - 2))
+
+
 @st.composite
-def chains(draw: st.DrawFn, kinds: Sequence[str] = KINDS, max_classes: int = 5, max_frames: int = 7) -> Case:
+def chains(
+    draw: st.DrawFn,
+    kinds: Sequence[str] = KINDS,
+    max_classes: int = 5,
+    max_frames: int = 7,
+    varying: bool = False,
+) -> Case:
     """A linear chain: ragged lengths, forbidden scores, garbage in the padding; every recording has a labelling."""
     num_classes = draw(st.integers(1, max_classes))
     longest = max(t for t in range(1, max_frames + 1) if num_classes**t <= MAX_OUTCOMES)
@@ -71,17 +94,24 @@ def chains(draw: st.DrawFn, kinds: Sequence[str] = KINDS, max_classes: int = 5, 
     padded = max(lengths) + draw(st.integers(0, 2))
     kind = draw(st.sampled_from(kinds))
     forbidden = draw(st.sampled_from([0.0, 0.3, 0.6]))
-    return chain_case(draw(st.integers(0, 2**32 - 1)), lengths, padded, num_classes, kind, forbidden)
+    return chain_case(draw(st.integers(0, 2**32 - 1)), lengths, padded, num_classes, kind, forbidden, varying)
 
 
 def chain_case(
-    seed: int, lengths: Sequence[int], num_frames: int, num_classes: int, kind: str = "normal", forbidden: float = 0.0
+    seed: int,
+    lengths: Sequence[int],
+    num_frames: int,
+    num_classes: int,
+    kind: str = "normal",
+    forbidden: float = 0.0,
+    varying: bool = False,
 ) -> Case:
-    """One such case, made of a seed."""
+    """One such case, made of a seed; ``varying``: with transitions of every step."""
     rng = np.random.default_rng(seed)
+    square = (num_classes, num_classes)
     sizes = {
         "emissions": (len(lengths), num_frames, num_classes),
-        "transitions": (num_classes, num_classes),
+        "transitions": (len(lengths), num_frames - 1, *square) if varying else square,
         "start": (num_classes,),
         "end": (num_classes,),
     }
@@ -92,8 +122,9 @@ def chain_case(
     for name, values in potentials.items():
         values[banned[name]] = -np.inf
     for recording, length in enumerate(lengths):
-        padding = potentials["emissions"][recording, length:]
-        padding[...] = rng.choice([np.nan, np.inf, -np.inf, 1e300, 0.0, 3.0], padding.shape)
+        for name in ("emissions", "transitions") if varying else ("emissions",):
+            padding = potentials[name][recording, length - (name == "transitions") :]
+            padding[...] = rng.choice([np.nan, np.inf, -np.inf, 1e300, 0.0, 3.0], padding.shape)
     return Case({name: torch.from_numpy(values) for name, values in potentials.items()}, torch.tensor(lengths))
 
 
@@ -110,7 +141,10 @@ def _permit_one_path(
 ) -> None:
     path = rng.integers(banned["start"].shape[0], size=length)
     banned["start"][path[0]] = banned["end"][path[-1]] = False
-    banned["transitions"][path[:-1], path[1:]] = False
+    steps = (path[:-1], path[1:])
+    banned["transitions"][steps if banned["transitions"].ndim == 2 else (recording, np.arange(length - 1), *steps)] = (
+        False
+    )
     banned["emissions"][recording, np.arange(length), path] = False
 
 
@@ -172,7 +206,9 @@ def _any_semi_markov_case(
 
 def enumerated(case: Case) -> list[Enumeration]:
     """The oracle's answer to a case: one enumeration per recording."""
-    emissions, *shared = (values.detach().numpy() for values in case.potentials.values())
     enumerate_one = semi_markov if "durations" in case.potentials else chain
-    lengths = enumerate(case.lengths.tolist())
-    return [enumerate_one(emissions[b, :length], *shared, **case.options) for b, length in lengths]
+    alone = (case.only(b) for b in range(len(case.lengths)))
+    return [
+        enumerate_one(*((v[0] if v.dim() > 2 else v).detach().numpy() for v in one.potentials.values()), **one.options)
+        for one in alone
+    ]

@@ -132,7 +132,7 @@ BAD: dict[str, tuple[Callable[[], Any], type[Exception], tuple[str, ...]]] = {
     "no best labelling": (lambda: of().topk(0), ValueError, ("k must be at least 1", "got 0")),
     "an unknown backend": (
         lambda: LinearChain(scores(1, 1, 1), scores(1, 1), backend="gpu"), ValueError,
-        ("backend must be one of auto, torch, numba", "got 'gpu'"),
+        ("backend: got 'gpu', expected one of 'auto', 'torch', 'numba'", "got 'gpu'"),
     ),
 }  # fmt: skip
 
@@ -145,6 +145,16 @@ def test_bad_input_is_refused_by_name(name: str) -> None:
     assert caught.type is kind
     for part in parts:
         assert part in str(caught.value)
+
+
+def test_what_torch_compile_does_to_distributions_does_not_silence_the_checks() -> None:
+    before = torch.distributions.Distribution._validate_args
+    torch.distributions.Distribution.set_default_validate_args(False)  # as torch.compile does, for the whole process
+    try:
+        with pytest.raises(ValueError, match="recording 0, frame 0, class 0: got nan"):
+            LinearChain(torch.full((1, 2, 2), torch.nan), torch.zeros(2, 2))
+    finally:
+        torch.distributions.Distribution.set_default_validate_args(before)
 
 
 # --------------------------------------------------------------------------------------------- what is not an error

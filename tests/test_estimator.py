@@ -115,7 +115,9 @@ def test_validation_is_by_recording_or_given_or_by_time_or_none() -> None:
 def test_history_has_both_losses_and_the_best_epoch_is_kept(fitted: Segmenter) -> None:
     losses = {"loss", "crf", "regression", "val_loss", "val_crf", "val_regression"}
     scores = {"val_accuracy", "val_edit", "val_f1", "val_mse", "val_error", "epoch", "learning_rate"}
-    assert [set(row) for row in fitted.history_] == [losses | scores] * 8
+    pulls = {"gradient", "clipped", "gradient_crf", "gradient_regression", "cosine"}
+    told = pulls | {"weight_crf", "weight_regression", "sigma", "bands"}
+    assert [set(row) for row in fitted.history_] == [losses | scores | told] * 8
     assert [row["epoch"] for row in fitted.history_] == list(range(8))
     errors = [(row["val_error"], row["val_loss"]) for row in fitted.history_]
     assert fitted.best_epoch_ == errors.index(min(errors))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import TYPE_CHECKING
 
@@ -129,3 +130,16 @@ def test_no_global_state_is_used():
     before = set(sys.modules)
     plot.figure(np.zeros(8), {"k": LABELS})
     assert "matplotlib.pyplot" not in set(sys.modules) - before
+
+
+def test_a_history_has_a_panel_for_all_that_it_knows() -> None:
+    row = {"epoch": 0, "crf": 1.0, "regression": -0.5, "gradient_crf": 0.0, "gradient_regression": 2.0, "cosine": 0.1}
+    chart = plot.history([row, row | {"epoch": 1, "crf": 0.3}])
+    titles = {ax.get_title(): ax for ax in chart.axes}
+    losses = ["loss of the labels", "loss of the targets"]
+    assert list(titles) == [*losses, "pull at the features", "agreement of the pulls"]
+    np.testing.assert_array_equal(titles["loss of the labels"].lines[0].get_ydata(), [1.0, 0.3])
+    assert titles["pull at the features"].get_yscale() == "linear"  # a logarithm has no place for zero
+    chart.savefig(io.BytesIO())
+    with pytest.raises(ValueError, match="history has no epoch"):
+        plot.history([])

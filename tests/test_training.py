@@ -10,9 +10,10 @@ import torch
 
 from segcrf import training
 from segcrf.crf import LinearChainCRF
+from segcrf.diagnostics import TrainingWarning
 from segcrf.encoders import LSTMEncoder
-from segcrf.losses import FixedWeights, JointObjective, Losses
-from segcrf.model import JointModel
+from segcrf.losses import FixedWeights, JointObjective, Losses, SwitchingObjective, UncertaintyWeights
+from segcrf.model import JointModel, SwitchingModel
 from segcrf.training import Recipe, Result, parameter_groups, train
 from segcrf.windows import Recording
 
@@ -91,3 +92,48 @@ def test_the_checkpoint_holds_nothing_but_tensors_and_plain_values(tmp_path: Any
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
     content = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert content["epoch"] == 2
+
+
+def test_history_tells_pulls_weights_bands_and_clipping() -> None:
+    result = run(lambda losses: losses["crf"] + 7.0 * losses["regression"], clip=1e-3)
+    for row in result.history:
+        assert (row["weight_crf"], row["weight_regression"]) == (1.0, 7.0)
+        assert row["gradient_crf"] > 0 and row["gradient_regression"] > 0 and -1 <= row["cosine"] <= 1
+        assert row["clipped"] == 1.0 and row["gradient"] > 1e-3
+        assert row["bands"] > 0 and row["sigma"] > 0
+    assert all(row["clipped"] == 0.0 for row in run(clip=0.0).history)
+
+
+def test_combiners_with_parameters_are_trained_and_watched() -> None:
+    combine = UncertaintyWeights("learned")
+    model, _ = build()
+    objective = JointObjective("mse")
+    train(model, objective, combine, Recipe(**RECIPE), (recordings(4), recordings(2)))
+    assert float(combine.deviation.log_sigma.detach()) != 0.0
+
+
+def test_what_is_not_finite_is_named_with_recording_frames_and_batch() -> None:
+    data = [recording._replace(name=f"recording {7 + i}") for i, recording in enumerate(recordings(4))]
+    bad = data[2].targets
+    assert bad is not None
+    bad[:] = torch.inf
+    model, objective = build()
+    where = r"epoch 0, batch 0 \(found in regression; first in recording 9, frames \d+-\d+"
+    with pytest.raises(ValueError, match=where):
+        train(model, objective, FixedWeights(), Recipe(**RECIPE | {"batch_size": 64}), (data, []))
+
+
+def test_a_summed_likelihood_is_told() -> None:
+    with pytest.warns(TrainingWarning, match="summed over the frames"):
+        result = run(lambda losses: 200.0 * losses["crf"], max_epochs=1)
+    assert len(result.notes) == 1
+
+
+def test_a_switching_model_is_trained_by_either_objective() -> None:
+    for objective in (SwitchingObjective(), JointObjective()):
+        torch.manual_seed(0)
+        crf = LinearChainCRF(3)
+        model = SwitchingModel(LSTMEncoder(2, hidden=4), crf, num_targets=1, posterior="filter")
+        result = train(model, objective, FixedWeights(), Recipe(**RECIPE), (recordings(4), recordings(2)))
+        assert result.history[-1]["regression"] < result.history[0]["regression"]
+        assert result.history[0]["sigma"] > 0

@@ -92,3 +92,24 @@ def test_collate_pads_with_what_means_nothing() -> None:
     assert batch.lengths.tolist() == [3, 1]
     assert batch.targets is not None and batch.targets.isnan().sum() == 2
     assert collate([recording(3)]).targets is None
+
+
+def test_balance_caps_windows_of_the_commonest_class_alone() -> None:
+    labels = torch.zeros(400, dtype=torch.long)
+    labels[100:105], labels[200:206], labels[300:340] = 1, 2, -100
+    data = [Recording(torch.zeros(400, 1), labels, None)]
+    for balance, alone in ((1.0, 3), (2.0, 6), (1000.0, 33)):
+        sampler = RandomWindows(data, 10, 4, balance=balance, seed=1)
+        seen = set()
+        for epoch in range(3):
+            sampler.set_epoch(epoch)
+            windows = [window for part in sampler for window in part]
+            rich = [w for w in windows if (labels[w.start : w.stop] > 0).any()]
+            assert set(range(100, 105)) | set(range(200, 206)) <= {t for w in rich for t in range(w.start, w.stop)}
+            distinct = {w for w in windows if w not in rich}
+            assert abs(len(distinct) - alone) <= max(balance, 4)
+            seen |= distinct
+        assert len(list(sampler)) == len(sampler)
+        assert len(seen) > alone  # others in other epochs
+    everything = RandomWindows(data, 10, 4, seed=1)
+    assert [list(b) for b in RandomWindows(data, 10, 4, balance=1e6, seed=1)] == [list(b) for b in everything]

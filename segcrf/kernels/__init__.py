@@ -7,11 +7,12 @@ Every file exports the same functions over plain tensors, without autograd, vali
     log_prob(*potentials, labels, lengths, gradient) -> log_prob (B,), log_z (B,), one gradient per potential
     max_product(*potentials, lengths)                -> score (B,), labels (B, T), starts (B, T)
 
-Gradients are per recording: a potential without a batch axis gets one. Those of ``sum_product`` are expected
-counts; those of ``log_prob`` are of ``-log_prob``, expected less observed counts. ``starts`` (probability that a band
-begins) and the gradient of ``log_prob`` are computed when asked, else empty. ``log_z`` and scores are float64: over a
-million frames the difference of two totals is the loss, and float32 would round it away. Labels of -100 inside a
-recording are summed over; beyond its length labels are not read, and written as -100.
+Gradients are per recording: a potential without a batch axis gets one, one that has it keeps its shape. Those of
+``sum_product`` are expected counts; those of ``log_prob`` are of ``-log_prob``, expected less observed counts.
+``starts`` (probability that a band begins) and the gradient of ``log_prob`` are computed when asked, else empty.
+``log_z`` and scores are float64: over a million frames the difference of two totals is the loss, and float32 would
+round it away. Labels of -100 inside a recording are summed over; beyond its length labels are not read, and written
+as -100.
 
 :class:`Operator` makes PyTorch operators of them, so that autograd, ``torch.compile`` and ``torch.export`` see one
 node, and :func:`pick` chooses the backend.
@@ -54,14 +55,17 @@ def pick(backend: str, device: torch.device) -> str:
 class Operator:
     """The kernels of one structure as PyTorch operators ``segcrf::<structure>_*``.
 
-    ``fields`` names the potentials in order; the first, the emissions (B, T, C), has the batch axis, the others have
-    none. ``scan(potentials, lengths, starts)`` is the differentiable reference of the log partition: a gradient of a
-    gradient goes through it, since kernels know first derivatives only.
+    ``fields`` names the potentials in order; the first ``batched`` of them, the emissions (B, T, C) at least, have the
+    batch axis, the others have none. ``scan(potentials, lengths, starts)`` is the differentiable reference of the log
+    partition: a gradient of a gradient, of any order, goes through it, since kernels know first derivatives only.
     """
 
-    def __init__(self, structure: str, fields: tuple[str, ...], scan: Callable[..., Tensor]) -> None:
+    def __init__(
+        self, structure: str, fields: tuple[str, ...], scan: Callable[..., Tensor], *, batched: int = 1
+    ) -> None:
         self._structure = structure
         self._scan = scan
+        self.batched = batched
         arguments = ", ".join(f"Tensor {name}" for name in fields)
         counts = ", ".join(["Tensor"] * len(fields))
         define = self._define
@@ -72,13 +76,13 @@ class Operator:
         self.sum_product = define(
             "sum_product",
             f"({arguments}, Tensor lengths, bool starts) -> (Tensor, {counts}, Tensor)",
-            _fake_sum_product,
+            self._fake_sum_product,
         )
         self.sum_product.register_autograd(self._sum_product_backward, setup_context=_remember_sum_product)
         self.log_prob = define(
             "log_prob",
             f"({arguments}, Tensor labels, Tensor lengths, bool gradient) -> (Tensor, Tensor, {counts})",
-            _fake_log_prob,
+            self._fake_log_prob,
         )
         self.log_prob.register_autograd(self._log_prob_backward, setup_context=_remember_log_prob)
 
@@ -123,28 +127,52 @@ class Operator:
         else:
             grads = [_per_recording(grad, count) * count for count in counts]
         if any(vector is not None for vector in vectors):
-            second = _second_order(scan, potentials, lengths, vectors)
+            second = self._second_order(scan, potentials, lengths, vectors)
             grads = [first + other for first, other in zip(grads, second, strict=True)]
         return [
             (grad.sum(0) if grad.dim() > potential.dim() else grad).to(potential.dtype)
             for grad, potential in zip(grads, potentials, strict=True)
         ]
 
+    def _second_order(
+        self,
+        scan: Callable[..., Tensor],
+        potentials: list[Tensor],
+        lengths: Tensor,
+        vectors: tuple[Tensor | None, ...],
+    ) -> tuple[Tensor, ...]:
+        """Hessian of ``scan`` times ``vectors``, by two passes through the reference scan."""
+        further = torch.is_grad_enabled()  # a third derivative may be asked of this one
+        with torch.enable_grad():
+            # Views, so that a vector that depends on a potential is a constant of these two passes.
+            leaves = [
+                p.view_as(p) if i < self.batched else p.expand(len(lengths), *p.shape) for i, p in enumerate(potentials)
+            ]
+            leaves = [p if further and p.requires_grad else p.detach().requires_grad_() for p in leaves]
+            starts = torch.zeros_like(leaves[0], requires_grad=True)
+            total = scan(leaves, lengths, starts).sum()
+            counts = torch.autograd.grad(total, [*leaves, starts], create_graph=True, materialize_grads=True)
+            inner = [(c * v).sum() for c, v in zip(counts, vectors, strict=True) if v is not None and v.numel()]
+            return torch.autograd.grad(
+                torch.stack(inner).sum(), leaves, create_graph=further, materialize_grads=True
+            )
 
-def _second_order(
-    scan: Callable[..., Tensor], potentials: list[Tensor], lengths: Tensor, vectors: tuple[Tensor | None, ...]
-) -> tuple[Tensor, ...]:
-    """Hessian of ``scan`` times ``vectors``, by two passes through the reference scan."""
-    with torch.enable_grad():
-        leaves = [
-            (p if i == 0 else p.expand(len(lengths), *p.shape)).detach().requires_grad_()
-            for i, p in enumerate(potentials)
-        ]
-        starts = torch.zeros_like(leaves[0], requires_grad=True)
-        total = scan(leaves, lengths, starts).sum()
-        counts = torch.autograd.grad(total, [*leaves, starts], create_graph=True, materialize_grads=True)
-        inner = [(c * v).sum() for c, v in zip(counts, vectors, strict=True) if v is not None and v.numel()]
-        return torch.autograd.grad(torch.stack(inner).sum(), leaves, materialize_grads=True)
+    def _fake_sum_product(self, emissions: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+        *shared, _, starts = rest
+        by_start = emissions.new_empty(
+            (len(emissions) if starts else 0, *emissions.shape[1:]), dtype=working_dtype(emissions)
+        )
+        return (_fake_log_partition(emissions), *self._fake_counts(emissions, shared, True), by_start)
+
+    def _fake_log_prob(self, emissions: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+        *shared, _, _, gradient = rest
+        totals = _fake_log_partition(emissions), _fake_log_partition(emissions)
+        return (*totals, *self._fake_counts(emissions, shared, gradient))
+
+    def _fake_counts(self, emissions: Tensor, shared: Sequence[Tensor], gradient: bool) -> list[Tensor]:
+        rows = len(emissions) if gradient else 0
+        shapes = [p.shape[1:] if i < self.batched else p.shape for i, p in enumerate((emissions, *shared))]
+        return [emissions.new_empty((rows, *shape), dtype=working_dtype(emissions)) for shape in shapes]
 
 
 def _remember_sum_product(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -177,26 +205,6 @@ def _per_recording(values: Tensor, like: Tensor) -> Tensor:
 
 def _fake_log_partition(emissions: Tensor, *rest: Tensor) -> Tensor:
     return emissions.new_empty(emissions.shape[0], dtype=torch.float64)
-
-
-def _fake_sum_product(emissions: Tensor, *rest: Any) -> tuple[Tensor, ...]:
-    *shared, _, starts = rest
-    by_start = emissions.new_empty(
-        (len(emissions) if starts else 0, *emissions.shape[1:]), dtype=working_dtype(emissions)
-    )
-    return (_fake_log_partition(emissions), *_fake_counts(emissions, shared, True), by_start)
-
-
-def _fake_log_prob(emissions: Tensor, *rest: Any) -> tuple[Tensor, ...]:
-    *shared, _, _, gradient = rest
-    totals = _fake_log_partition(emissions), _fake_log_partition(emissions)
-    return (*totals, *_fake_counts(emissions, shared, gradient))
-
-
-def _fake_counts(emissions: Tensor, shared: Sequence[Tensor], gradient: bool) -> list[Tensor]:
-    rows = len(emissions) if gradient else 0
-    shapes = [emissions.shape[1:], *(p.shape for p in shared)]
-    return [emissions.new_empty((rows, *shape), dtype=working_dtype(emissions)) for shape in shapes]
 
 
 def _fake_max_product(emissions: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:

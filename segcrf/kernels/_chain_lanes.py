@@ -249,7 +249,8 @@ def _backward(weights, transposed, alpha, beta, count, rows, first, begin, outpu
             mass[lane] = 1.0 / mass[lane] if mass[lane] > 0.0 else 0.0
         for c in range(classes):
             for lane in range(lanes):
-                value = before[c, lane] * mass[lane]
+                # What cannot be reached may score any amount from here on: it must not overflow into the others.
+                value = before[c, lane] * mass[lane] if alpha[t, c, lane] > 0.0 else 0.0
                 weights[t, c, lane] *= mass[lane]
                 beta[c, lane] = value
                 tiny[lane] += 1.0 if (value > 0.0) & (value < TINY) else 0.0

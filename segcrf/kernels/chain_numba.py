@@ -292,9 +292,9 @@ def _forward(weights, matrix, start, alpha, count, at_start, norm):
             row[c] = value
             norm += value
             tiny += (value > 0.0) & (value < TINY)
-        if norm == 0.0:  # every labelling is forbidden from here on
+        if norm == 0.0:  # every labelling is forbidden from here on, or those that are not have underflowed
             alpha[i + 1 : count + 1] = 0.0
-            return logs, 1.0, 0
+            return logs, 1.0, tiny
         product *= norm
         if product < 1e-100 or product > 1e100:
             logs += np.log(product)
@@ -364,7 +364,8 @@ def _backward(weights, transposed, alpha, beta, by_label, by_start, count, at_st
             mass += previous[c] * before[c]
         scale = 1.0 / mass
         for c in range(width):
-            value = before[c] * scale
+            # What cannot be reached may score any amount from here on: it must not overflow into the others.
+            value = before[c] * scale if previous[c] > 0.0 else 0.0
             weight[c] *= scale
             beta[c] = value
             tiny += (value > 0.0) & (value < TINY)

@@ -1,0 +1,105 @@
+"""Bands of the linear chain against bands of the semi-Markov chain: ``python -m benchmarks.durations``.
+
+The same encoder, recipe, budget, windows and seeds on recordings of other people than those that train:
+
+* ``ecg_ludb``: waves of the electrocardiogram at 500 Hz. People 1 to 160 train, the others test.
+* ``eye_lookatpoint``: fixations, saccades and blinks at 1 kHz. S1 to S4 train, S5 and S6 test.
+
+Nothing is tuned. Scores are those of :func:`segcrf.metrics.evaluate`, per seed, and their mean; whichever structure is
+ahead. They are written to ``benchmarks/results/durations.json`` after every run, so that a kill loses one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from typing import Any
+
+import torch
+
+from benchmarks import data, record
+from segcrf import metrics
+from segcrf.estimator import Segmenter
+
+STRUCTURES = ("linear-chain", "semi-markov")
+SHOWN = ("accuracy", "edit", "f1@10", "f1@25", "f1@50", "band_ratio")
+#: The same for both structures: epochs are few, and windows hold several bands of each class.
+RECIPES: dict[str, dict[str, Any]] = {
+    "ecg_ludb": {"max_epochs": 8, "window": 1000},
+    "eye_lookatpoint": {"max_epochs": 30, "window": 1000},
+}
+PACKAGES = ("segcrf", "torch", "lightning", "numba", "numpy")
+
+
+def tests(name: str, identifier: str) -> bool:
+    """Whether a recording tests."""
+    return int(identifier) > 160 if name == "ecg_ludb" else identifier in ("S5", "S6")
+
+
+def run(recordings: data.DataSet, structure: str, seed: int) -> dict[str, Any]:
+    """Fit on the training recordings, and score the bands of the others."""
+    test = [i for i in recordings.signals if tests(recordings.name, i)]
+    train = [i for i in recordings.signals if i not in test]
+    recipe = RECIPES[recordings.name]
+    segmenter = Segmenter(structure=structure, seed=seed, progress=sys.stderr.isatty(), **recipe)
+    begin = time.perf_counter()
+    segmenter.fit(*recordings.lists(train))
+    seconds = time.perf_counter() - begin
+    signals, labels = recordings.lists(test)
+    scores = metrics.evaluate(segmenter.predict(signals), labels)
+    return {
+        "structure": structure,
+        "seed": seed,
+        "max_duration": segmenter.max_duration_,
+        "best_epoch": segmenter.best_epoch_,
+        "fit_seconds": round(seconds, 1),
+        "scores": {key: round(float(scores[key]), 4) for key in SHOWN},
+    }
+
+
+def mean_of(runs: list[dict[str, Any]], structure: str) -> dict[str, float]:
+    """Mean scores of a structure over its seeds."""
+    rows = [run["scores"] for run in runs if run["structure"] == structure]
+    return {key: round(statistics.mean(row[key] for row in rows), 2) for key in SHOWN} if rows else {}
+
+
+def table(results: dict[str, Any]) -> str:
+    """One line per data set and structure."""
+    lines = [f"{'':17}{'':14}" + "".join(f"{key:>12}" for key in SHOWN)]
+    for name, result in results.items():
+        for structure in STRUCTURES:
+            row = result["mean"].get(structure)
+            if row:
+                lines.append(f"{name:17}{structure:14}" + "".join(f"{row[key]:12.2f}" for key in SHOWN))
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Parse the command line, run, print, and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", default=list(RECIPES), metavar="NAME", help="data sets (default: both)")
+    parser.add_argument("--seeds", type=int, default=3)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    results: dict[str, Any] = {}
+    for name in arguments.names:
+        try:
+            recordings = data.load(name)
+        except data.DataMissingError as error:
+            print(f"{name}: skipped, {error}")
+            continue
+        runs: list[dict[str, Any]] = []
+        results[name] = {"recipe": RECIPES[name], "runs": runs, "mean": {}}
+        for seed in range(arguments.seeds):
+            for structure in STRUCTURES:
+                runs.append(run(recordings, structure, seed))
+                print(name, runs[-1], flush=True)
+                results[name]["mean"] = {each: mean_of(runs, each) for each in STRUCTURES}
+                record.write("durations", {"data_sets": results, **record.environment(PACKAGES)})
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()

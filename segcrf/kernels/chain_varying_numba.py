@@ -1,0 +1,408 @@
+"""Linear chain with transition scores of every step, (B, T - 1, C, C), on a CPU.
+
+The recurrences of `chain_numba`, one recording after another. The scores themselves are C * C numbers a frame, so what
+a step costs is to read and exponentiate them: vectors of every frame may be kept, since they are C times smaller, and
+recordings side by side in SIMD lanes would win nothing. Exact in every range for the same reasons: scores of one frame
+that span more than ``SPAN`` nats, or a state whose share falls below ``TINY``, send a recording to log space.
+"""
+
+# pyright: basic
+# The functions below are compiled: Numba infers the types of their arguments, and Python never sees them.
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segcrf.kernels import agreeing, working_dtype
+from segcrf.kernels._chain_lanes import SPAN, TINY, exponentiate
+from segcrf.kernels._numba import array, compiled, share
+from segcrf.kernels.chain_numba import _emission_weights, _log_sum, _mark, _weights
+
+_KEPT = 1 << 15  # matrix entries exponentiated at once: 256 KiB, within the second-level cache
+
+
+# ---------------------------------------------------------------------------------------------------- interface
+def log_partition(emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor) -> Tensor:
+    """Log partition (B,), float64."""
+    return _sum(emissions, transitions, start, end, lengths, gradient=False, starts=False)[0]
+
+
+def sum_product(
+    emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor, starts: bool
+) -> tuple[Tensor, ...]:
+    """Log partition, and per recording the expected counts of each potential and (if asked) of band starts."""
+    return _sum(emissions, transitions, start, end, lengths, gradient=True, starts=starts)
+
+
+def log_prob(
+    emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, labels: Tensor, lengths: Tensor, gradient: bool
+) -> tuple[Tensor, ...]:
+    """Log-probability of labels, log partition, and expected less observed counts (if asked)."""
+    log_z, *counts, _ = _sum(emissions, transitions, start, end, lengths, gradient=gradient, starts=False)
+    score = torch.empty_like(log_z)
+    inputs = (*_arrays(emissions, transitions, start, end, lengths), labels.numpy())
+    _observe(*inputs, score.numpy(), *(count.numpy() for count in counts))
+    partial = score.isnan().nonzero()[:, 0]
+    if len(partial):
+        allowed = agreeing(labels[partial], emissions.shape[-1], lengths[partial])
+        clamped = emissions[partial].masked_fill(~allowed, -torch.inf), transitions[partial]
+        score[partial], *observed, _ = _sum(*clamped, start, end, lengths[partial], gradient=gradient, starts=False)
+        for count, seen in zip(counts, observed, strict=True):
+            if gradient:
+                count[partial] -= seen
+    return torch.where(log_z == -torch.inf, log_z, score - log_z), log_z, *counts
+
+
+def max_product(
+    emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Best score (B,), labels (B, T) and band starts (B, T)."""
+    batch, frames, classes = emissions.shape
+    scores = torch.empty(batch, dtype=torch.float64)
+    labels = torch.empty(batch, frames, dtype=torch.int64)
+    starts = torch.empty(batch, frames, dtype=torch.bool)
+    inputs = _arrays(emissions, transitions, start, end, lengths)
+    outputs = (scores.numpy(), labels.numpy(), starts.numpy())
+    work = 2.0 * emissions.numel() * classes
+    share(lambda first, last: _max_recordings(*inputs, *outputs, first, last), batch, work)
+    return scores, labels, starts
+
+
+def _arrays(emissions, transitions, start, end, lengths):
+    edges = (scores.detach().double().numpy() for scores in (start, end))
+    return array(emissions), array(transitions), *edges, lengths.numpy()
+
+
+def _sum(
+    emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor, *, gradient: bool, starts: bool
+) -> tuple[Tensor, ...]:
+    batch, frames, classes = emissions.shape
+    dtype = working_dtype(emissions)
+    rows = batch if gradient else 0  # an empty array tells the kernel not to compute it
+    log_z = torch.empty(batch, dtype=torch.float64)
+    counts = [
+        torch.empty(rows, frames, classes, dtype=dtype),
+        torch.empty(rows, frames - 1, classes, classes, dtype=dtype),
+        torch.empty(rows, classes, dtype=dtype),
+        torch.empty(rows, classes, dtype=dtype),
+        torch.empty(batch if starts else 0, frames, classes, dtype=dtype),
+    ]
+    inputs = _arrays(emissions, transitions, start, end, lengths)
+    outputs = (log_z.numpy(), *(count.numpy() for count in counts))
+    work = emissions.numel() * classes * (8.0 if gradient else 3.0)
+    share(lambda first, last: _sum_recordings(*inputs, *outputs, first, last), batch, work)
+    return log_z, *counts
+
+
+# ------------------------------------------------------------------------------------- sum: scaled probabilities
+@compiled
+def _sum_recordings(
+    emissions,
+    transitions,
+    start,
+    end,
+    lengths,
+    log_z,
+    by_label,
+    by_step,
+    by_first,
+    by_last,
+    by_start,
+    first,
+    last,
+):
+    classes = emissions.shape[2]
+    edges, top_edges, fits = np.empty((2, classes)), 0.0, True
+    for i, scores in enumerate((start, end)):
+        row, top, row_fits = _weights(scores.reshape(1, classes))
+        edges[i] = row[0]
+        top_edges += top
+        fits &= row_fits
+    frames = min(emissions.shape[1], max(_KEPT // (classes * classes), 16))
+    buffers = np.empty((emissions.shape[1], classes)), np.empty((frames, classes)), np.empty((frames, classes, classes))
+    for row in range(first, last):
+        length = lengths[row]
+        scores, steps = emissions[row, :length], transitions[row, : length - 1]
+        out = (
+            by_label[row : row + 1], by_step[row : row + 1], by_first[row : row + 1], by_last[row : row + 1],
+            by_start[row : row + 1]
+        )  # fmt: skip
+        total = _scaled(scores, steps, edges, buffers, out) + top_edges if fits else np.nan
+        if np.isnan(total):
+            total = _logarithmic(scores, steps, start, end, out)
+        log_z[row] = total
+        _clear(out, length, total == -np.inf)
+
+
+@compiled
+def _scaled(scores, steps, edges, buffers, out):
+    """Log of the sum over labellings, less the maxima of start and end; NaN where mass could be lost."""
+    alpha, weights, matrices = buffers
+    length, frames = scores.shape[0], weights.shape[0]
+    total, norm = 0.0, 1.0
+    for begin in range(0, length, frames):
+        part = scores[begin : begin + frames]
+        tops = _exponentials(part, steps, begin, weights, matrices)
+        logs, norm, tiny = _forward(weights, matrices, edges[0], alpha, begin, part.shape[0], norm)
+        total += tops + logs
+        if np.isnan(tops) or tiny:
+            return np.nan
+        if norm == 0.0:  # every labelling is forbidden from here on
+            return -np.inf
+    mass = (alpha[length - 1] * edges[1]).sum()
+    if mass == 0.0:
+        return -np.inf
+    if out[0].shape[0] and _counts(scores, steps, edges[1] / mass, buffers, out):
+        return np.nan
+    # The last norm is in ``total`` too, though nothing was divided by it.
+    return total + np.log(mass) - np.log(norm)
+
+
+@compiled
+def _exponentials(scores, steps, begin, weights, matrices):
+    """Weights of the frames from ``begin`` on, and matrices of the steps into them; returns the sum of the maxima that
+    were taken out, NaN where a span is too wide."""
+    count, classes = scores.shape
+    total = _emission_weights(scores, weights)
+    lowest = 0.0
+    for i in range(1 if begin == 0 else 0, count):  # nothing leads to the first frame
+        step, matrix = steps[begin + i - 1], matrices[i]
+        top = -np.inf
+        for a in range(classes):
+            for b in range(classes):
+                top = max(top, np.float64(step[a, b]))
+        if top == -np.inf:  # every step is forbidden: weights of zero say so
+            top = 0.0
+        for a in range(classes):
+            for b in range(classes):
+                x = np.float64(step[a, b]) - top
+                matrix[a, b] = x
+                lowest = x if (x < lowest) & (x > -np.inf) else lowest
+        total += top
+    if begin == 0:
+        matrices[0] = 0.0
+    exponentiate(matrices[:count].reshape(-1))
+    return total if lowest > -SPAN else np.nan
+
+
+@compiled
+def _forward(weights, matrices, start, alpha, begin, count, norm):
+    """alpha[begin], ... for ``count`` frames, each divided by the norm before; returns the log of the norms, the last
+    norm, and the count of positive entries so small that a later one could vanish."""
+    classes = alpha.shape[1]
+    logs, product, tiny = 0.0, 1.0, 0
+    for i in range(count):
+        row = alpha[begin + i]
+        if begin + i == 0:
+            row[:] = start
+        else:
+            _times(alpha[begin + i - 1], matrices[i], row)
+        scale, norm = 1.0 / norm, 0.0
+        for c in range(classes):
+            value = row[c] * (weights[i, c] * scale)
+            row[c] = value
+            norm += value
+            tiny += (value > 0.0) & (value < TINY)
+        if norm == 0.0:
+            return logs, norm, 0
+        product *= norm
+        if product < 1e-100 or product > 1e100:
+            logs += np.log(product)
+            product = 1.0
+    return logs + np.log(product), norm, tiny
+
+
+@compiled
+def _times(vector, matrix, out):
+    """out = vector @ matrix."""
+    classes = vector.size
+    for c in range(classes):
+        out[c] = 0.0
+    for i in range(classes):
+        for c in range(classes):
+            out[c] += vector[i] * matrix[i, c]
+
+
+@compiled
+def _counts(scores, steps, beta, buffers, out):
+    """Expected counts into ``out``, frames from last to first; ``beta`` is scaled so that alpha . beta = 1. Returns
+    the count of entries so small that mass could be lost."""
+    alpha, weights, matrices = buffers
+    by_label, by_step, by_first, by_last, by_start = out
+    length, classes = scores.shape
+    frames = weights.shape[0]
+    following, before = np.empty(classes), np.empty(classes)
+    tiny = 0
+    last = (length - 1) // frames * frames
+    for begin in range(last, -1, -frames):
+        part = scores[begin : begin + frames]
+        if begin < last:
+            _exponentials(part, steps, begin, weights, matrices)
+        for i in range(part.shape[0] - 1, -1, -1):
+            t = begin + i
+            for c in range(classes):
+                by_label[0, t, c] = alpha[t, c] * beta[c]
+                following[c] = weights[i, c] * beta[c]
+            if t == 0:
+                break
+            previous, matrix = alpha[t - 1], matrices[i]
+            mass = 0.0
+            for a in range(classes):
+                total = 0.0
+                for b in range(classes):
+                    total += matrix[a, b] * following[b]
+                before[a] = total
+                mass += previous[a] * total
+            scale = 1.0 / mass
+            for c in range(classes):
+                value = before[c] * scale
+                beta[c] = value
+                tiny += (value > 0.0) & (value < TINY)
+            for a in range(classes):
+                weight = previous[a] * scale
+                for b in range(classes):
+                    by_step[0, t - 1, a, b] = weight * (matrix[a, b] * following[b])
+    by_first[0] = by_label[0, 0]
+    by_last[0] = by_label[0, length - 1]
+    _starts(by_label, by_step, by_start, length)
+    return tiny
+
+
+@compiled
+def _starts(by_label, by_step, by_start, length):
+    """A band of a class begins at the first frame, and with every step into it from another."""
+    classes = by_label.shape[2]
+    for row in range(by_start.shape[0]):
+        by_start[row, 0] = by_label[row, 0]
+        for t in range(1, length):
+            for b in range(classes):
+                entered = 0.0
+                for a in range(classes):
+                    entered += by_step[row, t - 1, a, b] if a != b else 0.0
+                by_start[row, t, b] = entered
+
+
+@compiled
+def _clear(out, length, everything):
+    """Zero the counts beyond a recording's length, or all of them where no labelling is allowed."""
+    by_label, by_step, by_first, by_last, by_start = out
+    for row in range(by_label.shape[0]):
+        by_label[row, 0 if everything else length :] = 0.0
+        by_step[row, 0 if everything else length - 1 :] = 0.0
+        if everything:
+            by_first[row] = 0.0
+            by_last[row] = 0.0
+    for row in range(by_start.shape[0]):
+        by_start[row, 0 if everything else length :] = 0.0
+
+
+@compiled
+def _observe(
+    emissions, transitions, start, end, lengths, labels, score, by_label, by_step, by_first, by_last
+):  # fmt: skip
+    """Score of complete labels, and their counts taken from the expected ones; NaN where a label is missing."""
+    for b in range(lengths.size):
+        total = 0.0
+        for t in range(lengths[b]):
+            if labels[b, t] < 0:
+                total = np.nan
+                break
+        if np.isnan(total):
+            score[b] = total
+            continue
+        before = labels[b, 0]
+        total = start[before] + emissions[b, 0, before]
+        for t in range(1, lengths[b]):
+            label = labels[b, t]
+            total += emissions[b, t, label] + transitions[b, t - 1, before, label]
+            before = label
+        score[b] = total + end[before]
+        if by_label.shape[0]:
+            by_first[b, labels[b, 0]] -= 1.0
+            by_last[b, before] -= 1.0
+            for t in range(lengths[b]):
+                by_label[b, t, labels[b, t]] -= 1.0
+                if t:
+                    by_step[b, t - 1, labels[b, t - 1], labels[b, t]] -= 1.0
+
+
+# ---------------------------------------------------------------------------------------------- sum: logarithms
+@compiled
+def _logarithmic(scores, steps, start, end, out):
+    """Forward-backward in log space, for scores of any range: slower, and as exact as float64."""
+    length, classes = scores.shape
+    alpha, terms = np.empty((length, classes)), np.empty(classes)
+    for c in range(classes):
+        alpha[0, c] = start[c] + scores[0, c]
+    for t in range(1, length):
+        for c in range(classes):
+            for i in range(classes):
+                terms[i] = alpha[t - 1, i] + steps[t - 1, i, c]
+            alpha[t, c] = _log_sum(terms) + scores[t, c]
+    total = _log_sum(alpha[length - 1] + end)
+    if out[0].shape[0] and total > -np.inf:
+        _logarithmic_counts(scores, steps, end, alpha, total, out)
+    return total
+
+
+@compiled
+def _logarithmic_counts(scores, steps, end, alpha, total, out):
+    by_label, by_step, by_first, by_last, by_start = out
+    length, classes = scores.shape
+    beta, following, terms = end - total, np.empty(classes), np.empty(classes)
+    for t in range(length - 1, -1, -1):
+        for c in range(classes):
+            by_label[0, t, c] = np.exp(alpha[t, c] + beta[c])
+            following[c] = scores[t, c] + beta[c]
+        if t == 0:
+            break
+        for i in range(classes):
+            for c in range(classes):
+                terms[c] = steps[t - 1, i, c] + following[c]
+                by_step[0, t - 1, i, c] = np.exp(alpha[t - 1, i] + terms[c])
+            beta[i] = _log_sum(terms)
+    by_first[0] = by_label[0, 0]
+    by_last[0] = by_label[0, length - 1]
+    _starts(by_label, by_step, by_start, length)
+
+
+# ------------------------------------------------------------------------------------------------------------- max
+@compiled
+def _max_recordings(emissions, transitions, start, end, lengths, score, labels, starts, first, last):
+    best = np.empty((emissions.shape[1], emissions.shape[2]))
+    for row in range(first, last):
+        length = lengths[row]
+        score[row] = _best_path(
+            emissions[row, :length], transitions[row, : length - 1], start, end, best, labels[row]
+        )  # fmt: skip
+        _mark(labels[row], starts[row], 0 if score[row] == -np.inf else length)
+
+
+@compiled
+def _best_path(scores, steps, start, end, best, path):
+    """Viterbi (1967). ``best[t]`` is the best score of a labelling that ends in each class at frame t; the predecessor
+    is found again on the way back: the first class that attains the best score, by the same sums."""
+    length, classes = scores.shape
+    for c in range(classes):
+        best[0, c] = start[c] + scores[0, c]
+    for t in range(1, length):
+        best[t] = -np.inf
+        for i in range(classes):
+            for c in range(classes):
+                x = best[t - 1, i] + steps[t - 1, i, c]
+                best[t, c] = x if x > best[t, c] else best[t, c]
+        for c in range(classes):
+            best[t, c] += scores[t, c]
+    final = best[length - 1] + end
+    label = int(np.argmax(final))
+    for t in range(length - 1, 0, -1):
+        path[t] = label
+        reached, before = -np.inf, 0
+        for i in range(classes):
+            x = best[t - 1, i] + steps[t - 1, i, label]
+            if x > reached:
+                reached, before = x, i
+        label = before
+    path[0] = label
+    return final.max()
