@@ -135,6 +135,7 @@ class FrameObjective(nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
+        self.log_sigma = None  # no numbers are predicted, so none have a deviation
 
     def forward(self, output: ModelOutput, labels: Tensor, targets: Tensor | None = None) -> dict[str, Tensor]:
         scores, lengths = output.distribution.emissions, output.distribution.lengths
