@@ -81,8 +81,8 @@ def test_labels_are_decoded_as_asked_and_probabilities_are_left_alone(fitted: Se
     assert sum(len(np.flatnonzero(np.diff(k))) for k in model.predict(X)) < 5 * 7
     assert all((p == q).all() for p, q in zip(model.predict_proba(X), probabilities, strict=True))
     model.set_params(decoding="sequence").sharpness_ = 1.0
-    for array, signal in zip(model.predict(X), X, strict=True):
-        scaled = torch.as_tensor(model.scaler_.apply(signal)[None].astype(np.float32))  # type: ignore[union-attr]
+    for array, x in zip(model.predict(X), X, strict=True):
+        scaled = torch.as_tensor(model.scaler_.apply(x)[None].astype(np.float32))  # type: ignore[union-attr]
         assert (model.model_(scaled).distribution.mode[0].numpy() == array).all()
 
 

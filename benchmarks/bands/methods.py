@@ -26,8 +26,9 @@ Decoder = Callable[[list[Tensor], "Context", Knob], list[Array]]
 SCALES = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 2.0, 4.0, 8.0, 16.0)
 # Widths and shortest durations, as shares of the median training band.
 SHARES = (0.1, 0.2, 0.4, 0.8, 1.6)
-# Costs of a switch in nats, as log-odds of staying.
-COSTS = (1.0, 3.0, 6.0, 12.0, 25.0)
+# Costs of a switch in nats, as log-odds of staying: the smallest ones hardly smooth, as every grid here ends where its
+# filter does nothing.
+COSTS = (-1.0, 0.0, 1.0, 3.0, 6.0, 12.0, 25.0)
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,9 @@ class Method:
     structured: bool = False
 
     def networks(self, budget: Budget) -> list[Network]:
-        """The networks to choose from."""
-        if self.penalty is None:
-            return [Network(self.loss)]
-        return [Network(self.loss, self.penalty, weight) for weight in budget.candidates(self.penalty)]
+        """The networks to choose from: without the penalty, and with each of its weights."""
+        weights = budget.candidates(self.penalty) if self.penalty else ()
+        return [Network(self.loss), *(Network(self.loss, self.penalty, weight) for weight in weights)]
 
 
 # --------------------------------------------------------------------------------------------------------- decoders
@@ -179,22 +179,20 @@ def _learn_on_frozen(context: Context) -> tuple[LinearChainCRF, float]:
 # ------------------------------------------------------------------------------------------------------------ knobs
 def widths(task: Task) -> list[Knob]:
     """Odd widths of a window."""
-    return [
-        {"width": float(width)}
-        for width in sorted({2 * round(share * task.median_duration() / 2) + 1 for share in SHARES})
-    ]
+    shares = (2 * round(share * task.median_duration() / 2) + 1 for share in SHARES)
+    return [{"width": float(width)} for width in sorted({1, *shares})]
 
 
 def shortest(task: Task) -> list[Knob]:
     """Shortest durations."""
-    return [
-        {"min_duration": float(d)} for d in sorted({max(round(share * task.median_duration()), 2) for share in SHARES})
-    ]
+    shares = (round(share * task.median_duration()) for share in SHARES)
+    return [{"min_duration": float(duration)} for duration in sorted({1, *shares} - {0})]
 
 
 def thresholds(task: Task) -> list[Knob]:
     """Thresholds to enter and to leave."""
-    return [{"enter": enter, "leave": leave} for enter in (0.5, 0.7, 0.9) for leave in (0.1, 0.3, 0.5)]
+    pairs = ((enter, leave) for enter in (0.3, 0.5, 0.7, 0.9) for leave in (0.1, 0.3, 0.5) if leave <= enter)
+    return [{"enter": enter, "leave": leave} for enter, leave in pairs]
 
 
 def costs(task: Task) -> list[Knob]:
