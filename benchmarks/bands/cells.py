@@ -29,7 +29,7 @@ from segcrf.segments import Segments
 Array = npt.NDArray[Any]
 
 TUNING_SEED = 0
-# A barcode shows so many median training bands, of the first test recording.
+# A barcode shows about so many bands, of the first test recording.
 SHOWN = 30
 
 
@@ -186,9 +186,12 @@ def per_recording(predicted: list[Array], true: list[Array]) -> dict[str, list[f
 
 
 def barcode(labels: Array, task: Task) -> list[list[int]]:
-    """[start, end, class] of the bands of the first test recording, as far as a barcode shows it."""
-    frames = min(int(SHOWN * task.median_duration()), len(labels))
-    bands = Segments.from_labels([labels[:frames]])
+    """[start, end, class] of the bands of the first test recording, where most true bands are close together."""
+    true = task.test.labels[0]
+    switches = np.cumsum(np.diff(true, prepend=true[:1]) != 0)
+    frames = min(SHOWN * len(true) // (int(switches[-1]) + 1), len(true))
+    start = int(np.argmax(switches[frames - 1 :] - switches[: len(true) - frames + 1]))
+    bands = Segments.from_labels([labels[start : start + frames]])
     return np.stack([bands.start, bands.end, bands.label], axis=1).tolist()
 
 

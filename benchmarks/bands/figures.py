@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.bands.report import Result, complete, mean_ranks, plain, unpacked
+from benchmarks.bands.report import LAYERS, SHOWN, Result, complete, mean_ranks, plain, unpacked
 from segcrf.plot import INK, bands
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-# What a barcode shows: the plain network, the asker's penalty, the commonest filters, and the layers.
-SHOWN = ("ce", "bce+switches", "ce+tmse,median", "median", "counted")
 
 
 def save_all(result: Result, folder: Path) -> list[Path]:
@@ -39,11 +36,8 @@ def barcodes(result: Result, task: str, encoders: Sequence[str]) -> Figure:
     """The bands of one test recording: truth on top, then methods, one column per encoder."""
     from matplotlib.figure import Figure
 
-    structured = [name for name, method in result["methods"].items() if method["structured"]]
-    names = [
-        "truth",
-        *(name for name in (*SHOWN, *structured) if any(name in _rows(result, task, e) for e in encoders)),
-    ]
+    drawn = [name for name in (*SHOWN, *LAYERS) if any(name in _rows(result, task, encoder) for encoder in encoders)]
+    names = ["truth", *drawn]
     figure = Figure(figsize=(9.5, 0.8 + 0.26 * len(names)), layout="constrained")
     axes = figure.subplots(1, len(encoders), squeeze=False, sharey=True)[0]
     for ax, encoder in zip(axes, encoders, strict=True):
@@ -51,7 +45,7 @@ def barcodes(result: Result, task: str, encoders: Sequence[str]) -> Figure:
         ax.set_title(f"{plain(task)}, {encoder}", fontsize=9)
     axes[0].set_yticks(
         [-i + 0.4 for i in range(len(names))],
-        ["truth", *(result["methods"][name]["title"] for name in names[1:])],
+        ["truth", *(result["methods"][name]["title"] for name in drawn)],
         fontsize=8,
     )
     return figure
