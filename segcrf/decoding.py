@@ -20,12 +20,16 @@ from segcrf._check import UNLABELLED
 from segcrf.inference import infer
 from segcrf.metrics import edit_score, frame_accuracy, segment_f1
 from segcrf.model import JointModel
+from segcrf.segments import Segments
 from segcrf.structure import Structure
 from segcrf.windows import Recording
 
 __all__ = ["DECODINGS", "SHARPNESS", "choose_sharpness", "decode"]
 
 Array = npt.NDArray[np.int64]
+
+# A choice among five by a handful of bands is a choice by chance.
+FEWEST_BANDS = 20
 
 DECODINGS = ("marginal", "sequence")
 SHARPNESS = (1.0, 2.0, 0.5, 4.0, 8.0)
@@ -69,11 +73,11 @@ def choose_sharpness(model: JointModel, recordings: Sequence[Recording], decodin
         decoding: as in :func:`decode`.
 
     Returns:
-        One of :data:`SHARPNESS`; 1 where there is nothing to choose by.
+        One of :data:`SHARPNESS`; 1 where fewer than 20 bands are labelled.
     """
     recordings = [recording for recording in recordings if bool((recording.labels != UNLABELLED).any())]
     true = [recording.labels.numpy() for recording in recordings]
-    if not recordings:
+    if len(Segments.from_labels(true)) < FEWEST_BANDS:
         return 1.0
     device = next(model.parameters()).device
     found = list(infer(model, [recording.signal.to(device) for recording in recordings]))

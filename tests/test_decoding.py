@@ -115,13 +115,20 @@ def test_the_choice_is_the_best_on_these_recordings(decoding):
     assert quality[choose_sharpness(model, [recording], decoding)] == max(quality.values())
 
 
-def test_where_there_is_nothing_to_choose_by_nothing_is_changed():
-    signal = torch.tensor([[9.0, 0.0]] * 20)
-    perfect = Recording(signal, torch.zeros(20, dtype=torch.long), None)
-    unlabelled = Recording(signal, torch.full((20,), -100), None)
-    model = model_of(1.0)
-    for recordings in ([], [unlabelled], [perfect], [perfect, unlabelled]):
-        assert choose_sharpness(model, recordings) == 1.0
+def test_where_there_is_too_little_to_choose_by_nothing_is_changed():
+    timid, recording = model_of(0.7), flickering()
+    unlabelled = Recording(recording.signal, torch.full_like(recording.labels, -100), None)
+    few = recording.cut(0, 60)
+    assert len(np.flatnonzero(np.diff(few.labels))) < 19
+    for recordings in ([], [unlabelled], [few], [few, unlabelled]):
+        assert choose_sharpness(timid, recordings) == 1.0
+    assert choose_sharpness(timid, [few, recording, unlabelled]) > 1.0
+
+
+def test_of_equally_good_ones_the_trained_one_is_kept():
+    labels = flickering().labels
+    perfect = Recording(9.0 * torch.eye(2)[labels], labels, None)
+    assert choose_sharpness(model_of(1.0), [perfect]) == 1.0
 
 
 def test_recordings_of_different_lengths_are_told_apart():

@@ -204,7 +204,9 @@ def knob_table(result: Result) -> Table:
             if any(text not in ("", "–") for text in texts):
                 rows.append([description["title"], encoder, *texts])
     return Table(
-        "Knobs, as tuned on validation recordings with the first seed.", ["", "encoder", *map(plain, tasks)], rows
+        "Knobs, as tuned on validation recordings with the first seed; nothing where no penalty was better.",
+        ["", "encoder", *map(plain, tasks)],
+        rows,
     )
 
 
@@ -294,11 +296,16 @@ def text(result: Result) -> str:
 
 def settings_text(result: Result) -> str:
     """What a network was given, in a sentence."""
-    budget, seeds = result["budget"], len(result["seeds"])
+    cells: dict[tuple[str, ...], int] = {}
+    for row in result["rows"]:
+        key = (row["task"], row["encoder"], row["method"])
+        cells[key] = cells.get(key, 0) + 1
+    fewest, most = min(cells.values()), max(cells.values())
+    seeds = f"{fewest} to {most} seeds" if fewest < most else f"{most} {'seed' if most == 1 else 'seeds'}"
     return (
         "Budget {name!r}: an LSTM of {hidden} units per direction, about {steps} batches of {batch_size} windows of "
-        "{window} frames, {weights} weights tried for each penalty, ".format(**budget)
-        + f"{seeds} {'seed' if seeds == 1 else 'seeds'}."
+        "{window} frames, {weights} weights tried for each penalty beside none, ".format(**result["budget"])
+        + f"{seeds}."
     )
 
 
