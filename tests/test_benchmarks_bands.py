@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional
 
 from benchmarks.bands import cells, data, figures, methods, report, training
+from benchmarks.bands.__main__ import main
 from segcrf.chain import LinearChain
 from segcrf.model import ModelOutput
 from segcrf.recordings import Labelled
@@ -122,6 +123,19 @@ def test_every_task_comes_once_before_any_comes_twice():
     order = list(cells.groups(["a", "b"], ["x", "y"], [0, 1]))
     assert {task for task, _, seed in order[:4]} == {"a", "b"} and {seed for *_, seed in order[:4]} == {0}
     assert len(order) == 8
+
+
+def test_the_command_measures_reports_and_says_when_there_is_nothing(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(cells, "fit", Trainer())
+    monkeypatch.setattr(cells, "load", task)
+    options = ["--quick", "--cache", str(tmp_path), "--out", ""]
+    with pytest.raises(SystemExit, match="no cell of this budget"):
+        main([*options, "--report"])
+    main([*options, "--data-sets", "mocap6", "--encoders", "causal", "--methods", "ce", "median", "--seeds", "2"])
+    printed = capsys.readouterr().out
+    assert printed.startswith("Budget 'quick'") and "2 seeds" in printed
+    main([*options, "--report"])
+    assert capsys.readouterr().out == printed
 
 
 # ------------------------------------------------------------------------------------------- methods
