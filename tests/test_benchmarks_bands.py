@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from benchmarks.bands import cells, data, figures, methods, report, training
+from benchmarks.bands import cells, figures, methods, report, tasks, training
 from benchmarks.bands.__main__ import main
 from segcrf.chain import LinearChain
 from segcrf.model import ModelOutput
@@ -26,7 +26,7 @@ def recordings(seed, number=2):
 
 
 def task(name="toy"):
-    return data.Task(name, ["a", "b", "c"], 1.0, 2, *(recordings(seed) for seed in range(3)))
+    return tasks.Task(name, ["a", "b", "c"], 1.0, 2, *(recordings(seed) for seed in range(3)))
 
 
 def scores_of(part, noise, seed):
@@ -194,7 +194,7 @@ def test_the_layers_decode_with_the_potentials_that_were_trained(name):
 
 # ------------------------------------------------------------------------------------------- data
 def test_the_parts_of_a_task_share_no_recording():
-    toy = data.load("synthetic_mid")
+    toy = tasks.load("synthetic_mid")
     parts = [toy.train, toy.valid, toy.test]
     assert [len(part.signals) for part in parts] == [24, 8, 12]
     firsts = [signal[0, 0] for part in parts for signal in part.signals]
@@ -202,40 +202,40 @@ def test_the_parts_of_a_task_share_no_recording():
 
 
 def test_splits_are_by_person_or_house():
-    assert [data.SOURCES["ecg_ludb"].part(n) for n in ("130", "131", "160", "161")] == [
+    assert [tasks.SOURCES["ecg_ludb"].part(n) for n in ("130", "131", "160", "161")] == [
         "train",
         "valid",
         "valid",
         "test",
     ]
-    assert [data.SOURCES["emg_gestures"].part(n) for n in ("25_1", "26_2", "31_1")] == ["train", "valid", "test"]
-    assert [data.SOURCES["sleep_edf20"].part(n) for n in ("SC4052E0", "SC4061E0", "SC4091E0")] == [
+    assert [tasks.SOURCES["emg_gestures"].part(n) for n in ("25_1", "26_2", "31_1")] == ["train", "valid", "test"]
+    assert [tasks.SOURCES["sleep_edf20"].part(n) for n in ("SC4052E0", "SC4061E0", "SC4091E0")] == [
         "train",
         "valid",
         "test",
     ]
-    house = data.SOURCES["nilm_devicescope"].part
+    house = tasks.SOURCES["nilm_devicescope"].part
     assert [house(n) for n in ("REFIT_House2/4", "REFIT_House20/3", "REFIT_House20/4")] == ["test", "train", "valid"]
 
 
 def test_frames_are_averaged_and_labelled_by_their_middle():
-    source = data.Source(8.0, str, margin=1.0, factor=4)
+    source = tasks.Source(8.0, str, margin=1.0, factor=4)
     signal, labels = np.arange(10.0)[:, None], np.array([0, 0, 1, 1, 2, 2, -1, -1, 3, 3])
-    ((name, averaged, middle),) = data._stretches(source, "one", signal, labels)
+    ((name, averaged, middle),) = tasks._stretches(source, "one", signal, labels)
     assert name == "one" and averaged[:, 0].tolist() == [1.5, 5.5] and middle.tolist() == [1, -100]
 
 
 def test_a_lost_gaze_is_held_and_marked():
     x, y, nan = [1.0, 3.0, 4.0], [0.0, 1.0, 1.0], np.nan
-    gaze = data._gaze(np.array([[nan, nan], [x[0], y[0]], [nan, y[1]], [x[1], y[1]], [x[2], y[2]]]))
+    gaze = tasks._gaze(np.array([[nan, nan], [x[0], y[0]], [nan, y[1]], [x[1], y[1]], [x[2], y[2]]]))
     assert gaze[:, 0].tolist() == [1.0, 1.0, 1.0, 3.0, 4.0]
     assert gaze[:, 2].tolist() == [0.0, 0.0, 0.0, 2.0, 1.0]
     assert gaze[:, 4].tolist() == [1.0, 0.0, 1.0, 0.0, 0.0]
 
 
 def test_long_recordings_are_cut():
-    source = data.Source(1.0, str, margin=1.0, stretch=4)
-    cuts = data._stretches(source, "one", np.zeros((10, 1)), np.arange(10))
+    source = tasks.Source(1.0, str, margin=1.0, stretch=4)
+    cuts = tasks._stretches(source, "one", np.zeros((10, 1)), np.arange(10))
     assert [(name, y.tolist()) for name, _, y in cuts] == [
         ("one/0", [0, 1, 2, 3]), ("one/1", [4, 5, 6, 7]), ("one/2", [8, 9])
     ]  # fmt: skip

@@ -4,7 +4,7 @@
 tunes every method's knob on validation recordings, and writes ``benchmarks/results/bands.json``. One file per step:
 
 ============  ==========================================================================================
-`data`        the tasks: recordings of training, validation and test people, at the rate they are used
+`tasks`       the tasks: recordings of training, validation and test people, at the rate they are used
 `training`    one network: encoder, loss and penalty in, class scores of validation and test recordings out
 `methods`     the methods: which network, which decoder, which knob
 `cells`       one method on one task with one encoder and seed; tuned, scored, and kept on disk

@@ -2,7 +2,8 @@
 
 Trains the same encoder under every method, tunes every knob on validation recordings with one seed, and writes tables
 and ``benchmarks/results/bands.json``. It may be killed at any time: what is finished is kept and reused, and
-``--report`` makes tables of whatever there is. Real data sets are found by the environment variable SEGCRF_DATA.
+``--report`` makes tables of whatever there is. Real data sets are found, or downloaded, as by
+``python -m benchmarks.data``.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from pathlib import Path
 
 from benchmarks import record
 from benchmarks.bands.cells import Cache, groups, run_group
-from benchmarks.bands.data import NAMES
 from benchmarks.bands.methods import METHODS
 from benchmarks.bands.report import summarise, text
+from benchmarks.bands.tasks import NAMES
 from benchmarks.bands.training import BUDGETS, ENCODERS, Budget, settings
 
 CACHE = Path(__file__).parents[2] / "build" / "bands"

@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from benchmarks.bands.data import Task, load
 from benchmarks.bands.methods import METHODS, Context, Knob, Method
+from benchmarks.bands.tasks import Task, load
 from benchmarks.bands.training import Budget, Network, Trained, fit, settings
 from segcrf import metrics
 from segcrf.segments import Segments

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from benchmarks.bands.data import Task
+from benchmarks.bands.tasks import Task
 from benchmarks.bands.training import Budget, Network, Trained, make_layer
 from segcrf import smoothing
 from segcrf.crf import LinearChainCRF

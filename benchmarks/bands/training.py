@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.bands.data import Task
+from benchmarks.bands.tasks import Task
 from segcrf import smoothing
 from segcrf.chain import LinearChain
 from segcrf.crf import LinearChainCRF, SemiMarkovCRF

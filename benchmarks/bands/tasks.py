@@ -8,15 +8,14 @@ months. Every method gets the same arrays.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.data import folder
 from segcrf.recordings import Labelled
 from segcrf.signals import switching_sinusoid
 
@@ -83,7 +82,8 @@ def _among(valid: tuple[str, ...], test: tuple[str, ...]) -> Callable[[str], str
 
 
 def _gaze(signal: Array) -> Array:
-    """Positions, held where the eye was lost, their differences, and whether it was lost."""
+    """Positions, held where the eye was lost (a causal encoder must not see where it is found), their differences, and
+    whether it was lost."""
     lost = np.isnan(signal).any(1)
     seen = np.flatnonzero(~lost)
     held = signal[seen[np.maximum(np.searchsorted(seen, np.arange(len(signal)), side="right") - 1, 0)]]
@@ -115,7 +115,7 @@ NAMES = (*NOISES, *SOURCES)
 
 
 def load(name: str) -> Task:
-    """The task of this name; real ones are found in the folder that the environment variable SEGCRF_DATA names."""
+    """The task of this name; real ones as :func:`benchmarks.data.folder` finds or downloads them."""
     return _synthetic(name) if name in NOISES else _real(name)
 
 
@@ -126,15 +126,10 @@ def _synthetic(name: str) -> Task:
 
 
 def _real(name: str) -> Task:
-    folder = os.environ.get("SEGCRF_DATA")
-    if not folder:
-        raise SystemExit(
-            "set the environment variable SEGCRF_DATA to the folder of the data sets, or name synthetic ones"
-        )
-    source = SOURCES[name]
-    meta = json.loads((Path(folder) / name / "meta.json").read_text(encoding="utf-8"))
+    source, stored = SOURCES[name], folder(name)
+    meta = json.loads((stored / "meta.json").read_text(encoding="utf-8"))
     parts: dict[str, list[tuple[Array, Array]]] = {"train": [], "valid": [], "test": []}
-    with np.load(Path(folder) / name / "tidy.npz", allow_pickle=False) as arrays:
+    with np.load(stored / "tidy.npz", allow_pickle=False) as arrays:
         for key in (key for key in arrays.files if key.startswith("X/")):
             for identifier, signal, labels in _stretches(source, key[2:], arrays[key], arrays[f"y/{key[2:]}"]):
                 parts[source.part(identifier)].append((signal, labels))
