@@ -17,7 +17,6 @@ from torch import Tensor
 from segcrf import _check, storage
 from segcrf._check import UNLABELLED
 from segcrf.crf import LinearChainCRF, SemiMarkovCRF
-from segcrf.decoding import DECODINGS, choose_sharpness, decode
 from segcrf.encoders import ENCODERS, make_encoder
 from segcrf.inference import Inferred, infer
 from segcrf.losses import REGRESSIONS, FixedWeights, JointObjective
@@ -38,7 +37,7 @@ STRUCTURES = ("linear-chain", "semi-markov")
 # Durations beyond this share of the training bands, or this many frames, are left to the geometric tail.
 COVERED, LONGEST = 0.95, 1000
 # What may differ between a fit and its resumption: it changes where and how long, not what is computed.
-FREE_TO_CHANGE = ("rate", "device", "directory", "progress", "patience", "decoding")
+FREE_TO_CHANGE = ("rate", "device", "directory", "progress", "patience")
 # Measured: 0.9 for gestures of three people before a camera, 0.2 for sleep, below 0.05 for ECG, EMG, power and motion.
 OFFSETS_DOMINATE = 0.5
 
@@ -63,8 +62,6 @@ class Segmenter:
             ``"recording"``, by those of the recording itself, for offsets and gains that mean nothing; or ``"auto"``:
             the latter where most of a channel's variance is such an offset, see
             :func:`segcrf.recordings.offset_share`, and the encoder may see the whole recording.
-        decoding: ``"marginal"``, the most probable class of each frame given the whole recording; or ``"sequence"``,
-            the most probable labels as a whole, which have fewer and longer bands. See :mod:`segcrf.decoding`.
         regression: loss of the targets, see :class:`segcrf.losses.JointObjective`.
         rate: frames per second, for tables in seconds; None: tables in frames.
         classes: names of the classes, in order; None: those found in the labels, sorted.
@@ -93,8 +90,6 @@ class Segmenter:
         max_duration_: with ``"semi-markov"``, the longest duration in frames with a score of its own, by the bands of
             the training recordings; longer ones go on with a learned tail.
         standardize_: ``"dataset"`` or ``"recording"``, what was chosen.
-        sharpness_: how much the class scores count against the structure when bands are decoded, chosen by the bands
-            of the validation recordings; probabilities are not changed by it.
         model_: the trained :class:`segcrf.model.JointModel`.
         history_: a dict per epoch, drawn by :func:`segcrf.plot.history`: ``epoch``, ``loss``, ``crf``, ``regression``,
             the same with ``val_``, and ``learning_rate``. Losses are per valid frame, in nats; those of targets are of
@@ -127,7 +122,6 @@ class Segmenter:
         dropout: float = 0.3,
         noise: float = 0.1,
         standardize: str = "auto",
-        decoding: str = "marginal",
         regression: str = "gaussian",
         rate: float | None = None,
         classes: Sequence[str] | None = None,
@@ -153,7 +147,6 @@ class Segmenter:
         self.dropout = dropout
         self.noise = noise
         self.standardize = standardize
-        self.decoding = decoding
         self.regression = regression
         self.rate = rate
         self.classes = classes
@@ -242,7 +235,6 @@ class Segmenter:
         _check.choice(self.encoder, "encoder", tuple(ENCODERS))
         _check.choice(self.regression, "regression", REGRESSIONS)
         _check.choice(self.standardize, "standardize", ("auto", "dataset", "recording"))
-        _check.choice(self.decoding, "decoding", DECODINGS)
         for name in ("hidden", "max_epochs", "batch_size", "patience"):
             _check.whole(getattr(self, name), name, 1)
         _check.whole(self.window, "window", 2)
@@ -321,7 +313,6 @@ class Segmenter:
         except ImportError as error:
             raise ImportError(f"fit needs Lightning ({error}); pip install 'segcrf[train]'") from error
 
-        self.sharpness_ = 1.0
         shared = {field.name for field in dataclasses.fields(Recipe)} & _defaults().keys()
         frames = sum(len(recording.labels) for recording in recordings)
         same = {name: value for name, value in self._config()["parameters"].items() if name not in FREE_TO_CHANGE}
@@ -332,13 +323,10 @@ class Segmenter:
         model.load_state_dict(result.weights)
         self.model_, self.history_, self.best_epoch_ = model.to(self.device).eval(), result.history, result.best_epoch
         self.notes_ = result.notes
-        self.sharpness_ = choose_sharpness(self.model_, held, self.decoding)
-        if keep is not None:
-            keep(result)
 
     # ----------------------------------------------------------------------------------------------- predicting
     def predict(self, X: Given) -> list[Array]:
-        """The classes of each frame, decoded over each whole recording: (T,) each, written as in ``fit``.
+        """The most probable classes, decoded over each whole recording: (T,) each, written as in ``fit``.
 
         Args:
             X: signals, (T, F) each.
@@ -346,7 +334,7 @@ class Segmenter:
         Raises:
             ValueError, TypeError: the signals are not as in ``fit``, or there was no fit.
         """
-        (labels,) = self._ask(X, self._labels)
+        (labels,) = self._ask(X, _labels)
         return [self._coder.decode(array) for array in labels]
 
     def predict_proba(self, X: Given) -> list[Array]:
@@ -379,8 +367,8 @@ class Segmenter:
             the Segmenter has a ``rate``), ``label``, and ``confidence``, the mean over the band of the posterior
             probability of its class.
         """
-        labels, probabilities = self._ask(X, self._labels, _probabilities)
-        bands = Segments.from_labels(labels)
+        labels, starts, probabilities = self._ask(X, _labels, _starts, _probabilities)
+        bands = Segments.from_labels(labels, starts)
         own = [p[np.arange(len(k)), k] for p, k in zip(probabilities, labels, strict=True)]
         first = np.cumsum([0, *map(len, labels)])[bands.recording] + bands.start
         confidence = np.add.reduceat(np.concatenate(own).astype(np.float64), first) / bands.durations
@@ -388,7 +376,7 @@ class Segmenter:
 
     def score(self, X: Given, labels: Given) -> float:
         """The share of labelled frames, of all recordings together, whose predicted class is right: 0 to 1."""
-        predicted = self._ask(X, self._labels)[0]
+        predicted = self._ask(X, _labels)[0]
         arrays = _check.matching(labels, "labels", [len(array) for array in predicted])
         true = np.concatenate(self._coder.encode(arrays))
         _check.any_labelled([true], "score")
@@ -405,9 +393,6 @@ class Segmenter:
                 for row, recording in zip(rows, found.recordings, strict=True):
                     answer[recording] = np.array(row[: len(signals[recording])])
         return answers
-
-    def _labels(self, found: Inferred) -> Tensor:
-        return decode(self.model_, found.distribution, self.decoding, self.sharpness_)
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "model_"):
@@ -441,7 +426,6 @@ class Segmenter:
             "channels": self.n_features_in_,
             "targets": self.n_targets_,
             "max_duration": self.max_duration_,
-            "sharpness": self.sharpness_,
         }
 
     def _tensors(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -479,7 +463,7 @@ class Segmenter:
         self.classes_ = np.array(config["classes"])
         self._coder = ClassCoder(self.classes_, config["labels"] == "name")
         self.n_features_in_, self.n_targets_ = config["channels"], config["targets"]
-        self.max_duration_, self.sharpness_ = config["max_duration"], config["sharpness"]
+        self.max_duration_ = config["max_duration"]
         self.history_, self.best_epoch_, self.notes_ = config["history"], config["best_epoch"], config["notes"]
         scalers = {
             name: Standardizer(tensors[f"{name}.mean"].numpy(), tensors[f"{name}.scale"].numpy())
@@ -513,6 +497,14 @@ def _plain(value: Any) -> Any:
     if value is None or type(value) in (bool, int, float, str):
         return value
     return str(value) if isinstance(value, Path) else np.asarray(value).tolist()
+
+
+def _labels(found: Inferred) -> Tensor:
+    return found.distribution.mode
+
+
+def _starts(found: Inferred) -> Tensor:
+    return found.distribution.argmax().starts
 
 
 def _probabilities(found: Inferred) -> Tensor:

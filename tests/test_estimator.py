@@ -70,32 +70,6 @@ def test_semi_markov_bands_last_as_long_as_the_training_bands(tmp_path: Path) ->
     assert all((a == b).all() for a, b in zip(again.predict(X), model.predict(X), strict=True))
 
 
-def test_labels_are_decoded_as_asked_and_probabilities_are_left_alone(fitted: Segmenter, tmp_path: Path) -> None:
-    X, _, _ = recordings(seed=2)
-    probabilities = fitted.predict_proba(X)
-    model = Segmenter.load(_saved(fitted, tmp_path))
-    assert model.sharpness_ == fitted.sharpness_
-    model.sharpness_ = 1.0
-    assert all((k == p.argmax(1)).all() for k, p in zip(model.predict(X), probabilities, strict=True))
-    model.sharpness_ = 1e-3  # the signal hardly counts
-    assert sum(len(np.flatnonzero(np.diff(k))) for k in model.predict(X)) < 5 * 7
-    assert all((p == q).all() for p, q in zip(model.predict_proba(X), probabilities, strict=True))
-    model.set_params(decoding="sequence").sharpness_ = 1.0
-    for array, x in zip(model.predict(X), X, strict=True):
-        scaled = torch.as_tensor(model.scaler_.apply(x)[None].astype(np.float32))  # type: ignore[union-attr]
-        assert (model.model_(scaled).distribution.mode[0].numpy() == array).all()
-
-
-def _saved(model: Segmenter, folder: Path) -> Path:
-    model.save(folder / "model")
-    return folder / "model"
-
-
-def test_without_validation_nothing_is_sharpened() -> None:
-    X, labels, _ = recordings()
-    assert Segmenter(**SMALL, validation_fraction=0.0).fit(X, labels).sharpness_ == 1.0
-
-
 def test_labels_come_back_as_they_were_given() -> None:
     X, labels, _ = recordings()
     for given, classes, expected in (
