@@ -160,13 +160,13 @@ def _labels_in_range(values: Tensor, num_classes: int, recording: int | None = N
         )
 
 
-def feasible(total: Tensor, lengths: Tensor, reason: str) -> None:
+def feasible(total: Tensor, lengths: Tensor, reason: Callable[[], str]) -> None:
     """Refuse a recording whose every labelling is forbidden: its ``total`` (B,) score is -inf."""
     if torch.compiler.is_compiling() or not (total == -torch.inf).any():
         return
     recording = int((total == -torch.inf).nonzero()[0, 0])
     raise ValueError(
-        f"recording {recording} ({int(lengths[recording])} frames) has no labelling that is allowed: {reason}"
+        f"recording {recording} ({int(lengths[recording])} frames) has no labelling that is allowed: {reason()}"
     )
 
 
@@ -177,6 +177,125 @@ def allowed(values: Tensor, event: tuple[int, ...]) -> Tensor:
     if tuple(values.shape) != event:
         raise ValueError(f"allowed must have shape (B, T, C) = {event}, got {tuple(values.shape)}")
     return values
+
+
+def mask(values: Tensor, event: tuple[int, int]) -> None:
+    """Refuse a mask that is not boolean (B, T), or leaves a recording without any frame."""
+    if not torch.is_tensor(values) or values.dtype != torch.bool:  # pyright: ignore[reportUnnecessaryComparison]
+        got = values.dtype if torch.is_tensor(values) else type(values).__name__  # pyright: ignore[reportUnnecessaryComparison]
+        raise TypeError(f"mask must be a boolean tensor (True = observed), got {got}; convert it with mask != 0")
+    if tuple(values.shape) != event:
+        raise ValueError(f"mask must have shape (B, T) = {event}, got {tuple(values.shape)}")
+    empty = ~values.any(1)
+    if empty.any():
+        raise ValueError(
+            f"recording {int(empty.nonzero()[0, 0])} has no observed frame, expected one at least; leave it out"
+        )
+
+
+def weights(values: Tensor, event: tuple[int, ...], lengths: Tensor) -> None:
+    """Refuse weights (B, T, C) of classes at frames that are negative, infinite or NaN; padding may hold anything."""
+    shape(values, "weights", event, "(B, T, C)")
+    if torch.compiler.is_compiling():
+        return
+    frames = torch.arange(event[1], device=values.device)
+    bad = ~((values >= 0) & (values < torch.inf)) & (frames < lengths[:, None])[..., None]
+    if bad.any():
+        recording, frame, label = where = tuple(bad.nonzero()[0].tolist())
+        raise ValueError(
+            f"weight of recording {recording}, frame {frame}, class {label}: got {values[where].item()}, expected a "
+            "finite number of 0 or more; give probabilities, not scores"
+        )
+
+
+def class_weights(values: Tensor, num_classes: int) -> None:
+    """Refuse weights (C,) of classes that are negative, infinite or NaN."""
+    shape(values, "weights", (num_classes,), "(C,)")
+    if torch.compiler.is_compiling() or ((values >= 0) & (values < torch.inf)).all():
+        return
+    raise ValueError(f"weights must be finite numbers of 0 or more, one per class, got {values.tolist()}")
+
+
+def prior(values: Tensor, num_classes: int) -> None:
+    """Refuse shares (C,) of classes that are not all above 0."""
+    shape(values, "prior", (num_classes,), "(C,)")
+    if torch.compiler.is_compiling() or ((values > 0) & (values < torch.inf)).all():
+        return
+    raise ValueError(
+        f"prior must be a share above 0 for every class, got {values.tolist()}; give unseen classes a little"
+    )
+
+
+def classes_at(values: Iterable[int], num_classes: int, recording: int, frame: int) -> None:
+    """Refuse a class outside 0..C - 1 in a set of classes of a frame."""
+    odd = [label for label in values if not 0 <= label < num_classes]
+    if odd:
+        raise ValueError(
+            f"recording {recording}, frame {frame}: got class {odd[0]}, expected 0 to {num_classes - 1}; an empty set "
+            "allows any class"
+        )
+
+
+def orders(values: Sequence[Sequence[int]], num_recordings: int, num_classes: int, touching: bool) -> list[list[int]]:
+    """Return the classes of bands in order, per recording, after checking them."""
+    same_number(len(values), num_recordings, "orders", "emissions")
+    checked: list[list[int]] = []
+    for recording, order in enumerate(values):
+        classes = [int(label) for label in order]
+        if not classes:
+            raise ValueError(f"recording {recording}: the order of its bands is empty, expected one band at least")
+        for place, label in enumerate(classes):
+            if not 0 <= label < num_classes:
+                raise ValueError(
+                    f"recording {recording}, band {place}: got class {label}, expected 0 to {num_classes - 1}; "
+                    "renumber the classes"
+                )
+            if place and not touching and label == classes[place - 1]:
+                raise ValueError(
+                    f"recording {recording}, bands {place - 1} and {place} are both of class {label}: bands of a "
+                    "linear chain are maximal runs; list them as one"
+                )
+        checked.append(classes)
+    return checked
+
+
+def any_known(count: int, recording: int) -> None:
+    """Refuse a recording without a labelled frame."""
+    if not count:
+        raise ValueError(
+            f"recording {recording} has no labelled frame, expected one in each band; leave the recording out"
+        )
+
+
+def complete(row: Tensor, recording: int) -> None:
+    """Refuse an unlabelled frame among the labels (T,) of a recording."""
+    missing = (row == UNLABELLED).nonzero()
+    if len(missing):
+        raise ValueError(
+            f"recording {recording}, frame {int(missing[0, 0])}: got {UNLABELLED}, expected complete labels, of which "
+            "only the boundaries are uncertain; use timestamps for labels of single frames"
+        )
+
+
+def same_kind_of_structure(ours: Any, theirs: Any) -> None:
+    """Refuse two distributions that are not over the same label sequences, or whose tables differ in shape."""
+    if type(ours) is not type(theirs):
+        raise TypeError(
+            f"two structures of one kind are compared, got {type(ours).__name__} and {type(theirs).__name__}; "
+            "make a LinearChain a SemiMarkov of durations of one frame, or compare their marginals"
+        )
+    for name, a, b in zip(ours.fields, ours.potentials, theirs.potentials, strict=True):
+        if a.shape != b.shape:
+            raise ValueError(
+                f"the two structures must have {name} of one shape, got {tuple(a.shape)} and {tuple(b.shape)}; "
+                "give both the same recordings, classes and longest duration"
+            )
+    if not torch.compiler.is_compiling() and not torch.equal(ours.lengths, theirs.lengths):
+        recording = int((ours.lengths != theirs.lengths).nonzero()[0, 0])
+        raise ValueError(
+            f"recording {recording} has {int(ours.lengths[recording])} frames in one structure and "
+            f"{int(theirs.lengths[recording])} in the other; give both the same lengths"
+        )
 
 
 # ------------------------------------------------------------------- recordings: the estimator's lists of arrays
@@ -494,6 +613,18 @@ def segments_fit(recording: npt.NDArray[np.int64], end: npt.NDArray[np.int64], v
             "give the length of the recording that was segmented"
         )
     return lengths.astype(np.int64)
+
+
+def bands_fit(columns: Sequence[Array], lengths: Array, num_classes: int) -> None:
+    """Refuse bands of classes that a structure does not have, or beyond its recordings."""
+    recording, start, end, label = columns
+    segments_fit(recording, end, lengths)
+    if (label >= num_classes).any():
+        row = int((label >= num_classes).argmax())
+        raise ValueError(
+            f"segment {row} (recording {recording[row]}, frames [{start[row]}, {end[row]})): got class {label[row]}, "
+            f"expected 0 to {num_classes - 1}; give bands of the same classes"
+        )
 
 
 def names(values: Sequence[object], name: str, highest: int) -> list[object]:

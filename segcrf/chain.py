@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from segcrf import _check
 from segcrf._check import UNLABELLED
 from segcrf.kernels import Operator
 from segcrf.semiring import Log, Semiring
-from segcrf.structure import Structure, without_padding
+from segcrf.structure import Structure, sum_between, without_padding
 
 
 class LinearChain(Structure):
@@ -29,8 +29,8 @@ class LinearChain(Structure):
         start: score of the first label, (C,); zero when left out.
         end: score of the last label, (C,); zero when left out.
         lengths: valid frames of each recording, (B,) integers from 1 to T; all T when left out.
-        backend: ``"auto"`` chooses; ``"torch"`` (any device, differentiable any number of times, slow) or ``"numba"``
-            (CPU) insists.
+        backend: ``"auto"`` chooses; ``"torch"`` (any device, differentiable any number of times, slow), ``"numba"``
+            (CPU) or ``"triton"`` (GPU) insists.
         validate_args: check values and labels; None: unless Python runs with ``-O``. (PyTorch's default for its own
             distributions is turned off by the first ``torch.compile`` of a process; this is not.)
 
@@ -96,16 +96,41 @@ class LinearChain(Structure):
 
     @staticmethod
     def _scan(semiring: Semiring, potentials: Sequence[Tensor], lengths: Tensor, starts: Tensor | None) -> Tensor:
-        emissions, transitions, start, end = potentials
+        first, *later = LinearChain._messages(semiring, potentials, starts)
+        value = first
+        for t, message in enumerate(later, 1):
+            value = torch.where((t < lengths)[:, None], message, value)
+        return semiring.sum(value + potentials[3], -1)
+
+    @staticmethod
+    def _messages(semiring: Semiring, potentials: Sequence[Tensor], starts: Tensor | None) -> Iterator[Tensor]:
+        """For each frame, the total (..., B, C) over all labels before it."""
+        emissions, transitions, start, _ = potentials
         other = 1 - torch.eye(emissions.shape[-1], dtype=emissions.dtype, device=emissions.device)
-        first = start + emissions[:, 0]
-        value = semiring.lift(first if starts is None else first + starts[:, 0])
-        for t in range(1, emissions.shape[1]):
-            step = transitions if transitions.dim() == 3 else transitions[:, t - 1]
-            step = step if starts is None else step + other * starts[:, t, None, :]
-            following = semiring.sum(value[..., :, None] + step, -2) + emissions[:, t]
-            value = torch.where((t < lengths)[:, None], following, value)
-        return semiring.sum(value + end, -1)
+        # Unbound at once: a gradient through emissions[:, t] would write all frames at every frame.
+        scores = emissions.unbind(1)
+        steps = transitions.unbind(1) if transitions.dim() == 4 else [transitions] * (len(scores) - 1)
+        begun = None if starts is None else starts.unbind(1)
+        value = semiring.lift(start + scores[0] if begun is None else start + scores[0] + begun[0])
+        yield value
+        for t, step in enumerate(steps, 1):
+            step = step if begun is None else step + other * begun[t][:, None, :]
+            value = semiring.sum(value[..., :, None] + step, -2) + scores[t]
+            yield value
+
+    def _running(self) -> Iterator[Tensor]:
+        return self._messages(Log(), self._batched(), None)
+
+    def _band_log_prob(self, recording: Tensor, start: Tensor, end: Tensor, label: Tensor) -> Tensor:
+        # Given the scores, labels are a Markov chain: a band is entered, kept from frame to frame, and left. That
+        # frame t has the class of t - 1 is all of its probability but what begins there.
+        labels, _, starts = self.double().marginals
+        before = torch.nn.functional.pad(labels[:, :-1], (0, 0, 1, 0))
+        log_stay = (_log(labels - starts) - _log(before)).masked_fill(before == 0, -torch.inf)
+        entered = _log(starts)[recording, start, label]
+        kept = sum_between(log_stay, recording, start + 1, end, label)
+        left = _log(1 - log_stay[recording, end.clamp(max=labels.shape[1] - 1), label].exp())
+        return entered + kept + torch.where(end < self.lengths[recording], left, 0.0)
 
     def _score(self, labels: Tensor) -> Tensor:
         known = labels != UNLABELLED
@@ -160,6 +185,12 @@ class LinearChain(Structure):
         return None
 
 
+def _log(probability: Tensor) -> Tensor:
+    """Logarithm; -inf, with gradient zero, of what rounding has left at zero or just below."""
+    possible = probability > 0
+    return torch.where(possible, probability, 1.0).log().masked_fill(~possible, -torch.inf)
+
+
 def _reference(potentials: Sequence[Tensor], lengths: Tensor, starts: Tensor) -> Tensor:
     batched = 2 if potentials[1].dim() == 4 else 1
     cleared = without_padding(potentials[:batched], lengths)
@@ -169,5 +200,5 @@ def _reference(potentials: Sequence[Tensor], lengths: Tensor, starts: Tensor) ->
 #: Kernels for transitions shared by all steps, and for transitions of every step.
 _OPERATORS = (
     Operator("chain", LinearChain.fields, _reference),
-    Operator("chain_varying", LinearChain.fields, _reference, batched=2),
+    Operator("chain_varying", LinearChain.fields, _reference, batched=2, kernels=("numba",)),
 )

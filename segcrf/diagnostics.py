@@ -42,8 +42,9 @@ def feature_gradients(losses: Losses, features: Tensor) -> dict[str, float]:
         features: (B, T, H), what the encoder gave.
 
     Returns:
-        ``gradient_<name>``, the norm for each loss; and for two losses ``cosine``, between -1 (they oppose each other)
-        and 1. Near 0, no weighting and no surgery on gradients has anything to arbitrate.
+        ``gradient_<name>``, the norm for each loss; and ``cosine`` between the pull of the regression and that of all
+        the others, or of the only two losses: from -1 (they oppose each other) to 1. Near 0, no weighting and no
+        surgery on gradients has anything to arbitrate.
 
     >>> features = torch.ones(1, 1, 2, requires_grad=True)
     >>> feature_gradients({"crf": 3 * features[..., 0].sum(), "regression": features[..., 1].sum()}, features)
@@ -55,8 +56,10 @@ def feature_gradients(losses: Losses, features: Tensor) -> dict[str, float]:
             loss, features, retain_graph=True, allow_unused=True, materialize_grads=True
         )
     told = {f"gradient_{name}": float(pull.norm()) for name, pull in pulls.items()}
-    if len(pulls) == 2:
-        one, other = (pull.flatten().double() for pull in pulls.values())
+    if len(pulls) > 1:
+        apart = "regression" if "regression" in pulls else list(pulls)[-1]
+        one = pulls.pop(apart).flatten().double()
+        other = torch.stack(list(pulls.values())).sum(0).flatten().double()
         told["cosine"] = float((one @ other) / (one.norm() * other.norm()).clamp(min=1e-300))
     return told
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from segcrf import _check, storage
 from segcrf._check import UNLABELLED
@@ -36,6 +37,8 @@ Array = npt.NDArray[Any]
 STRUCTURES = ("linear-chain", "semi-markov")
 # Durations beyond this share of the training bands, or this many frames, are left to the geometric tail.
 COVERED, LONGEST = 0.95, 1000
+# Frames of a band err together, so each says less than its class score: learned from here on, and never far above.
+EMISSION_SCALE = 0.1
 # What may differ between a fit and its resumption: it changes where and how long, not what is computed.
 FREE_TO_CHANGE = ("rate", "device", "directory", "progress", "patience")
 # Measured: 0.9 for gestures of three people before a camera, 0.2 for sleep, below 0.05 for ECG, EMG, power and motion.
@@ -62,6 +65,8 @@ class Segmenter:
             ``"recording"``, by those of the recording itself, for offsets and gains that mean nothing; or ``"auto"``:
             the latter where most of a channel's variance is such an offset, see
             :func:`segcrf.recordings.offset_share`, and the encoder may see the whole recording.
+        frame_loss: weight of the cross-entropy of single frames, beside the likelihood of the whole sequence: with
+            both the encoder learns faster. 0 for the likelihood alone.
         regression: loss of the targets, see :class:`segcrf.losses.JointObjective`.
         rate: frames per second, for tables in seconds; None: tables in frames.
         classes: names of the classes, in order; None: those found in the labels, sorted.
@@ -99,7 +104,9 @@ class Segmenter:
             features, and ``cosine``, whether they pull together; ``sigma``, the mean deviation of the targets;
             ``bands``, decoded bands per true one.
         notes_: what training had to say: warnings and explanations, each once.
-        best_epoch_: the epoch with the lowest ``val_loss``, whose weights are kept.
+        best_epoch_: the epoch with the best bands (and numbers) on validation recordings, whose weights are kept. Its
+            ``val_decode_factor`` is by how much decoding weighs the signal, see
+            :meth:`segcrf.structure.Structure.tempered`; posterior probabilities are those of the likelihood itself.
 
     >>> rng = np.random.default_rng(0)
     >>> labels = [np.repeat(rng.integers(2, size=8), 25) for _ in range(4)]
@@ -122,6 +129,7 @@ class Segmenter:
         dropout: float = 0.3,
         noise: float = 0.1,
         standardize: str = "auto",
+        frame_loss: float = 1.0,
         regression: str = "gaussian",
         rate: float | None = None,
         classes: Sequence[str] | None = None,
@@ -147,6 +155,7 @@ class Segmenter:
         self.dropout = dropout
         self.noise = noise
         self.standardize = standardize
+        self.frame_loss = frame_loss
         self.regression = regression
         self.rate = rate
         self.classes = classes
@@ -239,7 +248,7 @@ class Segmenter:
             _check.whole(getattr(self, name), name, 1)
         _check.whole(self.window, "window", 2)
         _check.whole(self.seed, "seed", 0)
-        for name in ("learning_rate", "weight_decay", "noise", "clip"):
+        for name in ("learning_rate", "weight_decay", "noise", "clip", "frame_loss"):
             _check.number(getattr(self, name), name, 0.0)
         if self.balance is not None:
             _check.positive(self.balance, "balance")
@@ -302,10 +311,19 @@ class Segmenter:
         return JointModel(encoder, self._build_crf(), self.n_targets_, heteroscedastic=uneven)
 
     def _build_crf(self) -> LinearChainCRF | SemiMarkovCRF:
+        crf = self._layer()
+        assert crf.log_emission_scale is not None
+        nn.init.constant_(crf.log_emission_scale, math.log(EMISSION_SCALE))
+        return crf
+
+    def _layer(self) -> LinearChainCRF | SemiMarkovCRF:
         if self.max_duration_ is None:
-            return LinearChainCRF(len(self.classes_))
+            return LinearChainCRF(len(self.classes_), emission_scale=True)
         # Windows cut bands in training, and so does every recording at its ends.
-        return SemiMarkovCRF(len(self.classes_), self.max_duration_, censored=True)
+        return SemiMarkovCRF(len(self.classes_), self.max_duration_, censored=True, emission_scale=True)
+
+    def _combiner(self) -> FixedWeights:
+        return FixedWeights(frames=self.frame_loss) if self.frame_loss > 0 else FixedWeights()
 
     def _train(self, model: JointModel, recordings: list[Recording], held: list[Recording], resume: bool) -> None:
         try:
@@ -317,9 +335,11 @@ class Segmenter:
         frames = sum(len(recording.labels) for recording in recordings)
         same = {name: value for name, value in self._config()["parameters"].items() if name not in FREE_TO_CHANGE}
         recipe = Recipe(**{name: getattr(self, name) for name in shared}, fingerprint=same | {"frames": frames})
-        objective = JointObjective(self.regression if self.n_targets_ else None, max(self.n_targets_, 1))
+        objective = JointObjective(
+            self.regression if self.n_targets_ else None, max(self.n_targets_, 1), frames=self.frame_loss > 0
+        )
         keep = None if self.directory is None else self._keep
-        result = train(model, objective, FixedWeights(), recipe, (recordings, held), resume=resume, on_best=keep)
+        result = train(model, objective, self._combiner(), recipe, (recordings, held), resume=resume, on_best=keep)
         model.load_state_dict(result.weights)
         self.model_, self.history_, self.best_epoch_ = model.to(self.device).eval(), result.history, result.best_epoch
         self.notes_ = result.notes
@@ -355,24 +375,29 @@ class Segmenter:
         (values,) = self._ask(X, _values)
         return [scaler.undo(array) for array in values]
 
-    def predict_segments(self, X: Given, recordings: Sequence[object] | None = None) -> pd.DataFrame:
+    def predict_segments(
+        self, X: Given, recordings: Sequence[object] | None = None, *, confidence: str = "frames"
+    ) -> pd.DataFrame:
         """The bands of each recording.
 
         Args:
             X: signals, (T, F) each.
             recordings: their names; None: their numbers.
+            confidence: ``"frames"``, the mean over the band of the posterior probability of its class: the share of
+                the band that is expected to be right; or ``"band"``, the posterior probability that it is a band as a
+                whole, from its first to its last frame and no longer: small where a boundary is uncertain. With
+                ``"semi-markov"`` the latter is a Python loop over frames.
 
         Returns:
             A table with a row per band: ``recording``, ``start`` and ``end`` (half-open; in frames, or in seconds where
-            the Segmenter has a ``rate``), ``label``, and ``confidence``, the mean over the band of the posterior
-            probability of its class.
+            the Segmenter has a ``rate``), ``label``, and ``confidence``.
         """
-        labels, starts, probabilities = self._ask(X, _labels, _starts, _probabilities)
+        _check.choice(confidence, "confidence", tuple(CONFIDENCES))
+        labels, starts, own = self._ask(X, _labels, _starts, CONFIDENCES[confidence])
         bands = Segments.from_labels(labels, starts)
-        own = [p[np.arange(len(k)), k] for p, k in zip(probabilities, labels, strict=True)]
         first = np.cumsum([0, *map(len, labels)])[bands.recording] + bands.start
-        confidence = np.add.reduceat(np.concatenate(own).astype(np.float64), first) / bands.durations
-        return bands.with_score(confidence).to_table(self.classes_.tolist(), self.rate, recordings)
+        mean = np.add.reduceat(np.concatenate(own).astype(np.float64), first) / bands.durations
+        return bands.with_score(mean).to_table(self.classes_.tolist(), self.rate, recordings)
 
     def score(self, X: Given, labels: Given) -> float:
         """The share of labelled frames, of all recordings together, whose predicted class is right: 0 to 1."""
@@ -500,15 +525,35 @@ def _plain(value: Any) -> Any:
 
 
 def _labels(found: Inferred) -> Tensor:
-    return found.distribution.mode
+    return found.bands.mode
 
 
 def _starts(found: Inferred) -> Tensor:
-    return found.distribution.argmax().starts
+    return found.bands.argmax().starts
 
 
 def _probabilities(found: Inferred) -> Tensor:
     return found.distribution.marginals.labels
+
+
+def _of_frames(found: Inferred) -> Tensor:
+    """(B, T): posterior probability of the class that was decoded."""
+    dist = found.distribution
+    return dist.marginals.labels.gather(-1, dist.mode.clamp(min=0)[..., None])[..., 0]
+
+
+def _of_bands(found: Inferred) -> Tensor:
+    """(B, T): posterior probability of the band that a frame lies in."""
+    dist, lengths = found.distribution, found.distribution.lengths.tolist()
+    best = dist.argmax()
+    rows = [[row[:n] for row, n in zip(values, lengths, strict=True)] for values in (best.labels, best.starts)]
+    bands = Segments.from_labels(rows[0], rows[1])
+    probability = dist.band_probability(bands)
+    each = probability.repeat_interleave(torch.as_tensor(bands.durations, device=probability.device))
+    return torch.nn.utils.rnn.pad_sequence(list(each.split(lengths)), batch_first=True)
+
+
+CONFIDENCES: dict[str, Callable[[Inferred], Tensor]] = {"frames": _of_frames, "band": _of_bands}
 
 
 def _values(found: Inferred) -> Tensor:

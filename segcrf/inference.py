@@ -23,11 +23,13 @@ class Inferred(NamedTuple):
     Attributes:
         recordings: which they are, B indices.
         distribution: structure over their labels, on whole recordings: (B, T, C) padded to the longest.
+        bands: the structure to decode, see :meth:`segcrf.model.JointModel.bands`.
         values: numbers (B, T, R), or None.
     """
 
     recordings: list[int]
     distribution: Structure
+    bands: Structure
     values: Tensor | None
 
 
@@ -50,7 +52,7 @@ def infer(model: JointModel, signals: Sequence[Tensor], *, chunk: int = CHUNK) -
             lengths = torch.tensor([len(signals[i]) for i in group], device=signals[group[0]].device)
             x = torch.nn.utils.rnn.pad_sequence([signals[i] for i in group], batch_first=True)
             output = model(x, lengths)
-            yield Inferred(group, output.distribution, output.values)
+            yield Inferred(group, output.distribution, model.bands(output.distribution), output.values)
 
 
 def _groups(lengths: Sequence[int], chunk: int) -> Iterator[list[int]]:
@@ -68,4 +70,5 @@ def _long(model: JointModel, signal: Tensor, group: list[int], chunk: int) -> In
     pieces = [model.heads(features) for features in model.encoder.chunks(signal.unsqueeze(0), chunk)]
     emissions = torch.cat([piece.emissions for piece in pieces], dim=1)
     values = [piece.values for piece in pieces if piece.values is not None]
-    return Inferred(group, model.distribution(emissions), torch.cat(values, dim=1) if values else None)
+    distribution = model.distribution(emissions)
+    return Inferred(group, distribution, model.bands(distribution), torch.cat(values, dim=1) if values else None)

@@ -35,12 +35,14 @@ class ModelOutput(NamedTuple):
         values: predicted numbers (B, T, R), or None for a model without targets.
         features: what the encoder gave, (B, T, H).
         log_sigma: predicted log-deviations of the numbers, (B, T, R), or None for a model that predicts none.
+        scores: what the class head gave, (B, T, C), before the structured layer scaled it; None: the emissions.
     """
 
     distribution: Structure
     values: Tensor | None
     features: Tensor
     log_sigma: Tensor | None = None
+    scores: Tensor | None = None
 
 
 class Heads(NamedTuple):
@@ -60,6 +62,9 @@ class JointModel(nn.Module):
         num_targets: numbers R to predict at each frame; 0 for none.
         heteroscedastic: whether to predict a log-deviation for each number too, not below -4.6.
 
+    Attributes:
+        decode_factor: buffer (), by how much :meth:`bands` weighs the signal; 1 until somebody chooses another.
+
     >>> from segcrf.crf import LinearChainCRF
     >>> from segcrf.encoders import LSTMEncoder
     >>> model = JointModel(LSTMEncoder(3, hidden=8), LinearChainCRF(5), num_targets=2)
@@ -77,6 +82,8 @@ class JointModel(nn.Module):
         self.class_head = nn.Linear(encoder.out_features, crf.num_classes)
         self.value_head = nn.Linear(encoder.out_features, num_targets) if num_targets else None
         self.sigma_head = nn.Linear(encoder.out_features, num_targets) if num_targets and heteroscedastic else None
+        self.decode_factor: Tensor
+        self.register_buffer("decode_factor", torch.ones(()))
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> ModelOutput:
         """Encodes a batch and describes its labels and numbers.
@@ -86,8 +93,8 @@ class JointModel(nn.Module):
             lengths: valid frames of each recording, (B,) int64; all T when None.
         """
         features = self.encoder(x, lengths)
-        emissions, values, log_sigma = self.heads(features)
-        return ModelOutput(self.distribution(emissions, lengths), values, features, log_sigma)
+        scores, values, log_sigma = self.heads(features)
+        return ModelOutput(self.distribution(scores, lengths), values, features, log_sigma, scores)
 
     def heads(self, features: Tensor) -> Heads:
         """Class scores and numbers of features (B, T, H)."""
@@ -99,6 +106,10 @@ class JointModel(nn.Module):
     def distribution(self, emissions: Tensor, lengths: Tensor | None = None) -> Structure:
         """The structure over labels with these class scores (B, T, C), in float32 at least, whatever autocast says."""
         return _structure(self.crf, emissions, lengths)
+
+    def bands(self, distribution: Structure) -> Structure:
+        """The structure to decode: the distribution with its emissions times ``decode_factor``."""
+        return distribution.tempered(1.0 / float(self.decode_factor), "emissions")
 
 
 class SwitchingModelOutput(NamedTuple):
@@ -127,6 +138,11 @@ class SwitchingModelOutput(NamedTuple):
     @property
     def log_sigma(self) -> None:
         """None: a mixture has no single deviation; see ``switching``."""
+        return None
+
+    @property
+    def scores(self) -> None:
+        """None: the class scores are the emissions of ``distribution``."""
         return None
 
 
@@ -165,6 +181,8 @@ class SwitchingModel(nn.Module):
         self.class_head = nn.Linear(encoder.out_features, crf.num_classes)
         self.value_head = nn.Linear(encoder.out_features, crf.num_classes * num_targets)
         self.log_sigma = nn.Parameter(torch.zeros(crf.num_classes, num_targets))
+        self.decode_factor: Tensor
+        self.register_buffer("decode_factor", torch.ones(()))
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> SwitchingModelOutput:
         """Encodes a batch and describes its labels and numbers; arguments as those of :class:`JointModel`."""

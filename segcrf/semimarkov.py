@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from segcrf import _check
 from segcrf._check import UNLABELLED
 from segcrf.kernels import Operator, agreeing
 from segcrf.semiring import Log, Semiring
-from segcrf.structure import Best, Structure
+from segcrf.structure import Best, Structure, sum_between
 
 
 class SemiMarkov(Structure):
@@ -138,28 +138,70 @@ class SemiMarkov(Structure):
 
     @staticmethod
     def _scan(semiring: Semiring, potentials: Sequence[Tensor], lengths: Tensor, starts: Tensor | None) -> Tensor:
-        emissions, transitions, durations, tail, start, end, first, last = potentials
-        longest = durations.shape[-1]
-        if starts is None:
-            starts = torch.zeros_like(emissions)
-        opening = semiring.lift(start + starts[:, 0])  # the segment that began with the recording
+        tail, (end, first, last) = potentials[3], potentials[5:]
+        totals: list[Tensor] = []
+        for t, (_, running, beyond, opening) in enumerate(SemiMarkov._messages(semiring, potentials, starts)):
+            closed = _close(semiring, running, beyond, opening + _long(first, tail, t + 1), last)
+            totals.append(semiring.sum(closed + end, -1))
+        result = totals[0]
+        for t, total in enumerate(totals[1:], 1):
+            result = torch.where(lengths == t + 1, total, result)
+        return result
+
+    @staticmethod
+    def _messages(
+        semiring: Semiring, potentials: Sequence[Tensor], starts: Tensor | None
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """For each frame, totals by class: of what may begin there (..., B, C), and of the segments that run by then.
+
+        These are those of ages 1 to K (..., B, C, K), of older ones (..., B, C), and of the one that began with the
+        recording (..., B, C); without the scores of their durations, which they get when they end.
+        """
+        emissions, transitions, durations, tail, start, _, first, _ = potentials
+        # Unbound at once: a gradient through emissions[:, t] would write all frames at every frame.
+        scores = emissions.unbind(1)
+        starting = (torch.zeros_like(emissions) if starts is None else starts).unbind(1)
+        opening = entering = semiring.lift(start + starting[0])  # the segment that begins with the recording
         forbidden = torch.full_like(opening, -torch.inf)
-        running = forbidden[..., None].expand(*opening.shape, longest)  # the others, by age 1..K
-        beyond, entering = forbidden, forbidden  # older than K; about to begin
-        result = semiring.sum(forbidden, -1)
-        for t in range(emissions.shape[1]):
-            score = emissions[:, t]
+        running = forbidden[..., None].expand(*opening.shape, durations.shape[-1])
+        beyond = forbidden
+        for t, score in enumerate(scores):
             older = semiring.sum(torch.stack([beyond, running[..., -1]], -1), -1)
             beyond = older + score + tail
-            running = torch.cat([entering[..., None], running[..., :-1]], -1) + score[..., None]
+            begun = entering if t else forbidden
+            running = torch.cat([begun[..., None], running[..., :-1]], -1) + score[..., None]
             opening = opening + score
-            whole = opening + _long(first, tail, t + 1)
-            closed = _close(semiring, running, beyond, whole, last) + end
-            result = torch.where(lengths == t + 1, semiring.sum(closed, -1), result)
-            closed = _close(semiring, running, beyond, whole, durations)
-            if t + 1 < emissions.shape[1]:
-                entering = semiring.sum(closed[..., :, None] + transitions, -2) + starts[:, t + 1]
-        return result
+            yield entering, running, beyond, opening
+            if t + 1 < len(scores):
+                closed = _close(semiring, running, beyond, opening + _long(first, tail, t + 1), durations)
+                entering = semiring.sum(closed[..., :, None] + transitions, -2) + starting[t + 1]
+
+    def _running(self) -> Iterator[Tensor]:
+        potentials = self._batched()
+        tail, edge = potentials[3], survival(self.durations.double(), self.tail.double())
+        for t, (_, running, beyond, opening) in enumerate(self._messages(Log(), potentials, None)):
+            yield _close(Log(), running, beyond, opening + _long(edge, tail, t + 1), edge)
+
+    def _band_log_prob(self, recording: Tensor, start: Tensor, end: Tensor, label: Tensor) -> Tensor:
+        emissions, transitions, durations, tail, begin, final, first, last = self._batched()
+        frames = torch.arange(self._event_shape[0], device=self.lengths.device)
+        order = (self.lengths[:, None] - 1 - frames).clamp(min=0)[..., None]
+        backwards = emissions.gather(1, order.expand_as(emissions))
+        mirrored = (backwards, transitions.mT, durations, tail, final, begin, last, first)
+        before = torch.stack([entering for entering, *_ in self._messages(Log(), self._batched(), None)], 1)
+        after = torch.stack([entering for entering, *_ in self._messages(Log(), mirrored, None)], 1)
+        to_go = self.lengths[recording] - end
+        emitted = sum_between(emissions, recording, start, end, label)
+        around = before[recording, start, label] + after[recording, to_go, label]
+        return emitted + around + self._lasting(start == 0, to_go == 0, label, end - start) - self._log_z[recording]
+
+    def _lasting(self, is_first: Tensor, is_last: Tensor, label: Tensor, duration: Tensor) -> Tensor:
+        """Scores (N,), float64, of the durations of segments, by where they stand in their recording."""
+        table = torch.stack([self.durations, self.potentials[6], self.potentials[7]]).double()
+        which = torch.where(is_first, 1, torch.where(is_last, 2, 0))
+        extra = duration - self.max_duration
+        beyond = extra * self.tail.double()[label].masked_fill(extra <= 0, 0.0)
+        return table[which, label, duration.clamp(max=self.max_duration) - 1] + torch.where(extra > 0, beyond, 0.0)
 
     def _score(self, labels: Tensor) -> Tensor:
         """Log-sum over the segmentations that have complete labels: one only, where bands of a class may not touch."""
@@ -174,12 +216,8 @@ class SemiMarkov(Structure):
         is_first, is_last = begin == 0, torch.ones_like(begin, dtype=torch.bool)
         is_last[:-1] = recording[1:] != recording[:-1]
         stop = torch.where(is_last, self.lengths[recording], begin.roll(-1))
-        label, duration = labels[recording, begin], stop - begin
-        table = torch.stack([self.durations, self.potentials[6], self.potentials[7]])
-        which = torch.where(is_first, 1, torch.where(is_last, 2, 0))
-        score = table[which, label, duration.clamp(max=self.max_duration) - 1]
-        extra = duration - self.max_duration
-        score = score + torch.where(extra > 0, extra * self.tail[label].masked_fill(extra <= 0, 0.0), 0.0)
+        label = labels[recording, begin]
+        score = self._lasting(is_first, is_last, label, stop - begin)
         score = score + torch.where(
             is_first, self.start[label], self.transitions[label.roll(1), label].masked_fill(is_first, 0.0)
         )

@@ -60,7 +60,7 @@ def expected_switches(logits: Tensor, lengths: Tensor | None = None) -> Tensor:
 
 
 def total_variation(logits: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """Return the sum over classes of |p[t] - p[t - 1]|, per frame.
+    """Return the sum over classes of ``|p[t] - p[t - 1]|``, per frame.
 
     Args:
         logits: class scores before the softmax, (B, T, C).

@@ -7,18 +7,21 @@ that scan with another semiring, or a gradient of it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
+from torch.distributions.kl import register_kl
 
 from segcrf import _check
 from segcrf._check import UNLABELLED
 from segcrf.kernels import BACKENDS, Operator, agreeing, pick
-from segcrf.semiring import KBest, Log, Max, Sample, Semiring
+from segcrf.segments import Segments
+from segcrf.semiring import KBest, Log, Max, Sample, Semiring, logsumexp
 
+SCOPES = ("structure", "emissions")
 Self = TypeVar("Self", bound="Structure")
 Result = TypeVar("Result")
 
@@ -78,7 +81,7 @@ class Structure(Distribution):
         self._memory: dict[tuple[str, bool], Any] = {}
         self.potentials = potentials
         self.lengths = lengths
-        self.backend = pick(backend, self.emissions.device)
+        self.backend = pick(backend, self.emissions.device, self.operator.kernels)
         num_recordings, num_frames, self.num_classes = self.emissions.shape
         # Not PyTorch's default: torch.compile turns that off for the whole process, and with it every later message.
         validated = __debug__ if validate_args is None else validate_args
@@ -105,6 +108,14 @@ class Structure(Distribution):
 
     def _forbidden(self, labels: Tensor) -> str:
         """Say where complete labels (B, T) meet a score of -inf."""
+        raise NotImplementedError
+
+    def _running(self) -> Iterator[Tensor]:
+        """For each frame, the log-sum (B, C) over what may have happened up to it, by the class it is in."""
+        raise NotImplementedError
+
+    def _band_log_prob(self, recording: Tensor, start: Tensor, end: Tensor, label: Tensor) -> Tensor:
+        """Log-probability (N,), float64, that [start, end) of a recording is a band of this class."""
         raise NotImplementedError
 
     # ------------------------------------------------------------------------------------------------ queries
@@ -182,11 +193,10 @@ class Structure(Distribution):
         with torch.enable_grad():
             leaves, starts = self._leaves(1)
             scores = self._scan(KBest(k), leaves, self.lengths, starts)
-            rows = [
-                self._path(torch.autograd.grad(row.sum(), [leaves[0], starts], retain_graph=True)) for row in scores
-            ]
-        labels = torch.stack([row[0] for row in rows])
-        band_starts = torch.stack([row[1] for row in rows])
+            self._refuse_infeasible(scores[0])
+            each = torch.eye(k, dtype=scores.dtype, device=scores.device)[..., None].expand(k, *scores.shape)
+            grads = torch.autograd.grad(scores, [leaves[0], starts], each, is_grads_batched=True)
+        labels, band_starts = self._path(grads)
         absent = (scores == -torch.inf)[..., None]
         return Best(
             scores.detach().to(self.dtype),
@@ -196,22 +206,151 @@ class Structure(Distribution):
 
     def entropy(self) -> Tensor:
         """Entropy (B,) in nats of the distribution over label sequences."""
+        return self.cross_entropy(self)
+
+    def cross_entropy(self: Self, other: Self) -> Tensor:
+        """Expected negative log-likelihood (B,), in nats, that ``other`` gives to what this distribution draws.
+
+        ``log Z_other - <expected counts, potentials of other>``; infinite where this distribution gives mass to what
+        ``other`` forbids. With ``self`` a teacher and ``other`` a student, it is the loss of distillation; with
+        ``self`` frame-wise soft labels (``LinearChain(probabilities.log(), zeros)``), the expected log-loss under them.
+        Less the entropy it is the divergence, ``torch.distributions.kl_divergence(p, q)``.
+
+        Args:
+            other: a structure of the same kind over recordings of the same lengths, with tables of the same shapes.
+
+        Raises:
+            TypeError, ValueError: ``other`` is of another kind or of other shapes.
+
+        Example:
+            >>> from segcrf import LinearChain
+            >>> fair = LinearChain(torch.zeros(1, 3, 2), torch.zeros(2, 2))
+            >>> fair.cross_entropy(fair)     # three tosses of a coin: 3 log 2
+            tensor([2.0794])
+        """
+        _check.same_kind_of_structure(self, other)
         _, counts, _ = self._expectations
-        # Scores relative to the best class of each frame: large totals would cancel, and digits with them.
-        top = self.emissions.double().amax(-1, keepdim=True)
-        top = torch.where(top.isfinite() & self._valid[..., None], top, 0.0)
-        expected = self._log_z - top.sum((1, 2))
-        for i, (potential, count) in enumerate(zip(self.potentials, counts, strict=True)):
-            relative = potential.double() - top if i == 0 else potential.double()
-            weighted = count.double() * relative.masked_fill(count == 0, 0.0)
-            expected = expected - weighted.flatten(1).sum(1)
-        return expected.to(self.dtype)
+        log_z, potentials = other._relative
+        return (log_z - _expected(counts, potentials)).to(self.dtype)
+
+    @property
+    def expected_bands(self) -> Tensor:
+        """Expected number (B,) of bands: maximal runs of one class, or the segments of a semi-Markov chain.
+
+        Example:
+            >>> from segcrf import LinearChain
+            >>> LinearChain(torch.zeros(1, 3, 2), torch.zeros(2, 2)).expected_bands     # 1, and two fair coins
+            tensor([2.])
+        """
+        return self.marginals.starts.sum((1, 2))
+
+    @property
+    def expected_frames(self) -> Tensor:
+        """Expected number (B, C) of frames of each class; its sum is the length of the recording."""
+        return self.marginals.labels.sum(1)
+
+    @property
+    def posterior_mode(self) -> Tensor:
+        """The most probable class of each frame by itself, (B, T), -100 beyond a recording's length.
+
+        Posterior decoding, which is minimum-risk decoding for the Hamming loss: no labelling has fewer expected wrong
+        frames. As a whole it may be improbable, or even forbidden, and it flickers more than :attr:`mode`.
+        """
+        return self.marginals.labels.argmax(-1).masked_fill(~self._valid, UNLABELLED)
+
+    def minimum_risk(self, cost: Tensor) -> Tensor:
+        """The labels (B, T) of the smallest expected cost, where the cost of a labelling is summed over its frames.
+
+        Args:
+            cost: of saying class (column) where class (row) is true, (C, C). ``1 - eye(C)`` gives
+                :attr:`posterior_mode`.
+
+        Source: Goodman, "Parsing algorithms and metrics", 1996.
+
+        Example:
+            >>> from segcrf import LinearChain
+            >>> chain = LinearChain(torch.log(torch.tensor([[[0.7, 0.3]]])), torch.zeros(2, 2))
+            >>> chain.minimum_risk(torch.tensor([[0.0, 1.0], [5.0, 0.0]]))      # missing a 1 costs five false alarms
+            tensor([[1]])
+        """
+        cost = _check.shape(cost, "cost", (self.num_classes, self.num_classes), "(C, C)")
+        risk = self.marginals.labels @ cost.to(self.marginals.labels)
+        return risk.argmin(-1).masked_fill(~self._valid, UNLABELLED)
+
+    @property
+    def log_count(self) -> Tensor:
+        """Log of the number of labellings that are allowed, (B,) float64: every finite score counts as 0.
+
+        For a semi-Markov chain, of the segmentations.
+
+        Example:
+            >>> from segcrf import LinearChain
+            >>> no_way_back = torch.tensor([[0.0, 0.0], [-torch.inf, 0.0]])
+            >>> LinearChain(torch.zeros(1, 5, 2), no_way_back).log_count.exp()      # 0..01..1, switching at 0 to 5
+            tensor([6.], dtype=torch.float64)
+        """
+        return self.uniform()._log_z
+
+    def uniform(self: Self) -> Self:
+        """The uniform distribution over the labellings that this one allows: every finite score becomes 0."""
+        flat = (torch.where(p == -torch.inf, p.detach(), 0.0) for p in self.potentials)
+        return self.having(*flat)
+
+    @property
+    @_remembered
+    def filtered(self) -> Tensor:
+        """Probability (B, T, C) of the class of each frame given the emissions up to it, zero beyond lengths.
+
+        It is the marginal of the last frame of the recording cut after that frame, as if cut out of a longer one:
+        without ``end`` scores, and with the running band of a semi-Markov chain scored by its survival. What a
+        live system may know: later frames, and scores that depend on them, have no say. A Python loop over frames.
+
+        Source: Rabiner 1989, section III.A: the forward variable, normalised.
+        """
+        self._refuse_infeasible(self._log_z)
+        messages = torch.stack(list(self._running()), 1)
+        probability = (messages - logsumexp(messages, -1)[..., None]).exp()
+        return torch.where(self._valid[..., None], probability, 0.0).to(self.dtype)
+
+    def band_probability(self, bands: Segments) -> Tensor:
+        """Posterior probability (N,) that each band, as a whole, is a band: this class on these frames, and no longer.
+
+        A strict measure: where a boundary is uncertain by a few frames, the probability is shared among all its
+        places. :meth:`mean_marginal` is the lenient one.
+
+        Args:
+            bands: of this batch, as ``Segments.from_labels(labels)`` or ``from_labels(labels, starts)`` cuts them. They
+                need not be bands of the mode.
+
+        Raises:
+            ValueError: a band lies beyond the recordings, or has no such class.
+
+        Example:
+            >>> from segcrf import LinearChain
+            >>> fair = LinearChain(torch.zeros(1, 4, 2), torch.zeros(2, 2))
+            >>> fair.band_probability(Segments.from_labels([[0, 1, 1, 0]]))     # 0 1 . .; 0 1 1 0; . . 1 0
+            tensor([0.2500, 0.0625, 0.2500])
+        """
+        columns = self._columns(bands)
+        return self._band_log_prob(*columns).exp().clamp(max=1.0).to(self.dtype)
+
+    def mean_marginal(self, bands: Segments) -> Tensor:
+        """Mean (N,), over the frames of each band, of the posterior probability of its class.
+
+        The expected share of the band's frames that are right; it says nothing of where the band begins or ends.
+
+        Args:
+            bands: as in :meth:`band_probability`.
+        """
+        recording, start, end, label = self._columns(bands)
+        total = sum_between(self.marginals.labels.double(), recording, start, end, label)
+        return (total / (end - start)).to(self.dtype)
 
     @torch.no_grad()
     def sample(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, sample_shape: tuple[int, ...] = (), *, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Draw exact, independent label sequences (*sample_shape, B, T), -100 beyond lengths.
+        """Draw exact, independent label sequences ``(*sample_shape, B, T)``, -100 beyond lengths.
 
         Forward filtering, backward sampling (Carter and Kohn, 1994), as a gradient of the scan.
         """
@@ -234,6 +373,59 @@ class Structure(Distribution):
         if self._validate_args:
             _check.allowed(allowed, tuple(self.emissions.shape))
         return self._replace(self.emissions.masked_fill(~allowed, -torch.inf))
+
+    def having(
+        self: Self, *potentials: Tensor, lengths: Tensor | None = None, validate_args: bool | None = None
+    ) -> Self:
+        """The same kind of structure with other potentials, in the order of ``fields``, and perhaps other lengths."""
+        new = self.__class__.__new__(self.__class__)
+        lengths = self.lengths if lengths is None else lengths
+        validate_args = self._validate_args if validate_args is None else validate_args
+        Structure.__init__(new, potentials, lengths, self.backend, validate_args)
+        return new
+
+    def double(self: Self) -> Self:
+        """The same structure in float64."""
+        return self if self.dtype == torch.float64 else self.having(*(p.double() for p in self.potentials))
+
+    def log_share(self, whole: Structure) -> Tensor:
+        """Log-probability (B,) that ``whole`` gives to the labellings that this restriction of it leaves.
+
+        ``log_partition - whole.log_partition``, but subtracted in float64: of a long recording the difference of the
+        two, rounded to float32, would be noise.
+
+        Example:
+            >>> from segcrf import LinearChain
+            >>> fair = LinearChain(torch.zeros(1, 3, 2), torch.zeros(2, 2))
+            >>> allowed = torch.tensor([[[True, True], [True, False], [True, True]]])
+            >>> fair.restrict(allowed).log_share(fair).exp()
+            tensor([0.5000])
+        """
+        return (self._log_z - whole._log_z).to(self.dtype)
+
+    def tempered(self: Self, temperature: float | Tensor, scope: str = "structure") -> Self:
+        """The same structure with scores divided by ``temperature``: above 1 it is less sure, below 1 surer.
+
+        Args:
+            temperature: above 0; :func:`segcrf.calibration.fit_temperature` fits it.
+            scope: ``"structure"`` divides all scores: probabilities change, which labelling is the best does not.
+                ``"emissions"`` divides these only, so that what a switch costs weighs more or less against them, and
+                the bands become longer or shorter.
+
+        The most likely model is not the one whose best labelling is best. Neighbouring frames err together, so a
+        likelihood learns to trust each frame little, and its mode leaves short bands out, though the sum over all ways
+        to place them is likely. So a decoder wants a temperature of its own for the emissions, chosen on validation
+        recordings, as speech recognition chooses its acoustic scale.
+
+        Example:
+            >>> from segcrf import LinearChain
+            >>> chain = LinearChain(torch.tensor([[[0.0, 1.0], [0.6, 0.0], [0.0, 1.0]]]), 0.5 * torch.eye(2))
+            >>> chain.mode, chain.tempered(0.5, "emissions").mode
+            (tensor([[1, 1, 1]]), tensor([[1, 0, 1]]))
+        """
+        _check.choice(scope, "scope", SCOPES)
+        emissions, *shared = self.potentials
+        return self.having(emissions / temperature, *(p / temperature if scope == "structure" else p for p in shared))
 
     # ----------------------------------------------------------------------------------------------- the parts
     @property
@@ -280,6 +472,17 @@ class Structure(Distribution):
                 log_z.sum(), [*leaves, starts], create_graph=differentiable, materialize_grads=True
             )
         return log_z, tuple(count.to(self.dtype) for count in counts), start_counts.to(self.dtype)
+
+    @property
+    def _relative(self) -> tuple[Tensor, list[Tensor]]:
+        """Log partition and potentials, float64, with the best class of each frame at 0.
+
+        Large totals would cancel, and digits with them.
+        """
+        emissions, *shared = (p.double() for p in self.potentials)
+        top = emissions.amax(-1, keepdim=True)
+        top = torch.where(top.isfinite() & self._valid[..., None], top, 0.0)
+        return self._log_z - top.sum((1, 2)), [emissions - top, *shared]
 
     @property
     @_remembered
@@ -336,19 +539,16 @@ class Structure(Distribution):
 
     def _replace(self: Self, emissions: Tensor, validate: bool | None = None) -> Self:
         """The same structure over other emissions."""
-        new = self.__class__.__new__(self.__class__)
-        Structure.__init__(
-            new,
-            (emissions, *self.potentials[1:]),
-            self.lengths,
-            self.backend,
-            self._validate_args if validate is None else validate,
-        )
-        return new
+        return self.having(emissions, *self.potentials[1:], validate_args=validate)
+
+    def _columns(self, bands: Segments) -> tuple[Tensor, ...]:
+        columns = (bands.recording, bands.start, bands.end, bands.label)
+        _check.bands_fit(columns, self.lengths.cpu().numpy(), self.num_classes)
+        return tuple(torch.as_tensor(column, device=self.lengths.device) for column in columns)
 
     def _refuse_infeasible(self, total: Tensor) -> None:
         if self._validate_args:
-            _check.feasible(total, self.lengths, self._infeasible_reason())
+            _check.feasible(total, self.lengths, self._infeasible_reason)
 
     def _infeasible_reason(self) -> str:
         return "allow more labels, or relax the forbidden (-inf) transitions"
@@ -365,3 +565,40 @@ def without_padding(potentials: Sequence[Tensor], lengths: Tensor) -> list[Tenso
         inside = torch.arange(values.shape[1], device=lengths.device) + (i > 0) < lengths[:, None]
         cleared.append(torch.where(inside.view(*inside.shape, *[1] * (values.dim() - 2)), values, 0.0))
     return cleared
+def _expected(counts: Sequence[Tensor], potentials: Sequence[Tensor]) -> Tensor:
+    """Sum (B,) over all potentials of count times score; what never happens counts 0, also where its score is -inf."""
+    total = counts[0].new_zeros(len(counts[0]), dtype=torch.float64)
+    for count, potential in zip(counts, potentials, strict=True):
+        weighted = count.double() * potential.masked_fill(count == 0, 0.0)
+        total = total + weighted.flatten(1).sum(1)
+    return total
+
+
+def sum_between(values: Tensor, recording: Tensor, start: Tensor, end: Tensor, label: Tensor) -> Tensor:
+    """Sums (N,) of values (B, T, C) over the frames [start, end) of a recording and class; -inf counts as it should."""
+
+    def between(addends: Tensor) -> Tensor:
+        before = torch.nn.functional.pad(addends.cumsum(1), (0, 0, 1, 0))
+        return before[recording, end, label] - before[recording, start, label]
+
+    blocked = values == -torch.inf
+    total = between(values.masked_fill(blocked, 0.0))
+    return total.masked_fill(between(blocked.long()) > 0, -torch.inf)
+
+
+@register_kl(Structure, Structure)
+def _kl_divergence(p: Structure, q: Structure) -> Tensor:
+    """KL(p || q) (B,): ``torch.distributions.kl_divergence(p, q)``.
+
+    ``log Z_q - log Z_p + <expected counts of p, potentials of p - potentials of q>``, exact; infinite where p gives
+    mass to what q forbids. Of segmentations, where bands of one class may touch.
+    """
+    _check.same_kind_of_structure(p, q)
+    _, counts, _ = p._expectations  # pyright: ignore[reportPrivateUsage]
+    (log_p, ours), (log_q, theirs) = p._relative, q._relative  # pyright: ignore[reportPrivateUsage]
+    # The difference first: two entropies of a long recording are large and nearly the same.
+    difference = [
+        a.masked_fill(never, 0.0) - b.masked_fill(never, 0.0)
+        for never, a, b in zip((count == 0 for count in counts), ours, theirs, strict=True)
+    ]
+    return (log_q - log_p + _expected(counts, difference)).clamp(min=0.0).to(p.dtype)

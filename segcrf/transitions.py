@@ -95,20 +95,21 @@ class PottsTransitions(Transitions):
         self.switch_cost = nn.Parameter(torch.zeros(()))
 
     def forward(self) -> Tensor:
-        cost = self.switch_cost
-        return cost * (torch.eye(self.num_classes, dtype=cost.dtype, device=cost.device) - 1)
+        # As a table, though a step could be one sum and C additions. Up to 20 classes that would save a training step
+        # of one recording less than a fifth (measured: 73 ns a product against 24, of 554 ns a frame; 21 against 17
+        # at 4 classes), and the kernels that work recordings side by side nothing.
+        stays = torch.eye(self.num_classes, dtype=torch.bool, device=self.switch_cost.device)
+        return torch.where(stays, 0.0, -self.switch_cost)
 
     @torch.no_grad()
     def set_counts(self, counts: Tensor, *, stays: bool = True) -> None:
         """Set the cost to the log-odds of staying against switching to a given class."""
         others = self.num_classes - 1
-        if not others:
+        if not others or not counts.any():
             return
-        stayed = counts.trace() if stays else counts.new_zeros(())
-        switched = (counts.sum() - counts.trace()) / others
+        stayed, switched = counts.trace(), (counts.sum() - counts.trace()) / others
         # Between bands there is no staying: what is left is that any of the other classes may follow.
-        total = stayed if stays else others * switched
-        self.switch_cost.copy_(total.log() - switched.log())
+        self.switch_cost.copy_((stayed / switched if stays else counts.new_tensor(others)).log())
 
 
 class LowRankTransitions(Transitions):

@@ -6,6 +6,7 @@ fixed case) and ``make``. Every test runs on every backend.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import hypothesis.strategies as st
@@ -13,12 +14,12 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given
-from oracle import UNLABELLED, Enumeration
+from oracle import UNLABELLED, Enumeration, log_sum_exp
 from scipy.stats import chisquare
-from strategies import Case, enumerated
+from strategies import Case, enumerated, enumerated_until
 from torch import Tensor
 
-from segcrf import Structure
+from segcrf import LinearChain, Segments, SemiMarkov, Structure
 
 BACKENDS = ("torch", "numba")
 on_every_backend = pytest.mark.parametrize("backend", BACKENDS)
@@ -184,27 +185,164 @@ class StructureContract:
         for b, truth in enumerate(enumerated(case)):
             close(got[b], truth.log_prob(labels[b, : case.lengths[b]].numpy()), case)
 
+    # ------------------------------------------------------------------------------------------- further questions
+    @on_every_backend
+    @given(data=st.data())
+    def test_cross_entropy_and_divergence(self, backend: str, data: st.DataObject) -> None:
+        case = data.draw(self.cases)
+        rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+        noise = torch.from_numpy(rng.normal(0.0, 1.0, tuple(case.emissions.shape)))
+        steps = case.potentials["transitions"]
+        other = case.having(emissions=case.emissions + noise, transitions=steps + torch.from_numpy(rng.normal(size=())))
+        p, q = self.make(case, backend), self.make(other, backend)
+        pairs = list(zip(enumerated(case), enumerated(other), strict=True))
+        close(p.cross_entropy(q), [a.cross_entropy(b) for a, b in pairs], case)
+        divergence = torch.distributions.kl_divergence(p, q)
+        close(divergence, [a.cross_entropy(b) - a.entropy for a, b in pairs], case)
+        close(torch.distributions.kl_divergence(p, p), torch.zeros(len(pairs)), case)
+
+    @on_every_backend
+    def test_a_divergence_is_infinite_where_the_other_forbids_what_may_be(self, backend: str) -> None:
+        p = self.make(self.example(), backend)
+        allowed = torch.ones(p.emissions.shape, dtype=torch.bool)
+        allowed[0, 1] = torch.arange(p.num_classes) == p.mode[0, 1]
+        q = p.restrict(allowed)
+        divergence = torch.distributions.kl_divergence(p, q)
+        assert divergence[0] == torch.inf and divergence[1].abs() < 1e-12
+        assert p.cross_entropy(q)[0] == torch.inf
+        inverse = torch.distributions.kl_divergence(q, p)  # -log of the probability of the restriction
+        torch.testing.assert_close(inverse, p.log_partition - q.log_partition, rtol=1e-9, atol=1e-9)
+
+    def test_what_cannot_be_compared_is_named(self) -> None:
+        case = self.example()
+        p = self.make(case, "auto")
+        longer = self.make(case.padded(3, 0.0), "auto")
+        with pytest.raises(ValueError, match="must have emissions of one shape"):
+            p.cross_entropy(longer)
+        shorter = self.make(replace(case, lengths=case.lengths.clamp(max=3)), "auto")
+        length = int(case.lengths[0])
+        with pytest.raises(ValueError, match=f"recording 0 has {length} frames in one structure and 3 in the other"):
+            torch.distributions.kl_divergence(p, shorter)
+        kind = SemiMarkov if isinstance(p, LinearChain) else LinearChain
+        with pytest.raises(TypeError, match="two structures of one kind are compared"):
+            p.cross_entropy(kind.__new__(kind))
+
+    def test_bands_that_cannot_be_are_named(self) -> None:
+        dist = self.make(self.example(), "auto")
+        with pytest.raises(ValueError, match="recording 1: segment 1 ends at frame 4, its length is 3"):
+            dist.band_probability(Segments.from_labels([[0, 0, 0], [0, 0, 0, 0]]))
+        with pytest.raises(ValueError, match=r"segment 1 \(recording 0, frames \[1, 2\)\): got class 7, expected 0 to"):
+            dist.mean_marginal(Segments.from_labels([[0, 7], [0]]))
+
+    @on_every_backend
+    @given(data=st.data())
+    def test_expected_bands_and_frames(self, backend: str, data: st.DataObject) -> None:
+        case = data.draw(self.cases)
+        dist = self.make(case, backend)
+        truths = enumerated(case)
+        close(dist.expected_bands, [truth.expected_bands for truth in truths], case)
+        close(dist.expected_frames, np.stack([truth.expected_frames for truth in truths]), case)
+
+    @on_every_backend
+    @given(data=st.data())
+    def test_minimum_risk(self, backend: str, data: st.DataObject) -> None:
+        case = data.draw(self.cases)
+        dist = self.make(case, backend)
+        classes = dist.num_classes
+        rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+        hamming = 1.0 - np.eye(classes)
+        decoded = [(hamming, dist.posterior_mode), (hamming, dist.minimum_risk(torch.from_numpy(hamming)))]
+        cost = rng.random((classes, classes))
+        decoded.append((cost, dist.minimum_risk(torch.from_numpy(cost))))
+        for b, truth in enumerate(enumerated(case)):
+            length = int(case.lengths[b])
+            for cost, labels in decoded:
+                best = (truth.label_marginals @ cost).min(axis=1).sum()
+                close(truth.risk(labels[b, :length].numpy(), cost), best, case)
+                assert (labels[b, length:] == UNLABELLED).all()
+
+    @on_every_backend
+    @given(data=st.data())
+    def test_log_count(self, backend: str, data: st.DataObject) -> None:
+        case = data.draw(self.cases)
+        dist = self.make(case, backend)
+        close(dist.log_count, [truth.log_count for truth in enumerated(case)], case)
+        close(dist.uniform().entropy(), dist.log_count, case)
+
+    @on_every_backend
+    @given(data=st.data())
+    def test_filtered_is_what_is_known_by_then(self, backend: str, data: st.DataObject) -> None:
+        case = data.draw(self.cases)
+        dist = self.make(case, backend)
+        if (case.potentials.get("tail", torch.tensor(-1.0)) >= 0).any():
+            with pytest.raises(ValueError, match="the survival of a band"):
+                _ = dist.filtered
+            return
+        got = dist.filtered
+        for b, length in enumerate(case.lengths.tolist()):
+            for t in range(length):
+                close(got[b, t], enumerated_until(case, b, t).label_marginals[t], case)
+            assert not got[b, length:].any()
+
+    @on_every_backend
+    @given(data=st.data())
+    def test_band_probability_and_mean_marginal(self, backend: str, data: st.DataObject) -> None:
+        case = data.draw(self.cases)
+        dist = self.make(case, backend)
+        rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+        cut = rng.random(tuple(case.emissions.shape[:2])) < 0.5
+        labels = rng.integers(0, dist.num_classes, cut.shape)  # cut anywhere, whatever is probable
+        labels = np.take_along_axis(labels, np.maximum.accumulate(np.where(cut, np.arange(cut.shape[1]), 0), 1), 1)
+        lengths = case.lengths.tolist()
+        lists = [[row[:length] for row, length in zip(rows, lengths, strict=True)] for rows in (labels, cut)]
+        for bands in (Segments.from_labels(*lists), segments_of(dist)):
+            truths = enumerated(case)
+            rows = list(zip(bands.recording, bands.start, bands.end, bands.label, strict=True))
+            close(dist.band_probability(bands), [truths[b].band_probability(s, e, c) for b, s, e, c in rows], case)
+            close(dist.mean_marginal(bands), [truths[b].label_marginals[s:e, c].mean() for b, s, e, c in rows], case)
+
+    @on_every_backend
+    @given(data=st.data())
+    def test_a_temperature_divides_scores(self, backend: str, data: st.DataObject) -> None:
+        case = data.draw(self.cases)
+        dist = self.make(case, backend)
+        whole, emissions = dist.tempered(2.5), dist.tempered(2.5, "emissions")
+        cooled = enumerated(case.having(emissions=case.emissions / 2.5))
+        close(emissions.log_partition, [truth.log_partition for truth in cooled], case)
+        for b, truth in enumerate(enumerated(case)):
+            close(whole.log_partition[b], log_sum_exp(truth.scores / 2.5), case)
+            close(whole.argmax().score[b], truth.best_score / 2.5, case)
+
     # ---------------------------------------------------------------------------------------------- derivatives
     @on_every_backend
     def test_gradcheck(self, backend: str) -> None:
         names, leaves, rebuild = self._leaves(backend)
         labels = rebuild(*leaves).mode.clone()
         labels[0, 1] = UNLABELLED
+        other = rebuild(*(leaf.detach() * 0.5 for leaf in leaves))
         for query in (
             lambda d: d.log_partition,
             lambda d: d.log_prob(labels),
             lambda d: d.argmax().score,
+            lambda d: d.cross_entropy(other),
+            other.cross_entropy,
+            lambda d: torch.distributions.kl_divergence(d, other),
         ):
             assert torch.autograd.gradcheck(lambda *p, q=query: q(rebuild(*p)), leaves), names
 
     @on_every_backend
     def test_gradcheck_of_what_is_a_gradient_itself(self, backend: str) -> None:
         _, leaves, rebuild = self._leaves(backend)
+        bands = segments_of(rebuild(*leaves))
         for query in (
             lambda d: d.entropy(),
             lambda d: d.marginals.labels,
             lambda d: d.marginals.transitions,
             lambda d: d.marginals.starts,
+            lambda d: d.expected_bands,
+            lambda d: d.filtered,
+            lambda d: d.band_probability(bands),
+            lambda d: d.mean_marginal(bands),
         ):
             assert torch.autograd.gradcheck(lambda *p, q=query: q(rebuild(*p)), leaves)
 
@@ -259,7 +397,8 @@ class StructureContract:
         before = answers(self.make(case, backend), labels)
         after = answers(self.make(case.padded(extra, garbage), backend), longer)
         # These end in a plain sum over T, whose order in PyTorch depends on T. Everything else is the same bit for bit.
-        summed = {"entropy", "log_prob"} if backend == "torch" else {"entropy"}
+        summed = {"entropy", "divergence", "expected_bands", "expected_frames"}
+        summed |= {"log_prob"} if backend == "torch" else set()
         for name, value in before.items():
             got = after[name]
             if name in ("labels", "starts"):
@@ -379,7 +518,10 @@ class StructureContract:
         emissions = case.emissions.clone()
         emissions[1, int(case.lengths[1]) - 1] = -torch.inf
         dist = self.make(case.having(emissions=emissions), backend)
-        queries = (lambda: dist.log_partition, lambda: dist.marginals, lambda: dist.mode, dist.entropy, dist.sample)
+        queries = (
+            *(lambda: dist.log_partition, lambda: dist.marginals, lambda: dist.mode, dist.entropy, dist.sample),
+            *(lambda: dist.filtered, lambda: dist.log_count, lambda: dist.topk(1)),
+        )
         for query in queries:
             with pytest.raises(ValueError, match=rf"recording 1 \({int(case.lengths[1])} frames\) has no labelling"):
                 query()
@@ -417,6 +559,10 @@ def answers(dist: Structure, labels: Tensor | None = None) -> dict[str, Tensor]:
         "starts": marginals.starts,
         "best_score": dist.argmax().score,
         "entropy": dist.entropy(),
+        "expected_bands": dist.expected_bands,
+        "expected_frames": dist.expected_frames,
+        "log_count": dist.log_count,
+        "divergence": torch.distributions.kl_divergence(dist, dist.uniform()),
     }
 
 
@@ -426,6 +572,11 @@ def step_gradient(case: Case) -> Tensor:
     if got is None:
         return torch.zeros(())
     return got.sum((0, 1)) if got.dim() == 4 else got
+def segments_of(dist: Structure) -> Segments:
+    """The bands of the best labelling, without padding."""
+    best = dist.argmax()
+    rows = [(a[:n], s[:n]) for a, s, n in zip(best.labels, best.starts, dist.lengths.tolist(), strict=True)]
+    return Segments.from_labels([labels for labels, _ in rows], [starts for _, starts in rows])
 
 
 def outcome(case: Case, recording: int, labels: Tensor, starts: Tensor) -> tuple[Any, Any]:

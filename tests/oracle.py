@@ -73,6 +73,36 @@ class Enumeration:
         possible = self.scores > -np.inf
         return float(-(self.probabilities[possible] * (self.scores[possible] - self.log_partition)).sum())
 
+    def cross_entropy(self, other: Enumeration) -> float:
+        """Expected negative log-probability that ``other`` gives to what this one draws."""
+        possible = self.probabilities > 0
+        return float(-(self.probabilities[possible] * (other.scores[possible] - other.log_partition)).sum())
+
+    @property
+    def expected_bands(self) -> float:
+        return float(self.probabilities @ self.starts.sum(axis=1))
+
+    @property
+    def expected_frames(self) -> Floats:
+        """(C,): expected number of frames of each class."""
+        return np.array([self.probabilities @ (self.labels == c).sum(axis=1) for c in range(self.num_classes)])
+
+    def risk(self, labels: Ints, cost: Floats) -> float:
+        """Expected cost[true, said], summed over frames, of saying ``labels`` (T,)."""
+        return float(self.probabilities @ cost[self.labels, labels].sum(axis=1))
+
+    @property
+    def log_count(self) -> float:
+        return math.log((self.scores > -np.inf).sum())
+
+    def band_probability(self, start: int, end: int, label: int) -> float:
+        """Probability that frames [start, end) are one band of this class, and no longer one."""
+        begins = np.zeros(self.labels.shape[1] + 1, dtype=bool)
+        begins[[start, end]] = True
+        cuts = np.concatenate([self.starts, np.ones((len(self.starts), 1), dtype=bool)], axis=1)
+        same = (cuts[:, start : end + 1] == begins[start : end + 1]).all(axis=1)
+        return float(self.probabilities[same & (self.labels[:, start] == label)].sum())
+
     @property
     def best_score(self) -> float:
         return float(self.scores.max())
@@ -145,12 +175,14 @@ def semi_markov(
     *,
     censored: bool = False,
     self_transitions: bool = False,
+    goes_on: bool = False,
 ) -> Enumeration:
     """Every labelled segmentation: durations (C, K), tail (C,), the rest as in :func:`chain`.
 
     A segment scores its emissions and the score of its length, see :func:`duration_score`; consecutive segments score a
     transition, the first ``start``, the last ``end``. Without ``self_transitions`` neighbours differ in class. With
-    ``censored`` the window may have cut the segments that touch its edges: they score :func:`log_survival`.
+    ``censored`` the window may have cut the segments that touch its edges: they score :func:`log_survival`; with
+    ``goes_on``, the last one does.
     """
     num_frames, num_classes = emissions.shape
     outcomes = _segmentations(num_frames, num_classes, self_transitions)
@@ -163,8 +195,8 @@ def semi_markov(
         for c, first, after in segments:
             labels[n, first:after] = c
             starts[n, first] = True
-            touches = first == 0 or after == num_frames
-            length_score = log_survival if censored and touches else duration_score
+            cut = (censored and first == 0) or ((censored or goes_on) and after == num_frames)
+            length_score = log_survival if cut else duration_score
             scores[n] += emissions[first:after, c].sum() + length_score(durations[c], float(tail[c]), after - first)
         for (before, _, _), (c, _, _) in itertools.pairwise(segments):
             steps[n, before, c] += 1

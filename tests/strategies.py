@@ -212,3 +212,15 @@ def enumerated(case: Case) -> list[Enumeration]:
         enumerate_one(*((v[0] if v.dim() > 2 else v).detach().numpy() for v in one.potentials.values()), **one.options)
         for one in alone
     ]
+
+
+def enumerated_until(case: Case, recording: int, frame: int) -> Enumeration:
+    """The oracle's answer to a recording that is known up to ``frame``, and goes on."""
+    one = case.only(recording)
+    known = one.having(emissions=one.emissions[:, : frame + 1], end=torch.zeros_like(one.potentials["end"]))
+    if one.potentials["transitions"].dim() == 4:
+        known = known.having(transitions=one.potentials["transitions"][:, :frame])
+    known = replace(known, lengths=torch.tensor([frame + 1]))
+    if "durations" in case.potentials:
+        known = replace(known, options=known.options | {"goes_on": True})
+    return enumerated(known)[0]

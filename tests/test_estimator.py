@@ -197,6 +197,24 @@ def test_segments_tile_the_recordings_with_the_mean_posterior_as_confidence(fitt
         np.testing.assert_allclose(p.sum(axis=1), 1.0, atol=1e-5)
 
 
+def test_confidence_of_a_band_as_a_whole(fitted: Segmenter) -> None:
+    X, _, _ = recordings(seed=1)
+    table = fitted.predict_segments(X, confidence="band")
+    mean = fitted.predict_segments(X)["confidence"]
+    assert ((table["confidence"] > 0) & (table["confidence"] <= 1)).all()
+    assert not np.allclose(table["confidence"], mean)
+    for i, (x, labels, p) in enumerate(zip(X, fitted.predict(X), fitted.predict_proba(X), strict=True)):
+        alone = fitted.predict_segments([x], confidence="band")["confidence"].to_numpy()
+        own = table[table["recording"] == i]
+        np.testing.assert_allclose(own["confidence"], alone, rtol=1e-4)
+        # A band as a whole is no more probable than any of its frames.
+        frames = np.round(own[["start", "end"]].to_numpy() * 10).astype(int)
+        least = [p[start:end, labels[start]].min() for start, end in frames]
+        assert (alone <= np.array(least) + 1e-5).all()
+    with pytest.raises(ValueError, match="confidence: got 'bands', expected one of 'frames', 'band'"):
+        fitted.predict_segments(X, confidence="bands")
+
+
 def test_prediction_does_not_depend_on_the_company(fitted: Segmenter) -> None:
     X, _, _ = recordings(seed=1)
     for i, (labels, p) in enumerate(zip(fitted.predict(X), fitted.predict_proba(X), strict=True)):

@@ -169,7 +169,22 @@ def test_pick_names_what_is_known_and_what_would_run() -> None:
         pick("numba", meta)
     with pytest.raises(ValueError, match=r"backend: got 'cuda', expected one of 'auto', 'torch', 'numba'"):
         LinearChain(torch.zeros(1, 2, 2), torch.zeros(2, 2), backend="cuda")
-    assert {"auto", "torch", "numba"} <= set(BACKENDS)
+    assert set(BACKENDS) == {"auto", "torch", "numba", "triton"}
+
+
+def test_a_gpu_gets_triton_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu, installed = torch.device("cuda"), {"triton", "numba"}
+    monkeypatch.setattr(segcrf.kernels, "find_spec", lambda name: name in installed or None)
+    assert pick("auto", gpu) == pick("triton", gpu) == "triton"
+    with pytest.raises(ValueError, match=r"'triton' runs on cuda, the emissions are on cpu; .*backend='auto'"):
+        pick("triton", torch.device("cpu"))
+    installed.remove("triton")
+    assert pick("auto", gpu, ("numba",)) == "torch"
+    with pytest.raises(ValueError, match="backend 'triton' has no kernels for these potentials, 'numba' has"):
+        pick("triton", gpu, ("numba",))
+    assert pick("auto", gpu) == "torch"
+    with pytest.raises(ValueError, match=r"needs the package triton; pip install triton, or use backend='auto'"):
+        pick("triton", gpu)
 
 
 def test_without_numba_the_reference_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,6 +132,24 @@ def test_losses_exist_only_where_there_is_something_to_compare() -> None:
         JointObjective("l2")
 
 
+def test_the_loss_of_frames_is_the_cross_entropy_of_the_scores_at_labelled_frames() -> None:
+    output, labels, _ = batch()
+    scores = torch.randn(output.distribution.emissions.shape, generator=torch.Generator().manual_seed(3))
+    labels = labels.clone()
+    labels[0, 1] = -100
+    got = JointObjective(None, frames=True)(output._replace(scores=scores), labels)["frames"]
+    total, frames = 0.0, 0
+    for row, sequence, length in zip(scores, labels, LENGTHS.tolist(), strict=True):
+        frames += length
+        for t in range(length):
+            if sequence[t] >= 0:
+                total -= float(row[t].log_softmax(-1)[sequence[t]])
+    assert float(got) == pytest.approx(total / frames, rel=1e-5)
+    without = JointObjective(None, frames=True)(output._replace(scores=None), labels)["frames"]
+    emitted = output._replace(scores=output.distribution.emissions)
+    torch.testing.assert_close(without, JointObjective(None, frames=True)(emitted, labels)["frames"])
+
+
 def test_fixed_weights() -> None:
     losses = {"crf": torch.tensor(2.0), "regression": torch.tensor(-3.0)}
     assert float(FixedWeights()(losses)) == -1.0

@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from segcrf import training
+from segcrf.chain import LinearChain
 from segcrf.crf import LinearChainCRF
 from segcrf.diagnostics import TrainingWarning
 from segcrf.encoders import LSTMEncoder
 from segcrf.losses import FixedWeights, JointObjective, Losses, SwitchingObjective, UncertaintyWeights
-from segcrf.model import JointModel, SwitchingModel
+from segcrf.model import JointModel, ModelOutput, SwitchingModel
 from segcrf.training import Recipe, Result, parameter_groups, train
-from segcrf.windows import Recording
+from segcrf.windows import Recording, collate
 
 RECIPE: dict[str, Any] = {
     "max_epochs": 3, "batch_size": 4, "window": 20, "learning_rate": 1e-2, "weight_decay": 1e-2, "patience": 5,
@@ -121,6 +122,24 @@ def test_what_is_not_finite_is_named_with_recording_frames_and_batch() -> None:
     where = r"epoch 0, batch 0 \(found in regression; first in recording 9, frames \d+-\d+"
     with pytest.raises(ValueError, match=where):
         train(model, objective, FixedWeights(), Recipe(**RECIPE | {"batch_size": 64}), (data, []))
+
+
+def test_the_factor_with_the_best_bands_is_chosen_and_kept_with_the_best_epoch() -> None:
+    # Band of one frame in noise: the layer, sure of long bands, finds them only where the signal counts for more.
+    labels = torch.zeros(1, 30, dtype=torch.long)
+    labels[0, 10:13] = 1
+    emissions = torch.nn.functional.one_hot(labels, 2).float() * 0.5
+    transitions = torch.tensor([[0.0, -4.0], [-4.0, 0.0]])
+    tally = training._Tally()
+    batch = collate([Recording(emissions[0], labels[0], None)])
+    chain = LinearChain(emissions, transitions)
+    assert not chain.mode.any()
+    tally.add(batch, ModelOutput(chain, None, emissions))
+    scores = tally.scores()
+    assert scores["f1"] == 100.0 and scores["decode_factor"] == 8.0  # 3 frames * 0.5 * 8 > 2 switches * 4
+    result = run()
+    best = result.history[result.best_epoch]
+    assert float(result.weights["decode_factor"]) == best["val_decode_factor"]
 
 
 def test_a_summed_likelihood_is_told() -> None:

@@ -528,6 +528,8 @@ def test_a_class_without_labels_gets_no_score_that_is_not_a_number() -> None:
     for transitions in ("full", "potts", "cycle", LowRankTransitions(3, 2)):
         crf = LinearChainCRF(3, transitions=transitions).init_from(LABELS[:1], smoothing=0.0)
         assert not any(values.isnan().any() for values in crf.state_dict().values())
+    never = LinearChainCRF(2, transitions="potts").init_from([torch.zeros(4, dtype=torch.long)], smoothing=0.0)
+    assert torch.equal(never.transitions(), torch.tensor([[0.0, -INF], [-INF, 0.0]]))
     assert LinearChainCRF(1, transitions="potts").init_from([torch.zeros(4, dtype=torch.long)]).transitions().isfinite()
 
 

@@ -104,7 +104,7 @@ def folder(name: str, *, download: bool = True) -> Path:
 def load(name: str, *, download: bool = True) -> DataSet:
     """Read a data set. Arguments and errors are those of :func:`folder`.
 
-    Gaps in a signal (a blink hides the eye) are bridged by straight lines, and one more channel, ``missing``, says where.
+    Gaps in a signal (a blink hides the eye) are bridged by straight lines, and a last channel, ``missing``, says where.
     """
     source = folder(name, download=download)
     meta = json.loads((source / "meta.json").read_text(encoding="utf-8"))

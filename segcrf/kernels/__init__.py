@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from importlib.util import find_spec
 from typing import Any
 
@@ -30,16 +31,27 @@ from torch import Tensor
 
 from segcrf._check import UNLABELLED
 
-BACKENDS = ("auto", "torch", "numba")
-_DEVICE_OF = {"numba": "cpu"}
+BACKENDS = ("auto", "torch", "numba", "triton")
+_DEVICE_OF = {"numba": "cpu", "triton": "cuda"}
 
 
-def pick(backend: str, device: torch.device) -> str:
-    """Return the backend to run on ``device``; one that was insisted on and cannot run is an error with the reason."""
+def pick(backend: str, device: torch.device, known: Sequence[str] = tuple(_DEVICE_OF)) -> str:
+    """Return the backend to run on ``device``, of those that a structure has kernels for (``known``).
+
+    One that was insisted on and cannot run is an error with the reason.
+    """
     if backend == "torch":
         return backend
     if backend == "auto":
-        return "numba" if device.type == "cpu" and find_spec("numba") else "torch"
+        for kernels in known:
+            if device.type == _DEVICE_OF[kernels] and find_spec(kernels):
+                return kernels
+        return "torch"
+    if backend not in known:
+        raise ValueError(
+            f"backend {backend!r} has no kernels for these potentials, {' and '.join(map(repr, known))} has; use "
+            "backend='auto', or transitions that all steps share"
+        )
     if device.type != _DEVICE_OF[backend]:
         raise ValueError(
             f"backend {backend!r} runs on {_DEVICE_OF[backend]}, the emissions are on {device.type}; "
@@ -58,12 +70,20 @@ class Operator:
     ``fields`` names the potentials in order; the first ``batched`` of them, the emissions (B, T, C) at least, have the
     batch axis, the others have none. ``scan(potentials, lengths, starts)`` is the differentiable reference of the log
     partition: a gradient of a gradient, of any order, goes through it, since kernels know first derivatives only.
+    ``kernels`` names the backends that have them, each in a file ``<structure>_<backend>``.
     """
 
     def __init__(
-        self, structure: str, fields: tuple[str, ...], scan: Callable[..., Tensor], *, batched: int = 1
+        self,
+        structure: str,
+        fields: tuple[str, ...],
+        scan: Callable[..., Tensor],
+        *,
+        batched: int = 1,
+        kernels: tuple[str, ...] = tuple(_DEVICE_OF),
     ) -> None:
         self._structure = structure
+        self.kernels = kernels
         self._scan = scan
         self.batched = batched
         arguments = ", ".join(f"Tensor {name}" for name in fields)
@@ -87,13 +107,26 @@ class Operator:
         self.log_prob.register_autograd(self._log_prob_backward, setup_context=_remember_log_prob)
 
     def _define(self, name: str, schema: str, fake: Callable[..., Any]) -> Any:
-        def run(*arguments: Any) -> Any:
-            module = importlib.import_module(f"segcrf.kernels.{self._structure}_numba")
-            return getattr(module, name)(*arguments)
+        def kernel_of(kernels: str) -> Callable[..., Any]:
+            guard: Any = torch.cuda.device_of if _DEVICE_OF[kernels] == "cuda" else nullcontext
 
+            def run(*arguments: Any) -> Any:  # imported at the first call: compilers are heavy
+                module = importlib.import_module(f"segcrf.kernels.{self._structure}_{kernels}")
+                with guard(arguments[0]):  # kernels run on the GPU that the tensors are on
+                    return getattr(module, name)(*arguments)
+
+            return run
+
+        first, *others = self.kernels
         operator: Any = torch.library.custom_op(
-            f"segcrf::{self._structure}_{name}", run, mutates_args=(), device_types="cpu", schema=schema
+            f"segcrf::{self._structure}_{name}",
+            kernel_of(first),
+            mutates_args=(),
+            device_types=_DEVICE_OF[first],
+            schema=schema,
         )
+        for kernels in others:
+            operator.register_kernel(_DEVICE_OF[kernels])(kernel_of(kernels))
         operator.register_fake(fake)
         return operator
 
@@ -153,9 +186,7 @@ class Operator:
             total = scan(leaves, lengths, starts).sum()
             counts = torch.autograd.grad(total, [*leaves, starts], create_graph=True, materialize_grads=True)
             inner = [(c * v).sum() for c, v in zip(counts, vectors, strict=True) if v is not None and v.numel()]
-            return torch.autograd.grad(
-                torch.stack(inner).sum(), leaves, create_graph=further, materialize_grads=True
-            )
+            return torch.autograd.grad(torch.stack(inner).sum(), leaves, create_graph=further, materialize_grads=True)
 
     def _fake_sum_product(self, emissions: Tensor, *rest: Any) -> tuple[Tensor, ...]:
         *shared, _, starts = rest

@@ -1,0 +1,155 @@
+"""Whether posterior probabilities are right, before and after a temperature: ``python -m benchmarks.calibration``.
+
+A Segmenter is fitted on some people. On others, whom it has not seen, a temperature is fitted that divides all scores
+of its structure, and another one that divides its emissions only. On yet others the largest posterior probability of
+each frame is set against how often it is right, and the two confidences of a predicted band (its probability as a
+whole, the mean of its frames) against how often the band is one of the truth and how much of it is right.
+
+* ``gesture_phase``: Kinect gestures. Users a and b train; of user c, one recording calibrates and one tests.
+* ``sleep_edf20``: stages of sleep in epochs of 30 s. People 00 to 05 train, 06 and 07 calibrate, 08 and 09 test.
+
+Written to ``benchmarks/results/calibration.json`` after every run, whether the temperature helps or not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks import data, record
+from segcrf import Segments, Structure, metrics
+from segcrf.calibration import Reliability, fit_temperature, reliability
+from segcrf.estimator import Segmenter
+from segcrf.inference import infer
+from segcrf.structure import SCOPES
+
+PACKAGES = ("segcrf", "torch", "lightning", "numba", "numpy", "scipy")
+#: Who trains, calibrates and tests, by how an identifier begins; and how the Segmenter is fitted.
+DATA_SETS: dict[str, tuple[tuple[tuple[str, ...], ...], dict[str, Any]]] = {
+    "gesture_phase": ((("a", "b"), ("c1",), ("c3",)), {"max_epochs": 20}),
+    "sleep_edf20": (
+        (("SC400", "SC401", "SC402", "SC403", "SC404", "SC405"), ("SC406", "SC407"), ("SC408", "SC409")),
+        {"max_epochs": 20},
+    ),
+}
+
+
+def structures(segmenter: Segmenter, signals: Sequence[data.Array]) -> list[Structure]:
+    """The distribution over the labels of each recording."""
+    scaled = [segmenter._scale(signal) for signal in signals]
+    return [found.distribution for signal in scaled for found in infer(segmenter.model_, [signal])]
+
+
+@torch.no_grad()
+def measure(dists: Sequence[Structure], labels: Sequence[data.Array]) -> dict[str, Any]:
+    """Reliability of frames and bands, the log-loss and the scores of the decoded bands."""
+    posterior = [dist.marginals.labels[0].numpy() for dist in dists]
+    frames = reliability(posterior, list(labels))
+    loss = -sum(float(dist.log_prob(torch.as_tensor(k)[None])) for dist, k in zip(dists, labels, strict=True))
+    predicted = [dist.mode[0].numpy() for dist in dists]
+    scores = metrics.evaluate(predicted, labels)
+    return {
+        "log_loss_per_frame": round(loss / sum(map(len, labels)), 4),
+        "expected_calibration_error": round(frames.error, 4),
+        "frames": rows(frames),
+        "bands": of_bands(dists, labels),
+        "accuracy": round(scores["accuracy"], 2),
+        "f1@50": round(scores["f1@50"], 2),
+        "band_ratio": round(scores["band_ratio"], 3),
+    }
+
+
+def of_bands(dists: Sequence[Structure], labels: Sequence[data.Array]) -> dict[str, float]:
+    """Mean confidences of the decoded bands on labelled frames, and what came true of them."""
+    columns: dict[str, list[float]] = {"probability": [], "exact": [], "mean_marginal": [], "share_right": []}
+    for dist, truth in zip(dists, labels, strict=True):
+        predicted, true = Segments.from_labels(dist.mode), Segments.from_labels([truth])
+        known = [
+            bool((truth[a:z] != data.UNLABELLED).all()) for a, z in zip(predicted.start, predicted.end, strict=True)
+        ]
+        bands = predicted.select(np.array(known))
+        found = set(zip(true.start.tolist(), true.end.tolist(), true.label.tolist(), strict=True))
+        places = list(zip(bands.start.tolist(), bands.end.tolist(), bands.label.tolist(), strict=True))
+        columns["probability"] += dist.band_probability(bands).tolist()
+        columns["exact"] += [float(place in found) for place in places]
+        columns["mean_marginal"] += dist.mean_marginal(bands).tolist()
+        columns["share_right"] += [float((truth[start:end] == label).mean()) for start, end, label in places]
+    return {"count": len(columns["exact"])} | {name: round(float(np.mean(v)), 4) for name, v in columns.items()}
+
+
+def rows(table: Reliability) -> list[dict[str, float]]:
+    """The filled bins of a table, as JSON can write them."""
+    columns = zip(table.edges[:-1], table.edges[1:], table.frames, table.confidence, table.accuracy, strict=True)
+    return [
+        {
+            "from": round(low, 2),
+            "to": round(high, 2),
+            "frames": int(n),
+            "confidence": round(c, 4),
+            "accuracy": round(a, 4),
+        }
+        for low, high, n, c, a in columns
+        if n
+    ]
+
+
+def run(name: str, seed: int) -> dict[str, Any]:
+    """Fit, calibrate and measure on one data set."""
+    parts, recipe = DATA_SETS[name]
+    recordings = data.load(name)
+    train, held, test = ([i for i in recordings.signals if i.startswith(part)] for part in parts)
+    segmenter = Segmenter(seed=seed, progress=False, **recipe)
+    begin = time.perf_counter()
+    segmenter.fit(*recordings.lists(train))
+    seconds = time.perf_counter() - begin
+    signals, labels = recordings.lists(held)
+    held_out = structures(segmenter, signals), [torch.as_tensor(k)[None] for k in labels]
+    fitted = {scope: fit_temperature(*held_out, scope) for scope in SCOPES}
+    signals, labels = recordings.lists(test)
+    dists = structures(segmenter, signals)
+    return {
+        "recordings": {"train": train, "calibrate": held, "test": test},
+        "recipe": recipe | {"seed": seed},
+        "fit_seconds": round(seconds, 1),
+        "temperature": {scope: round(temperature, 3) for scope, temperature in fitted.items()},
+        "as trained": measure(dists, labels),
+    } | {scope: measure([dist.tempered(t, scope) for dist in dists], labels) for scope, t in fitted.items()}
+
+
+def table(name: str, result: dict[str, Any]) -> str:
+    """What was claimed and what came true, before and after."""
+    lines = [f"{name}: temperature {result['temperature']}"]
+    for when in ("as trained", *SCOPES):
+        found = result[when]
+        lines.append(
+            f"  {when:10} log-loss {found['log_loss_per_frame']:.4f}  calibration error "
+            f"{found['expected_calibration_error']:.4f}  accuracy {found['accuracy']:.1f}  bands {found['bands']}"
+        )
+        lines += [
+            f"    {row['from']:.1f} - {row['to']:.1f} {row['frames']:8d} {row['confidence']:.3f} {row['accuracy']:.3f}"
+            for row in found["frames"]
+        ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Parse the command line, run, print, and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", default=list(DATA_SETS), metavar="NAME", help="data sets (default: all)")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    results: dict[str, Any] = {}
+    for name in arguments.names:
+        results[name] = run(name, arguments.seed)
+        print(table(name, results[name]), flush=True)
+        record.write("calibration", {"data_sets": results, **record.environment(PACKAGES)})
+
+
+if __name__ == "__main__":
+    main()

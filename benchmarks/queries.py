@@ -1,0 +1,197 @@
+"""Speed of queries other than the likelihood against their peers: ``python -m benchmarks.queries``.
+
+As in ``benchmarks.speed``: one thread each, checked against float64 before a time is printed, rounds interleaved.
+
+* ``marginals``: posterior of every label, against torch-struct, whose potentials are laid out before the clock starts.
+* ``topk``: the five best labellings, against torch-struct.
+* ``posterior``: the same posterior, against hmmlearn's compiled forward-backward, in logarithms and scaled.
+* ``varying``: likelihood and gradient with transitions of every step, against torch-struct and our own reference scan.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks import record
+from benchmarks.speed import ROUNDS, Contestant, compete, gradient_of, print_rows
+from segcrf import LinearChain
+
+Task = tuple[list[Contestant], Tensor]
+SIZES: dict[str, tuple[tuple[int, int, int], ...]] = {
+    "marginals": ((8, 500, 5), (16, 1000, 8)),
+    "topk": ((8, 500, 5),),
+    "posterior": ((1, 10_000, 5), (1, 100_000, 5), (16, 1000, 20)),
+    "varying": ((8, 500, 5), (16, 1000, 8), (1, 10_000, 5)),
+}
+BEST = 5
+REFERENCE = 4000  # frames: the reference scan is a Python loop over them
+
+
+def potentials(size: tuple[int, int, int], dtype: torch.dtype = torch.float32) -> tuple[Tensor, ...]:
+    """Emissions of a batch, and log-probabilities of an HMM: hmmlearn takes nothing else."""
+    batch, frames, classes = size
+    torch.manual_seed(0)
+    emissions = torch.randn(batch, frames, classes, dtype=torch.float64)
+    transitions = torch.randn(classes, classes, dtype=torch.float64).log_softmax(-1)
+    start = torch.randn(classes, dtype=torch.float64).log_softmax(-1)
+    return emissions.to(dtype), transitions.to(dtype), start.to(dtype)
+
+
+def exact(size: tuple[int, int, int]) -> LinearChain:
+    """The structure in float64; beyond a length its kernel stands in for the reference scan."""
+    backend = "torch" if size[1] <= REFERENCE else "numba"
+    return LinearChain(*potentials(size, torch.float64), backend=backend)
+
+
+def marginals(size: tuple[int, int, int]) -> Task:
+    """Posterior of every label."""
+    scores = potentials(size)
+    ours = Contestant("segcrf", lambda: LinearChain(*scores).marginals.labels)
+    peer = _torch_struct(scores, lambda struct: struct.marginals, _labels_of_edges)
+    return [ours, peer], exact(size).marginals.labels
+
+
+def topk(size: tuple[int, int, int]) -> Task:
+    """The scores of the best labellings, found together with them."""
+    scores = potentials(size)
+    edges = _edges(scores)
+    ours = Contestant("segcrf", lambda: LinearChain(*scores).topk(BEST), value=lambda best: best.score)
+    peer = _torch_struct(scores, lambda struct: struct.topk(BEST), lambda found: (found * edges).flatten(2).sum(-1))
+    return [ours, peer], exact(size).topk(BEST).score
+
+
+def posterior(size: tuple[int, int, int]) -> Task:
+    """The posterior again, in the peer's own types and layout."""
+    scores = potentials(size)
+    ours = Contestant("segcrf", lambda: LinearChain(*scores).marginals.labels)
+    return [ours, *_hmmlearn(size, scores)], exact(size).marginals.labels
+
+
+def varying(size: tuple[int, int, int]) -> Task:
+    """Negative log-likelihood and gradient where each step has transitions of its own."""
+    batch, frames, classes = size
+    torch.manual_seed(0)
+    emissions = torch.randn(batch, frames, classes, dtype=torch.float64)
+    transitions = torch.randn(batch, frames - 1, classes, classes, dtype=torch.float64)
+    labels = torch.randint(classes, (batch, frames))
+
+    def nll(dtype: torch.dtype, backend: str) -> Callable[[], Tensor]:
+        leaves = [p.to(dtype).requires_grad_() for p in (emissions, transitions)]
+        return gradient_of(lambda: -LinearChain(*leaves, backend=backend).log_prob(labels).sum(), leaves)
+
+    short = frames <= REFERENCE
+    truth = nll(torch.float64, "torch" if short else "numba")()
+    reference = nll(torch.float32, "torch") if short else None
+    rows = [
+        Contestant("segcrf", nll(torch.float32, "auto")),
+        Contestant("reference scan", reference, "" if short else "not run: a Python loop over frames"),
+    ]
+    try:
+        import torch_struct
+    except ImportError:
+        return [*rows, Contestant("torch-struct", reason="not installed")], truth
+    leaves = [p.float().requires_grad_() for p in (emissions, transitions)]
+
+    def peer() -> Tensor:
+        edges = _edges((*leaves, torch.zeros(classes)))
+        parts = torch_struct.LinearChainCRF.struct.to_parts(labels, classes).type_as(edges)
+        return -torch_struct.LinearChainCRF(edges).log_prob(parts).sum()
+
+    return [*rows, Contestant("torch-struct", gradient_of(peer, leaves))], truth
+
+
+def _edges(scores: tuple[Tensor, ...]) -> Tensor:
+    """torch-struct's layout (B, T - 1, to, from): emissions join the step into their frame."""
+    emissions, transitions, start = scores
+    steps = transitions.transpose(-1, -2).expand(emissions.shape[0], emissions.shape[1] - 1, -1, -1)
+    edges = steps + emissions[:, 1:, :, None]
+    opening = (start + emissions[:, 0])[:, None, None, :]
+    return torch.cat([edges[:, :1] + opening, edges[:, 1:]], 1)
+
+
+def _labels_of_edges(edges: Tensor) -> Tensor:
+    return torch.cat([edges[:, :1].sum(2), edges.sum(3)], 1)
+
+
+def _torch_struct(scores: tuple[Tensor, ...], ask: Callable[[Any], Tensor], value: Callable[..., Tensor]) -> Contestant:
+    try:
+        import torch_struct
+    except ImportError:
+        return Contestant("torch-struct", reason="not installed")
+    edges = _edges(scores)
+    call, check = lambda: ask(torch_struct.LinearChainCRF(edges)), lambda found: value(found).detach()
+    return Contestant("torch-struct", call, value=check)
+
+
+def _hmmlearn(size: tuple[int, int, int], scores: tuple[Tensor, ...]) -> Iterator[Contestant]:
+    """Its forward-backward with our emissions as log-likelihoods of the frames."""
+    batch, frames, classes = size
+    emissions, transitions, start = (p.double().numpy() for p in scores)
+    try:
+        from hmmlearn.base import BaseHMM
+    except ImportError:
+        yield Contestant("hmmlearn", reason="not installed")
+        return
+
+    class Given(BaseHMM):
+        def _check(self) -> None:
+            """Nothing to check: there are no emission parameters."""
+
+        def _compute_log_likelihood(self, x: Any) -> Any:
+            return x
+
+        def _compute_likelihood(self, x: Any) -> Any:
+            return np.exp(x)
+
+    flat, lengths = emissions.reshape(-1, classes), [frames] * batch
+    for implementation in ("log", "scaling"):
+        peer = Given(n_components=classes, implementation=implementation)
+        peer.startprob_, peer.transmat_ = np.exp(start), np.exp(transitions)
+        yield Contestant(
+            f"hmmlearn {implementation}",
+            lambda peer=peer: peer.score_samples(flat, lengths)[1],
+            value=lambda found: torch.as_tensor(found).view(batch, frames, classes),
+        )
+
+
+TASKS: dict[str, Callable[[tuple[int, int, int]], Task]] = {
+    "marginals": marginals,
+    "topk": topk,
+    "posterior": posterior,
+    "varying": varying,
+}
+
+
+def main() -> None:
+    """Parse the command line, measure, write the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--quick", action="store_true", help="the first size of each task, nothing written")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", module="torch_struct|hmmlearn")  # of their own use of their dependencies
+    results: list[dict[str, Any]] = []
+    for task, tasks_of in TASKS.items():
+        for size in SIZES[task][: 1 if arguments.quick else None]:
+            contestants, truth = tasks_of(size)
+            rows = compete(contestants, truth.detach(), arguments.rounds)
+            results.append({**dict(zip("BTC", size, strict=True)), "task": task, "contestants": rows})
+            print_rows(size, task, rows)
+    if arguments.quick:
+        return
+    result: dict[str, Any] = {"threads": 1, "best": BEST, "results": results}
+    result["peak_rss_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    result |= record.environment(("segcrf", "torch", "numba", "numpy", "torch-struct", "hmmlearn"))
+    print(f"written to {record.write('queries', result)}")
+
+
+if __name__ == "__main__":
+    main()

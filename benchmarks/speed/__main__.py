@@ -1,0 +1,140 @@
+"""Speed of the structured layers against their peers: ``python -m benchmarks.speed [--structure chain|semimarkov]``.
+
+In one process, pinned to one core: the negative log-likelihood of a batch with its gradient, and the decoding of it.
+A result is checked before a time is printed: ``error`` is the largest relative difference from a float64 reference, and
+what is wrong gets no time. Runs are interleaved, round by round, so that a busy machine slows everybody alike; the
+table shows medians with the range, ratios of medians, and how near our time comes to what the machine can do.
+
+Peers are those of the extra ``bench``, as far as they are installed; one that cannot do a size is listed with the
+reason. The chain also shows time and memory by the length of a recording, the first call, two threads against one,
+and the share of a training step. ``--grid`` goes over B, T and C instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import warnings
+from typing import Any
+
+# One thread for JAX too, before it is imported anywhere.
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from benchmarks import record
+from benchmarks.speed import ceilings, chain, contest, probes, semimarkov
+
+ROUNDS = 7
+PACKAGES = (
+    "segcrf", "torch", "numba", "numpy", "pytorch-crf", "TorchCRF", "torch-struct", "flash-semicrf", "jax", "dynamax",
+    "librosa", "hmmlearn", "torbi", "python-crfsuite"
+)  # fmt: skip
+TWO_THREADS = ((16, 1000, 8), (128, 1000, 20), (64, 200, 50), (1, 100_000, 5), (1, 1_000_000, 5))
+
+
+def run(structure: str, sizes: tuple[tuple[int, ...], ...], rounds: int, peaks: dict[str, float]) -> list[Any]:
+    """Measure both tasks at all sizes, printing as it goes."""
+    tasks_of: Any = chain.tasks if structure == "chain" else semimarkov.tasks
+    letters = "BTC" if structure == "chain" else "BTKC"
+    results: list[dict[str, Any]] = []
+    exhausted: dict[tuple[Any, ...], str] = {}  # who was too slow at a shorter length
+    for size in sizes:
+        where = dict(zip(letters, size, strict=True))
+        input_bytes = 4 * size[0] * size[1] * size[-1]
+        if input_bytes > chain.LARGEST:
+            reason = f"not run: the emissions alone take {input_bytes / 1e9:.1f} GB"
+            results.append({**where, "task": "all", "contestants": [], "reason": reason})
+            print(f"{size!s:24} {reason}")
+            continue
+        for task, (contestants, truth) in tasks_of(*size).items():
+            for contestant in contestants:
+                key = (contestant.name, task, size[0], size[2:])
+                if key in exhausted:
+                    contestant.prepare, contestant.reason = None, exhausted[key]
+            rows = contest.compete(contestants, truth, rounds)
+            for contestant in contestants:
+                if contestant.first_seconds and contestant.first_seconds > contest.SLOW / 10:
+                    key = (contestant.name, task, size[0], size[2:])
+                    exhausted[key] = f"not run: T = {size[1]:,} took {contestant.first_seconds:.1f} s"
+            result = {**where, "task": task, "contestants": rows}
+            if structure == "chain" and rows[0]["median_ms"] is not None:
+                work = ceilings.chain_work(task, *size)
+                result |= work | ceilings.fraction(work, rows[0]["median_ms"] / 1e3, peaks)
+            results.append(result)
+            print_rows(size, result)
+    return results
+
+
+def print_rows(size: tuple[int, ...], result: dict[str, Any]) -> None:
+    """One line per contestant: error first, then time, then how many times our time it is."""
+    ours = result["contestants"][0]["median_ms"]
+    for row in result["contestants"]:
+        line = f"{size!s:24} {result['task']:13} {row['name']:19}"
+        if row["median_ms"] is None:
+            print(line, row["reason"])
+            continue
+        error = "unchecked" if row["error"] is None else f"{row['error']:.1e}"
+        spread = f"({row['least_ms']:.2f} to {row['most_ms']:.2f})"
+        ratio = f"{row['median_ms'] / ours:9.1f} x" if ours else ""
+        print(f"{line} error {error:9}  {row['median_ms']:10.2f} ms {spread:>22}  {ratio} {row['reason']}")
+    if "of_fma" in result:
+        near = f"{result['of_fma']:.1%} of the multiply-adds, {result['of_copy']:.1%} of the copy that a core can do"
+        print(f"{'':38} segcrf reaches {near}")
+
+
+def main() -> None:
+    """Parse the command line, measure, write the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--structure", choices=("chain", "semimarkov"), default="chain")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--grid", action="store_true", help="B x T x C of the chain instead of the usual sizes")
+    parser.add_argument("--quick", action="store_true", help="two small sizes, nothing else, nothing written")
+    arguments = parser.parse_args()
+    # Peers warn of their own use of PyTorch and NumPy, once per call.
+    warnings.simplefilter("ignore")
+    cores = probes.use_cores(1)
+    peaks = ceilings.measure()
+    print(f"one thread, pinned to core {cores}" if cores else "one thread, not pinned: this system cannot")
+    billions = {name: value / 1e9 for name, value in peaks.items()}
+    print("ceilings: {fma_per_s:.1f} G multiply-adds/s (float64), copy {copy_bytes_per_s:.1f} GB/s".format(**billions))
+    quick = arguments.quick
+    sizes: Any = chain.SIZES if arguments.structure == "chain" else semimarkov.SIZES
+    name = "speed" if arguments.structure == "chain" else "speed_semimarkov"
+    if arguments.grid:
+        sizes, name = tuple(s for s in chain.GRID if not quick or s[1] <= 1000), "speed_grid"
+    elif quick:
+        sizes = sizes[:2]
+    structure = "chain" if arguments.grid else arguments.structure
+    result: dict[str, Any] = {"structure": structure, "threads": 1, "cores": cores, "ceilings": peaks}
+    result["results"] = run(structure, sizes, arguments.rounds, peaks)
+    if structure == "chain" and not arguments.grid:
+        result |= extras(sizes, arguments.rounds, quick)
+    result |= record.environment(PACKAGES)
+    if not quick:
+        print(f"written to {record.write(name, result)}")
+
+
+def extras(sizes: tuple[tuple[int, int, int], ...], rounds: int, quick: bool) -> dict[str, Any]:
+    """What is measured once: the first call, a training step, two threads, memory, growth."""
+    result: dict[str, Any] = {
+        "first_call": probes.first_calls(),
+        "training_step": probes.training_share(rounds),
+        "two_threads": probes.two_threads(rounds, TWO_THREADS[:1] if quick else TWO_THREADS),
+        "growth": probes.growth(3, probes.LENGTHS[:2] if quick else probes.LENGTHS),
+    }
+    rows: list[dict[str, Any]] = []
+    for task in chain.TASKS:
+        for name in ("segcrf", "pytorch-crf", "jax scan"):
+            added = probes.memory(task, name, sizes[0])
+            rows.append({**dict(zip("BTC", sizes[0], strict=True)), "task": task, "name": name, "added_mib": added})
+            print(f"{sizes[0]!s:24} {task:13} {name:15} adds {added} MiB at its peak")
+    long = (1, 1_000_000, 15)
+    if not quick:
+        added = probes.memory("decode", "segcrf", long)
+        rows.append({**dict(zip("BTC", long, strict=True)), "task": "decode", "name": "segcrf", "added_mib": added})
+        print(f"{long!s:24} decode        segcrf          adds {added} MiB at its peak")
+    return result | {"memory": rows}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Implementations of one task at one size: checked against a float64 reference, then timed in turn."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+SLOW = 20.0  # seconds: whoever takes longer is timed once, and not run at a larger size
+WRONG = 1e-3  # relative error from which a result is not worth a time: float32 over many frames is below
+
+Call = Callable[[], Any]
+
+
+@dataclass
+class Contestant:
+    """One implementation of one task at one size.
+
+    ``prepare`` returns the call to be timed; it may raise, for one that is not installed or cannot do the size.
+    ``value`` turns what the call returned into numbers to check, and is not timed. ``unchecked`` says why an
+    implementation of another model cannot be compared with the reference.
+    """
+
+    name: str
+    prepare: Callable[[], Call] | None = None
+    reason: str = ""
+    value: Callable[[Any], Tensor] = torch.as_tensor
+    unchecked: str = ""
+    seconds: list[float] = field(default_factory=list)
+    first_seconds: float | None = None
+    error: float | None = None
+    call: Call | None = None
+
+    def run(self) -> Any:
+        assert self.call is not None
+        begin = time.perf_counter()
+        result = self.call()
+        self.seconds.append(time.perf_counter() - begin)
+        return result
+
+    def enter(self, truth: Tensor) -> None:
+        """Run once, which also compiles, and compare with ``truth``; whoever cannot or is wrong gets a reason."""
+        if self.prepare is None:
+            return
+        try:
+            self.call = self.prepare()
+            result = self.run()
+        except ImportError:
+            self.reason = "not installed"
+        except Exception as error:  # whatever a peer raises is its reason
+            self.reason = f"{type(error).__name__}: {str(error).splitlines()[0][:120] if str(error) else ''}"
+        if self.reason:
+            self.call = None
+            return
+        self.first_seconds = self.seconds.pop()
+        if not self.unchecked:
+            self.error = relative_error(self.value(result), truth)
+            if not self.error < WRONG:
+                self.reason = f"wrong: relative error {self.error:.1e}"
+                self.call = None
+
+    def row(self) -> dict[str, Any]:
+        times = {"median_ms": None, "least_ms": None, "most_ms": None}
+        if self.seconds:
+            picked = (statistics.median(self.seconds), min(self.seconds), max(self.seconds))
+            times = {key: round(1e3 * value, 4) for key, value in zip(times, picked, strict=True)}
+        return {
+            "name": self.name, "error": self.error, **times, "rounds": len(self.seconds),
+            "reason": self.reason or self.unchecked
+        }  # fmt: skip
+
+
+def compete(contestants: list[Contestant], truth: Callable[[], Tensor], rounds: int) -> list[dict[str, Any]]:
+    """Check every contestant against ``truth``, then time them in turn; rows in their order."""
+    expected = truth()
+    for contestant in contestants:
+        contestant.enter(expected)
+    running = [c for c in contestants if c.call is not None]
+    for contestant in running:
+        assert contestant.first_seconds is not None
+        if contestant.first_seconds > SLOW:
+            contestant.reason = f"timed once: it takes more than {SLOW:.0f} s"
+            contestant.seconds.append(contestant.first_seconds)
+    running = [c for c in running if not c.reason]
+    for _ in range(rounds):
+        gc.collect()
+        for contestant in running:
+            contestant.run()
+            contestant.run()  # the first one finds the caches full of another's numbers
+            contestant.seconds.pop(-2)
+    return [c.row() for c in contestants]
+
+
+def relative_error(value: Tensor, truth: Tensor) -> float:
+    """Largest difference relative to the largest value."""
+    return float((value.double() - truth).abs().max() / truth.abs().max().clamp(min=1e-300))
+
+
+def gradient_of(loss: Callable[[], Tensor], parameters: list[Tensor]) -> Call:
+    """A call that returns a loss and its gradients."""
+
+    def call() -> tuple[Tensor, ...]:
+        value = loss()
+        return (value.detach(), *torch.autograd.grad(value, parameters))
+
+    return call
+
+
+def vector(parts: Any) -> Tensor:
+    """Loss and gradients in one vector, to be compared."""
+    return torch.cat([torch.as_tensor(part).double().flatten() for part in parts])

@@ -1,0 +1,78 @@
+"""Semi-Markov chain at (B, T, K, C): segcrf and its peers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from benchmarks.speed.chain import Task
+from benchmarks.speed.contest import Call, Contestant, gradient_of, vector
+from segcrf import SemiMarkov
+
+SIZES = ((2, 300, 30, 5), (4, 1000, 50, 5), (4, 1000, 100, 8), (1, 100_000, 200, 5))
+SCANNED = 1_000_000  # numbers T * K * C that the reference scan may build; beyond, the kernel in float64
+FLASH_STEPS = 700_000  # B * T * K * C from which flash-semicrf's Python loop over T and K takes minutes
+OTHER_MODEL = "another model (own parameters, own convention at the edges): timed, not compared"
+
+
+def tasks(batch: int, frames: int, longest: int, classes: int) -> dict[str, Task]:
+    """Both tasks, each with everybody."""
+    torch.manual_seed(0)
+    emissions = torch.randn(batch, frames, classes).requires_grad_()
+    transitions = torch.randn(classes, classes).requires_grad_()
+    durations = (0.1 * torch.randn(classes, longest)).requires_grad_()
+    leaves = [emissions, transitions, durations]
+    labels = SemiMarkov(*(p.detach() for p in leaves)).mode
+    backend = "torch" if frames * longest * classes <= SCANNED else "auto"
+
+    def exact_loss() -> Tensor:
+        exact = [p.detach().double().requires_grad_() for p in leaves]
+        return vector(gradient_of(lambda: -SemiMarkov(*exact, backend=backend).log_prob(labels).sum(), exact)())
+
+    def exact_score() -> Tensor:
+        return SemiMarkov(*(p.detach().double() for p in leaves), backend=backend).argmax().score
+
+    def ours_loss() -> Call:
+        return gradient_of(lambda: -SemiMarkov(*leaves).log_prob(labels).sum(), leaves)
+
+    def ours_decode() -> Call:
+        return lambda: SemiMarkov(*(p.detach() for p in leaves)).argmax().score
+
+    gigabytes = 4 * batch * frames * (longest * classes) ** 2 / 1e9
+    too_large = f"not run: its semi-Markov builds T * (K C)^2 numbers, {gigabytes:,.1f} GB here"
+    flash_loss, flash_decode = _flash(emissions, labels, longest)
+    return {
+        "nll+backward": Task(
+            [Contestant("segcrf", ours_loss, value=vector), flash_loss, Contestant("torch-struct", reason=too_large)],
+            exact_loss,
+        ),
+        "decode": Task(
+            [Contestant("segcrf", ours_decode), flash_decode, Contestant("torch-struct", reason=too_large)],
+            exact_score,
+        ),
+    }
+
+
+def _flash(emissions: Tensor, labels: Tensor, longest: int) -> list[Contestant]:
+    """flash-semicrf on its CPU path."""
+    name, classes = "flash-semicrf", emissions.shape[-1]
+    if emissions.numel() * longest > FLASH_STEPS:
+        return [Contestant(name, reason="not run: its Python loop over T and K would take minutes") for _ in range(2)]
+    lengths = torch.full(labels.shape[:1], labels.shape[1])
+
+    def loss() -> Call:
+        from flash_semicrf import SemiMarkovCRFHead
+
+        head = SemiMarkovCRFHead(classes, longest)
+        return gradient_of(
+            lambda: head.compute_loss(emissions, lengths, labels, use_triton=False, backend="streaming"),
+            [emissions, *head.parameters()],
+        )
+
+    def decode() -> Call:
+        from flash_semicrf import SemiMarkovCRFHead
+
+        head = SemiMarkovCRFHead(classes, longest)
+        return lambda: head.decode_with_traceback(emissions.detach(), lengths, use_triton=False)
+
+    return [Contestant(name, loss, unchecked=OTHER_MODEL), Contestant(name, decode, unchecked=OTHER_MODEL)]
