@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import sys
 from importlib.metadata import version as version_of
@@ -14,6 +15,9 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Examples run with the figures of a machine without a screen.
 os.environ.setdefault("MPLBACKEND", "agg")
+
+# The pages about benchmarks read what these say of themselves.
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 project = "segcrf"
 author = "the segcrf authors"
@@ -91,9 +95,21 @@ def command_line_help() -> str:
     return "\n".join(parts)
 
 
+def bands_includes(folder: Path) -> None:
+    """Tables and figures of the benchmark of bands, from its JSON."""
+    root = Path(__file__).parents[1]
+    from benchmarks.bands import figures, report
+
+    result = json.loads((root / "benchmarks" / "results" / "bands.json").read_text(encoding="utf-8"))
+    folder.mkdir(exist_ok=True)
+    report.write_includes(result, folder)
+    barcodes = [path for path in figures.save_all(result, folder) if path.name.startswith("barcode")]
+    shown = [f".. image:: generated/bands/{path.name}\n   :alt: bands of one recording\n" for path in barcodes]
+    (folder / "barcodes.inc").write_text("\n".join(shown), encoding="utf-8")
+
+
 def data_sets() -> str:
     """A section for each data set that benchmarks and tests run on, from where these read it."""
-    sys.path.insert(0, str(Path(__file__).parents[1]))
     from benchmarks.data import SOURCES
 
     parts = []
@@ -109,9 +125,10 @@ def data_sets() -> str:
 
 
 def setup(app: Any) -> None:
-    """Write the help of the command line and the list of data sets where api/cli.rst and data.rst include them."""
+    """Write what pages include: help of the command line, the list of data sets, results of benchmarks."""
     os.environ["COLUMNS"] = "100"
     folder = Path(app.srcdir) / "generated"
     folder.mkdir(exist_ok=True)
     (folder / "cli.inc").write_text(command_line_help(), encoding="utf-8")
+    bands_includes(folder / "bands")
     (folder / "data.inc").write_text(data_sets(), encoding="utf-8")

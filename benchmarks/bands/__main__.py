@@ -1,0 +1,83 @@
+"""Solid bands: the CRF layers against what people use instead.
+
+Trains the same encoder under every method, tunes every knob on validation recordings with one seed, and writes tables
+and ``benchmarks/results/bands.json``. It may be killed at any time: what is finished is kept and reused, and
+``--report`` makes tables of whatever there is. Real data sets are found, or downloaded, as by
+``python -m benchmarks.data``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import record
+from benchmarks.bands.cells import Cache, groups, run_group
+from benchmarks.bands.methods import METHODS
+from benchmarks.bands.report import summarise, text
+from benchmarks.bands.tasks import NAMES
+from benchmarks.bands.training import BUDGETS, ENCODERS, Budget, settings
+
+CACHE = Path(__file__).parents[2] / "build" / "bands"
+PACKAGES = ("segcrf", "torch", "lightning", "numpy", "scipy", "numba")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what is asked for, and write and print the tables."""
+    given = parser().parse_args(arguments)
+    name = "quick" if given.quick else given.budget
+    budget = BUDGETS[name]
+    budget = budget if given.seeds is None else dataclasses.replace(budget, seeds=given.seeds)
+    if not given.report:
+        run(budget, given.data_sets, given.encoders, given.methods, given.cache)
+    cells = Cache(given.cache, _kept(budget)).cells()
+    if not cells:
+        raise SystemExit("no cell of this budget is finished yet; run without --report first")
+    methods = {key: {"title": method.title, "structured": method.structured} for key, method in METHODS.items()}
+    result = summarise(cells, {"name": name} | settings(budget), methods)
+    print(text(result))
+    if given.out:
+        path = record.write(given.out, record.environment(PACKAGES) | result)
+        print(f"written to {path}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bands", description=__doc__)
+    parser.add_argument("--budget", choices=BUDGETS, default="full", help="what a network may spend (default: full)")
+    parser.add_argument("--quick", action="store_true", help="the same as --budget quick: ten minutes, for a look")
+    parser.add_argument("--seeds", type=int, help="repetitions (default: those of the budget)")
+    parser.add_argument("--data-sets", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument("--encoders", nargs="+", choices=ENCODERS, default=tuple(ENCODERS), help="(default: both)")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=tuple(METHODS), metavar="NAME",
+                        help=", ".join(METHODS))  # fmt: skip
+    parser.add_argument("--cache", type=Path, default=CACHE, help="folder of finished cells (default: build/bands)")
+    parser.add_argument("--report", action="store_true", help="run nothing, report what is finished")
+    parser.add_argument("--out", default="bands", help="name of the JSON in benchmarks/results; '' writes none")
+    return parser
+
+
+def run(budget: Budget, tasks: Sequence[str], encoders: Sequence[str], methods: Sequence[str], root: Path) -> None:
+    """Measure all cells that are not in the cache."""
+    from tqdm import tqdm
+
+    todo = list(groups(tasks, encoders, range(budget.seeds)))
+    with tqdm(total=len(todo) * len(methods), unit="cell", smoothing=0) as bar:
+
+        def step(cell: str) -> None:
+            bar.set_postfix_str(cell, refresh=False)
+            bar.update()
+
+        for group in todo:
+            run_group(group, _kept(budget), root, methods, step)
+
+
+def _kept(budget: Budget) -> Budget:
+    """The budget as the cache knows it: more seeds of the same are added to what is there."""
+    return dataclasses.replace(budget, seeds=0)
+
+
+if __name__ == "__main__":
+    main()

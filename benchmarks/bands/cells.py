@@ -1,0 +1,221 @@
+"""One method on one task with one encoder and one seed: tuned, scored, and kept on disk.
+
+The cache is a folder of the budget. Each network's scores and each finished cell is a file that appears at once and as
+a whole, so that a kill loses what was under way and nothing else; whatever is there is a valid partial result. Networks
+are shared by all methods that only decode differently.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from benchmarks.bands.methods import METHODS, Context, Knob, Method
+from benchmarks.bands.tasks import Task, load
+from benchmarks.bands.training import Budget, Network, Trained, fit, settings
+from segcrf import metrics
+from segcrf.segments import Segments
+
+Array = npt.NDArray[Any]
+
+TUNING_SEED = 0
+# A barcode shows about so many bands, of the first test recording.
+SHOWN = 30
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is measured: a task, an encoder, a method and a seed, by name."""
+
+    task: str
+    encoder: str
+    method: str
+    seed: int
+
+    def name(self) -> str:
+        """For files."""
+        return f"{self.task}.{self.encoder}.{self.method}.{self.seed}"
+
+
+class Cache:
+    """Finished cells and trained networks of one budget.
+
+    Args:
+        root: a folder for all budgets.
+        budget: decides the folder within; a changed budget begins anew.
+    """
+
+    def __init__(self, root: Path, budget: Budget) -> None:
+        digest = hashlib.sha256(json.dumps(settings(budget), sort_keys=True).encode()).hexdigest()[:8]
+        self.folder = root / digest
+        for kind in ("cells", "networks"):
+            (self.folder / kind).mkdir(parents=True, exist_ok=True)
+
+    def cell(self, cell: Cell) -> dict[str, Any] | None:
+        """The result of a cell, if it is finished."""
+        path = self.folder / "cells" / f"{cell.name()}.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def cells(self) -> list[dict[str, Any]]:
+        """All finished results, in a fixed order."""
+        paths = sorted((self.folder / "cells").glob("*.json"))
+        return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+
+    def keep(self, cell: Cell, result: dict[str, Any]) -> None:
+        """Write the result of a cell."""
+        text = json.dumps(asdict(cell) | result)
+        _at_once(self.folder / "cells" / f"{cell.name()}.json", lambda draft: draft.write_text(text, encoding="utf-8"))
+
+    def network(self, key: str, make: Callable[[], Trained]) -> Trained:
+        """A trained network, from disk or made now."""
+        path = self.folder / "networks" / f"{key}.pt"
+        try:
+            return Trained(**torch.load(path, weights_only=True))
+        except (FileNotFoundError, EOFError, RuntimeError, pickle.UnpicklingError):
+            trained = make()
+            _at_once(path, lambda draft: torch.save(vars(trained), draft))
+            return trained
+
+
+def _at_once(path: Path, write: Callable[[Path], Any]) -> None:
+    draft = path.with_name(f"{path.name}.{os.getpid()}.part")
+    write(draft)
+    os.replace(draft, path)
+
+
+class Bench:
+    """A task under one encoder and seed, and the networks that were needed so far.
+
+    Args:
+        task: its recordings.
+        encoder: "causal" or "bidirectional".
+        seed: of initial weights and windows.
+        budget: what a network may spend.
+        cache: where results are kept.
+    """
+
+    def __init__(self, task: Task, encoder: str, seed: int, budget: Budget, cache: Cache) -> None:
+        self.task, self.encoder, self.seed, self.budget, self.cache = task, encoder, seed, budget, cache
+        self.contexts: dict[Network, Context] = {}
+
+    def run(self, name: str) -> dict[str, Any]:
+        """The result of a method, from the cache or measured now."""
+        cell = Cell(self.task.name, self.encoder, name, self.seed)
+        found = self.cache.cell(cell)
+        if found is None:
+            network, knob, score = self._choose(name)
+            self.cache.keep(cell, self._measure(METHODS[name], network, knob) | {"validation": score})
+            found = self.cache.cell(cell)
+            assert found is not None
+        return found
+
+    def _choose(self, name: str) -> tuple[Network, Knob, float]:
+        """Network and knob that are best on the validation recordings with the tuning seed, and their score there."""
+        method = METHODS[name]
+        if self.seed != TUNING_SEED:
+            tuned = Bench(self.task, self.encoder, TUNING_SEED, self.budget, self.cache).run(name)
+            return Network(**tuned["network"]), tuned["knob"], tuned["validation"]
+        candidates = [(n, knob) for n in method.networks(self.budget) for knob in method.knobs(self.task)]
+        scores = [validation_score(self._decode(method, *candidate, "valid"), self.task) for candidate in candidates]
+        best = int(np.argmax(scores))
+        return (*candidates[best], scores[best])
+
+    def _decode(self, method: Method, network: Network, knob: Knob, part: str) -> list[Array]:
+        context = self._context(network)
+        return method.decode(getattr(context.trained, part), context, knob)
+
+    def _context(self, network: Network) -> Context:
+        if network not in self.contexts:
+            key = f"{self.task.name}.{self.encoder}.{network.name()}.{self.seed}"
+            trained = self.cache.network(key, lambda: fit(self.task, self.encoder, network, self.seed, self.budget))
+            self.contexts[network] = Context(self.task, trained, self.budget, self.seed)
+        return self.contexts[network]
+
+    def _measure(self, method: Method, network: Network, knob: Knob) -> dict[str, Any]:
+        predicted = self._decode(method, network, knob, "test")
+        trained = self._context(network).trained
+        return {
+            "network": vars(network),
+            "knob": knob,
+            "scores": score(predicted, self.task.test.labels, self.task.margin),
+            "per_recording": per_recording(predicted, self.task.test.labels),
+            "barcode": barcode(predicted[0], self.task),
+            "truth": barcode(self.task.test.labels[0], self.task),
+            "epochs": len(trained.history),
+            "seconds": round(trained.seconds, 2),
+        }
+
+
+def validation_score(predicted: list[Array], task: Task) -> float:
+    """What knobs are tuned for, and epochs chosen by: the mean of accuracy, edit and F1@50."""
+    row = metrics.evaluate(predicted, task.valid.labels)
+    return (row["accuracy"] + row["edit"] + row["f1@50"]) / 3
+
+
+def score(predicted: list[Array], true: list[Array], margin: int) -> dict[str, float]:
+    """All scores of a cell. Nothing is left out as background; edit, covering and Hausdorff are means over recordings,
+    the others pooled."""
+    boundary = metrics.boundary_scores(predicted, true, margin)
+    entropy = metrics.segmentation_entropy(predicted, true)
+    return metrics.evaluate(predicted, true) | {
+        "kappa": metrics.cohen_kappa(predicted, true),
+        "covering": metrics.covering(predicted, true),
+        "boundary_precision": boundary.precision,
+        "boundary_recall": boundary.recall,
+        "boundary_f1": boundary.f1,
+        "entropy_over": entropy.over,
+        "entropy_under": entropy.under,
+        "hausdorff": metrics.hausdorff(predicted, true),
+    }
+
+
+def per_recording(predicted: list[Array], true: list[Array]) -> dict[str, list[float]]:
+    """Scores of each recording by itself, for paired differences."""
+    rows = [metrics.evaluate([p], [t]) for p, t in zip(predicted, true, strict=True)]
+    return {name: [round(row[name], 3) for row in rows] for name in ("accuracy", "edit", "f1@50")}
+
+
+def barcode(labels: Array, task: Task) -> list[list[int]]:
+    """[start, end, class] of the bands of the first test recording, where most true bands are close together."""
+    true = task.test.labels[0]
+    switches = np.cumsum(np.diff(true, prepend=true[:1]) != 0)
+    frames = min(SHOWN * len(true) // (int(switches[-1]) + 1), len(true))
+    start = int(np.argmax(switches[frames - 1 :] - switches[: len(true) - frames + 1]))
+    bands = Segments.from_labels([labels[start : start + frames]])
+    return np.stack([bands.start, bands.end, bands.label], axis=1).tolist()
+
+
+def groups(tasks: Sequence[str], encoders: Sequence[str], seeds: Sequence[int]) -> Iterator[tuple[str, str, int]]:
+    """In the order of worth: every task once before any twice."""
+    for seed in seeds:
+        for task in tasks:
+            for encoder in encoders:
+                yield task, encoder, seed
+
+
+def run_group(
+    group: tuple[str, str, int], budget: Budget, root: Path, methods: Sequence[str], step: Callable[[str], Any]
+) -> None:
+    """All methods on one task with one encoder and seed; ``step`` is told each cell that is done."""
+    name, encoder, seed = group
+    cache = Cache(root, budget)
+    cells = {method: Cell(name, encoder, method, seed) for method in methods}
+    missing = [method for method, cell in cells.items() if cache.cell(cell) is None]
+    for method in set(methods) - set(missing):
+        step(cells[method].name())
+    if not missing:
+        return
+    bench = Bench(load(name), encoder, seed, budget, cache)
+    for method in missing:
+        bench.run(method)
+        step(cells[method].name())

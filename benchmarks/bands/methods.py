@@ -1,0 +1,236 @@
+"""The methods: which network each one needs, how it decodes, and the knob that is tuned on validation recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from benchmarks.bands.tasks import Task
+from benchmarks.bands.training import Budget, Network, Trained, make_layer
+from segcrf import smoothing
+from segcrf.crf import LinearChainCRF
+from segcrf.windows import RandomWindows, Recording, Windows, collate
+
+Array = npt.NDArray[Any]
+Knob = dict[str, float]
+Decoder = Callable[[list[Tensor], "Context", Knob], list[Array]]
+
+# By how much scores are scaled before a path is found through them: overconfident ones down, timid ones up.
+SCALES = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 2.0, 4.0, 8.0, 16.0)
+# Widths and shortest durations, as shares of the median training band.
+SHARES = (0.1, 0.2, 0.4, 0.8, 1.6)
+# Costs of a switch in nats, as log-odds of staying: the smallest ones hardly smooth, as every grid here ends where its
+# filter does nothing.
+COSTS = (-1.0, 0.0, 1.0, 3.0, 6.0, 12.0, 25.0)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What decoders may know: the task, the trained network, and the budget."""
+
+    task: Task
+    trained: Trained
+    budget: Budget
+    seed: int
+
+    @cached_property
+    def on_frozen(self) -> tuple[LinearChainCRF, float]:
+        """A chain, and a scale of the scores, learned on the frozen scores of the training recordings."""
+        return _learn_on_frozen(self)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way from signals to bands.
+
+    Args:
+        title: as tables print it.
+        loss: of its network, see :class:`benchmarks.bands.training.Network`.
+        penalty: of its network; its weight is tuned.
+        decode: class scores and a knob to labels.
+        knobs: the values of the knob to choose from, of a task.
+        structured: whether it is one of segcrf's layers, trained end to end.
+    """
+
+    title: str
+    loss: str
+    decode: Decoder
+    penalty: str | None = None
+    knobs: Callable[[Task], Sequence[Knob]] = lambda task: ({},)
+    structured: bool = False
+
+    def networks(self, budget: Budget) -> list[Network]:
+        """The networks to choose from: without the penalty, and with each of its weights."""
+        weights = budget.candidates(self.penalty) if self.penalty else ()
+        return [Network(self.loss), *(Network(self.loss, self.penalty, weight) for weight in weights)]
+
+
+# --------------------------------------------------------------------------------------------------------- decoders
+def argmax(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
+    """The best class of every frame on its own."""
+    return [array.argmax(1).numpy() for array in scores]
+
+
+def median(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
+    """Argmax of class probabilities after a median filter."""
+    filtered = smoothing.median_filter([array.softmax(1).numpy() for array in scores], int(knob["width"]))
+    return [array.argmax(1) for array in filtered]
+
+
+def mode(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
+    """Majority of the labels in a window."""
+    return smoothing.mode_filter(argmax(scores, context, knob), int(knob["width"]))
+
+
+def purge(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
+    """No band shorter than a minimum."""
+    return smoothing.purge(argmax(scores, context, knob), int(knob["min_duration"]))
+
+
+def hysteresis(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
+    """Two thresholds on class probabilities."""
+    return smoothing.hysteresis([array.softmax(1).numpy() for array in scores], knob["enter"], knob["leave"])
+
+
+def hmm(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
+    """The best path when every switch costs the same."""
+    return smoothing.hmm_filter(
+        [array.log_softmax(1).double().numpy() for array in scores], 1 / (1 + np.exp(-knob["cost"]))
+    )
+
+
+def counted(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
+    """The best path under counted transitions."""
+    scaled = [knob["scale"] * array.log_softmax(1).numpy() for array in scores]
+    return smoothing.viterbi_counted(scaled, context.task.train.labels)
+
+
+def counted_marginal(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
+    """The best class of every frame under counted transitions: the posterior decoding of a hidden Markov model."""
+    return _marginal(make_layer("chain", context.task), [knob["scale"] * array.log_softmax(1) for array in scores])
+
+
+def own(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
+    """The best path under the potentials that were trained with the scores."""
+    return _paths(_own_layer(context), [knob.get("scale", 1.0) * array for array in scores])
+
+
+def own_marginal(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
+    """The best class of every frame under the potentials that were trained with the scores."""
+    return _marginal(_own_layer(context), [knob.get("scale", 1.0) * array for array in scores])
+
+
+def frozen(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
+    """The best path under potentials, and a scale of the scores, learned on frozen scores of the training set."""
+    layer, scale = context.on_frozen
+    return _paths(layer, [knob["scale"] * scale * array.log_softmax(1) for array in scores])
+
+
+def frozen_marginal(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
+    """The best class of every frame under these."""
+    layer, scale = context.on_frozen
+    return _marginal(layer, [knob["scale"] * scale * array.log_softmax(1) for array in scores])
+
+
+def _own_layer(context: Context) -> nn.Module:
+    layer = make_layer("semi" if "durations.table" in context.trained.potentials else "chain", context.task)
+    layer.load_state_dict(context.trained.potentials)
+    return layer
+
+
+def _paths(layer: nn.Module, scores: list[Tensor]) -> list[Array]:
+    with torch.no_grad():
+        return [layer(array[None]).mode[0].numpy() for array in scores]
+
+
+def _marginal(layer: nn.Module, scores: list[Tensor]) -> list[Array]:
+    with torch.no_grad():
+        return [layer(array[None]).marginals.labels[0].argmax(1).numpy() for array in scores]
+
+
+def _learn_on_frozen(context: Context) -> tuple[LinearChainCRF, float]:
+    """Potentials and scale that make the labels of training windows likeliest, in the steps of a budget."""
+    task, budget = context.task, context.budget
+    scores = [array.log_softmax(1) for array in context.trained.train]
+    learn = [Recording(x, torch.as_tensor(y), None) for x, y in zip(scores, task.train.labels, strict=True)]
+    layer = make_layer("chain", task)
+    log_scale = torch.zeros((), requires_grad=True)
+    optimiser = torch.optim.Adam([*layer.parameters(), log_scale], lr=0.03)
+    windows, sampler = Windows(learn), RandomWindows(learn, budget.window, budget.batch_size, seed=context.seed)
+    for step in range(budget.steps):
+        if step % len(sampler) == 0:
+            sampler.set_epoch(step)
+            batches = iter(sampler)
+        batch = collate(windows[next(batches)])
+        loss = -layer(log_scale.exp() * batch.signal, batch.lengths).log_prob(batch.labels).sum() / batch.lengths.sum()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return layer, float(log_scale.exp().detach())
+
+
+# ------------------------------------------------------------------------------------------------------------ knobs
+def widths(task: Task) -> list[Knob]:
+    """Odd widths of a window."""
+    shares = (2 * round(share * task.median_duration() / 2) + 1 for share in SHARES)
+    return [{"width": float(width)} for width in sorted({1, *shares})]
+
+
+def shortest(task: Task) -> list[Knob]:
+    """Shortest durations."""
+    shares = (round(share * task.median_duration()) for share in SHARES)
+    return [{"min_duration": float(duration)} for duration in sorted({1, *shares} - {0})]
+
+
+def thresholds(task: Task) -> list[Knob]:
+    """Thresholds to enter and to leave."""
+    pairs = ((enter, leave) for enter in (0.3, 0.5, 0.7, 0.9) for leave in (0.1, 0.3, 0.5) if leave <= enter)
+    return [{"enter": enter, "leave": leave} for enter, leave in pairs]
+
+
+def costs(task: Task) -> list[Knob]:
+    """Costs of a switch. To scale scores as well would be the same knob twice."""
+    return [{"cost": cost} for cost in COSTS]
+
+
+def scales(task: Task) -> list[Knob]:
+    """Scales of the scores."""
+    return [{"scale": scale} for scale in SCALES]
+
+
+METHODS: dict[str, Method] = {
+    "bce": Method("BCE, argmax", "bce", argmax),
+    "ce": Method("CE, argmax", "ce", argmax),
+    "bce+switches": Method("BCE + expected switches", "bce", argmax, "switches"),
+    "ce+switches": Method("CE + expected switches", "ce", argmax, "switches"),
+    "ce+tv": Method("CE + total variation", "ce", argmax, "tv"),
+    "ce+kl": Method("CE + neighbour KL", "ce", argmax, "kl"),
+    "ce+tmse": Method("CE + T-MSE", "ce", argmax, "tmse"),
+    "ce+tmse,median": Method("CE + T-MSE, median filter", "ce", median, "tmse", widths),
+    "median": Method("CE, median filter", "ce", median, knobs=widths),
+    "mode": Method("CE, mode filter", "ce", mode, knobs=widths),
+    "purge": Method("CE, minimum duration", "ce", purge, knobs=shortest),
+    "hysteresis": Method("CE, hysteresis", "ce", hysteresis, knobs=thresholds),
+    "hmm": Method("CE, HMM of fixed switch cost", "ce", hmm, knobs=costs),
+    "counted": Method("CE, Viterbi with counts", "ce", counted, knobs=scales),
+    "counted,marginal": Method("CE, counted chain, marginals", "ce", counted_marginal, knobs=scales),
+    "frozen": Method("CRF on frozen CE scores", "ce", frozen, knobs=scales),
+    "frozen,marginal": Method("CRF on frozen CE scores, marginals", "ce", frozen_marginal, knobs=scales),
+    "crf": Method("CRF", "chain", own, structured=True),
+    "crf,scaled": Method("CRF, tuned scale", "chain", own, knobs=scales, structured=True),
+    "crf,marginal": Method("CRF, marginals", "chain", own_marginal, structured=True),
+    "crf,marginal,scaled": Method("CRF, marginals, tuned scale", "chain", own_marginal, knobs=scales, structured=True),
+    "semi": Method("semi-Markov CRF", "semi", own, structured=True),
+    "semi,scaled": Method("semi-Markov CRF, tuned scale", "semi", own, knobs=scales, structured=True),
+    "semi,marginal": Method("semi-Markov CRF, marginals", "semi", own_marginal, structured=True),
+    "semi,marginal,scaled": Method(
+        "semi-Markov CRF, marginals, tuned scale", "semi", own_marginal, knobs=scales, structured=True
+    ),
+}

@@ -1,0 +1,334 @@
+"""The plumbing of the benchmark of bands: what is kept, resumed, tuned and tabulated. No network is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from benchmarks.bands import cells, figures, methods, report, tasks, training
+from benchmarks.bands.__main__ import main
+from segcrf.chain import LinearChain
+from segcrf.model import ModelOutput
+from segcrf.recordings import Labelled
+
+BUDGET = training.Budget(steps=1, hidden=1, weights=3, seeds=2)
+SOME = ("ce", "ce+tmse", "median", "purge")
+
+
+def recordings(seed, number=2):
+    rng = np.random.default_rng(seed)
+    labels = [np.repeat(rng.permutation(3).repeat(2), 10) for _ in range(number)]
+    return Labelled([rng.normal(size=(len(y), 1)).astype(np.float32) for y in labels], labels, None)
+
+
+def task(name="toy"):
+    return tasks.Task(name, ["a", "b", "c"], 1.0, 2, *(recordings(seed) for seed in range(3)))
+
+
+def scores_of(part, noise, seed):
+    rng = np.random.default_rng(seed)
+    return [torch.as_tensor(np.eye(3)[y] + noise * rng.normal(size=(len(y), 3))).float() for y in part.labels]
+
+
+class Trainer:
+    """Stands in for training: a weight of 0.15 gives clean scores, all others noisy ones."""
+
+    def __init__(self, fail_at=None):
+        self.calls, self.fail_at = [], fail_at
+
+    def __call__(self, toy, encoder, network, seed, budget):
+        self.calls.append((network, seed))
+        if len(self.calls) == self.fail_at:
+            raise KeyboardInterrupt
+        noise = 0.1 if network.weight == 0.15 else 1.0
+        valid, test = (scores_of(part, noise, seed) for part in (toy.valid, toy.test))
+        return training.Trained([], valid, test, {}, [{"val_error": 0.0}], 1.0)
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    def run(trainer, seeds=(0,), budget=BUDGET, methods=SOME):
+        monkeypatch.setattr(cells, "fit", trainer)
+        monkeypatch.setattr(cells, "load", task)
+        done = []
+        for group in cells.groups(["toy"], ["causal"], seeds):
+            cells.run_group(group, budget, tmp_path, methods, done.append)
+        return cells.Cache(tmp_path, budget).cells(), done
+
+    return run
+
+
+def summarised(found):
+    described = {name: {"title": m.title, "structured": m.structured} for name, m in methods.METHODS.items()}
+    return report.summarise(found, {"name": "toy"} | training.settings(BUDGET), described)
+
+
+# ------------------------------------------------------------------------------------------- the cache
+def test_networks_are_shared_by_methods_that_only_decode_differently(run):
+    trainer = Trainer()
+    found, done = run(trainer)
+    assert [cell["method"] for cell in found] == [*SOME[1:2], *SOME[:1], *SOME[2:]] and len(done) == len(SOME)
+    assert len(trainer.calls) == 1 + BUDGET.weights
+
+
+def test_a_finished_cell_is_not_measured_again(run):
+    first, _ = run(Trainer())
+    again, done = run(Trainer(fail_at=1))
+    assert again == first and len(done) == len(SOME)
+
+
+def test_a_kill_keeps_what_is_finished_and_a_resumption_ends_as_an_unbroken_run(run):
+    with pytest.raises(KeyboardInterrupt):
+        run(Trainer(fail_at=3))
+    resumed = Trainer()
+    found, _ = run(resumed)
+    assert len(resumed.calls) == 2, "two networks were finished before the kill"
+    assert {cell["method"]: cell["network"]["weight"] for cell in found}["ce+tmse"] == 0.15
+
+
+def test_a_network_file_that_was_cut_off_is_made_anew(run, tmp_path):
+    first, _ = run(Trainer())
+    cache = cells.Cache(tmp_path, BUDGET)
+    for path in [*cache.folder.glob("networks/*.pt")]:
+        path.write_bytes(path.read_bytes()[:50])
+    for path in [*cache.folder.glob("cells/*.json")]:
+        path.unlink()
+    trainer = Trainer()
+    again, _ = run(trainer)
+    assert len(trainer.calls) == 1 + BUDGET.weights and again == first
+
+
+def test_another_budget_begins_anew(run):
+    run(Trainer())
+    trainer = Trainer()
+    run(trainer, budget=dataclasses.replace(BUDGET, steps=2))
+    assert trainer.calls
+
+
+def test_knobs_are_tuned_with_the_first_seed_alone(run):
+    trainer = Trainer()
+    found, _ = run(trainer, seeds=(1,))
+    assert {seed for network, seed in trainer.calls if network.weight not in (0.0, 0.15)} == {0}
+    tuned = {(cell["method"], cell["seed"]): cell for cell in found}
+    for method in SOME:
+        assert tuned[method, 1]["knob"] == tuned[method, 0]["knob"]
+        assert tuned[method, 1]["network"] == tuned[method, 0]["network"]
+
+
+def test_every_task_comes_once_before_any_comes_twice():
+    order = list(cells.groups(["a", "b"], ["x", "y"], [0, 1]))
+    assert {task for task, _, seed in order[:4]} == {"a", "b"} and {seed for *_, seed in order[:4]} == {0}
+    assert len(order) == 8
+
+
+def test_the_command_measures_reports_and_says_when_there_is_nothing(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(cells, "fit", Trainer())
+    monkeypatch.setattr(cells, "load", task)
+    options = ["--quick", "--cache", str(tmp_path), "--out", ""]
+    with pytest.raises(SystemExit, match="no cell of this budget"):
+        main([*options, "--report"])
+    main([*options, "--data-sets", "mocap6", "--encoders", "causal", "--methods", "ce", "median", "--seeds", "2"])
+    printed = capsys.readouterr().out
+    assert printed.startswith("Budget 'quick'") and "2 seeds" in printed
+    main([*options, "--report"])
+    assert capsys.readouterr().out == printed
+
+
+# ------------------------------------------------------------------------------------------- methods
+def test_a_network_without_structure_decodes_by_argmax():
+    emissions = torch.randn(2, 30, 3, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(training.FrameWise(3)(emissions).mode, emissions.argmax(-1))
+
+
+@pytest.mark.parametrize("loss", ["ce", "bce"])
+def test_the_frame_loss_is_that_of_pytorch_and_the_penalty_is_added(loss):
+    random = torch.Generator().manual_seed(0)
+    emissions, labels = torch.randn(2, 9, 3, generator=random), torch.randint(3, (2, 9), generator=random)
+    labels[0, :4] = -100
+    known = labels != -100
+    if loss == "ce":
+        expected = functional.cross_entropy(emissions.flatten(0, 1), labels.flatten(), ignore_index=-100)
+    else:
+        truth = functional.one_hot(labels[known], 3).float()
+        expected = functional.binary_cross_entropy_with_logits(emissions[known], truth, reduction="none").sum(1).mean()
+    output = ModelOutput(LinearChain(emissions, torch.zeros(3, 3)), None, emissions)
+    plain = training.FrameObjective(training.Network(loss))(output, labels)["crf"]
+    assert float(plain) == pytest.approx(float(expected), rel=1e-6)
+    penalised = training.FrameObjective(training.Network(loss, "tv", 2.0))(output, labels)["crf"]
+    added = 2.0 * training.PENALTIES["tv"](emissions, torch.tensor([9, 9]))
+    assert float(penalised - plain) == pytest.approx(float(added), rel=1e-5)
+
+
+def test_every_penalty_has_weights_in_order_and_the_budget_takes_the_middle_ones():
+    assert training.WEIGHTS.keys() == training.PENALTIES.keys()
+    for penalty, weights in training.WEIGHTS.items():
+        assert list(weights) == sorted(weights)
+        assert dataclasses.replace(BUDGET, weights=1).candidates(penalty) == weights[2:3]
+        assert dataclasses.replace(BUDGET, weights=5).candidates(penalty) == weights
+
+
+@pytest.mark.parametrize("name", [name for name, method in methods.METHODS.items() if method.loss in ("ce", "bce")])
+def test_every_method_that_needs_no_potentials_labels_every_frame(name):
+    toy = task()
+    train, test = scores_of(toy.train, 0.3, 0), scores_of(toy.test, 0.3, 1)
+    context = methods.Context(toy, training.Trained(train, test, test, {}, [], 0.0), BUDGET, seed=0)
+    for knob in methods.METHODS[name].knobs(toy):
+        labels = methods.METHODS[name].decode(test, context, knob)
+        assert [len(y) for y in labels] == [len(y) for y in toy.test.labels]
+        assert all(((y >= 0) & (y < 3)).all() for y in labels)
+
+
+@pytest.mark.parametrize("name", [name for name, method in methods.METHODS.items() if method.structured])
+def test_the_layers_decode_with_the_potentials_that_were_trained(name):
+    toy = task()
+    test = scores_of(toy.test, 0.3, 1)
+    layer = training.make_layer(methods.METHODS[name].loss, toy)
+    context = methods.Context(toy, training.Trained([], test, test, layer.state_dict(), [], 0.0), BUDGET, seed=0)
+    labels = methods.METHODS[name].decode([9 * array for array in test], context, {})
+    assert np.mean(np.concatenate(labels) == np.concatenate(toy.test.labels)) > 0.95
+
+
+# ------------------------------------------------------------------------------------------- data
+def test_the_parts_of_a_task_share_no_recording():
+    toy = tasks.load("synthetic_mid")
+    parts = [toy.train, toy.valid, toy.test]
+    assert [len(part.signals) for part in parts] == [24, 8, 12]
+    firsts = [signal[0, 0] for part in parts for signal in part.signals]
+    assert len(set(firsts)) == len(firsts)
+
+
+def test_splits_are_by_person_or_house():
+    assert [tasks.SOURCES["ecg_ludb"].part(n) for n in ("130", "131", "160", "161")] == [
+        "train",
+        "valid",
+        "valid",
+        "test",
+    ]
+    assert [tasks.SOURCES["emg_gestures"].part(n) for n in ("25_1", "26_2", "31_1")] == ["train", "valid", "test"]
+    assert [tasks.SOURCES["sleep_edf20"].part(n) for n in ("SC4052E0", "SC4061E0", "SC4091E0")] == [
+        "train",
+        "valid",
+        "test",
+    ]
+    house = tasks.SOURCES["nilm_devicescope"].part
+    assert [house(n) for n in ("REFIT_House2/4", "REFIT_House20/3", "REFIT_House20/4")] == ["test", "train", "valid"]
+
+
+def test_frames_are_averaged_and_labelled_by_their_middle():
+    source = tasks.Source(8.0, str, margin=1.0, factor=4)
+    signal, labels = np.arange(10.0)[:, None], np.array([0, 0, 1, 1, 2, 2, -1, -1, 3, 3])
+    ((name, averaged, middle),) = tasks._stretches(source, "one", signal, labels)
+    assert name == "one" and averaged[:, 0].tolist() == [1.5, 5.5] and middle.tolist() == [1, -100]
+
+
+def test_a_lost_gaze_is_held_and_marked():
+    x, y, nan = [1.0, 3.0, 4.0], [0.0, 1.0, 1.0], np.nan
+    gaze = tasks._gaze(np.array([[nan, nan], [x[0], y[0]], [nan, y[1]], [x[1], y[1]], [x[2], y[2]]]))
+    assert gaze[:, 0].tolist() == [1.0, 1.0, 1.0, 3.0, 4.0]
+    assert gaze[:, 2].tolist() == [0.0, 0.0, 0.0, 2.0, 1.0]
+    assert gaze[:, 4].tolist() == [1.0, 0.0, 1.0, 0.0, 0.0]
+
+
+def test_long_recordings_are_cut():
+    source = tasks.Source(1.0, str, margin=1.0, stretch=4)
+    cuts = tasks._stretches(source, "one", np.zeros((10, 1)), np.arange(10))
+    assert [(name, y.tolist()) for name, _, y in cuts] == [
+        ("one/0", [0, 1, 2, 3]), ("one/1", [4, 5, 6, 7]), ("one/2", [8, 9])
+    ]  # fmt: skip
+
+
+def test_the_median_duration_is_that_of_training_bands():
+    assert task().median_duration() == pytest.approx(20.0)
+
+
+# ------------------------------------------------------------------------------------------- report
+def test_tables_are_made_of_whatever_is_finished(run):
+    with pytest.raises(KeyboardInterrupt):
+        run(Trainer(fail_at=5), seeds=(0, 1))
+    found, _ = run(Trainer(), seeds=(), methods=())
+    assert 0 < len(found) < 2 * len(SOME)
+    everything = report.text(summarised(found))
+    assert "CE, median filter" in everything and "nan" not in everything
+
+
+def row(method, task, score, seed=0):
+    scores = dict.fromkeys(report.METRICS, score)
+    each = {metric: [score] * 6 for metric in report.COMPARED}
+    network = {"loss": "ce", "penalty": None, "weight": 0.0}
+    cell = {"task": task, "encoder": "causal", "method": method, "seed": seed, "knob": {}, "network": network}
+    shown = {"barcode": [[0, 5, 1]], "truth": [[0, 3, 0], [3, 5, 1]]}
+    return cell | {"scores": scores, "per_recording": each} | shown
+
+
+def test_seeds_become_a_mean_and_a_deviation():
+    result = summarised([row("ce", "t", 50.0), row("ce", "t", 60.0, seed=1), row("bce", "t", 40.0)])
+    table = report.score_table(result, "causal", "f1@50")
+    assert table.rows == [["BCE, argmax", "40.0", "2.0"], ["CE, argmax", "55.0 ± 7.1", "1.0"]]
+
+
+def test_ranks_are_over_tasks_that_all_methods_have_finished():
+    found = [
+        row("ce", "t", 50.0),
+        row("bce", "t", 40.0),
+        row("ce", "u", 50.0),
+        row("bce", "u", 50.0),
+        row("ce", "v", 0.0),
+    ]
+    assert report.mean_ranks(summarised(found), "causal") == {"bce": 1.75, "ce": 1.25}
+
+
+def test_differences_are_paired_by_seed_and_recording():
+    found = [row("crf", "t", 50.0), row("crf", "t", 70.0, seed=1), row("ce", "t", 45.0), row("ce", "u", 1.0)]
+    (gap,) = summarised(found)["differences"]
+    assert (gap["method"], gap["rival"]) == ("crf", "ce")
+    assert gap["f1@50"] == {"mean": 5.0, "interval": [5.0, 5.0]}
+
+
+def test_a_bootstrap_interval_holds_the_mean_and_narrows_with_numbers():
+    values = np.random.default_rng(0).normal(3.0, 1.0, 400)
+    low, high = report.bootstrap(values)
+    assert low < values.mean() < high
+    fewer = report.bootstrap(values[:20])
+    assert fewer[1] - fewer[0] > 2 * (high - low)
+
+
+def test_bands_survive_as_text():
+    bands = [[0, 12, 3], [12, 40, 0]]
+    assert report.unpacked(report._packed(bands)) == [(0, 12, 3), (12, 40, 0)]
+
+
+def test_a_table_of_the_documentation_has_a_cell_per_column():
+    table = report.Table("Title.", ["", "a"], [["x", "1"], ["y", "2"]])
+    assert report.rst(table).count("   * - ") == 3 and report.rst(table).count("     - ") == 3
+
+
+def test_the_documentation_includes_every_table(tmp_path):
+    result = summarised([row("ce", "t", 50.0), row("crf", "t", 60.0)])
+    report.write_includes(result, tmp_path)
+    written = {path.stem for path in tmp_path.iterdir()}
+    assert written == {"settings", *report.tables(result)}
+    assert "60.0" in (tmp_path / "f150_causal.inc").read_text(encoding="utf-8")
+
+
+# ------------------------------------------------------------------------------------------- figures
+def test_the_critical_difference_is_that_of_demsar():
+    # Demsar 2006, table 5 and its example: four methods on 14 data sets, q = 2.569.
+    assert figures.nemenyi(4, 14) == pytest.approx(2.569 * np.sqrt(4 * 5 / (6 * 14)), abs=1e-3)
+
+
+def test_cliques_are_the_longest_runs_within_the_difference():
+    assert figures.cliques([1.0, 2.0, 3.0, 3.5, 9.0], 1.6) == [(1.0, 2.0), (2.0, 3.5)]
+    assert figures.cliques([1.0, 9.0], 1.0) == []
+
+
+def test_figures_are_written_of_whatever_is_finished(tmp_path):
+    found = [row("ce", "t", 50.0), row("crf", "t", 60.0)]
+    for number in (1, 2):
+        result = summarised(found * number + [row("ce", "u", 40.0), row("crf", "u", 30.0)] * (number - 1))
+        paths = figures.save_all(result, tmp_path)
+        assert {path.name for path in paths} >= {"ranks_causal.svg", "barcode_t.svg"}
+        assert all(path.read_text(encoding="utf-8").rstrip().endswith("</svg>") for path in paths)
