@@ -302,7 +302,7 @@ class Structure(Distribution):
 
         It is the marginal of the last frame of the recording cut after that frame, as if cut out of a longer one:
         without ``end`` scores, and with the running band of a semi-Markov chain scored by its survival. What a
-        live system may know: later frames, and scores that depend on them, have no say. A Python loop over frames.
+        live system may know: later frames, and scores that depend on them, have no say.
 
         Source: Rabiner 1989, section III.A: the forward variable, normalised.
         """

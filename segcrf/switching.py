@@ -18,12 +18,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from segcrf import _check
 from segcrf._check import UNLABELLED
-from segcrf.chain import LinearChain
-from segcrf.semimarkov import SemiMarkov, survival
 from segcrf.semiring import logsumexp
 from segcrf.structure import Structure
 
@@ -31,8 +28,6 @@ __all__ = ["POSTERIORS", "Prediction", "SwitchingRegression"]
 
 POSTERIORS = ("filter", "smooth")
 HALVINGS = 40
-# Stands for -inf where a forward message must stay differentiable: nothing possible comes near.
-FORBIDDEN = -1e30
 
 
 class Prediction(NamedTuple):
@@ -66,6 +61,7 @@ class SwitchingRegression:
         *An input output HMM architecture*, 1995; Weigend, Mangeas and Srivastava, *Nonlinear gated experts for time
         series*, 1995.
 
+    >>> from segcrf.chain import LinearChain
     >>> structure = LinearChain(torch.zeros(1, 3, 2), torch.tensor([[0.0, -2.0], [-2.0, 0.0]]))
     >>> mean = torch.tensor([0.0, 10.0]).view(1, 1, 2, 1).expand(1, 3, 2, 1)
     >>> switching = SwitchingRegression(structure, mean, torch.zeros(2, 1))
@@ -155,7 +151,7 @@ class SwitchingRegression:
         """
         _check.choice(posterior, "posterior", POSTERIORS)
         structure = self.structure if seen is None else self.given(seen)
-        return _filtered(structure) if posterior == "filter" else structure.marginals.labels
+        return structure.filtered if posterior == "filter" else structure.marginals.labels
 
     def predict(self, *, posterior: str, seen: Tensor | None = None) -> Prediction:
         """The numbers expected at each frame, and their variance, by the law of total variance.
@@ -209,84 +205,3 @@ class SwitchingRegression:
     def _valid(self) -> Tensor:
         frames = torch.arange(self.mean.shape[1], device=self.mean.device)
         return frames < self.structure.lengths.to(self.mean.device).unsqueeze(1)
-
-
-# ------------------------------------------------------------------------------------------------ forward messages
-def _filtered(structure: Structure) -> Tensor:
-    """Probability of the class at each frame given the potentials up to that frame, (B, T, C); zero beyond lengths.
-
-    The band that is under way at frame t counts with the survival of its length so far; no end score is added.
-    """
-    emissions, *shared = structure._batched()  # pyright: ignore[reportPrivateUsage]
-    potentials = dict(zip(structure.fields[1:], (p.clamp(min=FORBIDDEN) for p in shared), strict=True))
-    messages = _chain_messages if isinstance(structure, LinearChain) else _semi_markov_messages
-    if not isinstance(structure, LinearChain | SemiMarkov):
-        raise TypeError(
-            f"the filter is known for LinearChain and SemiMarkov, got {type(structure).__name__}; use 'smooth'"
-        )
-    posterior = messages(emissions.clamp(min=FORBIDDEN), potentials).softmax(-1)
-    return torch.where(structure._valid[..., None], posterior, 0.0).to(  # pyright: ignore[reportPrivateUsage]
-        structure.dtype
-    )
-
-
-def _chain_messages(emissions: Tensor, potentials: dict[str, Tensor]) -> Tensor:
-    """Forward messages (B, T, C), in about 2 sqrt(T) steps instead of T.
-
-    A frame is a matrix of scores from class to class. Chunks of frames are multiplied out side by side, then carried on
-    from chunk to chunk.
-    """
-    num_frames, size = emissions.shape[1:]
-    transitions = potentials["transitions"]
-    varying = transitions if transitions.dim() == 4 else transitions.unsqueeze(1)
-    steps = varying + emissions[:, 1:].unsqueeze(2)
-    # The first frame comes from anywhere alike, so each row of its products is the message itself.
-    opening = (potentials["start"] + emissions[:, 0]).unsqueeze(1).expand(-1, size, -1)
-    steps = torch.cat([opening.unsqueeze(1), steps], 1)
-    chunk = math.isqrt(num_frames - 1) + 1
-    steps = functional.pad(steps, (0, 0, 0, 0, 0, -num_frames % chunk)).unflatten(1, (-1, chunk))
-    products = [steps[:, :, 0]]
-    for step in steps.unbind(2)[1:]:
-        products.append((products[-1].unsqueeze(-1) + step.unsqueeze(-3)).logsumexp(-2))
-    within = torch.stack(products, 2)
-    carried = [within[:, 0, -1, 0]]
-    for whole in within[:, 1:, -1].unbind(1):
-        carried.append((carried[-1].unsqueeze(-1) + whole).logsumexp(1))
-    before = torch.stack(carried, 1)[:, :-1, None, :, None]
-    messages = torch.cat([within[:, :1, :, 0], (before + within[:, 1:]).logsumexp(-2)], 1)
-    return messages.flatten(1, 2)[:, :num_frames]
-
-
-def _semi_markov_messages(emissions: Tensor, potentials: dict[str, Tensor]) -> Tensor:
-    """Log-total score of all beginnings that are in a class at a frame, (B, T, C).
-
-    As in the scan of :class:`SemiMarkov`: ``running`` holds the bands under way by age, 1 to K; ``beyond`` those older;
-    ``opening`` the band that began with the recording.
-    """
-    durations, tail = potentials["durations"], potentials["tail"]
-    # One table for all recordings: the check of the tail belongs to it.
-    alive = survival(durations[0], tail[0])
-    opening = potentials["start"]
-    running = torch.full_like(opening, FORBIDDEN).unsqueeze(-1).expand(*opening.shape, durations.shape[-1])
-    beyond, entering = running[..., 0], running[..., 0]
-    messages: list[Tensor] = []
-    for t, score in enumerate(emissions.unbind(1)):
-        beyond = torch.logaddexp(beyond, running[..., -1]) + score + tail
-        running = torch.cat([entering.unsqueeze(-1), running[..., :-1]], -1) + score.unsqueeze(-1)
-        opening = opening + score
-        messages.append(_ending(running, beyond, opening, alive, _lasting(alive, tail[0], t + 1)))
-        closed = _ending(running, beyond, opening, durations, _lasting(potentials["first"], tail, t + 1))
-        entering = (closed.unsqueeze(-1) + potentials["transitions"]).logsumexp(1)
-    return torch.stack(messages, 1)
-
-
-def _lasting(table: Tensor, tail: Tensor, duration: int) -> Tensor:
-    """Scores (..., C) of one duration: the table (..., C, K) up to K, the geometric tail beyond."""
-    longest = table.shape[-1]
-    return table[..., min(duration, longest) - 1] + max(duration - longest, 0) * tail
-
-
-def _ending(running: Tensor, beyond: Tensor, opening: Tensor, table: Tensor, whole: Tensor) -> Tensor:
-    """Log-sum (B, C) over the ages of the bands under way, each with the score of its age."""
-    ages = [running + table, (beyond + table[..., -1]).unsqueeze(-1), (opening + whole).unsqueeze(-1)]
-    return torch.cat(ages, -1).logsumexp(-1)
