@@ -175,7 +175,7 @@ def test_every_penalty_has_weights_in_order_and_the_budget_takes_the_middle_ones
 def test_every_method_that_needs_no_potentials_labels_every_frame(name):
     toy = task()
     train, test = scores_of(toy.train, 0.3, 0), scores_of(toy.test, 0.3, 1)
-    context = methods.Context(toy, training.Trained(train, test, test, {}, [], 0.0), BUDGET, seed=0)
+    context = methods.Context(toy, "ce", training.Trained(train, test, test, {}, [], 0.0), BUDGET, seed=0)
     for knob in methods.METHODS[name].knobs(toy):
         labels = methods.METHODS[name].decode(test, context, knob)
         assert [len(y) for y in labels] == [len(y) for y in toy.test.labels]
@@ -186,9 +186,11 @@ def test_every_method_that_needs_no_potentials_labels_every_frame(name):
 def test_the_layers_decode_with_the_potentials_that_were_trained(name):
     toy = task()
     test = scores_of(toy.test, 0.3, 1)
-    layer = training.make_layer(methods.METHODS[name].loss, toy)
-    context = methods.Context(toy, training.Trained([], test, test, layer.state_dict(), [], 0.0), BUDGET, seed=0)
-    labels = methods.METHODS[name].decode([9 * array for array in test], context, {})
+    loss = methods.METHODS[name].loss
+    layer = training.make_layer(loss, toy)
+    trained = training.Trained([], test, test, layer.state_dict(), [], 0.0)
+    context = methods.Context(toy, loss, trained, BUDGET, seed=0)
+    labels = methods.METHODS[name].decode([90 * array for array in test], context, {})
     assert np.mean(np.concatenate(labels) == np.concatenate(toy.test.labels)) > 0.95
 
 

@@ -138,7 +138,7 @@ class Bench:
         if network not in self.contexts:
             key = f"{self.task.name}.{self.encoder}.{network.name()}.{self.seed}"
             trained = self.cache.network(key, lambda: fit(self.task, self.encoder, network, self.seed, self.budget))
-            self.contexts[network] = Context(self.task, trained, self.budget, self.seed)
+            self.contexts[network] = Context(self.task, network.loss, trained, self.budget, self.seed)
         return self.contexts[network]
 
     def _measure(self, method: Method, network: Network, knob: Knob) -> dict[str, Any]:

@@ -31,11 +31,17 @@ SHARES = (0.1, 0.2, 0.4, 0.8, 1.6)
 COSTS = (-1.0, 0.0, 1.0, 3.0, 6.0, 12.0, 25.0)
 
 
+def no_knob(task: Task) -> Sequence[Knob]:
+    """There is nothing to choose."""
+    return ({},)
+
+
 @dataclass(frozen=True)
 class Context:
-    """What decoders may know: the task, the trained network, and the budget."""
+    """What decoders may know: the task, the loss of the network, what it left, and the budget."""
 
     task: Task
+    loss: str
     trained: Trained
     budget: Budget
     seed: int
@@ -63,7 +69,7 @@ class Method:
     loss: str
     decode: Decoder
     penalty: str | None = None
-    knobs: Callable[[Task], Sequence[Knob]] = lambda task: ({},)
+    knobs: Callable[[Task], Sequence[Knob]] = no_knob
     structured: bool = False
 
     def networks(self, budget: Budget) -> list[Network]:
@@ -140,7 +146,7 @@ def frozen_marginal(scores: list[Tensor], context: Context, knob: Knob) -> list[
 
 
 def _own_layer(context: Context) -> nn.Module:
-    layer = make_layer("semi" if "durations.table" in context.trained.potentials else "chain", context.task)
+    layer = make_layer(context.loss, context.task)
     layer.load_state_dict(context.trained.potentials)
     return layer
 
@@ -223,14 +229,16 @@ METHODS: dict[str, Method] = {
     "counted,marginal": Method("CE, counted chain, marginals", "ce", counted_marginal, knobs=scales),
     "frozen": Method("CRF on frozen CE scores", "ce", frozen, knobs=scales),
     "frozen,marginal": Method("CRF on frozen CE scores, marginals", "ce", frozen_marginal, knobs=scales),
-    "crf": Method("CRF", "chain", own, structured=True),
-    "crf,scaled": Method("CRF, tuned scale", "chain", own, knobs=scales, structured=True),
-    "crf,marginal": Method("CRF, marginals", "chain", own_marginal, structured=True),
-    "crf,marginal,scaled": Method("CRF, marginals, tuned scale", "chain", own_marginal, knobs=scales, structured=True),
-    "semi": Method("semi-Markov CRF", "semi", own, structured=True),
-    "semi,scaled": Method("semi-Markov CRF, tuned scale", "semi", own, knobs=scales, structured=True),
-    "semi,marginal": Method("semi-Markov CRF, marginals", "semi", own_marginal, structured=True),
-    "semi,marginal,scaled": Method(
-        "semi-Markov CRF, marginals, tuned scale", "semi", own_marginal, knobs=scales, structured=True
-    ),
+    **{
+        f"{key}{option}": Method(f"{title}{words}", f"{loss}{frames}", decode, knobs=knobs, structured=True)
+        for key, title, loss in (("crf", "CRF", "chain"), ("semi", "semi-Markov CRF", "semi"))
+        for option, words, frames, decode, knobs in (
+            ("", "", "", own, no_knob),
+            (",scaled", ", tuned scale", "", own, scales),
+            (",marginal", ", marginals", "", own_marginal, no_knob),
+            (",marginal,scaled", ", marginals, tuned scale", "", own_marginal, scales),
+            (",frames,scaled", " and frame loss, tuned scale", "+frames", own, scales),
+            (",frames,marginal,scaled", " and frame loss, marginals, tuned scale", "+frames", own_marginal, scales),
+        )
+    },
 }

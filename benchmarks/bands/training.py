@@ -7,6 +7,7 @@ the structured layers their potentials, which start from counts in the training 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -23,9 +24,9 @@ from segcrf import smoothing
 from segcrf.chain import LinearChain
 from segcrf.crf import LinearChainCRF, SemiMarkovCRF
 from segcrf.encoders import make_encoder
-from segcrf.estimator import OFFSETS_DOMINATE, _max_duration
+from segcrf.estimator import EMISSION_SCALE, OFFSETS_DOMINATE, _max_duration
 from segcrf.inference import infer
-from segcrf.losses import JointObjective
+from segcrf.losses import FixedWeights, JointObjective
 from segcrf.model import JointModel, ModelOutput
 from segcrf.recordings import Labelled, offset_share
 from segcrf.windows import Recording, Standardizer
@@ -88,7 +89,8 @@ BUDGETS = {
 
 @dataclass(frozen=True)
 class Network:
-    """Which network: ``loss`` is "ce", "bce", "chain" or "semi"; ``weight`` that of the penalty."""
+    """Which network: ``loss`` is "ce", "bce", "chain" or "semi", the latter two by likelihood alone or, with "+frames",
+    as a ``Segmenter`` trains them; ``weight`` is that of the penalty."""
 
     loss: str
     penalty: str | None = None
@@ -153,13 +155,17 @@ class FrameObjective(nn.Module):
 
 def make_layer(loss: str, task: Task) -> nn.Module:
     """The structured layer of a loss, its potentials counted in the training labels."""
-    num_classes = len(task.classes)
-    if loss == "chain":
-        return LinearChainCRF(num_classes).init_from(_tensors(task.train.labels))
-    if loss == "semi":
+    num_classes, scaled = len(task.classes), loss.endswith("+frames")
+    if loss.startswith("chain"):
+        layer = LinearChainCRF(num_classes, emission_scale=scaled)
+    elif loss.startswith("semi"):
         longest = _max_duration(task.train.labels)  # as the Segmenter chooses it
-        return SemiMarkovCRF(num_classes, longest, censored=True).init_from(_tensors(task.train.labels))
-    return FrameWise(num_classes)
+        layer = SemiMarkovCRF(num_classes, longest, censored=True, emission_scale=scaled)
+    else:
+        return FrameWise(num_classes)
+    if layer.log_emission_scale is not None:
+        nn.init.constant_(layer.log_emission_scale, math.log(EMISSION_SCALE))
+    return layer.init_from(_tensors(task.train.labels))
 
 
 def fit(task: Task, encoder: str, network: Network, seed: int, budget: Budget) -> Trained:
@@ -173,9 +179,11 @@ def fit(task: Task, encoder: str, network: Network, seed: int, budget: Budget) -
         torch.manual_seed(seed)
         model = _build(task, encoder, network, budget)
     learn = _sampled(learn, budget, seed)
-    objective: Any = JointObjective(None) if network.loss in ("chain", "semi") else FrameObjective(network)
+    structured = network.loss.startswith(("chain", "semi"))
+    frames = network.loss.endswith("+frames")
+    objective: Any = JointObjective(None, frames=frames) if structured else FrameObjective(network)
     recipe = _recipe(budget, seed, learn)
-    result = train(model, objective, lambda losses: losses["crf"], recipe, (learn, validate))
+    result = train(model, objective, FixedWeights(), recipe, (learn, validate))
     seconds = time.perf_counter() - begin
     model.load_state_dict(result.weights)
     parts = (task.train if network == Network("ce") else task.train.take([]), task.valid, task.test)
@@ -192,14 +200,16 @@ def standardizer(task: Task, bidirectional: bool) -> Callable[[Array], Array]:
 
 
 def score(model: JointModel, part: Labelled, scale: Callable[[Array], Array]) -> list[Tensor]:
-    """Class scores (T, C) of each recording, encoded whole."""
+    """Class scores (T, C) of each recording, encoded whole, before a structured layer scales them."""
     if not part.signals:
         return []
     scores: list[Tensor] = [torch.empty(0)] * len(part.signals)
     signals = [torch.as_tensor(scale(signal).astype(np.float32)) for signal in part.signals]
+    learned = getattr(model.crf, "log_emission_scale", None)  # the layer will apply it again when it decodes
+    factor = 1.0 if learned is None else float(learned.detach().exp())
     for found in infer(model, signals, chunk=CHUNK):
         for row, recording in zip(found.distribution.emissions, found.recordings, strict=True):
-            scores[recording] = row[: len(signals[recording])].clone()
+            scores[recording] = row[: len(signals[recording])] / factor
     return scores
 
 
