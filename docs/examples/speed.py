@@ -47,7 +47,7 @@ def table(result, letters):
             ratio = f"{row['median_ms'] / ours:10.1f} x" if row["median_ms"] and ours else ""
             print(f"  {row['name']:20}{cell(row)}{ratio}")
         if "of_fma" in case:
-            print(f"  segcrf: {case['of_fma']:.0%} of a core's multiply-adds, {case['of_copy']:.0%} of its copy")
+            print(f"  segcrf: {case['of_fma']:.0%} of the core's multiply-adds, {case['of_copy']:.0%} of its copy")
 
 
 # %%
