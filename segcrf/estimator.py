@@ -37,7 +37,7 @@ Array = npt.NDArray[Any]
 STRUCTURES = ("linear-chain", "semi-markov")
 # Durations beyond this share of the training bands, or this many frames, are left to the geometric tail.
 COVERED, LONGEST = 0.95, 1000
-# Frames of a band err together, so each says less than its class score: learned from here on, and never far above.
+# Scores that are logits of single frames say too much in a sequence, where frames of a band err together.
 EMISSION_SCALE = 0.1
 # What may differ between a fit and its resumption: it changes where and how long, not what is computed.
 FREE_TO_CHANGE = ("rate", "device", "directory", "progress", "patience")
@@ -65,8 +65,9 @@ class Segmenter:
             ``"recording"``, by those of the recording itself, for offsets and gains that mean nothing; or ``"auto"``:
             the latter where most of a channel's variance is such an offset, see
             :func:`segcrf.recordings.offset_share`, and the encoder may see the whole recording.
-        frame_loss: weight of the cross-entropy of single frames, beside the likelihood of the whole sequence: with
-            both the encoder learns faster. 0 for the likelihood alone.
+        frame_loss: weight of a cross-entropy of single frames, beside the likelihood of the whole sequence. Worth a try
+            where bands last many frames and training is short: the likelihood then learns slowly at first. Elsewhere
+            the likelihood alone is the better judge, see the documentation's evidence.
         regression: loss of the targets, see :class:`segcrf.losses.JointObjective`.
         rate: frames per second, for tables in seconds; None: tables in frames.
         classes: names of the classes, in order; None: those found in the labels, sorted.
@@ -130,7 +131,7 @@ class Segmenter:
         dropout: float = 0.3,
         noise: float = 0.1,
         standardize: str = "auto",
-        frame_loss: float = 1.0,
+        frame_loss: float = 0.0,
         regression: str = "gaussian",
         rate: float | None = None,
         classes: Sequence[str] | None = None,
@@ -313,15 +314,16 @@ class Segmenter:
 
     def _build_crf(self) -> LinearChainCRF | SemiMarkovCRF:
         crf = self._layer()
-        assert crf.log_emission_scale is not None
-        nn.init.constant_(crf.log_emission_scale, math.log(EMISSION_SCALE))
+        if crf.log_emission_scale is not None:
+            nn.init.constant_(crf.log_emission_scale, math.log(EMISSION_SCALE))
         return crf
 
     def _layer(self) -> LinearChainCRF | SemiMarkovCRF:
+        scaled = self.frame_loss > 0  # without it the class head finds the scale by itself
         if self.max_duration_ is None:
-            return LinearChainCRF(len(self.classes_), emission_scale=True)
+            return LinearChainCRF(len(self.classes_), emission_scale=scaled)
         # Windows cut bands in training, and so does every recording at its ends.
-        return SemiMarkovCRF(len(self.classes_), self.max_duration_, censored=True, emission_scale=True)
+        return SemiMarkovCRF(len(self.classes_), self.max_duration_, censored=True, emission_scale=scaled)
 
     def _combiner(self) -> FixedWeights:
         return FixedWeights(frames=self.frame_loss) if self.frame_loss > 0 else FixedWeights()
