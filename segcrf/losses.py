@@ -198,9 +198,10 @@ class JointObjective(nn.Module):
         beta: of ``"beta_nll"``: 0 is the Gaussian, 1 weighs all errors alike.
         min_log_sigma: floor of the log-deviation.
         frames: add ``"frames"``, the cross-entropy of the class scores at the labelled frames, divided by the valid
-            ones. A structured layer alone learns slowly at first, since its transitions explain most labels already:
-            on ECG waves the same encoder needed a quarter of the steps with both. Give the layer a learned
-            ``emission_scale``, so that the scores can be logits of frames and yet weigh little in the structure.
+            ones. Where bands last many frames a structured layer alone learns slowly at first, since its transitions
+            explain most labels already; where cross-entropy by itself does badly, it takes the layer down with it. Give
+            the layer a learned ``emission_scale``, so that scores can be logits of frames and yet weigh little in the
+            structure.
 
     Attributes:
         log_sigma: (R,) log-deviation, in the targets' units, which should be standardised; None without one. A learned
