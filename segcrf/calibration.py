@@ -44,7 +44,7 @@ class Reliability(NamedTuple):
 
     @property
     def error(self) -> float:
-        """Expected calibration error: the mean of ``|accuracy - confidence|`` over frames, bin by bin; NaN without any."""
+        """Expected calibration error: mean of ``|accuracy - confidence|`` over frames, bin by bin; NaN without any."""
         total = self.frames.sum()
         return float(np.nansum(self.frames * np.abs(self.accuracy - self.confidence)) / total) if total else math.nan
 

@@ -20,7 +20,7 @@ from segcrf._check import UNLABELLED
 from segcrf.crf import LinearChainCRF, SemiMarkovCRF
 from segcrf.encoders import ENCODERS, make_encoder
 from segcrf.inference import Inferred, infer
-from segcrf.losses import REGRESSIONS, FixedWeights, JointObjective
+from segcrf.losses import REGRESSIONS, FadingWeights, FixedWeights, JointObjective
 from segcrf.model import JointModel
 from segcrf.recordings import ClassCoder, Given, Labelled, offset_share, read, split
 from segcrf.segments import Segments
@@ -37,6 +37,9 @@ Array = npt.NDArray[Any]
 STRUCTURES = ("linear-chain", "semi-markov")
 # Durations beyond this share of the training bands, or this many frames, are left to the geometric tail.
 COVERED, LONGEST = 0.95, 1000
+# Measured: with bands of 58 frames (ECG) the likelihood alone needed several times the epochs; with shorter ones (gaze,
+# gestures, power) cross-entropy took it astray, most where nearly all frames are of one class.
+LONG_BANDS = 50
 # Scores that are logits of single frames say too much in a sequence, where frames of a band err together.
 EMISSION_SCALE = 0.1
 # What may differ between a fit and its resumption: it changes where and how long, not what is computed.
@@ -65,9 +68,9 @@ class Segmenter:
             ``"recording"``, by those of the recording itself, for offsets and gains that mean nothing; or ``"auto"``:
             the latter where most of a channel's variance is such an offset, see
             :func:`segcrf.recordings.offset_share`, and the encoder may see the whole recording.
-        frame_loss: weight of a cross-entropy of single frames, beside the likelihood of the whole sequence. Worth a try
-            where bands last many frames and training is short: the likelihood then learns slowly at first. Elsewhere
-            the likelihood alone is the better judge, see the documentation's evidence.
+        frame_loss: weight, at the start, of a cross-entropy of single frames beside the likelihood of the whole
+            sequence; it fades until half of the epochs are over, see :class:`segcrf.losses.FadingWeights`. ``"auto"``:
+            1 where the median band lasts 50 frames or more, for there the likelihood alone learns slowly; else 0.
         regression: loss of the targets, see :class:`segcrf.losses.JointObjective`.
         rate: frames per second, for tables in seconds; None: tables in frames.
         classes: names of the classes, in order; None: those found in the labels, sorted.
@@ -97,6 +100,7 @@ class Segmenter:
         max_duration_: with ``"semi-markov"``, the longest duration in frames with a score of its own, by the bands of
             the training recordings; longer ones go on with a learned tail.
         standardize_: ``"dataset"`` or ``"recording"``, what was chosen.
+        frame_loss_: the weight that was chosen.
         model_: the trained :class:`segcrf.model.JointModel`.
         history_: a dict per epoch, drawn by :func:`segcrf.plot.history`: ``epoch``, ``loss``, ``crf``, ``regression``,
             the same with ``val_``, and ``learning_rate``. Losses are per valid frame, in nats; those of targets are of
@@ -131,7 +135,7 @@ class Segmenter:
         dropout: float = 0.3,
         noise: float = 0.1,
         standardize: str = "auto",
-        frame_loss: float = 0.0,
+        frame_loss: float | str = "auto",
         regression: str = "gaussian",
         rate: float | None = None,
         classes: Sequence[str] | None = None,
@@ -139,7 +143,7 @@ class Segmenter:
         batch_size: int = 16,
         window: int = 256,
         balance: float | None = None,
-        learning_rate: float = 1e-2,
+        learning_rate: float = 5e-3,
         weight_decay: float = 1e-2,
         patience: int = 15,
         clip: float = 1.0,
@@ -234,6 +238,7 @@ class Segmenter:
         recordings, validating = self._open(X, labels, targets, validation)
         self._measure(recordings, validating)
         self.max_duration_ = _max_duration(recordings.labels) if self.structure == "semi-markov" else None
+        self.frame_loss_ = _frame_loss(recordings.labels) if self.frame_loss == "auto" else float(self.frame_loss)
         with torch.random.fork_rng(devices=[]):  # pyright: ignore[reportUnknownMemberType]
             torch.manual_seed(self.seed)  # pyright: ignore[reportUnknownMemberType]
             model = self._build()
@@ -250,12 +255,14 @@ class Segmenter:
             _check.whole(getattr(self, name), name, 1)
         _check.whole(self.window, "window", 2)
         _check.whole(self.seed, "seed", 0)
-        for name in ("learning_rate", "weight_decay", "noise", "clip", "frame_loss"):
+        for name in ("learning_rate", "weight_decay", "noise", "clip"):
             _check.number(getattr(self, name), name, 0.0)
         if self.balance is not None:
             _check.positive(self.balance, "balance")
         for name in ("dropout", "validation_fraction"):
             _check.share(getattr(self, name), name)
+        if self.frame_loss != "auto":
+            _check.number(self.frame_loss, "frame_loss (or 'auto')", 0.0)
         _check.rate(self.rate)
         if resume and self.directory is None:
             raise ValueError("resume=True: got directory=None, expected the folder with the checkpoint; set directory")
@@ -319,14 +326,14 @@ class Segmenter:
         return crf
 
     def _layer(self) -> LinearChainCRF | SemiMarkovCRF:
-        scaled = self.frame_loss > 0  # without it the class head finds the scale by itself
+        scaled = self.frame_loss_ > 0  # without it the class head finds the scale by itself
         if self.max_duration_ is None:
             return LinearChainCRF(len(self.classes_), emission_scale=scaled)
         # Windows cut bands in training, and so does every recording at its ends.
         return SemiMarkovCRF(len(self.classes_), self.max_duration_, censored=True, emission_scale=scaled)
 
     def _combiner(self) -> FixedWeights:
-        return FixedWeights(frames=self.frame_loss) if self.frame_loss > 0 else FixedWeights()
+        return FadingWeights("frames", self.frame_loss_) if self.frame_loss_ > 0 else FixedWeights()
 
     def _train(self, model: JointModel, recordings: list[Recording], held: list[Recording], resume: bool) -> None:
         try:
@@ -339,7 +346,7 @@ class Segmenter:
         same = {name: value for name, value in self._config()["parameters"].items() if name not in FREE_TO_CHANGE}
         recipe = Recipe(**{name: getattr(self, name) for name in shared}, fingerprint=same | {"frames": frames})
         objective = JointObjective(
-            self.regression if self.n_targets_ else None, max(self.n_targets_, 1), frames=self.frame_loss > 0
+            self.regression if self.n_targets_ else None, max(self.n_targets_, 1), frames=self.frame_loss_ > 0
         )
         keep = None if self.directory is None else self._keep
         result = train(model, objective, self._combiner(), recipe, (recordings, held), resume=resume, on_best=keep)
@@ -454,6 +461,7 @@ class Segmenter:
             "channels": self.n_features_in_,
             "targets": self.n_targets_,
             "max_duration": self.max_duration_,
+            "frame_loss": self.frame_loss_,
         }
 
     def _tensors(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -491,7 +499,7 @@ class Segmenter:
         self.classes_ = np.array(config["classes"])
         self._coder = ClassCoder(self.classes_, config["labels"] == "name")
         self.n_features_in_, self.n_targets_ = config["channels"], config["targets"]
-        self.max_duration_ = config["max_duration"]
+        self.max_duration_, self.frame_loss_ = config["max_duration"], config["frame_loss"]
         self.history_, self.best_epoch_, self.notes_ = config["history"], config["best_epoch"], config["notes"]
         scalers = {
             name: Standardizer(tensors[f"{name}.mean"].numpy(), tensors[f"{name}.scale"].numpy())
@@ -520,6 +528,12 @@ def _max_duration(labels: Sequence[Array]) -> int:
     return int(np.clip(np.ceil(max(within)), 2, LONGEST))
 
 
+def _frame_loss(labels: Sequence[Array]) -> float:
+    """1 where most bands are long, else 0."""
+    durations = Segments.from_labels(labels).durations
+    return 1.0 if float(np.median(durations)) >= LONG_BANDS else 0.0
+
+
 def _plain(value: Any) -> Any:
     """A parameter as JSON can write it."""
     if value is None or type(value) in (bool, int, float, str):
@@ -541,14 +555,13 @@ def _probabilities(found: Inferred) -> Tensor:
 
 def _of_frames(found: Inferred) -> Tensor:
     """(B, T): posterior probability of the class that was decoded."""
-    dist = found.distribution
-    return dist.marginals.labels.gather(-1, dist.mode.clamp(min=0)[..., None])[..., 0]
+    return found.distribution.marginals.labels.gather(-1, found.bands.mode.clamp(min=0)[..., None])[..., 0]
 
 
 def _of_bands(found: Inferred) -> Tensor:
     """(B, T): posterior probability of the band that a frame lies in."""
     dist, lengths = found.distribution, found.distribution.lengths.tolist()
-    best = dist.argmax()
+    best = found.bands.argmax()
     rows = [[row[:n] for row, n in zip(values, lengths, strict=True)] for values in (best.labels, best.starts)]
     bands = Segments.from_labels(rows[0], rows[1])
     probability = dist.band_probability(bands)

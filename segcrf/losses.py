@@ -28,6 +28,7 @@ __all__ = [
     "REGRESSIONS",
     "Combiner",
     "Deviation",
+    "FadingWeights",
     "FixedWeights",
     "JointObjective",
     "JointOutput",
@@ -392,6 +393,34 @@ class FixedWeights(nn.Module):
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={weight}" for name, weight in self.weights.items())
+
+
+class FadingWeights(FixedWeights):
+    """Adds up named losses as :class:`FixedWeights` does; the weight of one of them falls to zero as training goes on.
+
+    What helps a network off the ground need not be what it is wanted for: cross-entropy of single frames teaches an
+    encoder fast, and the likelihood of the whole sequence then has the last word.
+
+    Args:
+        name: the loss that fades.
+        weight: its weight at the start.
+        until: share of the training after which it is gone.
+
+    >>> combine = FadingWeights("frames", until=0.5)
+    >>> losses = {"crf": torch.tensor(1.0), "frames": torch.tensor(4.0)}
+    >>> combine.at(0.0), float(combine(losses)), combine.at(0.25), float(combine(losses)), combine.at(0.75)
+    (1.0, 5.0, 0.5, 3.0, 0.0)
+    """
+
+    def __init__(self, name: str, weight: float = 1.0, *, until: float = 0.5) -> None:
+        super().__init__(**{name: weight})
+        _check.positive(until, "until")
+        self.name, self.weight, self.until = name, weight, until
+
+    def at(self, progress: float) -> float:
+        """Sets and returns the weight after this share of the training, 0 to 1."""
+        self.weights[self.name] = self.weight * max(1.0 - progress / self.until, 0.0)
+        return self.weights[self.name]
 
 
 class UncertaintyWeights(nn.Module):

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 
 from segcrf import diagnostics
 from segcrf.diagnostics import Watch
-from segcrf.losses import Combiner, JointObjective, Losses, SwitchingObjective
+from segcrf.losses import Combiner, FadingWeights, JointObjective, Losses, SwitchingObjective
 from segcrf.metrics import edit_score, frame_accuracy, segment_f1
 from segcrf.model import JointModel, ModelOutput, SwitchingModel, SwitchingModelOutput
 from segcrf.windows import Batch, RandomWindows, Recording, Windows, collate, grid
@@ -175,6 +175,10 @@ class _Task(pl.LightningModule):
         rows = {prefix + name: loss.detach() for name, loss in (losses | {"loss": total}).items()}
         self.log_dict(rows, on_step=False, on_epoch=True, batch_size=int(batch.lengths.sum()))
         return losses, total
+
+    def on_train_epoch_start(self) -> None:
+        if isinstance(self.combine, FadingWeights):
+            self.combine.at(self.current_epoch / self.recipe.max_epochs)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         signal = batch.signal + self.recipe.noise * torch.randn_like(batch.signal)

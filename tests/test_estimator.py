@@ -112,8 +112,20 @@ def test_validation_is_by_recording_or_given_or_by_time_or_none() -> None:
     assert everything.best_epoch_ == 2 and "val_loss" not in everything.history_[0]
 
 
+def test_long_bands_bring_a_loss_of_frames_which_fades() -> None:
+    rng = np.random.default_rng(0)
+    labels = [np.repeat(rng.permutation(3), 60) for _ in range(4)]
+    X = [k[:, None] + rng.normal(size=(len(k), 1)) for k in labels]
+    model = Segmenter(**SMALL | {"max_epochs": 4}).fit(X, labels)
+    assert model.frame_loss_ == 1.0 and model.model_.crf.log_emission_scale is not None
+    assert [row["weight_frames"] for row in model.history_] == pytest.approx([1.0, 0.5, 0.0, 0.0])
+    short = model.fit([x[::4] for x in X], [k[::4] for k in labels])
+    assert short.frame_loss_ == 0.0 and "frames" not in short.history_[0]
+    assert model.set_params(frame_loss=0.5).fit(X, labels).history_[0]["weight_frames"] == 0.5
+
+
 def test_history_has_both_losses_and_the_best_epoch_is_kept(fitted: Segmenter) -> None:
-    names = ("crf", "frames", "regression")
+    names = ("crf", "regression")
     losses = {prefix + name for prefix in ("", "val_") for name in ("loss", *names)}
     scores = {f"val_{name}" for name in ("accuracy", "edit", "f1", "mse", "error", "decode_factor")}
     told = {f"{about}_{name}" for about in ("gradient", "weight") for name in names}
