@@ -109,6 +109,8 @@ def main() -> None:
     result["results"] = run(structure, sizes, arguments.rounds, peaks)
     if structure == "chain" and not arguments.grid:
         result |= extras(sizes, arguments.rounds, quick)
+    elif structure == "semimarkov":
+        result["growth"] = probes.semimarkov_growth(3, probes.DURATIONS[:1] if quick else probes.DURATIONS)
     result |= record.environment(PACKAGES)
     if not quick:
         print(f"written to {record.write(name, result)}")

@@ -13,11 +13,13 @@ from typing import Any
 
 import torch
 
-from benchmarks.speed import chain
+from benchmarks.speed import chain, semimarkov
 from benchmarks.speed.contest import Call, Contestant, gradient_of
 from segcrf import CRF
 
 LENGTHS = (1_000, 2_000, 5_000, 10_000, 20_000, 100_000, 1_000_000)
+#: (T, K) of the semi-Markov chain: one grows, then the other.
+DURATIONS = ((1_000, 50), (10_000, 50), (100_000, 50), (1_000_000, 50), (10_000, 10), (10_000, 200), (10_000, 1_000))
 PEER_LENGTH = 20_000  # pytorch-crf's backward grows with the square of T
 
 
@@ -49,12 +51,13 @@ print(probes.added_kibibytes(sys.argv[1], sys.argv[2], tuple(map(int, sys.argv[3
 """
 
 
-def added_kibibytes(task: str, name: str, size: tuple[int, int, int]) -> int:
+def added_kibibytes(task: str, name: str, size: tuple[int, ...]) -> int:
     """The peak of one call over what the process held before; a small call has loaded and compiled everything."""
     use_cores(1)
-    small = (size[0], 32, size[2])
+    tasks: Any = chain.tasks if len(size) == 3 else semimarkov.tasks
+    small = (size[0], 32, *size[2:])
     for shape in (small, size):
-        contestant = next(c for c in chain.tasks(*shape)[task].contestants if c.name == name)
+        contestant = next(c for c in tasks(*shape)[task].contestants if c.name == name)
         assert contestant.prepare is not None
         call = contestant.prepare()
         if shape is small or name in ("jax scan", "dynamax"):  # these compile for every shape
@@ -193,6 +196,19 @@ def growth(rounds: int, lengths: tuple[int, ...] = LENGTHS) -> list[dict[str, An
             for c in contestants
         )
         print(f"T = {frames:>9,}   {times}   memory {over or float('nan'):.2f} x (input + gradient)")
+    return rows
+
+
+def semimarkov_growth(rounds: int, sizes: tuple[tuple[int, int], ...] = DURATIONS) -> list[dict[str, Any]]:
+    """Our time and added memory for one recording of C = 5, by its length T and the longest duration K."""
+    rows: list[dict[str, Any]] = []
+    for frames, longest in sizes:
+        contestant = semimarkov.tasks(1, frames, longest, 5)["nll+backward"].contestants[0]
+        _time(contestant, frames, rounds)
+        added = memory("nll+backward", "segcrf", (1, frames, longest, 5))
+        median = round(1e3 * statistics.median(contestant.seconds), 3)
+        rows.append({"T": frames, "K": longest, "C": 5, "median_ms": median, "added_mib": added})
+        print(f"T = {frames:>9,}   K = {longest:>5,}   {median:10.2f} ms   adds {added} MiB at its peak")
     return rows
 
 

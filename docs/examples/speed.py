@@ -69,6 +69,13 @@ print(f"measured {semimarkov['measured']} on {semimarkov['machine']}" if semimar
 table(semimarkov, "BTKC")
 
 # %%
+# Time in proportion to T, and to K where K is long; memory in proportion to T alone.
+
+for row in semimarkov.get("growth", []):
+    size = f"T = {row['T']:>9,}, K = {row['K']:>5,}"
+    print(f"{size}: {row['median_ms']:10.1f} ms, {row['added_mib']:8.1f} MiB at its peak")
+
+# %%
 # What a first call, a second core and a training step cost
 # ---------------------------------------------------------
 
