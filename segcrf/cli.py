@@ -137,7 +137,9 @@ def _add_model_options(command: Any) -> None:
     )
     group.add_argument("--dropout", type=float, metavar="SHARE", help="probability that a feature is dropped")
     group.add_argument("--standardize", metavar="BY", help="channels by the mean and deviation of: dataset, recording")
-    group.add_argument("--regression", metavar="LOSS", help="of the targets: gaussian, mse or smooth_l1")
+    group.add_argument(
+        "--regression", metavar="LOSS", help="of the targets: gaussian, mse, smooth_l1, student_t or beta_nll"
+    )
     group.add_argument("--epochs", dest="max_epochs", type=int, metavar="N", help="at most so many epochs")
     group.add_argument("--batch-size", type=int, metavar="N", help="windows per step")
     group.add_argument("--window", type=int, metavar="FRAMES", help="length of a training window")

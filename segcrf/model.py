@@ -109,7 +109,8 @@ class JointModel(nn.Module):
 
     def bands(self, distribution: Structure) -> Structure:
         """The structure to decode: the distribution with its emissions times ``decode_factor``."""
-        return distribution.rescale(float(self.decode_factor))
+        factor = float(self.decode_factor)
+        return distribution if factor == 1.0 else distribution.rescale(factor)
 
 
 class SwitchingModelOutput(NamedTuple):
