@@ -88,7 +88,10 @@ def _sum(
         torch.empty(rows, classes, dtype=dtype),
         torch.empty(batch if starts else 0, frames, classes, dtype=dtype),
     ]
-    inputs = _arrays(emissions, transitions, start, end, lengths)
+    *scores, first, last, sizes = _arrays(emissions, transitions, start, end, lengths)
+    (first_edge, first_top, first_fits), (last_edge, last_top, last_fits) = _weights(first), _weights(last)
+    edges = np.stack([first_edge, last_edge]), first_top + last_top, first_fits and last_fits
+    inputs = (*scores, first, last, sizes, *edges)
     outputs = (log_z.numpy(), *(count.numpy() for count in counts))
     work = emissions.numel() * classes * (8.0 if gradient else 3.0)
     share(lambda first, last: _sum_recordings(*inputs, *outputs, first, last), batch, work)
@@ -103,6 +106,9 @@ def _sum_recordings(
     start,
     end,
     lengths,
+    edges,
+    top_edges,
+    fits,
     log_z,
     by_label,
     by_step,
@@ -113,12 +119,6 @@ def _sum_recordings(
     last,
 ):
     classes = emissions.shape[2]
-    edges, top_edges, fits = np.empty((2, classes)), 0.0, True
-    for i, scores in enumerate((start, end)):
-        row, top, row_fits = _weights(scores.reshape(1, classes))
-        edges[i] = row[0]
-        top_edges += top
-        fits &= row_fits
     frames = min(emissions.shape[1], max(_KEPT // (classes * classes), 16))
     buffers = np.empty((emissions.shape[1], classes)), np.empty((frames, classes)), np.empty((frames, classes, classes))
     for row in range(first, last):
@@ -204,8 +204,8 @@ def _forward(weights, matrices, start, alpha, begin, count, norm):
             row[c] = value
             norm += value
             tiny += (value > 0.0) & (value < TINY)
-        if norm == 0.0:
-            return logs, norm, 0
+        if norm == 0.0:  # every labelling is forbidden from here on, or those that are not have underflowed
+            return logs, norm, tiny
         product *= norm
         if product < 1e-100 or product > 1e100:
             logs += np.log(product)
@@ -256,7 +256,8 @@ def _counts(scores, steps, beta, buffers, out):
                 mass += previous[a] * total
             scale = 1.0 / mass
             for c in range(classes):
-                value = before[c] * scale
+                # What cannot be reached may score any amount from here on: it must not overflow into the others.
+                value = before[c] * scale if previous[c] > 0.0 else 0.0
                 beta[c] = value
                 tiny += (value > 0.0) & (value < TINY)
             for a in range(classes):
@@ -376,7 +377,7 @@ def _max_recordings(emissions, transitions, start, end, lengths, score, labels, 
         score[row] = _best_path(
             emissions[row, :length], transitions[row, : length - 1], start, end, best, labels[row]
         )  # fmt: skip
-        _mark(labels[row], starts[row], 0 if score[row] == -np.inf else length)
+        _mark(labels, starts, row, 0 if score[row] == -np.inf else length)
 
 
 @compiled
