@@ -21,11 +21,6 @@ settings.register_profile("dev", _shared, max_examples=100)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "slow: takes more than a few seconds; left out with -m 'not slow'")
-    config.addinivalue_line("markers", "gpu: needs a GPU")
-
-
 @pytest.fixture(scope="session")
 def data_folder() -> Callable[[str], Path]:
     """Finds the folder of a recorded data set; where it is not at hand, skips the test and says why.
