@@ -95,8 +95,9 @@ def lengths(values: Tensor | None, num_recordings: int, num_frames: int, device:
     values = values.to(device, torch.int64)
     if torch.compiler.is_compiling():
         return values
-    bad = (values < 1) | (values > num_frames)
-    if bad.any():
+    lowest, highest = values.aminmax()
+    if lowest.item() < 1 or highest.item() > num_frames:
+        bad = (values < 1) | (values > num_frames)
         recording = int(bad.nonzero()[0, 0])
         raise ValueError(
             f"recording {recording} has length {int(values[recording])}, expected 1 to T = {num_frames}; "
@@ -107,7 +108,7 @@ def lengths(values: Tensor | None, num_recordings: int, num_frames: int, device:
 
 def scores(values: Tensor, name: str, lengths: Tensor | None = None) -> None:
     """Refuse NaN and +inf; -inf is a score: it forbids. With ``lengths``, frames of padding may hold anything."""
-    if torch.compiler.is_compiling() or not values.numel() or bool(values.detach().amax() < torch.inf):
+    if torch.compiler.is_compiling() or not values.numel() or values.detach().amax().item() < torch.inf:
         return
     bad = values.isnan() | (values == torch.inf)
     if lengths is not None:
@@ -142,7 +143,7 @@ def labels(values: Tensor, event: tuple[int, int], num_classes: int, lengths: Te
     if torch.compiler.is_compiling():
         return values.long()
     lowest, highest = values.aminmax()
-    if lowest < 0 or highest >= num_classes:
+    if lowest.item() < 0 or highest.item() >= num_classes:
         within = torch.arange(values.shape[-1], device=values.device) < lengths[:, None]
         _labels_in_range(values.masked_fill(~within, UNLABELLED), num_classes)
     return values.long()
@@ -162,7 +163,7 @@ def _labels_in_range(values: Tensor, num_classes: int, recording: int | None = N
 
 def feasible(total: Tensor, lengths: Tensor, reason: Callable[[], str]) -> None:
     """Refuse a recording whose every labelling is forbidden: its ``total`` (B,) score is -inf."""
-    if torch.compiler.is_compiling() or not (total == -torch.inf).any():
+    if torch.compiler.is_compiling() or total.detach().amin().item() != -torch.inf:
         return
     recording = int((total == -torch.inf).nonzero()[0, 0])
     raise ValueError(

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -19,8 +20,8 @@ from torch import Tensor
 
 import segcrf.kernels
 from segcrf import LinearChain, LinearChainCRF
-from segcrf.kernels import BACKENDS, pick, working_dtype
-from segcrf.kernels._numba import array, padded, share, simd_width
+from segcrf.kernels import BACKENDS, _simd, chain_numba, pick, working_dtype
+from segcrf.kernels._numba import array, share
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
 FIELDS = ("emissions", "transitions", "start", "end")
@@ -310,7 +311,7 @@ def test_an_error_in_a_thread_reaches_the_caller() -> None:
 
 
 def test_the_fast_exponential_is_accurate() -> None:
-    from segcrf.kernels._chain_lanes import exponentiate
+    from segcrf.kernels._numba import exponentiate
 
     x = np.concatenate([np.linspace(-699.0, 0.0, 20_001), [-1e-300, -0.5 * math.log(2), -math.log(2)]])
     got = x.copy()
@@ -321,15 +322,65 @@ def test_the_fast_exponential_is_accurate() -> None:
     assert forbidden.tolist() == [0.0, 0.0, 1.0, 0.0]
 
 
+@numba.njit(error_model="numpy", fastmath={"contract", "nsz"})
+def vector_answers(x: Any, floats: Any, offsets: Any, packed: Any, unpacked: Any) -> tuple[Any, ...]:
+    powers, some, ordered = np.empty(8), np.empty(8), np.empty(8)
+    _simd.store(powers, 0, _simd.exp(_simd.load(x, 0)))
+    _simd.store(some, 0, _simd.load_part(floats, 1, 3, -1.0))
+    _simd.store(ordered, 0, _simd.spread(_simd.larger(_simd.load(x, 0), _simd.splat(-1.0)), 5))
+    _simd.gather(floats, offsets, 2, packed, 1)
+    _simd.scatter(packed, 1, unpacked, offsets, 2)
+    vector = _simd.load(powers, 0)
+    sums = _simd.total(vector), _simd.peak(vector), _simd.first_equal(vector, 1.0), _simd.first_equal(vector, 3.0)
+    outside = _simd.any_outside(vector, _simd.splat(-1.0), _simd.splat(1.5))
+    return powers, some, ordered, sums, outside, _simd.any_outside(vector, _simd.splat(0.0), _simd.splat(1.5))
+
+
+def test_vectors_do_what_their_names_say() -> None:
+    x = np.array([0.0, -1e-300, -0.3, -20.0, -699.0, -700.0, -1e4, -np.inf])
+    floats = np.arange(160, dtype=np.float32)
+    offsets = np.arange(8)[::-1] * 16
+    packed, unpacked = np.zeros(72), np.zeros(160, np.float32)
+    powers, some, ordered, sums, outside, not_positive = vector_answers(x, floats, offsets, packed, unpacked)
+    np.testing.assert_allclose(powers, np.where(x > -700, np.exp(x), 0.0), rtol=1e-13)
+    assert powers[0] == 1.0 and (powers[5:] == 0.0).all()
+    assert some.tolist() == [1.0, 2.0, 3.0, -1.0, -1.0, -1.0, -1.0, -1.0]
+    assert (ordered == -1.0).all()
+    assert (packed[8:].reshape(8, 8) == (offsets + 2)[None, :] + np.arange(8)[:, None]).all()  # lane l, number i
+    touched = (offsets[:, None] + 2 + np.arange(8)).ravel()
+    assert (unpacked[touched] == floats[touched]).all() and unpacked.sum() == floats[touched].sum()
+    assert math.isclose(sums[0], powers.sum(), rel_tol=1e-15) and sums[1:] == (1.0, 0, 8)
+    assert not outside and not_positive
+
+
+@pytest.mark.parametrize(("lengths", "classes"), [([9000, 1, 15, 16, 17, 8999, 4000, 3277], 5), ([6001], 20)])
+def test_messages_that_are_computed_again_are_the_same(lengths: list[int], classes: int) -> None:
+    # Longer than what is kept: every message but those of the last chunk is computed twice.
+    rng = np.random.default_rng(0)
+    batch, sizes = len(lengths), torch.tensor(lengths)
+    emissions = torch.from_numpy(rng.normal(size=(batch, max(lengths), classes)))
+    shared = [torch.from_numpy(rng.normal(size=size)) for size in ((classes, classes), classes, classes)]
+    log_z, *counts = chain_numba.sum_product(emissions, *shared, sizes, True)
+    again, *others = (torch.zeros_like(each) for each in (log_z, *counts))
+    inputs = (each.numpy() for each in (emissions, sizes, torch.arange(batch), *shared, again))
+    chain_numba._sum_logarithmic(*inputs, tuple(each.numpy() for each in others), 0, batch)
+    torch.testing.assert_close(log_z, again, rtol=1e-12, atol=1e-12)
+    for got, expected in zip(counts, others, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-7, atol=1e-9)
+    score, labels, _ = chain_numba.max_product(emissions, *shared, sizes)
+    for row, length in enumerate(lengths):  # those decoded side by side one by one, and the other way round
+        copies = 1 if batch > 1 else 8
+        same = emissions[row : row + 1, :length].repeat(copies, 1, 1)
+        other = chain_numba.max_product(same, *shared, torch.full((copies,), length))
+        assert labels[row, :length].tolist() == other[1][0].tolist() and (labels[row, length:] == -100).all()
+        assert math.isclose(score[row], other[0][0], rel_tol=1e-12)
+
+
 def test_arrays_are_views_where_they_can_be() -> None:
     tensor = torch.arange(6.0).view(2, 3)
     assert np.shares_memory(array(tensor), tensor.numpy())
     assert array(tensor.T).flags["C_CONTIGUOUS"]
     assert array(tensor.bfloat16()).dtype == np.float32 and array(tensor.double()).dtype == np.float64
-    assert [simd_width(n) for n in (1, 4, 5, 8)] == [4, 4, 8, 8]
-    filled = padded(tensor, -np.inf)
-    assert filled.shape == (4, 4) and (filled[:2, :3] == tensor.numpy()).all()
-    assert (filled[2:] == -np.inf).all() and (filled[:, 3:] == -np.inf).all()
 
 
 # --------------------------------------------------------------------------------------------------------- processes

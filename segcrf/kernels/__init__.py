@@ -155,17 +155,22 @@ class Operator:
         counts."""
         lengths, *saved = ctx.saved_tensors
         potentials, counts = saved[: ctx.arity], saved[ctx.arity :]
-        if grad is None:
-            grads = [torch.zeros_like(count) for count in counts]
-        else:
-            grads = [_per_recording(grad, count) * count for count in counts]
+        grads = [None if grad is None else self._weighted(grad, count, i) for i, count in enumerate(counts)]
         if any(vector is not None for vector in vectors):
             second = self._second_order(scan, potentials, lengths, vectors)
-            grads = [first + other for first, other in zip(grads, second, strict=True)]
+            second = [each if i < self.batched else each.sum(0) for i, each in enumerate(second)]
+            grads = [each if first is None else first + each for first, each in zip(grads, second, strict=True)]
         return [
-            (grad.sum(0) if grad.dim() > potential.dim() else grad).to(potential.dtype)
+            torch.zeros_like(potential) if grad is None else grad.to(potential.dtype)
             for grad, potential in zip(grads, potentials, strict=True)
         ]
+
+    def _weighted(self, grad: Tensor, count: Tensor, i: int) -> Tensor:
+        """Gradient of potential ``i`` from that of the total (B,): counts times it, summed where the potential is
+        shared by the recordings."""
+        if i < self.batched:
+            return _per_recording(grad, count) * count
+        return (grad.to(count.dtype) @ count.flatten(1)).view(count.shape[1:])
 
     def _second_order(
         self,

@@ -1,8 +1,12 @@
 """Linear chain on a CPU, many recordings at once: one recording per SIMD lane.
 
-The same recurrences as in `chain_numba`, with a last axis of lanes: a step of all recordings is C * C multiply-adds
-of whole registers, without the latency of one short vector after another. Recordings of a group are aligned at their
-last frame; a shorter one joins late, at its first frame, by an assignment. So ragged lengths cost nothing.
+The recurrences of `chain_numba` for eight recordings together, as vectors of `_simd`: a step is C * C multiply-adds of
+whole registers. Buffers are flat, ``[frame, class]`` in vectors. Recordings of a group are aligned at their last
+frame; a shorter one joins late, at its first frame, by an assignment. So ragged lengths cost nothing. A group that is
+not full repeats a recording: computed twice, and written twice alike.
+
+Frames pass in blocks that stay in the first-level cache from the scores to the messages, and from the messages to the
+counts.
 """
 
 # pyright: basic
@@ -11,402 +15,519 @@ from __future__ import annotations
 
 import numpy as np
 
-from segcrf.kernels._numba import compiled, exp
+from segcrf.kernels._numba import explicit, inlined
+from segcrf.kernels._simd import (
+    WIDTH,
+    any_outside,
+    exp,
+    first_equal,
+    fma,
+    gather,
+    larger,
+    load,
+    look_up,
+    peak,
+    scatter,
+    smaller,
+    splat,
+    store,
+    where_above,
+)  # fmt: skip
 
 SPAN = 150.0
 TINY = 1e-150
-_BLOCK = 16  # frames transposed together: they stay in the first-level cache
+BLOCK = 16  # frames
+# What a group carries from frame to frame, one vector each: the norm of the last message, the product of the norms
+# that were divided by, its logarithm as far as it was taken, the least positive entry, the sum of maxima.
+_NORM, _PRODUCT, _LOGS, _LEAST, _TOPS, _STATE = 0, 1, 2, 3, 4, 5
 
 
-@compiled
-def pack(emissions, rows, first, begin, count, out, fill):
-    """out[t, c, l] = emissions[rows[l], begin + t - first[l], c]; ``fill`` where the lane has not begun."""
-    classes, lanes = out.shape[1], out.shape[2]
-    for block in range(0, count, _BLOCK):
-        stop = min(block + _BLOCK, count)
-        for lane in range(lanes):
-            joined = max(first[lane] - begin, block)
-            for t in range(block, min(joined, stop)):
-                for c in range(classes):
-                    out[t, c, lane] = fill
-            row = rows[lane]
-            offset = begin - first[lane]
-            for t in range(joined, stop):
-                for c in range(classes):
-                    out[t, c, lane] = emissions[row, offset + t, c]
+# ---------------------------------------------------------------------------------------------- into lanes and back
+@inlined
+def places(rows, lengths, frames, classes, size):
+    """For each lane: the frame of the group at which it begins, and the number in a flat (B, T, C) array at which the
+    group's frame 0 would lie."""
+    first, offsets = np.empty(WIDTH, np.int64), np.empty(WIDTH, np.int64)
+    for lane in range(WIDTH):
+        first[lane] = size - lengths[rows[lane]]
+        offsets[lane] = (rows[lane] * frames - first[lane]) * classes
+    return first, offsets
 
 
-@compiled
+@inlined
 def longest(rows, lengths):
     """The length of the longest recording of a group."""
     size = np.int64(0)
     for row in rows:
-        if row >= 0:
-            size = max(size, lengths[row])
+        size = max(size, lengths[row])
     return size
 
 
-@compiled
-def exponentials(weights, count, tops):
-    """weights = exp(weights - max over classes) in place; adds the maxima to ``tops``, NaN where the span is too
-    wide."""
-    classes, lanes = weights.shape[1], weights.shape[2]
-    top, lowest = np.empty(lanes), np.zeros(lanes)
-    for t in range(count):
-        for lane in range(lanes):
-            top[lane] = weights[t, 0, lane]
-        for c in range(1, classes):
-            for lane in range(lanes):
-                x = weights[t, c, lane]
-                top[lane] = x if x > top[lane] else top[lane]
-        for lane in range(lanes):
-            top[lane] = top[lane] if top[lane] > -np.inf else 0.0
-            tops[lane] += top[lane]
-        for c in range(classes):
-            for lane in range(lanes):
-                x = weights[t, c, lane] - top[lane]
-                weights[t, c, lane] = x
-                lowest[lane] = x if (x < lowest[lane]) & (x > -np.inf) else lowest[lane]
-    for lane in range(lanes):
-        if lowest[lane] < -SPAN:
-            tops[lane] = np.nan
-    exponentiate(weights[:count].reshape(-1))
+@explicit
+def _latest(first):
+    """The frame from which on every lane has begun."""
+    latest = first[0]
+    for lane in range(1, WIDTH):
+        latest = max(latest, first[lane])
+    return latest
 
 
-@compiled
-def exponentiate(values):
-    """values = exp(values) in place, for values of at most 0; exactly 0 for -inf."""
-    for i in range(values.size):
-        x = values[i]
-        e = exp(max(x, -700.0))
-        values[i] = e if x > -700.0 else 0.0
+@explicit
+def copy(source, k, target, m, count):
+    """``count`` vectors from number ``k`` of one buffer to number ``m`` of another."""
+    for i in range(count):
+        store(target, m + i, load(source, k + i))
 
 
-@compiled
-def times(vectors, matrix, out):
-    """out[j, l] = sum over i of vectors[i, l] * matrix[i, j]."""
-    size, lanes = vectors.shape
-    whole = size // 4 * 4
-    for j in range(size):
-        for lane in range(lanes):
-            out[j, lane] = 0.0
-        for i in range(0, whole, 4):
-            p, q, r, s = matrix[i, j], matrix[i + 1, j], matrix[i + 2, j], matrix[i + 3, j]
-            for lane in range(lanes):
-                out[j, lane] += (p * vectors[i, lane] + q * vectors[i + 1, lane]) + (
-                    r * vectors[i + 2, lane] + s * vectors[i + 3, lane]
-                )
+@explicit
+def _pack(emissions, offsets, first, frame, count, classes, buffer, k):
+    """Scores of ``count`` frames into vectors from number ``k`` on; 0 where a lane has not begun."""
+    size, begin = count * classes, frame * classes
+    common = min(max(_latest(first) - frame, 0) * classes, size)  # from here on, every lane has begun
+    whole = common + (size - common) // WIDTH * WIDTH
+    for i in range(common, whole, WIDTH):
+        gather(emissions, offsets, begin + i, buffer, k + i)
+    for lane in range(WIDTH):
+        joined = min(max(first[lane] - frame, 0) * classes, size)
+        for i in range(min(joined, common)):
+            buffer[(k + i) * WIDTH + lane] = 0.0
+        for i in range(joined, common):
+            buffer[(k + i) * WIDTH + lane] = emissions[offsets[lane] + begin + i]
         for i in range(whole, size):
-            p = matrix[i, j]
-            for lane in range(lanes):
-                out[j, lane] += p * vectors[i, lane]
+            buffer[(k + i) * WIDTH + lane] = emissions[offsets[lane] + begin + i]
+
+
+@explicit
+def _deliver(buffer, offsets, first, frame, count, classes, out):
+    """The inverse of `_pack`, of lanes that have begun."""
+    size, begin = count * classes, frame * classes
+    common = min(max(_latest(first) - frame, 0) * classes, size)
+    whole = common + (size - common) // WIDTH * WIDTH
+    for i in range(common, whole, WIDTH):
+        scatter(buffer, i, out, offsets, begin + i)
+    for lane in range(WIDTH):
+        for i in range(max(first[lane] - frame, 0) * classes, common):
+            out[offsets[lane] + begin + i] = buffer[i * WIDTH + lane]
+        for i in range(whole, size):
+            out[offsets[lane] + begin + i] = buffer[i * WIDTH + lane]
+
+
+@inlined
+def _four(vectors, k, matrix, j, classes):
+    """Four vectors: the sum over i of vector k + i times matrix[i, j], for j to j + 3."""
+    a = b = c = d = splat(0.0)
+    for i in range(classes):
+        x, m = load(vectors, k + i), i * classes + j
+        a, b = fma(x, splat(matrix[m]), a), fma(x, splat(matrix[m + 1]), b)
+        c, d = fma(x, splat(matrix[m + 2]), c), fma(x, splat(matrix[m + 3]), d)
+    return a, b, c, d
+
+
+@inlined
+def _one(vectors, k, matrix, j, classes):
+    a = splat(0.0)
+    for i in range(classes):
+        a = fma(load(vectors, k + i), splat(matrix[i * classes + j]), a)
+    return a
 
 
 # -------------------------------------------------------------------------------------------------------------- sum
-@compiled
-def sum_group(emissions, rows, lengths, matrix, edges, log_z, outputs, alpha, weights):
-    """One group of recordings ``rows``, one per lane (-1: an idle lane). ``log_z`` (less the maxima of the shared
-    scores) and counts go to the recordings' places; NaN where mass could be lost."""
-    frames, classes, lanes = weights.shape
+@inlined
+def sum_group(emissions, shape, rows, lengths, matrix, transposed, edges, log_z, outputs, alpha, weights):
+    """One group of recordings ``rows``, one per lane. ``log_z`` (less the maxima of the shared scores) and counts go
+    to the recordings' places; NaN where mass could be lost."""
+    frames, classes, held = shape
     size = longest(rows, lengths)
-    first = _offsets(rows, lengths, size)
-    chunks = (size + frames - 1) // frames
-    kept = np.empty((chunks, classes, lanes))
-    state = np.zeros((3, lanes))  # sums of maxima, logs of norms, tiny entries
+    first, offsets = places(rows, lengths, frames, classes, size)
+    chunks = (size + held - 1) // held
+    kept = np.empty((chunks, (classes + 1) * WIDTH))  # the message before each chunk, and its norm
+    state = _fresh_state()
     for c in range(classes):
-        for lane in range(lanes):
-            alpha[0, c, lane] = 1.0 / classes
+        store(alpha, c, splat(1.0 / classes))
     for k in range(chunks):
-        begin = k * frames
-        count = min(frames, size - begin)
+        count = min(held, size - k * held)
         if k > 0:
-            _copy(alpha[frames], alpha[0])
-        _copy(alpha[0], kept[k])
-        pack(emissions, rows, first, begin, count, weights, 0.0)
-        exponentials(weights, count, state[0])
-        _forward(weights, matrix, edges[0], alpha, count, first, begin, state)
-    last = alpha[size - (chunks - 1) * frames]
-    mass = np.zeros(lanes)
-    norm = np.zeros(lanes)
+            copy(alpha, held * classes, alpha, 0, classes)
+        copy(alpha, 0, kept[k], 0, classes)
+        store(kept[k], classes, load(state, _NORM))
+        _advance(emissions, first, offsets, k * held, count, classes, matrix, edges, alpha, weights, state)
+    last = (size - (chunks - 1) * held) * classes
+    mass = splat(0.0)
     for c in range(classes):
-        for lane in range(lanes):
-            mass[lane] += last[c, lane] * edges[1, c]
-            norm[lane] += last[c, lane]
-    for lane in range(lanes):
-        if rows[lane] >= 0:
-            sound = state[2, lane] == 0 and mass[lane] > 0.0
-            total = state[0, lane] + state[1, lane] + np.log(mass[lane]) - np.log(norm[lane])
-            log_z[rows[lane]] = total if sound else np.nan
-    if outputs[0].shape[0]:
-        beta = np.empty((classes, lanes))
+        mass = fma(load(alpha, last + c), splat(edges[classes + c]), mass)
+    masses = np.empty(WIDTH)
+    store(masses, 0, mass)
+    for lane in range(WIDTH):
+        total = np.log(masses[lane]) + np.log(state[_PRODUCT * WIDTH + lane])
+        total += state[_LOGS * WIDTH + lane] + state[_TOPS * WIDTH + lane]
+        sound = masses[lane] > 0.0 and state[_LEAST * WIDTH + lane] >= TINY
+        log_z[rows[lane]] = total if sound else np.nan
+    if outputs[1].size:
+        beta = np.empty(classes * WIDTH)
         for c in range(classes):
-            for lane in range(lanes):
-                beta[c, lane] = edges[1, c] / mass[lane]
-        tiny = _counts(emissions, rows, first, lengths, matrix, edges[0], alpha, weights, kept, beta, outputs)
-        for lane in range(lanes):
-            if tiny[lane] > 0 and rows[lane] >= 0:
+            store(beta, c, splat(edges[classes + c]) / mass)
+        moves = (matrix, transposed, edges)
+        least = _counts(
+            emissions, shape, rows, lengths, first, offsets, moves, alpha, weights, kept, beta, outputs
+        )
+        for lane in range(WIDTH):
+            if not least[lane] >= TINY:
                 log_z[rows[lane]] = np.nan
 
 
-@compiled
-def _forward(weights, matrix, start, alpha, count, first, begin, state):
-    """alpha[t + 1] from alpha[t], each divided by the norm before; lane l begins at frame ``first[l] - begin``."""
-    classes, lanes = weights.shape[1], weights.shape[2]
-    norm, product, scale = np.zeros(lanes), np.ones(lanes), np.empty(lanes)
-    logs, tiny = state[1], state[2]
-    for c in range(classes):
-        for lane in range(lanes):
-            norm[lane] += alpha[0, c, lane]
-    joins = np.int64(0)
-    for t in range(count):
-        for lane in range(lanes):
-            scale[lane] = 1.0 / norm[lane]
-            norm[lane] = 0.0
-        times(alpha[t], matrix, alpha[t + 1])
-        if t >= joins:
-            joins = _join(t, first, begin, start, alpha[t + 1], scale, product, logs, tiny)
-        for c in range(classes):
-            for lane in range(lanes):
-                value = alpha[t + 1, c, lane] * (weights[t, c, lane] * scale[lane])
-                alpha[t + 1, c, lane] = value
-                norm[lane] += value
-                tiny[lane] += 1.0 if (value > 0.0) & (value < TINY) else 0.0
-        unsafe = 0
-        for lane in range(lanes):
-            product[lane] *= norm[lane]
-            unsafe += (product[lane] < 1e-100) | (product[lane] > 1e100)
-        if unsafe:
-            for lane in range(lanes):
-                logs[lane] += np.log(product[lane])
-                product[lane] = 1.0
-    for lane in range(lanes):
-        logs[lane] += np.log(product[lane])
+@inlined
+def _fresh_state():
+    state = np.zeros(_STATE * WIDTH)
+    store(state, _NORM, splat(1.0))
+    store(state, _PRODUCT, splat(1.0))
+    store(state, _LEAST, splat(1.0))
+    return state
 
 
-@compiled
-def _join(t, first, begin, start, row, scale, product, logs, tiny):
-    """Lanes whose first frame is ``t`` begin here; returns the next frame at which one does."""
+@explicit
+def _advance(emissions, first, offsets, begin, count, classes, matrix, edges, alpha, weights, state):
+    """Messages of ``count`` frames, block by block; lanes begin where they do."""
+    for t in range(0, count, BLOCK):
+        stop = min(t + BLOCK, count)
+        _pack(emissions, offsets, first, begin + t, stop - t, classes, weights, t * classes)
+        _exponentials(weights, t, stop - t, classes, state)
+        i = t
+        while i < stop:
+            joins = _next(first, begin + i) - begin
+            if joins > i:
+                _forward(weights, alpha, i, min(joins, stop), classes, matrix, state)
+                i = min(joins, stop)
+            else:
+                _join(first, begin + i, weights, alpha, i, classes, matrix, edges, state)
+                i += 1
+
+
+@inlined
+def _next(first, frame):
+    """The next frame, this one included, at which a lane begins."""
     following = np.int64(1) << 62
-    for lane in range(first.size):
-        frame = first[lane] - begin
-        if frame == t:
-            for c in range(row.shape[0]):
-                row[c, lane] = start[c]
-            scale[lane] = 1.0
-            product[lane] = 1.0
-            logs[lane] = 0.0
-            tiny[lane] = 0.0
-        elif frame > t:
-            following = min(following, frame)
+    for lane in range(WIDTH):
+        if first[lane] >= frame:
+            following = min(following, first[lane])
     return following
 
 
-@compiled
-def _offsets(rows, lengths, size):
-    """The frame of the group at which each lane begins."""
-    first = np.empty(rows.size, np.int64)
-    for lane in range(rows.size):
-        first[lane] = size - lengths[rows[lane]] if rows[lane] >= 0 else size
-    return first
+@explicit
+def _exponentials(weights, frame, count, classes, state):
+    """weights = exp(weights - max over classes) in place; adds the maxima to the state, NaN where the span is too
+    wide."""
+    tops, least, zero, nothing = load(state, _TOPS), splat(0.0), splat(0.0), splat(-np.inf)
+    for k in range(frame * classes, (frame + count) * classes, classes):
+        top = load(weights, k)
+        for c in range(1, classes):
+            top = larger(load(weights, k + c), top)
+        top = where_above(top, nothing, top, zero)  # every class forbidden: weights of zero say so
+        tops = tops + top
+        for c in range(classes):
+            x = load(weights, k + c) - top
+            least = smaller(where_above(x, nothing, x, zero), least)
+            store(weights, k + c, exp(x))
+    store(state, _TOPS, where_above(least, splat(-SPAN), tops, splat(np.nan)))
 
 
-@compiled
-def _copy(source, target):
-    for c in range(source.shape[0]):
-        for lane in range(source.shape[1]):
-            target[c, lane] = source[c, lane]
+@inlined
+def _message(weights, alpha, k, product, scale):
+    """One entry of a message from its sum over predecessors. The weight is left divided as the message is, so that
+    the way back meets the same scale."""
+    weight = load(weights, k) * scale
+    value = product * weight
+    store(weights, k, weight)
+    store(alpha, k, value)
+    return value
 
 
-@compiled
-def _counts(emissions, rows, first, lengths, matrix, start, alpha, weights, kept, beta, outputs):
-    by_label, by_step, by_first, by_last, _ = outputs
-    frames, classes, lanes = weights.shape
-    transposed = np.empty((classes, classes))
-    for i in range(classes):
-        for j in range(classes):
-            transposed[i, j] = matrix[j, i]
-    steps = np.zeros((classes, classes, lanes))
-    tiny, unused = np.zeros(lanes), np.zeros((3, lanes))
+@inlined
+def _least(value, least):
+    return smaller(where_above(value, splat(0.0), value, least), least)
+
+
+@explicit
+def _forward(weights, alpha, begin, end, classes, matrix, state):
+    """alpha[t + 1] from alpha[t], divided by the norm of alpha[t]: the division runs beside the product."""
+    norm, product, least = load(state, _NORM), load(state, _PRODUCT), load(state, _LEAST)
+    one, zero, low, high = splat(1.0), splat(0.0), splat(1e-100), splat(1e100)
+    ahead = alpha[classes * WIDTH :]
+    whole = classes // 4 * 4
+    for k in range(begin * classes, end * classes, classes):
+        scale = where_above(norm, zero, one / norm, zero)
+        product = product * where_above(norm, zero, norm, one)
+        norm = zero
+        for j in range(0, whole, 4):
+            p, q, r, s = _four(alpha, k, matrix, j, classes)
+            p, q = _message(weights, ahead, k + j, p, scale), _message(weights, ahead, k + j + 1, q, scale)
+            r, s = _message(weights, ahead, k + j + 2, r, scale), _message(weights, ahead, k + j + 3, s, scale)
+            least = _least(s, _least(r, _least(q, _least(p, least))))
+            norm = norm + ((p + q) + (r + s))
+        for j in range(whole, classes):
+            p = _message(weights, ahead, k + j, _one(alpha, k, matrix, j, classes), scale)
+            least = _least(p, least)
+            norm = norm + p
+        if any_outside(product, low, high):
+            store(state, _PRODUCT, product)
+            for lane in range(WIDTH):
+                state[_LOGS * WIDTH + lane] += np.log(state[_PRODUCT * WIDTH + lane])
+            product = one
+    store(state, _NORM, norm)
+    store(state, _PRODUCT, product)
+    store(state, _LEAST, least)
+
+
+@explicit
+def _join(first, begins, weights, alpha, frame, classes, matrix, edges, state):
+    """A frame at which lanes begin: for them the start scores stand for the product, and nothing has divided."""
+    for lane in range(WIDTH):
+        if first[lane] == begins:
+            state[_NORM * WIDTH + lane] = 1.0
+    _forward(weights, alpha, frame, frame + 1, classes, matrix, state)
+    for lane in range(WIDTH):
+        if first[lane] == begins:
+            norm, least = 0.0, 1.0
+            for c in range(classes):
+                at = (frame * classes + c) * WIDTH + lane
+                value = edges[c] * weights[at]
+                alpha[at + classes * WIDTH] = value
+                norm += value
+                least = value if 0.0 < value < least else least
+            state[_NORM * WIDTH + lane] = norm
+            state[_PRODUCT * WIDTH + lane] = 1.0
+            state[_LOGS * WIDTH + lane] = 0.0
+            state[_LEAST * WIDTH + lane] = least
+
+
+@inlined
+def _counts(emissions, shape, rows, lengths, first, offsets, moves, alpha, weights, kept, beta, outputs):
+    """Expected counts into the recordings' places, frames from last to first; returns the least positive entry of
+    beta of each lane."""
+    _, classes, held = shape
+    matrix, transposed, edges = moves
+    by_label, by_step, by_first, by_last, by_start = outputs
+    labels, starts = by_label.reshape(-1), by_start.reshape(-1)
+    steps, state = np.zeros(classes * classes * WIDTH), _fresh_state()
+    posterior = np.empty(BLOCK * classes * WIDTH)
+    stayed = np.empty(BLOCK * classes * WIDTH if starts.size else 0)
+    least = np.ones(WIDTH)
     size = longest(rows, lengths)
     for k in range(kept.shape[0] - 1, -1, -1):
-        begin = k * frames
-        count = min(frames, size - begin)
+        begin = k * held
+        count = min(held, size - begin)
         if k < kept.shape[0] - 1:
-            _copy(kept[k], alpha[0])
-            pack(emissions, rows, first, begin, count, weights, 0.0)
-            exponentials(weights, count, unused[0])
-            _forward(weights, matrix, start, alpha, count, first, begin, unused)
-        _backward(weights, transposed, alpha, beta, count, rows, first, begin, outputs, tiny)
-        _outer(alpha, weights, count, steps)
-    for lane in range(lanes):
+            copy(kept[k], 0, alpha, 0, classes)
+            store(state, _NORM, load(kept[k], classes))
+            _advance(emissions, first, offsets, begin, count, classes, matrix, edges, alpha, weights, state)
+        for stop in range(count, 0, -BLOCK):
+            t = max(stop - BLOCK, 0)
+            _backward(weights, alpha, posterior, stayed, beta, t, stop - t, classes, transposed, first, begin, least)
+            _outer(alpha, weights, t, stop - t, classes, steps)
+            _deliver(posterior, offsets, first, begin + t, stop - t, classes, labels)
+            if starts.size:
+                _deliver(stayed, offsets, first, begin + t, stop - t, classes, starts)
+    for lane in range(WIDTH):
         row = rows[lane]
-        if row >= 0:
-            for i in range(classes):
-                for j in range(classes):
-                    by_step[row, i, j] = steps[i, j, lane] * matrix[i, j]
-                by_first[row, i] = by_label[row, 0, i]
-                by_last[row, i] = by_label[row, lengths[row] - 1, i]
-    return tiny
-
-
-@compiled
-def _backward(weights, transposed, alpha, beta, count, rows, first, begin, outputs, tiny):
-    """Marginals of ``count`` frames from last to first, as in `chain_numba`, into the recordings' places."""
-    by_label, by_start = outputs[0], outputs[4]
-    classes, lanes = weights.shape[1], weights.shape[2]
-    before = np.empty((classes, lanes))
-    posterior = np.empty((classes, lanes))
-    mass = np.empty(lanes)
-    for t in range(count - 1, -1, -1):
-        for c in range(classes):
-            for lane in range(lanes):
-                posterior[c, lane] = alpha[t + 1, c, lane] * beta[c, lane]
-                weights[t, c, lane] *= beta[c, lane]
-        for lane in range(lanes):
-            if first[lane] - begin == t:  # nothing precedes the first frame
-                for c in range(classes):
-                    weights[t, c, lane] = 0.0
-            mass[lane] = 0.0
-        times(weights[t], transposed, before)
-        for c in range(classes):
-            for lane in range(lanes):
-                mass[lane] += alpha[t, c, lane] * before[c, lane]
-        for lane in range(lanes):
-            mass[lane] = 1.0 / mass[lane] if mass[lane] > 0.0 else 0.0
-        for c in range(classes):
-            for lane in range(lanes):
-                # What cannot be reached may score any amount from here on: it must not overflow into the others.
-                value = before[c, lane] * mass[lane] if alpha[t, c, lane] > 0.0 else 0.0
-                weights[t, c, lane] *= mass[lane]
-                beta[c, lane] = value
-                tiny[lane] += 1.0 if (value > 0.0) & (value < TINY) else 0.0
-        _deliver(posterior, t + begin, rows, first, by_label)
-        if by_start.shape[0]:
-            for c in range(classes):
-                for lane in range(lanes):
-                    stayed = alpha[t, c, lane] * transposed[c, c] * weights[t, c, lane]
-                    posterior[c, lane] = max(posterior[c, lane] - stayed, 0.0)
-            _deliver(posterior, t + begin, rows, first, by_start)
-
-
-@compiled
-def _deliver(values, t, rows, first, out):
-    """out[recording, frame of the recording] = values[:, lane], for lanes that have begun."""
-    classes, lanes = values.shape
-    for lane in range(lanes):
-        frame = t - first[lane]
-        if frame >= 0 and rows[lane] >= 0:
-            for c in range(classes):
-                out[rows[lane], frame, c] = values[c, lane]
-
-
-@compiled
-def _outer(left, right, count, out):
-    """out[i, j, l] += sum over frames of left[t, i, l] * right[t, j, l], four frames at a time."""
-    classes, lanes = right.shape[1], right.shape[2]
-    whole = count // 4 * 4
-    for t in range(0, whole, 4):
         for i in range(classes):
             for j in range(classes):
-                for lane in range(lanes):
-                    out[i, j, lane] += (
-                        left[t, i, lane] * right[t, j, lane] + left[t + 1, i, lane] * right[t + 1, j, lane]
-                    ) + (left[t + 2, i, lane] * right[t + 2, j, lane] + left[t + 3, i, lane] * right[t + 3, j, lane])
-    for t in range(whole, count):
-        for i in range(classes):
-            for j in range(classes):
-                for lane in range(lanes):
-                    out[i, j, lane] += left[t, i, lane] * right[t, j, lane]
+                by_step[row, i, j] = steps[(i * classes + j) * WIDTH + lane] * matrix[i * classes + j]
+            by_first[row, i] = by_label[row, 0, i]
+            by_last[row, i] = by_label[row, lengths[row] - 1, i]
+    return least
+
+
+@explicit
+def _backward(
+    weights, alpha, posterior, stayed, beta, frame, count, classes, transposed, first, begin, leasts
+):
+    """Marginals of ``count`` frames from last to first. ``beta`` comes in for the last of them and leaves for the
+    frame before them; ``weights`` leave as the right factor of the transition counts. The scale is that of the way
+    forward, so that alpha . beta = 1 at every frame."""
+    least, zero = load(leasts, 0), splat(0.0)
+    latest, whole = _latest(first), classes // 4 * 4
+    for t in range(frame + count - 1, frame - 1, -1):
+        k, at = t * classes, (t - frame) * classes
+        for c in range(classes):
+            b = load(beta, c)
+            store(posterior, at + c, load(alpha, k + classes + c) * b)
+            store(weights, k + c, load(weights, k + c) * b)
+        if begin + t <= latest:
+            for lane in range(WIDTH):
+                if first[lane] == begin + t:  # nothing precedes the first frame
+                    for c in range(classes):
+                        weights[(k + c) * WIDTH + lane] = 0.0
+        for j in range(0, whole, 4):
+            p, q, r, s = _four(weights, k, transposed, j, classes)
+            p, q = _reached(alpha, k + j, p, beta, j), _reached(alpha, k + j + 1, q, beta, j + 1)
+            r, s = _reached(alpha, k + j + 2, r, beta, j + 2), _reached(alpha, k + j + 3, s, beta, j + 3)
+            least = _least(s, _least(r, _least(q, _least(p, least))))
+        for j in range(whole, classes):
+            p = _reached(alpha, k + j, _one(weights, k, transposed, j, classes), beta, j)
+            least = _least(p, least)
+        if stayed.size:
+            for c in range(classes):
+                kept = load(alpha, k + c) * splat(transposed[c * classes + c]) * load(weights, k + c)
+                store(stayed, at + c, larger(load(posterior, at + c) - kept, zero))
+    store(leasts, 0, least)
+
+
+@inlined
+def _reached(alpha, k, value, beta, j):
+    """What cannot be reached may score any amount from here on: it must not overflow into the others."""
+    zero = splat(0.0)
+    value = where_above(load(alpha, k), zero, value, zero)
+    store(beta, j, value)
+    return value
+
+
+@explicit
+def _outer(left, right, frame, count, classes, out):
+    """out[i, j] += sum over frames of left[t, i] * right[t, j], in tiles of two by four that stay in registers."""
+    begin, end, even, whole = frame * classes, (frame + count) * classes, classes // 2 * 2, classes // 4 * 4
+    for j in range(0, whole, 4):
+        for i in range(0, even, 2):
+            o, u = i * classes + j, (i + 1) * classes + j
+            a, b, c, d = load(out, o), load(out, o + 1), load(out, o + 2), load(out, o + 3)
+            e, f, g, h = load(out, u), load(out, u + 1), load(out, u + 2), load(out, u + 3)
+            for k in range(begin, end, classes):
+                x, y, m = load(left, k + i), load(left, k + i + 1), k + j
+                p, q, r, s = load(right, m), load(right, m + 1), load(right, m + 2), load(right, m + 3)
+                a, b, c, d = fma(x, p, a), fma(x, q, b), fma(x, r, c), fma(x, s, d)
+                e, f, g, h = fma(y, p, e), fma(y, q, f), fma(y, r, g), fma(y, s, h)
+            store(out, o, a)
+            store(out, o + 1, b)
+            store(out, o + 2, c)
+            store(out, o + 3, d)
+            store(out, u, e)
+            store(out, u + 1, f)
+            store(out, u + 2, g)
+            store(out, u + 3, h)
+    for i in range(classes):
+        for j in range(whole if i < even else 0, classes):
+            a = load(out, i * classes + j)
+            for k in range(begin, end, classes):
+                a = fma(load(left, k + i), load(right, k + j), a)
+            store(out, i * classes + j, a)
 
 
 # -------------------------------------------------------------------------------------------------------------- max
-@compiled
-def best_group(emissions, rows, lengths, transitions, start, end, score, labels, best, scores):
-    """Viterbi for one group of recordings ``rows``, one per lane (-1: an idle lane)."""
-    frames, classes, lanes = scores.shape
+@inlined
+def best_group(emissions, shape, rows, lengths, transitions, transposed, edges, score, labels, best, scores):
+    """Viterbi for one group of recordings ``rows``, one per lane."""
+    frames, classes, held = shape
     size = longest(rows, lengths)
-    first = _offsets(rows, lengths, size)
-    chunks = (size + frames - 1) // frames
-    kept = np.empty((chunks, classes, lanes))
+    first, offsets = places(rows, lengths, frames, classes, size)
+    chunks = (size + held - 1) // held
+    kept = np.empty((chunks, classes * WIDTH))
     for c in range(classes):
-        for lane in range(lanes):
-            best[0, c, lane] = 0.0
+        store(best, c, splat(0.0))
     for k in range(chunks):
-        begin = k * frames
         if k > 0:
-            _copy(best[frames], best[0])
-        _copy(best[0], kept[k])
-        count = min(frames, size - begin)
-        pack(emissions, rows, first, begin, count, scores, 0.0)
-        _advance(scores, transitions, start, best, count, first, begin)
-    label = np.zeros(lanes, np.int64)
-    final = best[size - (chunks - 1) * frames]
-    for lane in range(lanes):
-        if rows[lane] >= 0:
-            top = -np.inf
-            for c in range(classes):
-                if final[c, lane] + end[c] > top:
-                    top, label[lane] = final[c, lane] + end[c], c
-            score[rows[lane]] = top
-    for k in range(chunks - 1, -1, -1):
-        begin = k * frames
-        count = min(frames, size - begin)
-        if k < chunks - 1:
-            _copy(kept[k], best[0])
-            pack(emissions, rows, first, begin, count, scores, 0.0)
-            _advance(scores, transitions, start, best, count, first, begin)
-        _trace(best, transitions, rows, first, begin, count, label, labels)
-
-
-@compiled
-def _advance(scores, transitions, start, best, count, first, begin):
-    classes, lanes = scores.shape[1], scores.shape[2]
-    joins = np.int64(0)
-    for t in range(count):
-        _best_of(best[t], transitions, best[t + 1])
-        if t >= joins:
-            joins = np.int64(1) << 62
-            for lane in range(lanes):
-                if first[lane] - begin == t:
-                    for c in range(classes):
-                        best[t + 1, c, lane] = start[c]
-                elif first[lane] - begin > t:
-                    joins = min(joins, first[lane] - begin)
+            copy(best, held * classes, best, 0, classes)
+        copy(best, 0, kept[k], 0, classes)
+        count = min(held, size - k * held)
+        _climb(emissions, first, offsets, k * held, count, classes, transitions, edges, best, scores)
+    label = np.zeros(WIDTH, np.int64)
+    final = (size - (chunks - 1) * held) * classes * WIDTH
+    for lane in range(WIDTH):
+        top = -np.inf
         for c in range(classes):
-            for lane in range(lanes):
-                best[t + 1, c, lane] += scores[t, c, lane]
+            reached = best[final + c * WIDTH + lane] + edges[classes + c]
+            if reached > top:
+                top, label[lane] = reached, c
+        score[rows[lane]] = top
+    for k in range(chunks - 1, -1, -1):
+        begin = k * held
+        count = min(held, size - begin)
+        if k < chunks - 1:
+            copy(kept[k], 0, best, 0, classes)
+            _climb(emissions, first, offsets, begin, count, classes, transitions, edges, best, scores)
+        _trace(best, transposed, rows, first, begin, count, classes, label, labels)
 
 
-@compiled
-def _best_of(reached, transitions, out):
-    """out[j, l] = max over i of reached[i, l] + transitions[i, j]."""
-    size, lanes = reached.shape
-    whole = size // 2 * 2
-    for j in range(size):
-        for lane in range(lanes):
-            out[j, lane] = reached[size - 1, lane] + transitions[size - 1, j]
-        for i in range(0, whole, 2):
-            p, q = transitions[i, j], transitions[i + 1, j]
-            for lane in range(lanes):
-                x, y = reached[i, lane] + p, reached[i + 1, lane] + q
-                x = x if x > y else y
-                out[j, lane] = x if x > out[j, lane] else out[j, lane]
+@explicit
+def _climb(emissions, first, offsets, begin, count, classes, transitions, edges, best, scores):
+    """best[t + 1] from best[t] for ``count`` frames, in blocks; lanes begin where they do."""
+    for t in range(0, count, BLOCK):
+        stop = min(t + BLOCK, count)
+        _pack(emissions, offsets, first, begin + t, stop - t, classes, scores, 0)
+        i = t
+        while i < stop:
+            joins = _next(first, begin + i) - begin
+            if joins > i:
+                joins = min(joins, stop)
+                _best(scores, best, (i - t) * classes, i * classes, (joins - i) * classes, classes, transitions)
+                i = joins
+            else:
+                _best(scores, best, (i - t) * classes, i * classes, classes, classes, transitions)
+                for lane in range(WIDTH):
+                    if first[lane] == begin + i:
+                        for c in range(classes):
+                            emitted = scores[((i - t) * classes + c) * WIDTH + lane]
+                            best[((i + 1) * classes + c) * WIDTH + lane] = edges[c] + emitted
+                i += 1
 
 
-@compiled
-def _trace(best, transitions, rows, first, begin, count, label, labels):
+@explicit
+def _best(scores, best, at, begin, count, classes, transitions):
+    """best[j] of a frame = max over i of best[i] of the frame before + transitions[i, j], + its score."""
+    whole = classes // 4 * 4
+    for k in range(begin, begin + count, classes):
+        ahead = k + classes
+        for j in range(0, whole, 4):
+            a = b = c = d = splat(-np.inf)
+            for i in range(classes):
+                x, m = load(best, k + i), i * classes + j
+                a, b = larger(x + splat(transitions[m]), a), larger(x + splat(transitions[m + 1]), b)
+                c, d = larger(x + splat(transitions[m + 2]), c), larger(x + splat(transitions[m + 3]), d)
+            store(best, ahead + j, a + load(scores, at + j))
+            store(best, ahead + j + 1, b + load(scores, at + j + 1))
+            store(best, ahead + j + 2, c + load(scores, at + j + 2))
+            store(best, ahead + j + 3, d + load(scores, at + j + 3))
+        for j in range(whole, classes):
+            a = splat(-np.inf)
+            for i in range(classes):
+                a = larger(load(best, k + i) + splat(transitions[i * classes + j]), a)
+            store(best, ahead + j, a + load(scores, at + j))
+        at += classes
+
+
+@explicit
+def _trace(best, transposed, rows, first, begin, count, classes, label, labels):
     """Labels of ``count`` frames from last to first. The predecessor is the first class that attains the best score,
     found by the same sums as on the way forward."""
-    classes, lanes = best.shape[1], best.shape[2]
+    found, row = np.empty(WIDTH), splat(1.0 * (transposed.size // classes))
+    for lane in range(WIDTH):
+        found[lane] = label[lane]
+    current = load(found, 0)
     for t in range(count - 1, -1, -1):
-        for lane in range(lanes):
+        store(found, 0, current)
+        for lane in range(WIDTH):
             frame = t + begin - first[lane]
-            if frame < 0 or rows[lane] < 0:
-                continue
-            labels[rows[lane], frame] = label[lane]
-            reached, before = -np.inf, 0
-            for i in range(classes):
-                score = best[t, i, lane] + transitions[i, label[lane]]
-                if score > reached:
-                    reached, before = score, i
-            label[lane] = before
+            if frame >= 0:
+                labels[rows[lane], frame] = np.int64(found[lane])
+        into, reached, current = current * row, splat(-np.inf), splat(0.0)
+        for i in range(classes):
+            x = load(best, t * classes + i) + look_up(transposed, into, i)
+            current = where_above(x, reached, splat(1.0 * i), current)
+            reached = larger(x, reached)
+    store(found, 0, current)
+    for lane in range(WIDTH):
+        label[lane] = np.int64(found[lane])
+
+
+@inlined
+def predecessor(reached, k, transposed, label, width):
+    """The first class that attains the best score of what led to ``label``, found by the same sums as on the way
+    forward: ``width`` vectors of scores from number ``k`` on, and the row of the label."""
+    m = label * width
+    highest = load(reached, k) + load(transposed, m)
+    for v in range(1, width):
+        highest = larger(load(reached, k + v) + load(transposed, m + v), highest)
+    top, found = peak(highest), np.int64(0)
+    for v in range(width):
+        i = first_equal(load(reached, k + v) + load(transposed, m + v), top)
+        if i < WIDTH:
+            found = v * WIDTH + i
+            break
+    return found

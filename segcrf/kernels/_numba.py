@@ -26,7 +26,24 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     Sums may be reordered into SIMD lanes at compile time, so results are the same in every run and on every number of
     threads. Infinities stay meaningful: -inf forbids.
     """
-    options: dict[str, Any] = {"nogil": True, "fastmath": {"contract", "reassoc", "nsz"}, "error_model": "numpy"}
+    return _compiled(function, fastmath={"contract", "reassoc", "nsz"})
+
+
+def explicit(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile as `compiled` does, with sums in the order they are written: for code in vectors of `_simd`."""
+    return _compiled(function, fastmath={"contract", "nsz"})
+
+
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A part of an `explicit` function that is put in its place before it is compiled.
+
+    Of one level of functions more, LLVM would optimise everything below once more.
+    """
+    return numba.njit(inline="always")(function)
+
+
+def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    options |= {"nogil": True, "error_model": "numpy"}
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no cache folder can be written: a read-only installation without a home
@@ -66,22 +83,19 @@ def exp(x: float) -> float:
     return p * np.int64((bits << _SHIFT) + (_BIAS << _SHIFT)).view(np.float64)
 
 
+@compiled
+def exponentiate(values):
+    """values = exp(values) in place, for values of at most 0; exactly 0 for -inf."""
+    for i in range(values.size):
+        x = values[i]
+        e = exp(max(x, -700.0))
+        values[i] = e if x > -700.0 else 0.0
+
+
 # ------------------------------------------------------------------------------------------------- arrays and threads
 def array(tensor: Tensor) -> np.ndarray[Any, Any]:
     """A NumPy view of a CPU tensor, contiguous, in a type that Numba knows."""
     return tensor.detach().to(working_dtype(tensor)).contiguous().numpy()
-
-
-def padded(scores: Tensor, fill: float) -> np.ndarray[Any, Any]:
-    """A float64 copy with every axis filled up to a multiple of the SIMD width."""
-    out = np.full(tuple(simd_width(size) for size in scores.shape), fill)
-    out[tuple(slice(size) for size in scores.shape)] = scores.detach().double().numpy()
-    return out
-
-
-def simd_width(size: int) -> int:
-    """``size`` rounded up to whole SIMD registers of four doubles."""
-    return -(-size // 4) * 4
 
 
 def share(function: Callable[[int, int], None], count: int, work: float) -> None:

@@ -1,14 +1,18 @@
 """Linear chain on a CPU: forward-backward in scaled probability space, and Viterbi without backpointers.
 
 *Sum.* With ``E_t = exp(emissions_t - max)`` and ``A = exp(transitions - max)`` a step is one matrix-vector product,
-``a_t = E_t * (A' a_{t-1}) / |a_{t-1}|``; the logarithm of the product of norms, taken seldom, is the log partition
-(Rabiner 1989, section V.A). Scores that span more than ``SPAN`` nats, or a state whose share falls below ``TINY``,
-could underflow and lose mass: such a recording is done again in log space. So nothing is ever lost unnoticed.
+``a_t = E_t * (A' a_{t-1}) / s_t`` for a divisor s_t that keeps it in range; the logarithm of the product of divisors,
+taken seldom, is the log partition (Rabiner 1989, section V.A). Scores that span more than ``SPAN`` nats, or a state
+whose share falls below ``TINY``, could underflow and lose mass: such a recording is done again in log space. So
+nothing is ever lost unnoticed.
 
 *Max.* Only the best scores are kept; the predecessor of a label is found again on the way back, one column per frame.
 
 Both run over time in chunks that stay in cache. A long recording keeps one vector per chunk and computes the
 chunk again on the way back, so memory beyond input and output does not grow with T, but for one vector per chunk.
+
+Eight recordings at a time share the SIMD lanes (`_chain_lanes`); few go one by one, classes in the lanes
+(`_chain_rows`).
 """
 
 # pyright: basic
@@ -22,47 +26,47 @@ import torch
 from torch import Tensor
 
 from segcrf.kernels import _chain_lanes as _lanes
+from segcrf.kernels import _chain_rows as _rows
 from segcrf.kernels import agreeing, working_dtype
-from segcrf.kernels._chain_lanes import SPAN, TINY, exponentiate
-from segcrf.kernels._numba import array, compiled, padded, share, simd_width
+from segcrf.kernels._chain_lanes import SPAN
+from segcrf.kernels._numba import array, compiled, explicit, share
+from segcrf.kernels._simd import WIDTH
 
-_KEPT = 1 << 18  # numbers kept at once of each kind: 2 MiB, about a core's cache
-_LANES = 16  # recordings side by side; measured best for C = 2 to 20
-_LANES_FROM = 4  # recordings; with fewer, one after another
-_LANES_TO = 32  # classes; with more, one vector fills the registers by itself
+_KEPT = 1 << 17  # numbers kept at once of each kind: 1 MiB, about a core's cache
+_LANES_FROM = 4  # recordings; fewer go one after another
 
 
 # ---------------------------------------------------------------------------------------------------- interface
 def log_partition(emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor) -> Tensor:
     """Log partition (B,), float64, in O(C) memory per recording."""
-    return _sum(emissions, transitions, start, end, lengths, gradient=False, starts=False)[0]
+    return _sum(emissions, _plain(transitions, start, end), lengths, gradient=False, starts=False)[0]
 
 
 def sum_product(
     emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor, starts: bool
 ) -> tuple[Tensor, ...]:
     """Log partition, and per recording the expected counts of each potential and (if asked) of band starts."""
-    return _sum(emissions, transitions, start, end, lengths, gradient=True, starts=starts)
+    return _sum(emissions, _plain(transitions, start, end), lengths, gradient=True, starts=starts)
 
 
 def log_prob(
     emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, labels: Tensor, lengths: Tensor, gradient: bool
 ) -> tuple[Tensor, ...]:
     """Log-probability of labels, log partition, and expected less observed counts (if asked)."""
-    shared = (transitions, start, end)
-    log_z, *counts, _ = _sum(emissions, *shared, lengths, gradient=gradient, starts=False)
-    score = torch.empty_like(log_z)
-    inputs = (array(emissions), *(p.detach().double().numpy() for p in shared), labels.numpy(), lengths.numpy())
-    _observe(*inputs, score.numpy(), *(count.numpy() for count in counts))
-    partial = score.isnan().nonzero()[:, 0]
-    if len(partial):
+    shared = _plain(transitions, start, end)
+    log_z, *counts, _ = _sum(emissions, shared, lengths, gradient=gradient, starts=False)
+    total = torch.empty_like(log_z)
+    outputs = (log_z.numpy(), total.numpy(), tuple(count.numpy() for count in counts))
+    if _observe(array(emissions), *shared, labels.numpy(), lengths.numpy(), *outputs):
+        partial = total.isnan().nonzero()[:, 0]
         allowed = agreeing(labels[partial], emissions.shape[-1], lengths[partial])
         clamped = emissions[partial].masked_fill(~allowed, -torch.inf)
-        score[partial], *observed, _ = _sum(clamped, *shared, lengths[partial], gradient=gradient, starts=False)
+        score, *observed, _ = _sum(clamped, shared, lengths[partial], gradient=gradient, starts=False)
+        total[partial] = torch.where(log_z[partial] == -torch.inf, -torch.inf, score - log_z[partial])
         for count, seen in zip(counts, observed, strict=True):
             if gradient:
                 count[partial] -= seen
-    return torch.where(log_z == -torch.inf, log_z, score - log_z), log_z, *counts
+    return total, log_z, *counts
 
 
 def max_product(
@@ -73,19 +77,18 @@ def max_product(
     scores = torch.empty(batch, dtype=torch.float64)
     labels = torch.empty(batch, frames, dtype=torch.int64)
     starts = torch.empty(batch, frames, dtype=torch.bool)
-    inputs = (
-        array(emissions), padded(transitions, -np.inf), padded(start, -np.inf), padded(end, -np.inf), lengths.numpy()
-    )  # fmt: skip
-    groups, lanes = _groups(lengths, classes)
-    outputs = (groups, scores.numpy(), labels.numpy(), starts.numpy())
-    best = _max_lanes if lanes > 1 else _max_rows
-    work = 2.0 * emissions.numel() * classes
-    share(lambda first, last: best(*inputs, *outputs, first, last), len(groups), work)
+    outputs = (scores.numpy(), labels.numpy(), starts.numpy())
+    flat, lengths_of, shared = array(emissions).reshape(-1), lengths.numpy(), _plain(transitions, start, end)
+    groups, others = _groups(lengths_of)
+    for best, rows, size in ((_max_lanes, groups, classes), (_max_rows, others, _padded(classes))):
+        if len(rows):
+            inputs = (flat, lengths_of, rows, *_laid_out(*shared, size, _padded(classes) // WIDTH), *outputs)
+            _share(best, inputs, len(rows), 2.0 * rows.size * frames * classes**2)
     return scores, labels, starts
 
 
 def _sum(
-    emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor, *, gradient: bool, starts: bool
+    emissions: Tensor, shared: tuple[Any, ...], lengths: Tensor, *, gradient: bool, starts: bool
 ) -> tuple[Tensor, ...]:
     batch, frames, classes = emissions.shape
     dtype = working_dtype(emissions)
@@ -98,73 +101,140 @@ def _sum(
         torch.empty(rows, classes, dtype=dtype),
         torch.empty(batch if starts else 0, frames, classes, dtype=dtype),
     ]
-    scores, outputs = array(emissions), (log_z.numpy(), tuple(count.numpy() for count in counts))
-    shared = (padded(transitions, -np.inf), padded(start, -np.inf), padded(end, -np.inf))
-    matrix, top, fits = _weights(shared[0])
-    first, top_first, first_fits = _weights(shared[1])
-    last, top_last, last_fits = _weights(shared[2])
-    per_frame = float(classes + 4) * (3.0 if gradient else 1.0) * frames * classes
-    if fits and first_fits and last_fits:
-        groups, lanes = _groups(lengths, classes)
-        scaled = _sum_lanes if lanes > 1 else _sum_rows
-        inputs = (scores, lengths.numpy(), groups, matrix, np.stack([first, last]))
-        share(lambda low, high: scaled(*inputs, *outputs, low, high), len(groups), per_frame * batch)
-        log_z += top * (lengths - 1).double() + (top_first + top_last)  # an int64 tensor alone would become float32
-    else:
-        log_z.fill_(torch.nan)
-    # Apart, so that it is compiled when it is needed.
-    rows = log_z.isnan().nonzero()[:, 0].numpy()
-    if len(rows):
-        again = (scores, lengths.numpy(), rows, *shared)
-        share(lambda low, high: _sum_logarithmic(*again, *outputs, low, high), len(rows), 8.0 * per_frame * len(rows))
+    log_z_of, outputs = log_z.numpy(), tuple(count.numpy() for count in counts)
+    scores, lengths_of = array(emissions), lengths.numpy()
+    groups, others = _groups(lengths_of)
+    per_recording = float(classes + 4) * (3.0 if gradient else 1.0) * frames * classes
+    for scaled, rows, size in ((_sum_lanes, groups, classes), (_sum_rows, others, _padded(classes))):
+        if len(rows):
+            inputs = (scores.reshape(-1), lengths_of, rows, *_exponentiated(*shared, size), log_z_of, outputs)
+            _share(scaled, inputs, len(rows), per_recording * rows.size)
+    lost = np.isnan(log_z_of).nonzero()[0]
+    if len(lost):  # apart, so that it is compiled when it is needed
+        inputs = (scores, lengths_of, lost, *shared, log_z_of, outputs)
+        _share(_sum_logarithmic, inputs, len(lost), 8.0 * per_recording * len(lost))
     return log_z, *counts
 
 
-def _weights(scores: Any) -> tuple[Any, float, bool]:
-    """exp(scores - max), the maximum, and whether the span of finite scores is narrow enough not to underflow."""
-    top = float(scores.max())
-    if top == -np.inf:
-        return np.zeros(scores.shape), 0.0, True
-    lowest = float(scores[scores > -np.inf].min())
-    return np.exp(scores - top), top, top - lowest < SPAN
+def _share(kernel: Any, inputs: tuple[Any, ...], count: int, work: float) -> None:
+    share(lambda first, last: kernel(*inputs, first, last), count, work)
 
 
-def _groups(lengths: Tensor, classes: int) -> tuple[Any, int]:
-    """Recordings to be done together, (G, lanes), -1 where a lane is idle: neighbours in length share a group."""
+def _plain(*shared: Tensor) -> tuple[Any, ...]:
+    return tuple(scores.detach().double().contiguous().numpy() for scores in shared)
+
+
+def _groups(lengths: Any) -> tuple[Any, Any]:
+    """Recordings to be done eight at a time (G, 8), while there are enough to make it worth it, and those to be done
+    one by one. Neighbours in length share a group; one that is not full repeats its last recording."""
     batch = len(lengths)
-    if batch < _LANES_FROM or classes > _LANES_TO:
-        return np.arange(batch)[:, None], 1
-    threads = torch.get_num_threads()
-    lanes = min(_LANES, simd_width(-(-batch // threads)))
-    rows = np.full(-(-batch // lanes) * lanes, -1)
-    rows[:batch] = np.argsort(-lengths.numpy(), kind="stable")
-    return rows.reshape(-1, lanes), lanes
+    rest = batch % WIDTH if batch % WIDTH < _LANES_FROM else 0
+    rows = np.argsort(-lengths, kind="stable")
+    groups = rows[: batch - rest]
+    missing = -len(groups) % WIDTH
+    if missing:
+        groups = np.append(groups, [groups[-1]] * missing)
+    return groups.reshape(-1, WIDTH), rows[batch - rest :]
+
+
+def _padded(classes: int) -> int:
+    """``classes`` filled up to whole vectors."""
+    return -(-classes // WIDTH) * WIDTH
 
 
 # ------------------------------------------------------------------------------------- sum: scaled probabilities
 # Each of these is compiled at its first use. Loops stand for NumPy's assignments and expressions, which take several
 # times as long to compile and no less to run.
-@compiled
-def _sum_lanes(emissions, lengths, groups, matrix, edges, log_z, counts, first, last):
+@explicit
+def _exponentiated(transitions, start, end, size):
+    """What all frames share, as weights in flat arrays padded to ``size`` classes: exp(transitions - max), its
+    transpose, those of start and end in one; then the maximum of the transitions, that of both ends, and whether
+    finite scores span so little that they cannot underflow."""
+    classes = start.size
+    matrix, transposed, edges = np.zeros(size * size), np.zeros(size * size), np.zeros(2 * size)
+    top, fits = _range(transitions.reshape(-1))
+    for i in range(classes):
+        for j in range(classes):
+            weight = np.exp(transitions[i, j] - top)
+            matrix[i * size + j] = weight
+            transposed[j * size + i] = weight
+    top_first, first_fits = _range(start)
+    top_last, last_fits = _range(end)
+    for c in range(classes):
+        edges[c] = np.exp(start[c] - top_first)
+        edges[size + c] = np.exp(end[c] - top_last)
+    return matrix, transposed, edges, top, top_first + top_last, fits and first_fits and last_fits
+
+
+@explicit
+def _range(scores):
+    """The largest finite score, or 0, and whether the span of finite scores is narrow enough."""
+    top, lowest = -np.inf, np.inf
+    for score in scores:
+        if score > -np.inf:
+            top, lowest = max(top, score), min(lowest, score)
+    return (top, top - lowest < SPAN) if top > -np.inf else (0.0, True)
+
+
+@explicit
+def _laid_out(transitions, start, end, size, width):
+    """Transitions padded by -inf to ``size`` classes, their transpose padded to ``width`` vectors, and both ends in
+    one, in flat arrays."""
+    classes = start.size
+    row = width * WIDTH
+    matrix, transposed = np.full(size * size, -np.inf), np.full(classes * row, -np.inf)
+    edges = np.full(2 * size, -np.inf)
+    for i in range(classes):
+        edges[i], edges[size + i] = start[i], end[i]
+        for j in range(classes):
+            matrix[i * size + j] = transposed[j * row + i] = transitions[i, j]
+    return matrix, transposed, edges
+
+
+@explicit
+def _sum_lanes(
+    emissions, lengths, groups, matrix, transposed, edges, top, ends, fits, log_z, counts, first, last
+):
     """Groups of recordings side by side; NaN where mass could be lost."""
-    lanes, classes = groups.shape[1], emissions.shape[2]
-    frames = _chunk(emissions.shape[1], edges.shape[1], lanes)
-    alpha, weights = np.empty((frames + 1, classes, lanes)), np.empty((frames, classes, lanes))
+    classes = edges.size // 2
+    frames = emissions.size // classes // lengths.size
+    held = _chunk(frames, classes)
+    alpha, weights = np.empty((held + 1) * classes * WIDTH), np.empty(held * classes * WIDTH)
+    shape = (frames, classes, held)
     for g in range(first, last):
-        _lanes.sum_group(emissions, groups[g], lengths, matrix, edges, log_z, counts, alpha, weights)
-        for row in groups[g]:
-            if row >= 0:
+        rows = groups[g]
+        if fits:
+            _lanes.sum_group(
+                emissions, shape, rows, lengths, matrix, transposed, edges, log_z, counts, alpha, weights
+            )
+        before = -1
+        for row in rows:
+            if row != before:
+                log_z[row] = log_z[row] + top * (lengths[row] - 1) + ends if fits else np.nan
                 _clear(counts, row, lengths[row], False)
+            before = row
 
 
-@compiled
-def _sum_rows(emissions, lengths, groups, matrix, edges, log_z, counts, first, last):
+@explicit
+def _sum_rows(
+    emissions, lengths, rows, matrix, transposed, edges, top, ends, fits, log_z, counts, first, last
+):
     """One recording after another; NaN where mass could be lost."""
-    frames = _chunk(emissions.shape[1], edges.shape[1], 1)
-    alpha, weights = np.zeros((frames + 1, edges.shape[1])), np.empty((frames, edges.shape[1]))
+    size = edges.size // 2
+    classes, by_label, by_start = counts[2].shape[1], counts[0].reshape(-1), counts[4].reshape(-1)
+    frames = emissions.size // classes // lengths.size
+    held = _chunk(frames, size // WIDTH)
+    alpha, weights = np.empty((held + 1) * size), np.empty(held * size)
     for g in range(first, last):
-        row = groups[g, 0]
-        log_z[row] = _scaled(emissions[row, : lengths[row]], matrix, edges, alpha, weights, _of(row, counts))
+        row = rows[g]
+        log_z[row] = np.nan
+        if fits:
+            of = (by_label, counts[1][row : row + 1], counts[2][row : row + 1], counts[3][row : row + 1], by_start)
+            offset = row * frames * classes
+            total = _rows.sum_row(
+                emissions, offset, lengths[row], classes, held, matrix, transposed, edges, of, alpha, weights
+            )
+            log_z[row] = total + top * (lengths[row] - 1) + ends
         _clear(counts, row, lengths[row], log_z[row] == -np.inf)
 
 
@@ -187,207 +257,44 @@ def _of(row, counts):
     )  # fmt: skip
 
 
-@compiled
-def _observe(emissions, transitions, start, end, labels, lengths, score, by_label, by_step, by_first, by_last):
-    """Score of complete labels, and their counts taken from the expected ones; NaN where a label is missing."""
+@explicit
+def _observe(emissions, transitions, start, end, labels, lengths, log_z, total, counts):
+    """Log-probability of complete labels, and their counts taken from the expected ones; where a label is missing NaN,
+    and no count taken. Returns whether that is so of any."""
+    by_label, by_step, by_first, by_last = counts
+    gradient, any_partial = by_label.shape[0] > 0, False
     for b in range(lengths.size):
-        before, total = -1, 0.0
-        for t in range(lengths[b]):
-            if labels[b, t] < 0:
-                total = np.nan
-                break
-        if np.isnan(total):
-            score[b] = total
+        lowest = labels[b, 0]
+        for t in range(1, lengths[b]):
+            lowest = min(lowest, labels[b, t])
+        if lowest < 0:
+            total[b], any_partial = np.nan, True
             continue
-        for t in range(lengths[b]):
+        before = labels[b, 0]
+        score = start[before] + emissions[b, 0, before]
+        for t in range(1, lengths[b]):
             label = labels[b, t]
-            total += emissions[b, t, label] + (transitions[before, label] if t else start[label])
-            for row in range(b, b + 1 if by_label.shape[0] else b):
-                by_label[row, t, label] -= 1.0
-                if t:
-                    by_step[row, before, label] -= 1.0
-                else:
-                    by_first[row, label] -= 1.0
+            score += emissions[b, t, label] + transitions[before, label]
             before = label
-        score[b] = total + end[before]
-        if by_label.shape[0]:
+        total[b] = score + end[before] - log_z[b] if log_z[b] > -np.inf else -np.inf
+        if gradient:
+            before = labels[b, 0]
+            by_first[b, before] -= 1.0
+            by_label[b, 0, before] -= 1.0
+            for t in range(1, lengths[b]):
+                label = labels[b, t]
+                by_label[b, t, label] -= 1.0
+                by_step[b, before, label] -= 1.0
+                before = label
             by_last[b, before] -= 1.0
+    return any_partial
 
 
 @compiled
-def _chunk(length, width, lanes):
-    """Frames whose vectors are kept at once."""
-    return min(length, max(_KEPT // (width * lanes), 64))
-
-
-@compiled
-def _emission_weights(scores, out):
-    """out[t] = exp(scores[t] - max over classes); returns the sum of the maxima, NaN where the span is too wide."""
-    count, classes = scores.shape
-    total, lowest = 0.0, 0.0
-    for t in range(count):
-        top = -np.inf
-        for c in range(classes):
-            top = max(top, np.float64(scores[t, c]))
-        if top == -np.inf:  # every class is forbidden: weights of zero say so
-            top = 0.0
-        for c in range(classes):
-            x = np.float64(scores[t, c]) - top
-            out[t, c] = x
-            lowest = x if (x < lowest) & (x > -np.inf) else lowest
-        for c in range(classes, out.shape[1]):
-            out[t, c] = -np.inf
-        total += top
-    exponentiate(out[:count].reshape(-1))
-    return total if lowest > -SPAN else np.nan
-
-
-@compiled
-def _scaled(scores, matrix, edges, alpha, weights, out):
-    """Log of the sum over labellings, less the maxima of the shared scores; NaN where mass could be lost."""
-    length, frames = scores.shape[0], weights.shape[0]
-    chunks = (length + frames - 1) // frames
-    kept = np.empty((chunks, alpha.shape[1]))  # the last vector before each chunk
-    total, norm = 0.0, 1.0
-    for k in range(chunks):
-        part = scores[k * frames : (k + 1) * frames]
-        kept[k] = alpha[0]
-        tops = _emission_weights(part, weights)
-        logs, norm, tiny = _forward(weights, matrix, edges[0], alpha, part.shape[0], k == 0, norm)
-        total += tops + logs
-        if np.isnan(tops) or tiny:
-            return np.nan
-        if k < chunks - 1:
-            alpha[0] = alpha[part.shape[0]]
-    last = alpha[length - (chunks - 1) * frames]
-    mass = (last * edges[1]).sum()
-    if mass == 0.0:
-        return -np.inf
-    if out[0].shape[0] and not _counts(scores, matrix, edges, alpha, weights, kept, mass, out):
-        return np.nan
-    # The last norm is in ``total`` too, though nothing was divided by it.
-    return total + np.log(mass) - np.log(norm)
-
-
-@compiled
-def _forward(weights, matrix, start, alpha, count, at_start, norm):
-    """alpha[i + 1] from alpha[i] for ``count`` frames; returns the log of the norms, the last norm, and the count of
-    positive entries so small that a later one could vanish."""
-    width = alpha.shape[1]
-    logs, product, tiny = 0.0, 1.0, 0
-    for i in range(count):
-        row = alpha[i + 1]
-        # The last norm divides this frame: the division runs beside the product instead of after it.
-        scale = 1.0 / norm
-        if at_start and i == 0:
-            row[:] = start
-        else:
-            _times(alpha[i], matrix, row)
-        norm = 0.0
-        for c in range(width):
-            value = row[c] * (weights[i, c] * scale)
-            row[c] = value
-            norm += value
-            tiny += (value > 0.0) & (value < TINY)
-        if norm == 0.0:  # every labelling is forbidden from here on, or those that are not have underflowed
-            alpha[i + 1 : count + 1] = 0.0
-            return logs, 1.0, tiny
-        product *= norm
-        if product < 1e-100 or product > 1e100:
-            logs += np.log(product)
-            product = 1.0
-    return logs + np.log(product), norm, tiny
-
-
-@compiled
-def _times(vector, matrix, out):
-    """out = vector @ matrix, four rows at a time."""
-    size, width = matrix.shape
-    for c in range(width):
-        out[c] = 0.0
-    for i in range(0, size, 4):
-        p, q, r, s = vector[i], vector[i + 1], vector[i + 2], vector[i + 3]
-        for c in range(width):
-            out[c] += (p * matrix[i, c] + q * matrix[i + 1, c]) + (r * matrix[i + 2, c] + s * matrix[i + 3, c])
-
-
-@compiled
-def _counts(scores, matrix, edges, alpha, weights, kept, mass, out):
-    """Expected counts into ``out``, chunks from last to first; False where mass could be lost."""
-    frames = weights.shape[0]
-    by_label, by_step, by_first, by_last, by_start = out
-    classes = by_label.shape[2]
-    transposed = matrix.T.copy()
-    steps = np.zeros(matrix.shape)
-    beta = edges[1] / mass  # scaled so that alpha . beta = 1 at every frame
-    tiny = 0
-    for k in range(kept.shape[0] - 1, -1, -1):
-        begin = k * frames
-        part = scores[begin : begin + frames]
-        if k < kept.shape[0] - 1:
-            alpha[0] = kept[k]
-            _emission_weights(part, weights)
-            _forward(weights, matrix, edges[0], alpha, part.shape[0], k == 0, 1.0 if k == 0 else kept[k].sum())
-        starts = by_start[:, begin : begin + part.shape[0]]
-        tiny += _backward(weights, transposed, alpha, beta, by_label[0, begin:], starts, part.shape[0], k == 0)
-        _outer(alpha, weights, 1 if k == 0 else 0, part.shape[0], steps)
-    for i in range(classes):
-        for j in range(classes):
-            by_step[0, i, j] = steps[i, j] * matrix[i, j]
-    by_first[0] = by_label[0, 0]
-    by_last[0] = by_label[0, scores.shape[0] - 1]
-    return tiny == 0
-
-
-@compiled
-def _backward(weights, transposed, alpha, beta, by_label, by_start, count, at_start):
-    """Marginals of ``count`` frames from last to first. ``beta`` comes in for the last frame and leaves for the frame
-    before the first; ``weights`` leave as the right factor of the transition counts."""
-    width, classes = alpha.shape[1], by_label.shape[1]
-    posterior, before = np.empty(width), np.empty(width)
-    tiny = 0
-    for i in range(count - 1, -1, -1):
-        row, previous, weight = alpha[i + 1], alpha[i], weights[i]
-        for c in range(width):
-            posterior[c] = row[c] * beta[c]
-            weight[c] *= beta[c]
-        by_label[i] = posterior[:classes]
-        if at_start and i == 0:
-            by_start[:, 0] = by_label[0]
-            break
-        _times(weight, transposed, before)
-        mass = 0.0
-        for c in range(width):
-            mass += previous[c] * before[c]
-        scale = 1.0 / mass
-        for c in range(width):
-            # What cannot be reached may score any amount from here on: it must not overflow into the others.
-            value = before[c] * scale if previous[c] > 0.0 else 0.0
-            weight[c] *= scale
-            beta[c] = value
-            tiny += (value > 0.0) & (value < TINY)
-        for b in range(by_start.shape[0]):
-            for c in range(classes):
-                stayed = previous[c] * transposed[c, c] * weight[c]
-                by_start[b, i, c] = max(posterior[c] - stayed, 0.0)
-    return tiny
-
-
-@compiled
-def _outer(left, right, begin, count, out):
-    """out += sum over frames of left[t] (outer) right[t], four frames at a time: one load and store for four
-    products."""
-    size = out.shape[0]
-    whole = begin + (count - begin) // 4 * 4
-    for t in range(begin, whole, 4):
-        for i in range(size):
-            p, q, r, s = left[t, i], left[t + 1, i], left[t + 2, i], left[t + 3, i]
-            for j in range(size):
-                out[i, j] += (p * right[t, j] + q * right[t + 1, j]) + (r * right[t + 2, j] + s * right[t + 3, j])
-    for t in range(whole, count):
-        for i in range(size):
-            for j in range(size):
-                out[i, j] += left[t, i] * right[t, j]
+def _chunk(length, width):
+    """Frames whose messages are kept at once, of ``width`` vectors each: whole blocks."""
+    held = min(length, max(_KEPT // (width * WIDTH), 64))
+    return held if held == length else held // 64 * 64
 
 
 @compiled
@@ -471,24 +378,33 @@ def _log_sum(terms):
 
 
 # ------------------------------------------------------------------------------------------------------------- max
-@compiled
-def _max_lanes(emissions, transitions, start, end, lengths, groups, score, labels, starts, first, last):
-    classes, lanes = emissions.shape[2], groups.shape[1]
-    frames = _chunk(emissions.shape[1], start.size, lanes)
-    best, scores = np.empty((frames + 1, classes, lanes)), np.empty((frames, classes, lanes))
+@explicit
+def _max_lanes(emissions, lengths, groups, transitions, transposed, edges, score, labels, starts, first, last):
+    classes = edges.size // 2
+    frames = labels.shape[1]
+    held = _chunk(frames, classes)
+    best, scores = np.empty((held + 1) * classes * WIDTH), np.empty(_lanes.BLOCK * classes * WIDTH)
+    shape = (frames, classes, held)
     for g in range(first, last):
-        _lanes.best_group(emissions, groups[g], lengths, transitions, start, end, score, labels, best, scores)
-        for row in groups[g]:
-            if row >= 0:
-                _mark(labels, starts, row, 0 if score[row] == -np.inf else lengths[row])
+        rows = groups[g]
+        _lanes.best_group(
+            emissions, shape, rows, lengths, transitions, transposed, edges, score, labels, best, scores
+        )
+        for row in rows:
+            _mark(labels, starts, row, 0 if score[row] == -np.inf else lengths[row])
 
 
-@compiled
-def _max_rows(emissions, transitions, start, end, lengths, groups, score, labels, starts, first, last):
-    best = np.empty((_chunk(emissions.shape[1], start.size, 1) + 1, start.size))
+@explicit
+def _max_rows(emissions, lengths, rows, transitions, transposed, edges, score, labels, starts, first, last):
+    size, frames = edges.size // 2, labels.shape[1]
+    classes, held = emissions.size // labels.size, _chunk(frames, size // WIDTH)
+    best, scores = np.empty((held + 1) * size), np.empty(_rows.BLOCK * size)
     for g in range(first, last):
-        row = groups[g, 0]
-        score[row] = _best_path(emissions[row, : lengths[row]], transitions, start, end, best, labels[row])
+        row = rows[g]
+        score[row] = _rows.best_row(
+            emissions, row * frames * classes, lengths[row], classes, held, transitions, transposed, edges, best,
+            scores, labels[row],
+        )  # fmt: skip
         _mark(labels, starts, row, 0 if score[row] == -np.inf else lengths[row])
 
 
@@ -501,73 +417,3 @@ def _mark(labels, starts, row, length):
             labels[row, t] = -100
         starts[row, t] = t < length and labels[row, t] != before
         before = labels[row, t]
-
-
-@compiled
-def _best_path(scores, transitions, start, end, best, path):
-    """Viterbi (1967). ``best[i + 1]`` is the best score of a labelling that ends in each class at frame i of a
-    chunk."""
-    length, frames = scores.shape[0], best.shape[0] - 1
-    chunks = (length + frames - 1) // frames
-    kept = np.empty((chunks, best.shape[1]))
-    for k in range(chunks):
-        part = scores[k * frames : (k + 1) * frames]
-        if k > 0:
-            best[0] = best[frames]
-        kept[k] = best[0]
-        _advance(part, transitions, start, best, k == 0)
-    final = best[length - (chunks - 1) * frames] + end
-    label = int(np.argmax(final))
-    score = final[label]
-    for k in range(chunks - 1, -1, -1):
-        part = scores[k * frames : (k + 1) * frames]
-        if k < chunks - 1:
-            best[0] = kept[k]
-            _advance(part, transitions, start, best, k == 0)
-        label = _trace(best, transitions, path[k * frames :], part.shape[0], label)
-    return score
-
-
-@compiled
-def _advance(scores, transitions, start, best, at_start):
-    count, classes = scores.shape
-    for i in range(count):
-        if at_start and i == 0:
-            best[1] = start
-        else:
-            _best_of(best[i], transitions, best[i + 1])
-        for c in range(classes):
-            best[i + 1, c] += scores[i, c]
-
-
-@compiled
-def _best_of(reached, transitions, out):
-    """out[j] = max over i of reached[i] + transitions[i, j], four rows at a time."""
-    size = transitions.shape[0]
-    for c in range(size):
-        out[c] = -np.inf
-    for i in range(0, size, 4):
-        p, q, r, s = reached[i], reached[i + 1], reached[i + 2], reached[i + 3]
-        for c in range(size):
-            x, y = p + transitions[i, c], q + transitions[i + 1, c]
-            x = x if x > y else y
-            y, z = r + transitions[i + 2, c], s + transitions[i + 3, c]
-            y = y if y > z else z
-            x = x if x > y else y
-            out[c] = x if x > out[c] else out[c]
-
-
-@compiled
-def _trace(best, transitions, path, count, label):
-    """Labels of a chunk from last to first; returns the label before it. The predecessor is the first class that
-    attains the best score, found by the same sums as on the way forward."""
-    classes = transitions.shape[0]
-    for i in range(count - 1, -1, -1):
-        path[i] = label
-        reached, best_before = -np.inf, 0
-        for k in range(classes):
-            score = best[i, k] + transitions[k, label]
-            if score > reached:
-                reached, best_before = score, k
-        label = best_before
-    return label

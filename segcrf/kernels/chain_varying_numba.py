@@ -10,14 +10,16 @@ that span more than ``SPAN`` nats, or a state whose share falls below ``TINY``, 
 # The functions below are compiled: Numba infers the types of their arguments, and Python never sees them.
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from segcrf.kernels import agreeing, working_dtype
-from segcrf.kernels._chain_lanes import SPAN, TINY, exponentiate
-from segcrf.kernels._numba import array, compiled, share
-from segcrf.kernels.chain_numba import _emission_weights, _log_sum, _mark, _weights
+from segcrf.kernels._chain_lanes import SPAN, TINY
+from segcrf.kernels._numba import array, compiled, exponentiate, share
+from segcrf.kernels.chain_numba import _log_sum, _mark
 
 _KEPT = 1 << 15  # matrix entries exponentiated at once: 256 KiB, within the second-level cache
 
@@ -99,6 +101,17 @@ def _sum(
 
 
 # ------------------------------------------------------------------------------------- sum: scaled probabilities
+
+
+def _weights(scores: Any) -> tuple[Any, float, bool]:
+    """exp(scores - max), the maximum, and whether the span of finite scores is narrow enough not to underflow."""
+    top = float(scores.max())
+    if top == -np.inf:
+        return np.zeros(scores.shape), 0.0, True
+    lowest = float(scores[scores > -np.inf].min())
+    return np.exp(scores - top), top, top - lowest < SPAN
+
+
 @compiled
 def _sum_recordings(
     emissions,
@@ -157,6 +170,26 @@ def _scaled(scores, steps, edges, buffers, out):
         return np.nan
     # The last norm is in ``total`` too, though nothing was divided by it.
     return total + np.log(mass) - np.log(norm)
+
+
+@compiled
+def _emission_weights(scores, out):
+    """out[t] = exp(scores[t] - max over classes); returns the sum of the maxima, NaN where the span is too wide."""
+    count, classes = scores.shape
+    total, lowest = 0.0, 0.0
+    for t in range(count):
+        top = -np.inf
+        for c in range(classes):
+            top = max(top, np.float64(scores[t, c]))
+        if top == -np.inf:  # every class is forbidden: weights of zero say so
+            top = 0.0
+        for c in range(classes):
+            x = np.float64(scores[t, c]) - top
+            out[t, c] = x
+            lowest = x if (x < lowest) & (x > -np.inf) else lowest
+        total += top
+    exponentiate(out[:count].reshape(-1))
+    return total if lowest > -SPAN else np.nan
 
 
 @compiled
