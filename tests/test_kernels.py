@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ import pytest
 import torch
 from strategies import Case, chain_case
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 import segcrf.kernels
 from segcrf import LinearChain, LinearChainCRF
@@ -376,6 +376,38 @@ def test_messages_that_are_computed_again_are_the_same(lengths: list[int], class
         assert math.isclose(score[row], other[0][0], rel_tol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("length", "classes", "forbidden", "spread"),
+    [
+        (2, 4, 0.0, 1.0),
+        (7, 3, 0.3, 2.0),
+        (33, 1, 0.0, 1.0),
+        (501, 9, 0.0, 3.0),
+        (60, 17, 0.4, 1.0),
+        (12, 4, 0.0, 200.0),  # so wide that it is done again in log space
+        (9, 3, 1.0, 1.0),  # no labelling is allowed
+    ],
+)
+def test_a_long_recording_is_done_from_both_ends(
+    length: int, classes: int, forbidden: float, spread: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(length)
+    shared = [torch.from_numpy(rng.normal(size=size)) for size in ((classes, classes), classes, classes)]
+    shared[0][torch.from_numpy(rng.random((classes, classes)) < forbidden)] = -torch.inf
+    emissions = spread * torch.from_numpy(rng.normal(size=(2, length + 3, classes)))
+    lengths = torch.tensor([length, length + 3])
+
+    def both() -> tuple[Tensor, ...]:
+        counts = chain_numba.sum_product(emissions, *shared, lengths, True)
+        total = chain_numba.log_partition(emissions, *shared, lengths)
+        return (*counts, total, *chain_numba.max_product(emissions, *shared, lengths))
+
+    whole = both()
+    monkeypatch.setattr(chain_numba, "_LONG", 2)
+    for got, expected in zip(both(), whole, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-12)
+
+
 def test_arrays_are_views_where_they_can_be() -> None:
     tensor = torch.arange(6.0).view(2, 3)
     assert np.shares_memory(array(tensor), tensor.numpy())
@@ -384,42 +416,39 @@ def test_arrays_are_views_where_they_can_be() -> None:
 
 
 # --------------------------------------------------------------------------------------------------------- processes
-def decode_in_child(case: Case, queue: Any) -> None:
-    torch.set_num_threads(2)
-    queue.put(unchecked(case).mode.tolist())
+class Decoding(Dataset[Tensor]):
+    """Decodes in the worker of a DataLoader, on two threads."""
 
+    def __init__(self, case: Case) -> None:
+        self.case = case
 
-def unchecked(case: Case) -> LinearChain:
-    """Without validation: PyTorch's own threads, unlike ours, hang in a child that was forked after they had run."""
-    return LinearChain(**case.potentials, lengths=case.lengths, validate_args=False)
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, _: int) -> Tensor:
+        torch.set_num_threads(2)
+        # Without validation: PyTorch's own threads, unlike ours, hang in a child that was forked after they had run.
+        return LinearChain(**self.case.potentials, lengths=self.case.lengths, validate_args=False).mode
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_kernels_run_in_worker_processes(method: str) -> None:
+def test_kernels_run_in_the_workers_of_a_data_loader(method: str) -> None:
     # Large enough to be shared among threads: a pool of the parent does not survive a fork.
     rng = np.random.default_rng(0)
     potentials = {
-        "emissions": torch.from_numpy(rng.normal(size=(16, 500, 20))),
+        "emissions": torch.from_numpy(rng.normal(size=(32, 1000, 20))),
         "transitions": torch.from_numpy(rng.normal(size=(20, 20))),
     }
-    case = Case(potentials, torch.full((16,), 500))
+    decoding = Decoding(Case(potentials, torch.full((32,), 1000)))
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
     try:
-        expected = unchecked(case).mode.tolist()
+        expected = decoding[0]
     finally:
         torch.set_num_threads(before)
-    context = multiprocessing.get_context(method)
-    queue = context.Queue()
-    worker = context.Process(target=decode_in_child, args=(case, queue))
-    worker.start()
-    try:
-        assert queue.get(timeout=60) == expected
-    finally:
-        worker.join(30)
-        worker.kill()
+    loader = DataLoader(decoding, batch_size=None, num_workers=1, multiprocessing_context=method, timeout=120)
+    assert all(torch.equal(got, expected) for got in loader)
 
 
 def test_many_python_threads_may_call_at_once() -> None:

@@ -33,6 +33,8 @@ from segcrf._check import UNLABELLED
 
 BACKENDS = ("auto", "torch", "numba", "triton")
 _DEVICE_OF = {"numba": "cpu", "triton": "cuda"}
+# Defined by hand: what torch.library.custom_op adds to each call takes as long as a small kernel.
+_LIBRARY = torch.library.Library("segcrf", "FRAGMENT")
 
 
 def pick(backend: str, device: torch.device, known: Sequence[str] = tuple(_DEVICE_OF)) -> str:
@@ -98,13 +100,13 @@ class Operator:
             f"({arguments}, Tensor lengths, bool starts) -> (Tensor, {counts}, Tensor)",
             self._fake_sum_product,
         )
-        self.sum_product.register_autograd(self._sum_product_backward, setup_context=_remember_sum_product)
+        self._differentiate(self.sum_product, self._sum_product_backward, _remember_sum_product)
         self.log_prob = define(
             "log_prob",
             f"({arguments}, Tensor labels, Tensor lengths, bool gradient) -> (Tensor, Tensor, {counts})",
             self._fake_log_prob,
         )
-        self.log_prob.register_autograd(self._log_prob_backward, setup_context=_remember_log_prob)
+        self._differentiate(self.log_prob, self._log_prob_backward, _remember_log_prob)
 
     def _define(self, name: str, schema: str, fake: Callable[..., Any]) -> Any:
         def kernel_of(kernels: str) -> Callable[..., Any]:
@@ -117,18 +119,35 @@ class Operator:
 
             return run
 
-        first, *others = self.kernels
-        operator: Any = torch.library.custom_op(
-            f"segcrf::{self._structure}_{name}",
-            kernel_of(first),
-            mutates_args=(),
-            device_types=_DEVICE_OF[first],
-            schema=schema,
-        )
-        for kernels in others:
-            operator.register_kernel(_DEVICE_OF[kernels])(kernel_of(kernels))
-        operator.register_fake(fake)
-        return operator
+        full = f"{self._structure}_{name}"
+        _LIBRARY.define(f"{full}{schema}", tags=(torch.Tag.pt2_compliant_tag,))
+        for kernels in self.kernels:
+            _LIBRARY.impl(full, kernel_of(kernels), _DEVICE_OF[kernels].upper())
+        torch.library.register_fake(f"segcrf::{full}", fake, lib=_LIBRARY)
+        return getattr(torch.ops.segcrf, full).default
+
+    def _differentiate(self, operator: Any, backward: Callable[..., Any], remember: Callable[..., None]) -> None:
+        below: Any = torch._C._AutoDispatchBelowAutograd  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownMemberType]
+
+        class Derivative(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx: Any, *arguments: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+                with below():
+                    answers = operator(*arguments)
+                remember(ctx, arguments, answers)
+                return answers
+
+            @staticmethod
+            def backward(ctx: Any, *grads: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+                return backward(ctx, *grads)
+
+        def run(*arguments: Any) -> Any:
+            if torch.is_grad_enabled() and any(torch.is_tensor(each) and each.requires_grad for each in arguments):
+                return Derivative.apply(*arguments)
+            with below():
+                return operator(*arguments)
+
+        _LIBRARY.impl(operator.name().removeprefix("segcrf::").removesuffix(".default"), run, "Autograd")
 
     def _sum_product_backward(
         self, ctx: Any, grad: Tensor | None, *vectors: Tensor | None
@@ -155,6 +174,7 @@ class Operator:
         counts."""
         lengths, *saved = ctx.saved_tensors
         potentials, counts = saved[: ctx.arity], saved[ctx.arity :]
+        grad = None if grad is None else grad.to(counts[0].dtype)
         grads = [None if grad is None else self._weighted(grad, count, i) for i, count in enumerate(counts)]
         if any(vector is not None for vector in vectors):
             second = self._second_order(scan, potentials, lengths, vectors)
@@ -169,8 +189,8 @@ class Operator:
         """Gradient of potential ``i`` from that of the total (B,): counts times it, summed where the potential is
         shared by the recordings."""
         if i < self.batched:
-            return _per_recording(grad, count) * count
-        return (grad.to(count.dtype) @ count.flatten(1)).view(count.shape[1:])
+            return grad.view(-1, *[1] * (count.dim() - 1)) * count
+        return torch.mv(count.flatten(1).t(), grad).view(count.shape[1:])
 
     def _second_order(
         self,
@@ -233,10 +253,6 @@ def agreeing(labels: Tensor, num_classes: int, lengths: Tensor) -> Tensor:
     beyond = torch.arange(labels.shape[-1], device=labels.device) >= lengths[:, None]
     classes = torch.arange(num_classes, device=labels.device)
     return (labels[..., None] == classes) | ((labels == UNLABELLED) | beyond)[..., None]
-
-
-def _per_recording(values: Tensor, like: Tensor) -> Tensor:
-    return values.to(like.dtype).view(-1, *[1] * (like.dim() - 1))
 
 
 def _fake_log_partition(emissions: Tensor, *rest: Tensor) -> Tensor:

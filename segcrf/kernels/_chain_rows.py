@@ -1,6 +1,10 @@
 """Linear chain on a CPU, one recording after another: classes in SIMD lanes.
 
-The recurrences of `chain_numba` for few recordings. A message is ``width`` vectors of `_simd`, padded with classes
+The recurrences of `chain_numba` for few recordings. A long one is done from both ends at once, on two threads: its
+later half is a recording of its own with time reversed, and where the halves meet each learns what lies beyond. Frames
+are found at ``offset + t * step`` in the flat scores, so that time may run either way.
+
+A message is ``width`` vectors of `_simd`, padded with classes
 that nothing reaches; up to eight classes stay in one register from frame to frame, and what the loop waits for is the
 latency of one short product. So nothing else is on that path: a message is divided every second frame, by a norm
 known a frame before, and the way back takes the same divisors instead of norms of its own.
@@ -37,10 +41,10 @@ _NORM, _PRODUCT, _LOGS, _TOPS, _LEAST, _STATE = 0, 1, 2, 3, 4, 5
 
 
 @explicit
-def _read(emissions, offset, count, classes, buffer, k, width):
+def _read(emissions, offset, step, count, classes, buffer, k, width):
     """Scores of ``count`` frames into vectors from number ``k`` on; -inf beyond the classes."""
     for t in range(count):
-        at, row = (k + t * width) * WIDTH, offset + t * classes
+        at, row = (k + t * width) * WIDTH, offset + t * step
         if width == 1 and row + WIDTH <= emissions.size:
             store(buffer, k + t, load_part(emissions, row, classes, -np.inf))
             continue
@@ -54,42 +58,93 @@ def _read(emissions, offset, count, classes, buffer, k, width):
 @inlined
 def sum_row(emissions, offset, length, classes, held, matrix, transposed, edges, outputs, alpha, weights):
     """Log of the sum over labellings, less the maxima of the shared scores; NaN where mass could be lost."""
+    by_label, by_step, by_first, by_last, by_start = outputs
     width = alpha.size // WIDTH // (held + 1)
-    chunks = (length + held - 1) // held
-    kept = np.empty((chunks, (width + 1) * WIDTH))  # the message before each chunk, and its norm
-    state = np.array([1.0, 1.0, 0.0, 0.0, 1.0])
-    for k in range(chunks):
+    kept, state = np.empty(((length + held - 1) // held, (width + 1) * WIDTH)), fresh_state()
+    approach(emissions, offset, classes, length, classes, held, matrix, edges, alpha, weights, kept, state)
+    if not state[_LEAST] >= TINY:
+        return np.nan
+    last, mass = (length - (kept.shape[0] - 1) * held) * width, 0.0
+    for v in range(width):
+        mass += total(load(alpha, last + v) * load(edges, width + v))
+    if mass == 0.0:
+        return -np.inf
+    if by_step.size:
+        beta, stay = np.empty(width * WIDTH), np.zeros(width * WIDTH)
+        for v in range(width):
+            store(beta, v, load(edges, width + v) / splat(mass))  # alpha . beta = 1 at every frame
+        steps, moves = np.zeros(classes * width * WIDTH), (matrix, transposed, edges)
+        least = counts(
+            emissions, offset, classes, length, classes, held, moves, alpha, weights, kept, beta, stay, by_label,
+            by_start, steps,
+        )  # fmt: skip
+        if not least >= TINY:
+            return np.nan
+        for i in range(classes):
+            for j in range(classes):
+                by_step[0, i, j] = steps[i * width * WIDTH + j] * matrix[i * width * WIDTH + j]
+            by_first[0, i] = by_label[offset + i]
+            by_last[0, i] = by_label[offset + (length - 1) * classes + i]
+    return log_mass(state) + np.log(mass)
+
+
+@inlined
+def fresh_state():
+    state = np.zeros(_STATE)
+    state[_NORM] = state[_PRODUCT] = state[_LEAST] = 1.0
+    return state
+
+
+@inlined
+def log_mass(state):
+    """What has been divided by, and the maxima that were taken out; NaN where mass could be lost."""
+    return state[_TOPS] + state[_LOGS] + np.log(state[_PRODUCT]) if state[_LEAST] >= TINY else np.nan
+
+
+@inlined
+def approach(emissions, offset, step, length, classes, held, matrix, edges, alpha, weights, kept, state):
+    """Messages of ``length`` frames; ``kept`` is the message before each chunk, and its norm."""
+    width = alpha.size // WIDTH // (held + 1)
+    for k in range(kept.shape[0]):
         count = min(held, length - k * held)
         if k > 0:
             copy(alpha, held * width, alpha, 0, width)
         copy(alpha, 0, kept[k], 0, width)
         kept[k, width * WIDTH] = state[_NORM]
-        _advance(emissions, offset, k * held, count, classes, matrix, edges, alpha, weights, state)
-    if not state[_LEAST] >= TINY:
-        return np.nan
-    last, mass = (length - (chunks - 1) * held) * width, 0.0
-    for v in range(width):
-        mass += total(load(alpha, last + v) * load(edges, width + v))
-    if mass == 0.0:
-        return -np.inf
-    if outputs[1].size:
-        beta, least = np.empty(width * WIDTH), 0.0
-        for v in range(width):
-            store(beta, v, load(edges, width + v) / splat(mass))  # alpha . beta = 1 at every frame
-        moves = (matrix, transposed, edges)
-        least = _counts(emissions, offset, length, classes, held, moves, alpha, weights, kept, beta, outputs)
-        if not least >= TINY:
-            return np.nan
-    return state[_TOPS] + state[_LOGS] + np.log(state[_PRODUCT]) + np.log(mass)
+        _advance(emissions, offset, step, k * held, count, classes, matrix, edges, alpha, weights, state)
 
 
 @explicit
-def _advance(emissions, offset, begin, count, classes, matrix, edges, alpha, weights, state):
+def meet(ends, counts_of, held, classes, matrix, betas, stay, steps):
+    """Where the messages of both halves meet: what lies beyond for each (``betas``), the counts of the step between
+    them, and its mass."""
+    width = betas.shape[1] // WIDTH
+    earlier, later = (counts_of[0] - 1) % held + 1, (counts_of[1] - 1) % held + 1
+    a, b = earlier * width * WIDTH, later * width * WIDTH
+    mass, row = 0.0, width * WIDTH
+    for i in range(classes):
+        for j in range(classes):
+            joint = ends[0][a + i] * matrix[i * row + j] * ends[1][b + j]
+            steps[i, j] = joint
+            mass += joint
+    betas[:] = 0.0
+    if mass > 0.0:
+        for i in range(classes):
+            for j in range(classes):
+                betas[0, i] += matrix[i * row + j] * ends[1][b + j] / mass
+                betas[1, j] += matrix[i * row + j] * ends[0][a + i] / mass
+                steps[i, j] /= mass
+            stay[i] = steps[i, i]
+    return mass
+
+
+@explicit
+def _advance(emissions, offset, step, begin, count, classes, matrix, edges, alpha, weights, state):
     """Messages of ``count`` frames, block by block."""
     width = edges.size // WIDTH // 2
     for t in range(0, count, BLOCK):
         stop = min(t + BLOCK, count)
-        _read(emissions, offset + (begin + t) * classes, stop - t, classes, weights, t * width, width)
+        _read(emissions, offset + (begin + t) * step, step, stop - t, classes, weights, t * width, width)
         _exponentials(weights, t, stop - t, width, state)
         i = t
         if begin + t == 0:
@@ -224,55 +279,65 @@ def _forward(weights, alpha, begin, end, width, classes, matrix, state):
 
 
 @inlined
-def _counts(emissions, offset, length, classes, held, moves, alpha, weights, kept, beta, outputs):
-    """Expected counts, frames from last to first; returns the least positive entry of beta."""
+def counts(
+    emissions, offset, step, length, classes, held, moves, alpha, weights, kept, beta, stay, by_label, by_start, steps
+):
+    """Expected counts, frames from last to first: of labels and starts into the recording's place, of steps (less
+    their weight) into ``steps``. Returns the least positive entry of beta."""
     matrix, transposed, edges = moves
-    by_label, by_step, by_first, by_last, by_start = outputs
     width = beta.size // WIDTH
-    steps, posterior = np.zeros(classes * width * WIDTH), np.empty(BLOCK * width * WIDTH)
+    posterior, diagonal = np.empty(BLOCK * width * WIDTH), np.zeros(width * WIDTH)
     stayed = np.empty(posterior.size if by_start.size else 0)
-    diagonal = np.zeros(width * WIDTH)
     for c in range(classes):
         diagonal[c] = matrix[c * width * WIDTH + c]
-    state, least = np.ones(_STATE), 1.0
+    state, least = fresh_state(), 1.0
     for k in range(kept.shape[0] - 1, -1, -1):
         begin = k * held
         count = min(held, length - begin)
         if k < kept.shape[0] - 1:
             copy(kept[k], 0, alpha, 0, width)
             state[_NORM] = kept[k, width * WIDTH]
-            _advance(emissions, offset, begin, count, classes, matrix, edges, alpha, weights, state)
+            _advance(emissions, offset, step, begin, count, classes, matrix, edges, alpha, weights, state)
         for stop in range(count, 0, -BLOCK):
             t = max(stop - BLOCK, 0)
             least = min(least, _backward(weights, alpha, posterior, beta, t, stop, width, classes, transposed))
             first = 1 if begin + t == 0 else 0  # nothing precedes the first frame
             _outer(alpha, weights, t + first, stop, width, classes, steps)
-            _write(posterior, offset + (begin + t) * classes, stop - t, classes, width, by_label)
+            _write(posterior, offset + (begin + t) * step, step, stop - t, classes, width, by_label)
             if by_start.size:
-                for i in range(t * width, stop * width):
-                    kept_up = load(alpha, i) * load(diagonal, i % width) * load(weights, i)
-                    at = i - t * width
-                    store(stayed, at, larger(load(posterior, at) - kept_up, splat(0.0)))
-                if first:
-                    copy(posterior, 0, stayed, 0, width)
-                _write(stayed, offset + (begin + t) * classes, stop - t, classes, width, by_start)
-    for i in range(classes):
-        for j in range(classes):
-            by_step[0, i, j] = steps[i * width * WIDTH + j] * matrix[i * width * WIDTH + j]
-        by_first[0, i] = by_label[offset + i]
-        by_last[0, i] = by_label[offset + (length - 1) * classes + i]
+                _starts(alpha, weights, posterior, diagonal, stay, t, stop, width, first, step, stayed)
+                _write(stayed, offset + (begin + t) * step, step, stop - t, classes, width, by_start)
     return least
 
 
 @explicit
-def _write(buffer, offset, count, classes, width, out):
+def _starts(alpha, weights, posterior, diagonal, stay, begin, end, width, first, step, out):
+    """Probability that a band begins, of frames ``begin`` to ``end``: that of the label, less that of the label there
+    and at the frame before, in the order of time. ``stay`` is that of the last frame and the next, where time runs
+    backwards."""
+    zero = splat(0.0)
+    for t in range(end - 1, begin - 1, -1):
+        for v in range(width):
+            i, at = t * width + v, (t - begin) * width + v
+            both = load(alpha, i) * load(diagonal, v) * load(weights, i)
+            if first and t == begin:
+                both = zero
+            here = both if step > 0 else load(stay, v)
+            store(out, at, larger(load(posterior, at) - here, zero))
+            store(stay, v, both)
+
+
+@explicit
+def _write(buffer, offset, step, count, classes, width, out):
     """The inverse of `_read`."""
-    for t in range(count):
-        if (t * classes + WIDTH <= count * classes) & (width == 1):  # beyond the classes: the frames after write anew
-            store_part(out, offset + t * classes, load(buffer, t))
+    for n in range(count):
+        t = n if step > 0 else count - 1 - n  # onwards in memory
+        at = offset + t * step
+        if (n * classes + WIDTH <= count * classes) & (width == 1):  # beyond the classes: the frames after write anew
+            store_part(out, at, load(buffer, t))
             continue
         for c in range(classes):
-            out[offset + t * classes + c] = buffer[t * width * WIDTH + c]
+            out[at + c] = buffer[t * width * WIDTH + c]
 
 
 @explicit
@@ -338,38 +403,67 @@ def _outer(left, right, begin, end, width, classes, out):
 # -------------------------------------------------------------------------------------------------------------- max
 @inlined
 def best_row(emissions, offset, length, classes, held, transitions, transposed, edges, best, scores, path):
-    """Viterbi (1967): labels into ``path``, and their score. ``best[t + 1]`` is the best score of a labelling that
-    ends in each class at frame t of a chunk."""
+    """Viterbi (1967): labels into ``path``, and their score."""
     width = edges.size // WIDTH // 2
-    chunks = (length + held - 1) // held
-    kept = np.empty((chunks, width * WIDTH))
-    for k in range(chunks):
+    kept = np.empty(((length + held - 1) // held, width * WIDTH))
+    climb(emissions, offset, classes, length, classes, held, transitions, edges, best, scores, kept)
+    final, label, score = (length - (kept.shape[0] - 1) * held) * width * WIDTH, np.int64(0), -np.inf
+    for c in range(classes):
+        reached = best[final + c] + edges[width * WIDTH + c]
+        if reached > score:
+            score, label = reached, np.int64(c)
+    moves = (transitions, transposed, edges)
+    descend(emissions, offset, classes, length, classes, held, moves, best, scores, kept, label, path, 0)
+    return score
+
+
+@inlined
+def climb(emissions, offset, step, length, classes, held, transitions, edges, best, scores, kept):
+    """``best[t + 1]``, the best score of a labelling that ends in each class at frame t of a chunk; ``kept`` is that
+    before each chunk."""
+    width = edges.size // WIDTH // 2
+    for k in range(kept.shape[0]):
         if k > 0:
             copy(best, held * width, best, 0, width)
         copy(best, 0, kept[k], 0, width)
         count = min(held, length - k * held)
-        _climb(emissions, offset, k * held, count, classes, transitions, edges, best, scores)
-    final, label, score = (length - (chunks - 1) * held) * width * WIDTH, np.int64(0), -np.inf
-    for c in range(classes):
-        reached = best[final + c] + edges[width * WIDTH + c]
-        if reached > score:
-            score, label = reached, c
-    for k in range(chunks - 1, -1, -1):
+        _climb(emissions, offset, step, k * held, count, classes, transitions, edges, best, scores)
+
+
+@inlined
+def descend(emissions, offset, step, length, classes, held, moves, best, scores, kept, label, path, at):
+    """The labels that lead to ``label``, from last to first; that of frame t is ``path[at + t]``, or ``path[at - t]``
+    where time runs backwards."""
+    transitions, transposed, edges = moves
+    width = edges.size // WIDTH // 2
+    for k in range(kept.shape[0] - 1, -1, -1):
         begin = k * held
         count = min(held, length - begin)
-        if k < chunks - 1:
+        if k < kept.shape[0] - 1:
             copy(kept[k], 0, best, 0, width)
-            _climb(emissions, offset, begin, count, classes, transitions, edges, best, scores)
-        label = _trace(best, transposed, path, begin, count, width, label)
+            _climb(emissions, offset, step, begin, count, classes, transitions, edges, best, scores)
+        label = _trace(best, transposed, path, at + (begin if step > 0 else -begin), step, count, width, label)
+
+
+@explicit
+def meet_best(ends, counts_of, held, classes, transitions, width, labels):
+    """The best step between the halves into ``labels``; returns the best score."""
+    earlier, later = (counts_of[0] - 1) % held + 1, (counts_of[1] - 1) % held + 1
+    a, b, row, score = earlier * width * WIDTH, later * width * WIDTH, width * WIDTH, -np.inf
+    for i in range(classes):
+        for j in range(classes):
+            both = ends[0][a + i] + transitions[i * row + j] + ends[1][b + j]
+            if both > score:
+                score, labels[0], labels[1] = both, i, j
     return score
 
 
 @explicit
-def _climb(emissions, offset, begin, count, classes, transitions, edges, best, scores):
+def _climb(emissions, offset, step, begin, count, classes, transitions, edges, best, scores):
     width = edges.size // WIDTH // 2
     for t in range(0, count, BLOCK):
         stop = min(t + BLOCK, count)
-        _read(emissions, offset + (begin + t) * classes, stop - t, classes, scores, 0, width)
+        _read(emissions, offset + (begin + t) * step, step, stop - t, classes, scores, 0, width)
         i = t
         if begin + t == 0:
             for v in range(width):
@@ -414,9 +508,9 @@ def _best(scores, best, begin, end, offset, width, classes, transitions):
 
 
 @explicit
-def _trace(best, transposed, path, begin, count, width, label):
+def _trace(best, transposed, path, at, step, count, width, label):
     """Labels of a chunk from last to first; returns the label before it."""
     for t in range(count - 1, -1, -1):
-        path[begin + t] = label
+        path[at + t if step > 0 else at - t] = label
         label = predecessor(best, t * width, transposed, label, width)
     return label

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from itertools import pairwise
 from typing import Any
 
 import numba
@@ -108,8 +109,14 @@ def share(function: Callable[[int, int], None], count: int, work: float) -> None
         function(0, count)
         return
     bounds = [count * i // threads for i in range(threads + 1)]
-    # The pieces run without the interpreter lock; list() passes on an exception of any of them.
-    list(_pool(os.getpid()).map(function, bounds[:-1], bounds[1:]))
+    # The pieces run without the interpreter lock, the first of them here: one thread less to wake.
+    others = [_pool(os.getpid()).submit(function, *piece) for piece in pairwise(bounds[1:])]
+    try:
+        function(0, bounds[1])
+    finally:  # no piece may still write when an error leaves
+        wait(others)
+    for other in others:
+        other.result()
 
 
 _pools: dict[int, ThreadPoolExecutor] = {}

@@ -16,13 +16,14 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
+from numba import extending
 from numba.core import cgutils, types
-from numba.core.typing import signature
-from numba.core.typing.templates import AbstractTemplate, infer_global
-from numba.extending import intrinsic, lower_builtin, models, register_model
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import lower_builtin, models, register_model
 
 WIDTH = 8
 
+intrinsic: Any = extending.intrinsic  # to a type checker, its functions would still take the typing context
 _REAL, _INT = ir.DoubleType(), ir.IntType(64)
 _REALS, _INTS = ir.VectorType(_REAL, WIDTH), ir.VectorType(_INT, WIDTH)
 
@@ -62,7 +63,7 @@ def _pick(builder: Any, left: Any, right: Any, places: list[int]) -> Any:
 
 # --------------------------------------------------------------------------------------------------- arithmetic
 def _infix(operation: Callable[..., Any], instruction: str) -> None:
-    @infer_global(operation)
+    @infer_global(operation)  # pyright: ignore[reportOptionalCall]
     class _Rule(AbstractTemplate):
         def generic(self, args: Any, kws: Any) -> Any:
             if args == (float64x8, float64x8):

@@ -19,6 +19,7 @@ Eight recordings at a time share the SIMD lanes (`_chain_lanes`); few go one by 
 # The functions below are compiled: Numba infers the types of their arguments, and Python never sees them.
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -28,12 +29,14 @@ from torch import Tensor
 from segcrf.kernels import _chain_lanes as _lanes
 from segcrf.kernels import _chain_rows as _rows
 from segcrf.kernels import agreeing, working_dtype
-from segcrf.kernels._chain_lanes import SPAN
+from segcrf.kernels._chain_lanes import SPAN, TINY
 from segcrf.kernels._numba import array, compiled, explicit, share
 from segcrf.kernels._simd import WIDTH
 
 _KEPT = 1 << 17  # numbers kept at once of each kind: 1 MiB, about a core's cache
+_AT_ONCE = 4  # multiply-adds in the time that `share` reckons for one
 _LANES_FROM = 4  # recordings; fewer go one after another
+_LONG = 1 << 14  # frames from which a recording by itself is worth two threads
 
 
 # ---------------------------------------------------------------------------------------------------- interface
@@ -80,10 +83,13 @@ def max_product(
     outputs = (scores.numpy(), labels.numpy(), starts.numpy())
     flat, lengths_of, shared = array(emissions).reshape(-1), lengths.numpy(), _plain(transitions, start, end)
     groups, others = _groups(lengths_of)
-    for best, rows, size in ((_max_lanes, groups, classes), (_max_rows, others, _padded(classes))):
+    short, long = _by_length(others, lengths_of)
+    for best, rows, size in ((_max_lanes, groups, classes), (_max_rows, short, _padded(classes))):
         if len(rows):
             inputs = (flat, lengths_of, rows, *_laid_out(*shared, size, _padded(classes) // WIDTH), *outputs)
             _share(best, inputs, len(rows), 2.0 * rows.size * frames * classes**2)
+    for row in long:
+        _max_halves(flat, row, int(lengths_of[row]), classes, shared, outputs)
     return scores, labels, starts
 
 
@@ -105,19 +111,23 @@ def _sum(
     scores, lengths_of = array(emissions), lengths.numpy()
     groups, others = _groups(lengths_of)
     per_recording = float(classes + 4) * (3.0 if gradient else 1.0) * frames * classes
-    for scaled, rows, size in ((_sum_lanes, groups, classes), (_sum_rows, others, _padded(classes))):
+    short, long = _by_length(others, lengths_of)
+    for scaled, rows, size in ((_sum_lanes, groups, classes), (_sum_rows, short, _padded(classes))):
         if len(rows):
             inputs = (scores.reshape(-1), lengths_of, rows, *_exponentiated(*shared, size), log_z_of, outputs)
             _share(scaled, inputs, len(rows), per_recording * rows.size)
+    for row in long:
+        weights = _exponentiated(*shared, _padded(classes))
+        log_z_of[row] = _sum_halves(scores, row, int(lengths_of[row]), weights, outputs, per_recording)
     lost = np.isnan(log_z_of).nonzero()[0]
     if len(lost):  # apart, so that it is compiled when it is needed
         inputs = (scores, lengths_of, lost, *shared, log_z_of, outputs)
-        _share(_sum_logarithmic, inputs, len(lost), 8.0 * per_recording * len(lost))
+        _share(_sum_logarithmic, inputs, len(lost), 32.0 * per_recording * len(lost))
     return log_z, *counts
 
 
 def _share(kernel: Any, inputs: tuple[Any, ...], count: int, work: float) -> None:
-    share(lambda first, last: kernel(*inputs, first, last), count, work)
+    share(lambda first, last: kernel(*inputs, first, last), count, work / _AT_ONCE)
 
 
 def _plain(*shared: Tensor) -> tuple[Any, ...]:
@@ -134,12 +144,143 @@ def _groups(lengths: Any) -> tuple[Any, Any]:
     missing = -len(groups) % WIDTH
     if missing:
         groups = np.append(groups, [groups[-1]] * missing)
-    return groups.reshape(-1, WIDTH), rows[batch - rest :]
+    groups = groups.reshape(-1, WIDTH)
+    threads = torch.get_num_threads()  # each takes a stretch of groups: deal out the long ones
+    dealt = np.concatenate([np.arange(i, len(groups), threads) for i in range(threads)])
+    return groups[dealt], rows[batch - rest :]
 
 
 def _padded(classes: int) -> int:
     """``classes`` filled up to whole vectors."""
     return -(-classes // WIDTH) * WIDTH
+
+
+def _by_length(rows: Any, lengths: Any) -> tuple[Any, Any]:
+    """Recordings done one after another, and those so long that both halves are done at once. That does not depend on
+    the number of threads, so results do not either."""
+    long = lengths[rows] >= _LONG
+    return rows[~long], rows[long]
+
+
+def _halves(row: int, length: int, frames: int, classes: int) -> tuple[Any, Any, Any, int]:
+    """Of each half: the place of its first frame in flat scores, the step from frame to frame, its number of frames;
+    and how many of them are kept at once. The later half begins at the end, time runs backwards there."""
+    ends = np.array([row * frames, row * frames + length - 1]) * classes
+    counts = np.array([length // 2, length - length // 2])
+    return ends, np.array([classes, -classes]), counts, _chunk(counts.max(), _padded(classes) // WIDTH)
+
+
+def _sum_halves(scores: Any, row: int, length: int, weights: Any, outputs: Any, work: float) -> float:
+    """Log partition of one long recording, and its counts."""
+    matrix, transposed, edges, top, ends, fits = weights
+    by_label, by_step, by_first, by_last, by_start = outputs
+    if not fits:
+        return np.nan
+    flat, (_, frames, classes), size = scores.reshape(-1), scores.shape, len(edges) // 2
+    offsets, steps, counts, held = _halves(row, length, frames, classes)
+    moves = ((matrix, transposed, edges), (transposed, matrix, np.roll(edges, size)))
+    kept = [np.empty((-(-count // held), size + WIDTH)) for count in counts]
+    buffers = [(np.empty((held + 1) * size), np.empty(held * size), kept[i], _state()) for i in range(2)]
+
+    def approach(first: int, last: int) -> None:
+        for i in range(first, last):
+            matrix, _, edges = moves[i]
+            _approach(flat, offsets[i], steps[i], counts[i], classes, held, matrix, edges, *buffers[i])
+
+    share(approach, 2, work / 2 / _AT_ONCE)
+    betas, stay, between = np.empty((2, size)), np.zeros((2, size)), np.empty((classes, classes))
+    mass = _rows.meet((buffers[0][0], buffers[1][0]), counts, held, classes, matrix, betas, stay[1], between)
+    total = sum(_log_mass(state) for *_, state in buffers) + (math.log(mass) if mass else -math.inf)
+    taken, least = np.zeros((2, classes, size)), np.ones(2)
+
+    def depart(first: int, last: int) -> None:
+        for i in range(first, last):
+            alpha, weights, kept, _ = buffers[i]
+            least[i] = _depart(
+                flat, offsets[i], steps[i], counts[i], classes, held, moves[i], alpha, weights, kept, betas[i],
+                stay[i], by_label.reshape(-1), by_start.reshape(-1), taken[i].reshape(-1),
+            )  # fmt: skip
+
+    if by_step.size and total > -math.inf:
+        share(depart, 2, work / 2 / _AT_ONCE)
+        earlier, later = (taken[i] * moves[i][0].reshape(size, size)[:classes] for i in range(2))
+        by_step[row] = earlier[:, :classes] + later[:, :classes].T + between
+        by_first[row], by_last[row] = by_label[row, 0], by_label[row, length - 1]
+        total = total if least.min() >= TINY else np.nan
+    _clear(outputs, row, length, total == -math.inf)
+    return total + top * (length - 1) + ends
+
+
+def _max_halves(flat: Any, row: int, length: int, classes: int, shared: Any, outputs: Any) -> None:
+    """Labels, band starts and score of one long recording."""
+    score, labels, starts = outputs
+    size = _padded(classes)
+    transitions, transposed, edges = _laid_out(*shared, size, size // WIDTH)
+    back = np.full(size * size, -np.inf)  # of a transposed table each row is a class; where time runs back, they swap
+    back[: len(transposed)] = transposed
+    moves = ((transitions, transposed, edges), (back, transitions, np.roll(edges, size)))
+    offsets, steps, counts, held = _halves(row, length, labels.shape[1], classes)
+    buffers = [
+        (np.empty((held + 1) * size), np.empty(_lanes.BLOCK * size), np.empty((-(-count // held), size)))
+        for count in counts
+    ]
+    work = 2.0 * length * classes**2
+
+    def climb(first: int, last: int) -> None:
+        for i in range(first, last):
+            matrix, _, edges = moves[i]
+            _climb(flat, offsets[i], steps[i], counts[i], classes, held, matrix, edges, *buffers[i])
+
+    share(climb, 2, work / _AT_ONCE)
+    last = np.zeros(2, np.int64)
+    ends = (buffers[0][0], buffers[1][0])
+    score[row] = _rows.meet_best(ends, counts, held, classes, transitions, size // WIDTH, last)
+    begins = (0, length - 1)
+
+    def descend(first: int, final: int) -> None:
+        for i in range(first, final):
+            _descend(
+                flat, offsets[i], steps[i], counts[i], classes, held, moves[i], *buffers[i], last[i], labels[row],
+                begins[i],
+            )  # fmt: skip
+
+    share(descend, 2, work / _AT_ONCE)
+    _mark(labels, starts, row, 0 if score[row] == -np.inf else length)
+
+
+@explicit
+def _approach(emissions, offset, step, length, classes, held, matrix, edges, alpha, weights, kept, state):
+    _rows.approach(emissions, offset, step, length, classes, held, matrix, edges, alpha, weights, kept, state)
+
+
+@explicit
+def _depart(
+    emissions, offset, step, length, classes, held, moves, alpha, weights, kept, beta, stay, by_label, by_start, steps
+):
+    return _rows.counts(
+        emissions, offset, step, length, classes, held, moves, alpha, weights, kept, beta, stay, by_label, by_start,
+        steps,
+    )  # fmt: skip
+
+
+@explicit
+def _climb(emissions, offset, step, length, classes, held, transitions, edges, best, scores, kept):
+    _rows.climb(emissions, offset, step, length, classes, held, transitions, edges, best, scores, kept)
+
+
+@explicit
+def _descend(emissions, offset, step, length, classes, held, moves, best, scores, kept, label, path, at):
+    _rows.descend(emissions, offset, step, length, classes, held, moves, best, scores, kept, label, path, at)
+
+
+@explicit
+def _state():
+    return _rows.fresh_state()
+
+
+@explicit
+def _log_mass(state):
+    return _rows.log_mass(state)
 
 
 # ------------------------------------------------------------------------------------- sum: scaled probabilities
