@@ -88,14 +88,14 @@ def sum_row(emissions, offset, length, classes, held, matrix, transposed, edges,
     return log_mass(state) + np.log(mass)
 
 
-@inlined
+@explicit
 def fresh_state():
     state = np.zeros(_STATE)
     state[_NORM] = state[_PRODUCT] = state[_LEAST] = 1.0
     return state
 
 
-@inlined
+@explicit
 def log_mass(state):
     """What has been divided by, and the maxima that were taken out; NaN where mass could be lost."""
     return state[_TOPS] + state[_LOGS] + np.log(state[_PRODUCT]) if state[_LEAST] >= TINY else np.nan
@@ -117,25 +117,31 @@ def approach(emissions, offset, step, length, classes, held, matrix, edges, alph
 @explicit
 def meet(ends, counts_of, held, classes, matrix, betas, stay, steps):
     """Where the messages of both halves meet: what lies beyond for each (``betas``), the counts of the step between
-    them, and its mass."""
+    them, and its mass; NaN where mass could be lost."""
     width = betas.shape[1] // WIDTH
     earlier, later = (counts_of[0] - 1) % held + 1, (counts_of[1] - 1) % held + 1
     a, b = earlier * width * WIDTH, later * width * WIDTH
-    mass, row = 0.0, width * WIDTH
+    mass, least, possible, row = 0.0, 1.0, False, width * WIDTH
     for i in range(classes):
         for j in range(classes):
-            joint = ends[0][a + i] * matrix[i * row + j] * ends[1][b + j]
-            steps[i, j] = joint
-            mass += joint
+            reached, step, beyond = ends[0][a + i], matrix[i * row + j], ends[1][b + j]
+            possible |= reached > 0.0 and step > 0.0 and beyond > 0.0
+            steps[i, j] = reached * step * beyond
+            mass += steps[i, j]
     betas[:] = 0.0
-    if mass > 0.0:
-        for i in range(classes):
-            for j in range(classes):
-                betas[0, i] += matrix[i * row + j] * ends[1][b + j] / mass
-                betas[1, j] += matrix[i * row + j] * ends[0][a + i] / mass
-                steps[i, j] /= mass
-            stay[i] = steps[i, i]
-    return mass
+    if mass < TINY:
+        return np.nan if possible else 0.0
+    for i in range(classes):
+        for j in range(classes):
+            betas[0, i] += matrix[i * row + j] * ends[1][b + j] / mass
+            betas[1, j] += matrix[i * row + j] * ends[0][a + i] / mass
+            steps[i, j] /= mass
+        stay[i] = steps[i, i]
+    for side in range(2):
+        for c in range(classes):
+            if betas[side, c] > 0.0:
+                least = min(least, betas[side, c])
+    return mass if least >= TINY else np.nan
 
 
 @explicit

@@ -180,7 +180,7 @@ def _sum_halves(scores: Any, row: int, length: int, weights: Any, outputs: Any, 
     offsets, steps, counts, held = _halves(row, length, frames, classes)
     moves = ((matrix, transposed, edges), (transposed, matrix, np.roll(edges, size)))
     kept = [np.empty((-(-count // held), size + WIDTH)) for count in counts]
-    buffers = [(np.empty((held + 1) * size), np.empty(held * size), kept[i], _state()) for i in range(2)]
+    buffers = [(np.empty((held + 1) * size), np.empty(held * size), kept[i], _rows.fresh_state()) for i in range(2)]
 
     def approach(first: int, last: int) -> None:
         for i in range(first, last):
@@ -190,7 +190,7 @@ def _sum_halves(scores: Any, row: int, length: int, weights: Any, outputs: Any, 
     share(approach, 2, work / 2 / _AT_ONCE)
     betas, stay, between = np.empty((2, size)), np.zeros((2, size)), np.empty((classes, classes))
     mass = _rows.meet((buffers[0][0], buffers[1][0]), counts, held, classes, matrix, betas, stay[1], between)
-    total = sum(_log_mass(state) for *_, state in buffers) + (math.log(mass) if mass else -math.inf)
+    total = sum(_rows.log_mass(state) for *_, state in buffers) + (math.log(mass) if mass else -math.inf)
     taken, least = np.zeros((2, classes, size)), np.ones(2)
 
     def depart(first: int, last: int) -> None:
@@ -271,16 +271,6 @@ def _climb(emissions, offset, step, length, classes, held, transitions, edges, b
 @explicit
 def _descend(emissions, offset, step, length, classes, held, moves, best, scores, kept, label, path, at):
     _rows.descend(emissions, offset, step, length, classes, held, moves, best, scores, kept, label, path, at)
-
-
-@explicit
-def _state():
-    return _rows.fresh_state()
-
-
-@explicit
-def _log_mass(state):
-    return _rows.log_mass(state)
 
 
 # ------------------------------------------------------------------------------------- sum: scaled probabilities
