@@ -177,12 +177,12 @@ def test_pick_names_what_is_known_and_what_would_run() -> None:
 
 
 def test_a_gpu_gets_triton_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu, installed = torch.device("cuda"), {"triton", "numba"}
-    monkeypatch.setattr(segcrf.kernels, "find_spec", lambda name: name in installed or None)
+    gpu, installed = torch.device("cuda"), {"triton": True, "numba": True}
+    monkeypatch.setattr(segcrf.kernels, "_INSTALLED", installed)
     assert pick("auto", gpu) == pick("triton", gpu) == "triton"
     with pytest.raises(ValueError, match=r"'triton' runs on cuda, the emissions are on cpu; .*backend='auto'"):
         pick("triton", torch.device("cpu"))
-    installed.remove("triton")
+    installed["triton"] = False
     assert pick("auto", gpu, ("numba",)) == "torch"
     with pytest.raises(ValueError, match="backend 'triton' has no kernels for these potentials, 'numba' has"):
         pick("triton", gpu, ("numba",))
@@ -192,7 +192,7 @@ def test_a_gpu_gets_triton_where_it_is_installed(monkeypatch: pytest.MonkeyPatch
 
 
 def test_without_numba_the_reference_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segcrf.kernels, "find_spec", lambda name: None)
+    monkeypatch.setattr(segcrf.kernels, "_INSTALLED", {"numba": False, "triton": False})
     assert pick("auto", torch.device("cpu")) == "torch"
     with pytest.raises(ValueError, match=r"needs the package numba; pip install numba, or use backend='auto'"):
         pick("numba", torch.device("cpu"))

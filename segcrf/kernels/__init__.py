@@ -33,6 +33,7 @@ from segcrf._check import UNLABELLED
 
 BACKENDS = ("auto", "torch", "numba", "triton")
 _DEVICE_OF = {"numba": "cpu", "triton": "cuda"}
+_INSTALLED = {package: find_spec(package) is not None for package in _DEVICE_OF}
 # Defined by hand: what torch.library.custom_op adds to each call takes as long as a small kernel.
 _LIBRARY = torch.library.Library("segcrf", "FRAGMENT")
 
@@ -46,7 +47,7 @@ def pick(backend: str, device: torch.device, known: Sequence[str] = tuple(_DEVIC
         return backend
     if backend == "auto":
         for kernels in known:
-            if device.type == _DEVICE_OF[kernels] and find_spec(kernels):
+            if device.type == _DEVICE_OF[kernels] and _INSTALLED[kernels]:
                 return kernels
         return "torch"
     if backend not in known:
@@ -59,7 +60,7 @@ def pick(backend: str, device: torch.device, known: Sequence[str] = tuple(_DEVIC
             f"backend {backend!r} runs on {_DEVICE_OF[backend]}, the emissions are on {device.type}; "
             f"move them, or use backend='auto'"
         )
-    if not find_spec(backend):
+    if not _INSTALLED[backend]:
         raise ValueError(
             f"backend {backend!r} needs the package {backend}; pip install {backend}, or use backend='auto'"
         )

@@ -82,11 +82,10 @@ def max_product(
     starts = torch.empty(batch, frames, dtype=torch.bool)
     outputs = (scores.numpy(), labels.numpy(), starts.numpy())
     flat, lengths_of, shared = array(emissions).reshape(-1), lengths.numpy(), _plain(transitions, start, end)
-    groups, others = _groups(lengths_of)
-    short, long = _by_length(others, lengths_of)
+    groups, short, long = _groups(lengths_of)
     for best, rows, size in ((_max_lanes, groups, classes), (_max_rows, short, _padded(classes))):
         if len(rows):
-            inputs = (flat, lengths_of, rows, *_laid_out(*shared, size, _padded(classes) // WIDTH), *outputs)
+            inputs = (flat, lengths_of, rows, *_laid_out(shared, size), *outputs)
             _share(best, inputs, len(rows), 2.0 * rows.size * frames * classes**2)
     for row in long:
         _max_halves(flat, row, int(lengths_of[row]), classes, shared, outputs)
@@ -109,15 +108,14 @@ def _sum(
     ]
     log_z_of, outputs = log_z.numpy(), tuple(count.numpy() for count in counts)
     scores, lengths_of = array(emissions), lengths.numpy()
-    groups, others = _groups(lengths_of)
+    groups, short, long = _groups(lengths_of)
     per_recording = float(classes + 4) * (3.0 if gradient else 1.0) * frames * classes
-    short, long = _by_length(others, lengths_of)
     for scaled, rows, size in ((_sum_lanes, groups, classes), (_sum_rows, short, _padded(classes))):
         if len(rows):
-            inputs = (scores.reshape(-1), lengths_of, rows, *_exponentiated(*shared, size), log_z_of, outputs)
+            inputs = (scores.reshape(-1), lengths_of, rows, *_exponentiated(shared, size), log_z_of, outputs)
             _share(scaled, inputs, len(rows), per_recording * rows.size)
     for row in long:
-        weights = _exponentiated(*shared, _padded(classes))
+        weights = _exponentiated(shared, _padded(classes))
         log_z_of[row] = _sum_halves(scores, row, int(lengths_of[row]), weights, outputs, per_recording)
     lost = np.isnan(log_z_of).nonzero()[0]
     if len(lost):  # apart, so that it is compiled when it is needed
@@ -134,32 +132,29 @@ def _plain(*shared: Tensor) -> tuple[Any, ...]:
     return tuple(scores.detach().double().contiguous().numpy() for scores in shared)
 
 
-def _groups(lengths: Any) -> tuple[Any, Any]:
-    """Recordings to be done eight at a time (G, 8), while there are enough to make it worth it, and those to be done
-    one by one. Neighbours in length share a group; one that is not full repeats its last recording."""
+def _groups(lengths: Any) -> tuple[Any, Any, Any]:
+    """Recordings to be done eight at a time (G, 8), while there are enough to make it worth it; those to be done one
+    by one; and those so long that both halves are done at once. Neighbours in length share a group; one that is not
+    full repeats its last recording. Which is which does not depend on the number of threads, so results do not."""
     batch = len(lengths)
     rest = batch % WIDTH if batch % WIDTH < _LANES_FROM else 0
     rows = np.argsort(-lengths, kind="stable")
-    groups = rows[: batch - rest]
+    groups, others = rows[: batch - rest], rows[batch - rest :]
     missing = -len(groups) % WIDTH
     if missing:
         groups = np.append(groups, [groups[-1]] * missing)
-    groups = groups.reshape(-1, WIDTH)
-    threads = torch.get_num_threads()  # each takes a stretch of groups: deal out the long ones
-    dealt = np.concatenate([np.arange(i, len(groups), threads) for i in range(threads)])
-    return groups[dealt], rows[batch - rest :]
+    groups, threads = groups.reshape(-1, WIDTH), torch.get_num_threads()
+    if min(len(groups), threads) > 1:  # each thread takes a stretch of groups: deal out the long ones
+        groups = np.concatenate([groups[i::threads] for i in range(threads)])
+    if not rest:
+        return groups, others, others
+    long = lengths[others] >= _LONG
+    return groups, others[~long], others[long]
 
 
 def _padded(classes: int) -> int:
     """``classes`` filled up to whole vectors."""
     return -(-classes // WIDTH) * WIDTH
-
-
-def _by_length(rows: Any, lengths: Any) -> tuple[Any, Any]:
-    """Recordings done one after another, and those so long that both halves are done at once. That does not depend on
-    the number of threads, so results do not either."""
-    long = lengths[rows] >= _LONG
-    return rows[~long], rows[long]
 
 
 def _halves(row: int, length: int, frames: int, classes: int) -> tuple[Any, Any, Any, int]:
@@ -215,7 +210,7 @@ def _max_halves(flat: Any, row: int, length: int, classes: int, shared: Any, out
     """Labels, band starts and score of one long recording."""
     score, labels, starts = outputs
     size = _padded(classes)
-    transitions, transposed, edges = _laid_out(*shared, size, size // WIDTH)
+    transitions, transposed, edges = _laid_out(shared, size)
     back = np.full(size * size, -np.inf)  # of a transposed table each row is a class; where time runs back, they swap
     back[: len(transposed)] = transposed
     moves = ((transitions, transposed, edges), (back, transitions, np.roll(edges, size)))
@@ -276,13 +271,17 @@ def _descend(emissions, offset, step, length, classes, held, moves, best, scores
 # ------------------------------------------------------------------------------------- sum: scaled probabilities
 # Each of these is compiled at its first use. Loops stand for NumPy's assignments and expressions, which take several
 # times as long to compile and no less to run.
-@explicit
-def _exponentiated(transitions, start, end, size):
+def _exponentiated(shared: Any, size: int) -> tuple[Any, ...]:
     """What all frames share, as weights in flat arrays padded to ``size`` classes: exp(transitions - max), its
     transpose, those of start and end in one; then the maximum of the transitions, that of both ends, and whether
     finite scores span so little that they cannot underflow."""
+    arrays = np.zeros(size * size), np.zeros(size * size), np.zeros(2 * size)  # Numba returns arrays slowly
+    return *arrays, *_exponentiate_shared(*shared, size, *arrays)
+
+
+@explicit
+def _exponentiate_shared(transitions, start, end, size, matrix, transposed, edges):
     classes = start.size
-    matrix, transposed, edges = np.zeros(size * size), np.zeros(size * size), np.zeros(2 * size)
     top, fits = _range(transitions.reshape(-1))
     for i in range(classes):
         for j in range(classes):
@@ -294,7 +293,7 @@ def _exponentiated(transitions, start, end, size):
     for c in range(classes):
         edges[c] = np.exp(start[c] - top_first)
         edges[size + c] = np.exp(end[c] - top_last)
-    return matrix, transposed, edges, top, top_first + top_last, fits and first_fits and last_fits
+    return top, top_first + top_last, fits and first_fits and last_fits
 
 
 @explicit
@@ -307,19 +306,24 @@ def _range(scores):
     return (top, top - lowest < SPAN) if top > -np.inf else (0.0, True)
 
 
+def _laid_out(shared: Any, size: int) -> tuple[Any, ...]:
+    """Transitions padded by -inf to ``size`` classes, their transpose padded to whole vectors, and both ends in one,
+    in flat arrays."""
+    classes = len(shared[1])
+    arrays = np.empty(size * size), np.empty(classes * _padded(classes)), np.empty(2 * size)
+    _lay_out(*shared, size, _padded(classes), *arrays)
+    return arrays
+
+
 @explicit
-def _laid_out(transitions, start, end, size, width):
-    """Transitions padded by -inf to ``size`` classes, their transpose padded to ``width`` vectors, and both ends in
-    one, in flat arrays."""
-    classes = start.size
-    row = width * WIDTH
-    matrix, transposed = np.full(size * size, -np.inf), np.full(classes * row, -np.inf)
-    edges = np.full(2 * size, -np.inf)
-    for i in range(classes):
+def _lay_out(transitions, start, end, size, row, matrix, transposed, edges):
+    matrix[:] = -np.inf
+    transposed[:] = -np.inf
+    edges[:] = -np.inf
+    for i in range(start.size):
         edges[i], edges[size + i] = start[i], end[i]
-        for j in range(classes):
+        for j in range(start.size):
             matrix[i * size + j] = transposed[j * row + i] = transitions[i, j]
-    return matrix, transposed, edges
 
 
 @explicit
