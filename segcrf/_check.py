@@ -171,6 +171,50 @@ def feasible(total: Tensor, lengths: Tensor, reason: Callable[[], str]) -> None:
     )
 
 
+def stream_scores(values: Tensor, frame: int, classes: int | None) -> None:
+    """Refuse what is no (N, C) of scores, has another C than before, or holds NaN or +inf; frames count from
+    ``frame``."""
+    if not torch.is_tensor(values):  # pyright: ignore[reportUnnecessaryComparison]
+        raise TypeError(f"emissions must be a torch.Tensor, got {type(values).__name__}; use torch.as_tensor")
+    if not values.is_floating_point():
+        raise TypeError(f"emissions must be floating-point scores, got {values.dtype}; convert with .float()")
+    expected = f"(N, {'C' if classes is None else classes})"
+    if values.dim() != 2 or not values.shape[1] or (classes is not None and values.shape[1] != classes):
+        raise ValueError(f"emissions must have shape {expected}: frames, classes; got {tuple(values.shape)}")
+    bad = values.isnan() | (values == torch.inf)
+    if bad.any():
+        t, label = bad.nonzero()[0].tolist()
+        raise ValueError(
+            f"emissions of frame {frame + t} of the stream, class {label}: got {values[t, label].item()}, expected a "
+            "finite score or -inf (forbidden); nothing of this call was taken: correct the frame and push again"
+        )
+
+
+def streamable(structure: Any, kind: type) -> None:
+    """Refuse a structure that cannot be decoded while it grows."""
+    if not isinstance(structure, kind) or structure.potentials[1].dim() != 2:
+        got = type(structure).__name__ + (" with transitions of every step" if isinstance(structure, kind) else "")
+        raise TypeError(
+            f"a stream decodes a {kind.__name__} whose transitions all steps share, got {got}; decode pieces of the "
+            "recording with `mode`, or fit a linear chain"
+        )
+
+
+def still_open(finished: bool) -> None:
+    """Refuse to go on with a stream that is finished."""
+    if finished:
+        raise ValueError("the stream is finished; begin another one for the next recording")
+
+
+def still_allowed(best: np.ndarray[Any, Any], frame: int) -> None:
+    """Refuse scores by class that leave no labelling allowed."""
+    if best.max() == -np.inf:
+        raise ValueError(
+            f"frame {frame} of the stream leaves no labelling that is allowed; nothing of this call was taken: relax "
+            "the -inf scores, or end the recording before it"
+        )
+
+
 def allowed(values: Tensor, event: tuple[int, ...]) -> Tensor:
     """Check a restriction (B, T, C) of labels per frame."""
     if values.dtype != torch.bool:

@@ -1,0 +1,161 @@
+"""Streams: against the mode and the filter of whole recordings, however these are cut into calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import Case, chains
+from torch import Tensor
+
+from segcrf import LinearChain, LinearChainCRF, SemiMarkovCRF
+from segcrf.encoders import GRUEncoder, LSTMEncoder, TCNEncoder
+from segcrf.segments import Segments
+from segcrf.stream import SignalStream, Stream
+
+
+def layer_of(case: Case) -> Any:
+    shared = {name: values for name, values in case.potentials.items() if name != "emissions"}
+    return lambda emissions: LinearChain(emissions, **shared, validate_args=False)
+
+
+def labels_of(bands: list[Segments], frames: int) -> Tensor:
+    """Labels (T,) of the bands of all calls; every frame must be in one, in order."""
+    joined = Segments.concatenate(bands)
+    assert joined.start.tolist() == [0, *joined.end[:-1].tolist()] and joined.end[-1] == frames
+    assert (joined.label[1:] != joined.label[:-1]).all(), "bands of one class touch"
+    return torch.from_numpy(joined.to_labels([frames])[0])
+
+
+def pushed(stream: Any, values: Tensor, cuts: list[int]) -> list[Segments]:
+    pieces = torch.tensor_split(values, sorted(cuts))
+    return [*(stream.push(piece) for piece in pieces), stream.finish()]
+
+
+@given(chains(), st.lists(st.integers(0, 7), max_size=4))
+def test_bands_are_those_of_the_mode(case: Case, cuts: list[int]) -> None:
+    for row, length in enumerate(case.lengths.tolist()):
+        emissions = case.emissions[row, :length]
+        whole = layer_of(case)(emissions[None])
+        best = whole.argmax().score
+        labels = labels_of(pushed(Stream(layer_of(case)), emissions, cuts), length)
+        got = whole.log_prob(labels[None]) + whole.log_partition
+        torch.testing.assert_close(got, best, rtol=1e-6, atol=1e-6)  # where several are best, either will do
+
+
+@given(chains())
+def test_filtered_probabilities_are_those_of_the_structure(case: Case) -> None:
+    length = int(case.lengths[0])
+    emissions = case.emissions[0, :length]
+    expected = layer_of(case)(emissions[None]).double().filtered[0]
+    stream = Stream(layer_of(case))
+    for t in range(length):
+        stream.push(emissions[t : t + 1])
+        torch.testing.assert_close(stream.filtered, expected[t], rtol=1e-9, atol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def recording() -> tuple[LinearChain, Tensor]:
+    """3,000 frames that switch now and then, and are ambiguous in places."""
+    rng = np.random.default_rng(0)
+    truth = np.repeat(rng.integers(0, 4, 60), rng.integers(10, 90, 60))[:3000]
+    scores = rng.normal(size=(len(truth), 4)) + 1.5 * np.eye(4)[truth]
+    emissions = torch.from_numpy(scores)
+    return LinearChain(emissions[None], 3 * torch.eye(4, dtype=torch.float64)), emissions
+
+
+def test_a_long_recording_needs_little_memory(recording: tuple[LinearChain, Tensor]) -> None:
+    chain, emissions = recording
+    stream = Stream(lambda e: LinearChain(e, chain.transitions))
+    bands, waiting, current = [], [], []
+    for piece in emissions.split(7):
+        bands.append(stream.push(piece))
+        waiting.append(stream.pending)
+        current.append(stream.current[0] == chain.mode[0, stream.frames - 1])
+    assert stream.frames == len(emissions)
+    assert torch.equal(labels_of([*bands, stream.finish()], len(emissions)), chain.mode[0])
+    assert max(waiting) < 100, "frames wait that nothing can change any more"
+    assert np.mean(current) > 0.9, "the guess at the running band is no good"
+
+
+@pytest.mark.parametrize("delay", [1, 10, 1000])
+def test_no_label_waits_longer_than_it_may(recording: tuple[LinearChain, Tensor], delay: int) -> None:
+    chain, emissions = recording
+    stream = Stream(lambda e: LinearChain(e, chain.transitions), max_delay=delay)
+    bands = []
+    for piece in emissions.split(3):
+        bands.append(stream.push(piece))
+        assert stream.pending <= delay
+    right = (labels_of([*bands, stream.finish()], len(emissions)) == chain.mode[0]).double().mean()
+    assert right == 1.0 if delay == 1000 else 0.8 < right < 1.0
+
+
+def test_the_running_band_starts_where_it_says(recording: tuple[LinearChain, Tensor]) -> None:
+    chain, emissions = recording
+    stream = Stream(lambda e: LinearChain(e, chain.transitions))
+    for t in range(200):
+        stream.push(emissions[t : t + 1])
+        last = Segments.from_labels(LinearChain(emissions[None, : t + 1], chain.transitions).mode)
+        assert stream.current == (last.label[-1], last.start[-1])
+
+
+@pytest.mark.parametrize(
+    "encoder", [LSTMEncoder(2, 4, layers=2), GRUEncoder(2, 4), TCNEncoder(2, 4, layers=3, causal=True)]
+)
+def test_a_signal_is_encoded_as_it_comes_in(encoder: Any) -> None:
+    torch.manual_seed(0)
+    crf, head = LinearChainCRF(3).double(), torch.nn.Linear(4, 3).double()
+    encoder = encoder.double().eval()
+    signal = 10 * torch.randn(60, 2, dtype=torch.float64)
+    stream = SignalStream(encoder, head, Stream(crf), lambda frames: frames / 10)
+    with torch.no_grad():
+        expected = crf(head(encoder(signal[None] / 10))).mode[0]
+    assert torch.equal(labels_of(pushed(stream, signal, [1, 1, 20, 37]), 60), expected)
+
+
+def test_a_refused_call_takes_nothing() -> None:
+    emissions = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
+    stream = Stream(LinearChainCRF(3))
+    bands = [stream.push(emissions[:4])]
+    spoilt = emissions[4:].clone()
+    spoilt[2, 1] = torch.nan
+    with pytest.raises(ValueError, match=r"frame 6 of the stream, class 1: got nan, expected a finite score"):
+        stream.push(spoilt)
+    spoilt[2] = -torch.inf
+    with pytest.raises(ValueError, match=r"frame 6 of the stream leaves no labelling that is allowed"):
+        stream.push(spoilt)
+    with pytest.raises(ValueError, match=r"shape \(N, 3\): frames, classes; got \(6, 2\)"):
+        stream.push(spoilt[:, :2])
+    assert stream.frames == 4
+    bands += [stream.push(emissions[4:]), stream.finish()]
+    expected = Stream(LinearChainCRF(3))
+    expected._layer = stream._layer
+    assert torch.equal(labels_of(bands, 10), labels_of([expected.push(emissions), expected.finish()], 10))
+
+
+def test_misuse_says_what_to_do() -> None:
+    stream = Stream(LinearChainCRF(2))
+    for ask in (lambda: stream.current, lambda: stream.filtered, stream.finish):
+        with pytest.raises(ValueError, match="has seen no frame yet; push"):
+            ask()
+    stream.push(torch.zeros(3, 2))
+    assert len(stream.push(torch.zeros(0, 2))) == 0
+    stream.finish()
+    for again in (stream.finish, lambda: stream.push(torch.zeros(1, 2))):
+        with pytest.raises(ValueError, match="is finished; begin another one"):
+            again()
+    with pytest.raises(TypeError, match=r"got SemiMarkov; decode pieces"):
+        Stream(SemiMarkovCRF(2, 3)).push(torch.zeros(1, 2))
+    varying = LinearChain(torch.zeros(1, 2, 2), torch.zeros(1, 1, 2, 2))
+    with pytest.raises(TypeError, match=r"got LinearChain with transitions of every step"):
+        Stream(lambda _: varying).push(torch.zeros(2, 2))
+    with pytest.raises(ValueError, match=r"max_delay.*got 0"):
+        Stream(LinearChainCRF(2), max_delay=0)
+    with pytest.raises(TypeError, match="must be floating-point"):
+        Stream(LinearChainCRF(2)).push(torch.zeros(1, 2, dtype=torch.long))
+    with pytest.raises(TypeError, match=r"got list; use torch\.as_tensor"):
+        Stream(LinearChainCRF(2)).push([[0.0, 1.0]])  # type: ignore[arg-type]
