@@ -9,9 +9,9 @@ import pickle
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from segcrf import diagnostics
-from segcrf.diagnostics import Watch
+from segcrf.diagnostics import TrainingWarning, Watch
 from segcrf.losses import Combiner, FadingWeights, JointObjective, Losses, SwitchingObjective
 from segcrf.metrics import edit_score, frame_accuracy, segment_f1
 from segcrf.model import JointModel, ModelOutput, SwitchingModel, SwitchingModelOutput
 from segcrf.windows import Batch, RandomWindows, Recording, Windows, collate, grid
 
-__all__ = ["Recipe", "parameter_groups", "train"]
+__all__ = ["Recipe", "find_rate", "parameter_groups", "train"]
 
 Array = npt.NDArray[np.int64]
 
@@ -60,6 +60,10 @@ class Recipe:
     fingerprint: dict[str, Any]
     """What a checkpoint must share with the fit that resumes from it."""
     balance: float | None = None
+    max_batches: int | None = None
+    """Batches per epoch at most; None: all."""
+    validate_every: int = 1
+    """Epochs from one validation to the next."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,9 @@ VALIDATION_WINDOWS = 4
 CRF_RATE = 3.0
 SIGMA_RATE = 10.0
 WARM_UP = 0.05
+# Learning rates to choose from, half a decade apart: recorded data sets that we know lie a decade apart.
+RATES = (1e-3, 3e-3, 1e-2, 3e-2)
+TRIAL_STEPS = 128
 # By how much decoding may weigh the signal beyond what the likelihood found best.
 DECODE_FACTORS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
@@ -226,7 +233,7 @@ class _Task(pl.LightningModule):
         if self.global_step == 0 and "crf" in losses:
             self.watch.scale(float(losses["crf"].detach()) * told["weight_crf"])
         told["bands"] = diagnostics.band_ratio(output.distribution, batch.labels)
-        log_sigma = (self.model if isinstance(self.model, SwitchingModel) else self.objective).log_sigma
+        log_sigma = (self.model if isinstance(self.objective, SwitchingObjective) else self.objective).log_sigma
         if log_sigma is not None:
             told["sigma"] = float(log_sigma.detach().exp().mean())
         self.log_dict(told, on_step=False, on_epoch=True, batch_size=1)
@@ -422,14 +429,7 @@ def train(
     learn, validate = recordings
     record = _Record(recipe, on_best)
     checkpoint = None if recipe.directory is None else Path(recipe.directory) / CHECKPOINT
-    sampler = RandomWindows(
-        learn,
-        recipe.window,
-        recipe.batch_size,
-        min_batches=MIN_BATCHES,
-        balance=recipe.balance,
-        seed=recipe.seed,
-    )
+    sampler = _sampler(learn, recipe)
     windows = grid(validate, VALIDATION_WINDOWS * recipe.window)
     batches = [windows[i : i + recipe.batch_size] for i in range(0, len(windows), recipe.batch_size)]
     begun = checkpoint if resume and checkpoint is not None and checkpoint.exists() else None
@@ -444,6 +444,75 @@ def train(
             weights_only=True,
         )
     return record.result()
+
+
+def find_rate(
+    begin: Callable[[], tuple[Model, Objective, Combiner]],
+    recipe: Recipe,
+    recordings: tuple[list[Recording], list[Recording]],
+    *,
+    rates: Sequence[float] = RATES,
+    steps: int = TRIAL_STEPS,
+) -> dict[float, float]:
+    """Tries learning rates in short trainings, each with its warm-up and its fall to zero.
+
+    Why not a range test, one training whose rate grows until the loss explodes? It sees the loss of an untrained model
+    under a rate that was in force for a single step, and its suggestion moves with range, seed and smoothing. And
+    losses divided by their running means hardly move. A short training is judged by what is wanted in the end, the
+    bands and numbers of validation recordings.
+
+    Args:
+        begin: makes model, objective and combiner anew, the same ones each time.
+        recipe: how to train later; of its length and learning rate nothing is used.
+        recordings: those to learn from, and those to choose by.
+        rates: to try.
+        steps: of each trial.
+
+    Returns:
+        Error of validation by rate, infinite where training broke off: what :func:`train` chooses an epoch by.
+
+    Raises:
+        ValueError: there is nothing to choose by; or all trials broke off.
+
+    Source:
+        The range test is Smith's, *Cyclical learning rates for training neural networks*, 2017. Short trainings that
+        forgo the fall of the rate prefer rates that are too small: Wu et al., *Understanding short-horizon bias in
+        stochastic meta-optimization*, 2018.
+    """
+    if not recordings[1]:
+        raise ValueError(
+            "learning_rate='auto' chooses by validation recordings, got none; give some, or a validation_fraction above "
+            "0, or a learning rate"
+        )
+    batches = len(_sampler(recordings[0], recipe))
+    epochs = math.ceil(steps / batches)
+    short = replace(
+        recipe,
+        max_epochs=epochs,
+        max_batches=math.ceil(steps / epochs),
+        validate_every=epochs,
+        patience=epochs,
+        directory=None,
+        progress=False,
+    )
+    errors: dict[float, float] = {}
+    broken: ValueError | None = None
+    for rate in rates:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", TrainingWarning)
+                history = train(*begin(), replace(short, learning_rate=rate), recordings).history
+            errors[rate] = history[-1]["val_error"]
+        except ValueError as error:  # not finite: the next larger rate will hardly be
+            broken, errors[rate] = error, math.inf
+    if broken is not None and not any(map(math.isfinite, errors.values())):
+        raise broken
+    return errors
+
+
+def _sampler(recordings: list[Recording], recipe: Recipe) -> RandomWindows:
+    options: dict[str, Any] = {"min_batches": MIN_BATCHES, "balance": recipe.balance, "seed": recipe.seed}
+    return RandomWindows(recordings, recipe.window, recipe.batch_size, **options)
 
 
 def _callbacks(recipe: Recipe, record: _Record, checkpoint: Path | None) -> list[Callback]:
@@ -469,6 +538,8 @@ def _trainer(recipe: Recipe, callbacks: list[Callback]) -> pl.Trainer:
         accelerator="gpu" if device.type == "cuda" else device.type,
         devices=[device.index or 0] if device.type == "cuda" else 1,
         max_epochs=recipe.max_epochs,
+        limit_train_batches=recipe.max_batches,
+        check_val_every_n_epoch=recipe.validate_every,
         gradient_clip_val=recipe.clip or None,
         callbacks=callbacks,
         logger=False,

@@ -129,7 +129,7 @@ def test_history_has_both_losses_and_the_best_epoch_is_kept(fitted: Segmenter) -
     losses = {prefix + name for prefix in ("", "val_") for name in ("loss", *names)}
     scores = {f"val_{name}" for name in ("accuracy", "edit", "f1", "mse", "error", "decode_factor")}
     told = {f"{about}_{name}" for about in ("gradient", "weight") for name in names}
-    told |= {"epoch", "learning_rate", "gradient", "clipped", "cosine", "sigma", "bands"}
+    told |= {"epoch", "learning_rate", "gradient", "clipped", "cosine", "bands"}
     assert [set(row) for row in fitted.history_] == [losses | scores | told] * 8
     assert [row["epoch"] for row in fitted.history_] == list(range(8))
     errors = [(row["val_error"], row["val_loss"]) for row in fitted.history_]
@@ -417,7 +417,7 @@ def test_bad_recordings_are_refused_at_the_door(which: str, change: Any, error: 
         ({"window": 1}, "window: got 1"),
         ({"dropout": 1.0}, "dropout: got 1.0, expected a share from 0 to below 1"),
         ({"balance": 0.0}, "balance: got 0.0, expected above 0"),
-        ({"learning_rate": -1.0}, "learning_rate: got -1.0"),
+        ({"learning_rate": -1.0}, r"learning_rate \(or .auto.\): got -1.0"),
         ({"rate": 0.0}, "rate: got 0.0"),
         ({"classes": ["a", "a", "b"]}, "classes: got repeated names"),
         ({"classes": ["a", "b"]}, "got label 2, expected 0 to 1"),

@@ -263,7 +263,7 @@ def test_running_means_weigh_all_losses_alike_whatever_their_units() -> None:
     again.load_state_dict(combine.state_dict())
     losses = {"crf": torch.tensor(2.0), "regression": torch.tensor(7.0)}
     torch.testing.assert_close(again.eval()(losses), combine.eval()(losses))
-    with pytest.raises(ValueError, match="got regression=-2, expected above 0; log-densities"):
+    with pytest.raises(ValueError, match="got regression=-2, expected 0 or more; log-densities"):
         RunningMeanWeights()({"crf": torch.tensor(1.0), "regression": torch.tensor(-2.0)})
 
 
