@@ -338,8 +338,8 @@ class Segmenter:
             _check.choice(self.combine, "combine", ("auto", *COMBINERS, CUSTOM))
         elif not isinstance(self.combine, Mapping) and not callable(self.combine):
             raise TypeError(
-                f"combine: got {type(self.combine).__name__}, expected one of {', '.join(map(repr, COMBINERS))}, a dict "
-                "of weights by name of the loss, or a callable from the named losses to a scalar"
+                f"combine: got {type(self.combine).__name__}, expected one of {', '.join(map(repr, COMBINERS))}, a "
+                "dict of weights by name of the loss, or a callable from the named losses to a scalar"
             )
         loss = self._regression()
         fitting = {"running-mean": ERRORS, "uncertainty": ("mse",)}.get(self._combine(), REGRESSIONS)
@@ -484,7 +484,8 @@ class Segmenter:
         shared = {field.name for field in dataclasses.fields(Recipe)} & _defaults().keys()
         frames = sum(len(recording.labels) for recording in recordings)
         same = {name: _plain(v) for name, v in self.get_params().items() if name not in FREE_TO_CHANGE}
-        given = {name: getattr(self, name) for name in shared} | {"fingerprint": same | {"frames": frames}}
+        given: dict[str, Any] = {name: getattr(self, name) for name in shared}
+        given["fingerprint"] = same | {"frames": frames}
         notes: list[str] = []
 
         def start() -> tuple[JointModel | SwitchingModel, JointObjective | SwitchingObjective, Combiner]:
@@ -492,7 +493,8 @@ class Segmenter:
 
         data = recordings, held
         if self.learning_rate == "auto":
-            tried = find_rate(start, Recipe(**given | {"learning_rate": 0.0}), data)
+            given["learning_rate"] = 0.0
+            tried = find_rate(start, Recipe(**given), data)
             given["learning_rate"] = min(tried, key=lambda rate: tried[rate])
             told = ", ".join(f"{error:.3f} at {rate:g}" for rate, error in tried.items())
             notes = [f"learning_rate='auto' tried short trainings, whose error on validation recordings was {told}"]
@@ -540,8 +542,8 @@ class Segmenter:
             _check.choice(posterior, "posterior", POSTERIORS)
             if self.switching is None:
                 raise ValueError(
-                    f"posterior: got {posterior!r}, but this model has one regression for all classes; leave it out, or "
-                    "fit with switching='mean'"
+                    f"posterior: got {posterior!r}, but this model has one regression for all classes; leave it out, "
+                    "or fit with switching='mean'"
                 )
         mix = posterior or self.posterior
         (values,) = self._ask(X, lambda found: _values(found, mix))

@@ -233,7 +233,9 @@ class _Task(pl.LightningModule):
         if self.global_step == 0 and "crf" in losses:
             self.watch.scale(float(losses["crf"].detach()) * told["weight_crf"])
         told["bands"] = diagnostics.band_ratio(output.distribution, batch.labels)
-        log_sigma = (self.model if isinstance(self.objective, SwitchingObjective) else self.objective).log_sigma
+        log_sigma = self.objective.log_sigma
+        if isinstance(self.objective, SwitchingObjective) and isinstance(self.model, SwitchingModel):
+            log_sigma = self.model.log_sigma
         if log_sigma is not None:
             told["sigma"] = float(log_sigma.detach().exp().mean())
         self.log_dict(told, on_step=False, on_epoch=True, batch_size=1)
@@ -481,8 +483,8 @@ def find_rate(
     """
     if not recordings[1]:
         raise ValueError(
-            "learning_rate='auto' chooses by validation recordings, got none; give some, or a validation_fraction above "
-            "0, or a learning rate"
+            "learning_rate='auto' chooses by validation recordings, got none; give some, or a validation_fraction "
+            "above 0, or a learning rate"
         )
     batches = len(_sampler(recordings[0], recipe))
     epochs = math.ceil(steps / batches)
