@@ -331,8 +331,8 @@ def _batches(problem: Problem, budget: Budget, seed: int) -> Iterator[Batch]:
 def score(model: Any, problem: Problem, method: Method, recordings: list[Recording]) -> dict[str, float]:
     """Mean squared error of standardised targets, and scores of the bands in percent.
 
-    ``nll`` is what the labels cost, in nats per frame: whether probabilities are to be believed. Of a switching forecast
-    also ``mse_smooth``, by the posterior that has seen the future; ``mse_oracle``, by the true class; and
+    ``nll`` is what the labels cost, in nats per frame: whether probabilities are to be believed. Of a switching
+    forecast also ``mse_smooth``, by the posterior that has seen the future; ``mse_oracle``, by the true class; and
     ``filter_accuracy``, of the class that is the likeliest so far.
     """
     square = known = 0.0

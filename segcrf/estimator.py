@@ -495,7 +495,8 @@ class Segmenter:
         if self.learning_rate == "auto":
             given["learning_rate"] = 0.0
             tried = find_rate(start, Recipe(**given), data)
-            given["learning_rate"] = min(tried, key=lambda rate: tried[rate])
+            # Where none has learned anything yet, the largest is the best guess.
+            given["learning_rate"] = min(tried, key=lambda rate: (tried[rate], -rate))
             told = ", ".join(f"{error:.3f} at {rate:g}" for rate, error in tried.items())
             notes = [f"learning_rate='auto' tried short trainings, whose error on validation recordings was {told}"]
         self.learning_rate_ = float(given["learning_rate"])

@@ -236,14 +236,14 @@ pd.DataFrame(imbalance["rows"]).drop(columns="seeds").set_index("sampling").roun
 #
 # .. code-block:: python
 #
-#     from torchjd.aggregation import UPGrad
+#     from torchjd.aggregation import PCGrad
 #     from torchjd.autojac import jac_to_grad, mtl_backward
 #
 #     output = model(x, lengths)
 #     losses = objective(output, labels, targets)
 #     optimiser.zero_grad()
 #     mtl_backward(list(losses.values()), features=output.features, parallel_chunk_size=1)
-#     jac_to_grad(model.encoder.parameters(), UPGrad())
+#     jac_to_grad(model.encoder.parameters(), PCGrad())
 #     optimiser.step()
 #
 # ``parallel_chunk_size=1``, because recurrent layers cannot be vmapped on a GPU. **Under data-parallel training the
