@@ -6,7 +6,7 @@ several seeds each, at a learning rate that validation chooses for each way; a t
 * by the likelihood, on all windows;
 * by the likelihood, on windows where those that show "none" alone are capped (``RandomWindows(balance=...)``);
 * by log-marginals with class weights (:func:`segcrf.structured_losses.weighted_marginal_loss`);
-* by a softmax-margin whose costs have these weights (:func:`segcrf.structured_losses.softmax_margin`).
+* by a softmax-margin whose costs go with these weights (:func:`segcrf.structured_losses.softmax_margin`).
 
 A class's weight is the square root of the inverse of its share of the training frames, and one for "none". Printed, and
 written to ``benchmarks/results/imbalance.json``, with the calibration that this may cost: the model is told that rare
@@ -57,8 +57,9 @@ class Way:
 
 
 def margin(dist: Structure, labels: Tensor, weights: Tensor) -> Tensor:
-    """A softmax-margin in which a frame of a rare class that is missed costs its weight."""
-    return softmax_margin(dist, labels, weights[:, None] * (1.0 - torch.eye(len(weights))))
+    """A softmax-margin in which a frame of the rarest class that is missed costs one nat, others by their weight."""
+    cost = (weights / weights.max())[:, None] * (1.0 - torch.eye(len(weights)))
+    return softmax_margin(dist, labels, cost)
 
 
 WAYS = (
