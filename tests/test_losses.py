@@ -374,7 +374,7 @@ def test_the_recipe_for_methods_that_change_gradients_runs_as_documented() -> No
     pytest.importorskip("torchjd", reason="torchjd is optional; pip install torchjd")
     page = (Path(__file__).parents[1] / "docs" / "examples" / "harmonising.py").read_text(encoding="utf-8")
     block = page[page.index("#     from torchjd") :]
-    recipe = textwrap.dedent("\n".join(line[1:] for line in block[: block.index("\n#\n# ``")].splitlines()))
+    recipe = textwrap.dedent("\n".join(line[1:] for line in block[: block.index("\n#\n# With")].splitlines()))
     torch.manual_seed(0)
     labels = torch.randint(2, (8, 5)).repeat_interleave(8, dim=1)
     x = torch.randn(8, 40, 2) + labels[..., None]

@@ -6,22 +6,25 @@ Harmonising regression and classification
     sense? I scaled one of them by 10 and little changed. What is the standard approach?*
 
 **Yes, adding makes sense, once both terms are negative log-likelihoods, in nats, divided by the same number of
-frames.** The sum is then the negative log-likelihood of number and class together, and the weight between them is no
-longer yours to choose. Squared error almost is one: it is a Gaussian whose variance is fixed at one half. That silent
-choice *is* the weight. Binary cross-entropy is one too, but of classes that may be on together; where exactly one is
-on, take the softmax's cross-entropy, or for solid bands a conditional random field (CRF).
+frames.** The sum is then the negative log-likelihood of number and class together. Squared error almost is one: it is a
+Gaussian whose variance is fixed at one half, and that silent choice *is* the weight. Binary cross-entropy is one too,
+but of classes that may be on together; where exactly one is on, take the softmax's cross-entropy, or for solid bands a
+conditional random field (CRF).
 
-**So the standard approach is:** a CRF (or cross-entropy) per frame, plus a Gaussian negative log-likelihood per frame
-whose deviation is learned. In segcrf this is the default,
+**Scaling one term by 10 changes little**, because Adam divides it away again wherever only one loss acts, and because
+the two gradients hardly meet where both do; both are shown below. **What does matter is the share that each loss has at
+the end.** Where classes come in long bands, the labels soon cost a hundredth of a nat per frame, and a plain sum then
+hears almost nothing but the numbers: it counts a thousand neighbouring frames as a thousand independent observations,
+and the few frames around a switch as a few. **So the standard approach is** to divide each loss by its running mean. In
+a :class:`~segcrf.estimator.Segmenter` this is the default, in a loop of your own it is
 
 .. code-block:: python
 
-    objective = JointObjective("gaussian", num_targets=R)     # {"crf": ..., "regression": ...}
-    loss = FixedWeights()(objective(model(x), labels, targets))
+    objective, combine = JointObjective("mse", num_targets=R), RunningMeanWeights()
+    loss = combine(objective(model(x), labels, targets))      # {"crf": ..., "regression": ...} to a scalar
 
-and then the learning rate is tuned. It is the answer with no knob, not the winner of every column below: where the
-bands matter more to you than the numbers, weigh them up, as :class:`~segcrf.losses.RunningMeanWeights` does by itself.
-The rest of this page is the evidence. Every number in its tables comes from ``python -m benchmarks.joint``.
+and then **the learning rate is tuned**, which is worth as much. The rest of this page is the evidence. Every number in
+its tables comes from ``python -m benchmarks.joint``, ``benchmarks.rates`` and ``benchmarks.imbalance``.
 """
 
 # %%
@@ -59,6 +62,7 @@ def table(problem: str) -> pd.DataFrame:
         "accuracy %": ("accuracy", 1),
         "F1@50 %": ("f1@50", 1),
         "bands pred/true": ("band_ratio", 2),
+        "nats/frame": ("nll", 3),
     }
     rows = {"mean of the training targets": {"MSE": f"{result['constant'][problem]:.4f}"}}
     for row in result["summary"][problem]:
@@ -68,48 +72,57 @@ def table(problem: str) -> pd.DataFrame:
 
 
 PROBLEMS = list(result["summary"])
-DEFAULT, INDEPENDENT = "CRF + Gaussian, σ learned", "CRF + MSE"
+DEFAULT, INDEPENDENT = "CRF + MSE, over running means", "CRF + MSE"
 pd.concat({problem: table(problem) for problem in PROBLEMS}).fillna("")
 
 # %%
 # How far is the default from the best?
 # -------------------------------------
-# In percent of the best method of each column (for accuracy, of its error); switching models apart, which are another
-# model and not another weighting. The aim was to be within 1 % in both columns, and **that was not reached**: on the
-# founding problem the squared error comes close and the bands do not. The likelihood of the labels is soon a small
-# number per frame, the Gaussian one is not, and the gradients go with them: the labels are heard less and less.
-# Whatever keeps their share up, a smaller weight of the numbers or division by running means, finds better bands at
-# little or no cost in squared error. On the recordings, other persons and another house are tested, and the first row
-# of each block says how little of the numbers was learned there by any method: read those blocks for their bands.
-# A difference of less than about twice the standard errors above says nothing.
+# TEXT-FAR
 
 
-def distance(problem: str) -> dict[str, float]:
-    """Percent by which the default is behind the best weighting."""
+def behind(problem: str) -> dict[str, float | str]:
+    """Percent by which the default is behind the best weighting of each column, and that weighting."""
     rows = [row for row in result["summary"][problem] if not row["method"].startswith("switching")]
+    rows = [row for row in rows if row["method"] not in ("numbers only", "classes only")]
     default = next(row for row in rows if row["method"] == DEFAULT)
-    squares = [row["mse"] for row in rows if "mse" in row and row["method"] != "numbers only"]
-    wrong = [100 - row["accuracy"] for row in rows if "accuracy" in row and row["method"] != "classes only"]
+    square, right = min(rows, key=lambda row: row["mse"]), max(rows, key=lambda row: row["accuracy"])
     return {
-        "MSE": 100 * (default["mse"] / min(squares) - 1),
-        "error rate": 100 * ((100 - default["accuracy"]) / min(wrong) - 1),
-        "accuracy, points": max(100 - w for w in wrong) - default["accuracy"],
+        "MSE, % behind": 100 * (default["mse"] / square["mse"] - 1),
+        "best MSE": square["method"],
+        "accuracy, % behind": 100 * (1 - default["accuracy"] / right["accuracy"]),
+        "best accuracy": right["method"],
     }
 
 
-pd.DataFrame({problem: distance(problem) for problem in PROBLEMS}).T.round(1)
+pd.DataFrame({problem: behind(problem) for problem in PROBLEMS}).T.infer_objects().round(1)
 
 # %%
-# On the founding problem most methods chose the largest rate that was tried. Here some of them at a larger one still,
-# to see whether the order is one of methods or of learning rates. It stays: a tuned learning rate is worth more than
-# most weightings, but the share of the labels is worth something by itself.
+# TEXT-PAIRED
+
+
+def paired(problem: str, other: str, score: str) -> str:
+    """Mean over seeds of default less other, with its standard error."""
+    cells = [cell for cell in result["cells"] if cell["problem"] == problem]
+    ours, theirs = ({c["seed"]: c["test"][score] for c in cells if c["method"] == name} for name in (DEFAULT, other))
+    difference = np.array([ours[seed] - theirs[seed] for seed in ours])
+    digits = 4 if score == "mse" else 1
+    return f"{difference.mean():+.{digits}f} ± {difference.std(ddof=1) / np.sqrt(len(difference)):.{digits}f}"
+
+
+GAUSSIAN = "CRF + Gaussian, σ learned"
+scores = {"MSE": "mse", "accuracy": "accuracy", "edit": "edit", "F1@50": "f1@50"}
+pd.DataFrame({problem: {title: paired(problem, GAUSSIAN, key) for title, key in scores.items()} for problem in PROBLEMS}).T
+
+# %%
+# TEXT-LONGER
 
 columns = {"mse": "MSE", "accuracy": "accuracy %", "f1@50": "F1@50 %"}
-above = pd.DataFrame(result["beyond"]).set_index(["method", "rate"])[list(columns)]
-names = above.index.get_level_values("method").unique()
-tuned = [row for row in result["summary"][result["beyond"][0]["problem"]] if row["method"] in set(names)]
-below = pd.DataFrame(tuned).set_index(["method", "rate"])[list(columns)]
-pd.concat([below, above]).sort_index().rename(columns=columns).round(4)
+longer = pd.DataFrame(result["longer"]).set_index(["method", "steps"])[list(columns)]
+names = longer.index.get_level_values("method").unique()
+short = pd.DataFrame(row for row in result["summary"][result["longer"][0]["problem"]] if row["method"] in set(names))
+short = short.assign(steps=result["budget"]["steps"]).set_index(["method", "steps"])[list(columns)]
+pd.concat([short, longer]).sort_index().rename(columns=columns).round(4)
 
 # %%
 # Why does a factor of ten change so little?
@@ -139,20 +152,67 @@ print(f"largest difference of their weights: {(heads[0] - heads[1]).abs().max():
 # features that both heads read, how long is each task's gradient, and what is the cosine of their angle? Near 0 the
 # tasks do not get into each other's way, and no weighting has anything to settle.
 
+import matplotlib.pyplot as plt
+
 from segcrf import plot
 from segcrf.estimator import Segmenter
 from segcrf.signals import switching_sinusoid
 
 x, y, k = switching_sinusoid(64, 200, noise=0.3, seed=0)
-segmenter = Segmenter(hidden=24, bidirectional=False, window=200, max_epochs=8, learning_rate=2e-2, progress=False)
-segmenter.fit(list(x), list(k), list(y))
-cosines = [row["cosine"] for row in segmenter.history_]
-print(f"cosine of the two gradients: {np.mean(cosines):.3f} on average, {min(cosines):.3f} at the least")
+options = {"hidden": 24, "bidirectional": False, "window": 200, "max_epochs": 12, "learning_rate": 2e-2}
+fits = {}
+for name, regression in (("running means", "mse"), ("sum of likelihoods", "gaussian")):
+    fits[name] = Segmenter(regression=regression, progress=False, **options).fit(list(x), list(k), list(y))
+cosines = [row["cosine"] for fit in fits.values() for row in fit.history_]
+print(f"cosine of the two gradients: {np.mean(cosines):.3f} on average, from {min(cosines):.3f} to {max(cosines):.3f}")
+
+# %%
+# What a loss weighs, times how hard it pulls at the features, is its say in the shared encoder. Here the share of the
+# labels in it: in a plain sum of likelihoods it sinks as the labels are learned; divided by running means it does not.
+
+chart, ax = plt.subplots(figsize=(6.0, 2.4), layout="constrained")
+for name, fit in fits.items():
+    pulls = [[row[f"weight_{task}"] * row[f"gradient_{task}"] for task in ("crf", "regression")] for row in fit.history_]
+    ax.plot([labels / (labels + numbers) for labels, numbers in pulls], label=name)
+ax.set(xlabel="epoch", ylabel="share of the labels", ylim=(0, 1))
+_ = ax.legend(frameon=False)
 
 # %%
 # All that a fit tells about itself, ``plot.history(segmenter.history_)``:
 
-chart = plot.history(segmenter.history_)
+chart = plot.history(fits["running means"].history_)
+
+# %%
+# The learning rate
+# -----------------
+# Error on validation recordings (bands and squared error together, 0 when perfect) of some methods at each rate that
+# was tried, for the founding problem at its middle noise and for the recordings:
+
+few = (INDEPENDENT, GAUSSIAN, DEFAULT)
+pd.concat({name: pd.DataFrame({m: tried[m] for m in few}).T for name, tried in result["tried"].items()}).round(3)
+
+# %%
+# TEXT-RATES
+
+rates = json.loads(Path("../../benchmarks/results/rates.json").read_text(encoding="utf-8"))
+cells = pd.DataFrame(rates["cells"])
+errors = cells.pivot_table(index="problem", columns="asked", values="val_error", sort=False)
+chosen = cells[cells.asked == "auto"].groupby("problem", sort=False)["rate"].agg(lambda r: ", ".join(f"{v:g}" for v in r))
+tests = pd.DataFrame(rates["range tests"]).groupby("problem", sort=False)[["steepest", "a tenth of the least"]]
+pd.concat(
+    {
+        "error on validation at": errors.round(3),
+        "chosen": chosen.rename("by trials").to_frame(),
+        "range test": tests.agg(lambda r: ", ".join(f"{v:.1g}" for v in r)),
+    },
+    axis=1,
+)
+
+# %%
+# TEXT-RATES-TIME
+
+times = cells.assign(kind=np.where(cells.asked == "auto", "auto", "fixed rate"))
+times.pivot_table(index="problem", columns="kind", values="seconds", sort=False).round(0)
 
 # %%
 # Choose a combiner
@@ -161,19 +221,20 @@ chart = plot.history(segmenter.history_)
 # ====================================================  ================================================================
 # situation                                             take
 # ====================================================  ================================================================
-# numbers and classes, nothing special                  ``JointObjective("gaussian")``, the default
-# the learned deviation lags behind the error           ``JointObjective("gaussian", sigma="profiled")``
-# numbers with outliers                                 ``JointObjective("student_t")`` or ``"smooth_l1"``
-# some frames are much noisier than others              ``JointModel(..., heteroscedastic=True)``, ``"beta_nll"``
-# you know what an error costs you                      ``FixedWeights(regression=w)``, on ``JointObjective("mse")``
-# classes behave differently, gaps in labels            :class:`~segcrf.model.SwitchingModel`, next section
-# anything else                                         any callable from the named losses to a scalar
+# numbers and classes, nothing special                  ``Segmenter()``: ``"mse"``, and :class:`RunningMeanWeights
+#                                                       <segcrf.losses.RunningMeanWeights>`
+# labels and numbers as one likelihood                  ``Segmenter(regression="gaussian")``: the plain sum
+# numbers with outliers                                 ``regression="smooth_l1"``, or ``"student_t"``
+# some frames are much noisier than others              ``regression="beta_nll"``
+# you know what an error costs you                      ``combine={"regression": w}``
+# classes behave differently, gaps in labels            ``switching=...``, next section
+# anything else                                         ``combine=f``, any callable from the named losses to a scalar
 # ====================================================  ================================================================
 #
 # Three things to keep in mind:
 #
 # * A negative regression loss is fine: densities of continuous numbers exceed 1. It breaks every method that divides by
-#   losses or takes their logarithm, such as :class:`~segcrf.losses.RunningMeanWeights`.
+#   losses or takes their logarithm, such as :class:`~segcrf.losses.RunningMeanWeights`, so these take ``"mse"``.
 # * The likelihood of the labels gets no learned weight: the scale of the emissions is learned, and absorbs it.
 # * Never sum the likelihood over frames while the other term is a mean: that is a hidden weight of T.
 #
@@ -205,34 +266,34 @@ for problem in PROBLEMS:
 pd.DataFrame(rows).T.round(1)
 
 # %%
-# A gain of 10 % by the filter was hoped for, and **was not found**: the mean of the mixture comes near it where there
-# is little noise, and gains nothing where there is much; the likelihood is worse than independent heads. The table says
-# why. Told the true class, the classes' regressions are far better than one for all: they do learn more. But the class
-# of frame t is what the signal so far does not tell well enough, right after a switch above all; the filter knows it
-# less often than the decoded bands do, which may look ahead. Then the regression of a wrong class answers, with
-# confidence. Trained by the likelihood, each regression only ever sees frames of its own class and never learns to
-# hedge; trained on the mean of the mixture it does. And a single linear regression of the same features already expects
-# the number given the signal so far; a mixture of several adds no information to it.
-#
-# So take the switching model for what it is: one likelihood without weights, for labels and numbers of which parts are
-# missing, for intervals with two humps, and for cleaning recordings (``"smooth"``); not for better forecasts.
+# TEXT-SWITCHING
 #
 # When one class is nearly everywhere
 # -----------------------------------
-# Sampling harmonises too: object detectors take background windows up to as often as others. On the appliances, with
-# ``Segmenter(balance=...)``, from ``python -m benchmarks.imbalance``. Mind the last three columns: what the model sees
-# in training is no longer what it will meet, and calibration may pay for it. Where a cap is not reached it changes
-# nothing: windows must be short enough to show one class alone.
+# Sampling harmonises too: object detectors take background windows up to as often as others. On the appliances, from
+# ``python -m benchmarks.imbalance``: the likelihood, on all windows and with the commonest class capped as by
+# ``Segmenter(balance=...)``; log-marginals with class weights, and a softmax-margin with such costs, both of
+# :mod:`segcrf.structured_losses`. Mind the last three columns: the model is told that rare classes are more frequent, or
+# more important, than they are, and calibration may pay for it.
 
 imbalance = json.loads(Path("../../benchmarks/results/imbalance.json").read_text(encoding="utf-8"))
-pd.DataFrame(imbalance["rows"]).drop(columns="seeds").set_index("sampling").round(1)
+rows = {}
+for row in imbalance["rows"]:
+    scores = [name for name in row["seeds"][0] if not name.startswith("frames there")]
+    rows[row["training"]] = {"rate": f"{row['rate']:g}"} | {n: f"{row[n]:.1f} ± {row[n + '_se']:.1f}" for n in scores}
+there = imbalance["rows"][0]["frames there are of the others"]
+print(f"{there:.1f} % of the frames are not of the commonest class")
+pd.DataFrame(rows).T
 
 # %%
+# TEXT-IMBALANCE
+#
 # Methods that change gradients
 # -----------------------------
 # PCGrad, MGDA, CAGrad, UPGrad, Nash-MTL and others look at the gradient of each task and bend them where they conflict.
-# They cost 1.6 to 1.9 times as much per step, and where the cosine is near 0 there is nothing to bend, so segcrf has
-# none of its own. Its named losses go into `torchjd <https://torchjd.org>`_, which has them all:
+# They cost a backward pass per task, and where the cosine is near 0 there is nothing to bend, so segcrf has none of its
+# own. Its named losses go into `torchjd <https://torchjd.org>`_ (``pip install 'segcrf[multitask]'``), which has them
+# all. A test runs this very recipe:
 #
 # .. code-block:: python
 #
@@ -246,6 +307,7 @@ pd.DataFrame(imbalance["rows"]).drop(columns="seeds").set_index("sampling").roun
 #     jac_to_grad(model.encoder.parameters(), PCGrad())
 #     optimiser.step()
 #
+# With two tasks PCGrad and UPGrad point nearly the same way, and UPGrad wants ``torchjd[quadprog_projector]`` besides.
 # ``parallel_chunk_size=1``, because recurrent layers cannot be vmapped on a GPU. **Under data-parallel training the
 # processes drift apart without a word**, as Jacobians pass by the hooks that average gradients: all-reduce ``.jac`` and
 # ``.grad`` first. Under Lightning it needs manual optimisation.
