@@ -71,10 +71,9 @@ def _classes(name: str, train: int, end: int, epochs: int) -> Case:
         signals = [arrays[f"X/{name}"].astype(np.float64) for name in names]
         labels = [arrays[f"y/{name}"].astype(np.int64) for name in names]
     scaler = Standardizer.fit(signals[:train])
-    recordings = [
-        Recording(torch.from_numpy(scaler.apply(x).astype(np.float32)), torch.from_numpy(np.where(k < 0, -100, k)))
-        for x, k in zip(signals, labels, strict=True)
-    ]
+    scaled = [torch.from_numpy(scaler.apply(x).astype(np.float32)) for x in signals]
+    known = [torch.from_numpy(np.where(k < 0, -100, k)) for k in labels]
+    recordings = [Recording(x, k, None) for x, k in zip(scaled, known, strict=True)]
     classes = 1 + max(int(k.max()) for k in labels)
     return Case(recordings[:train], recordings[train:], True, epochs, classes)
 

@@ -341,20 +341,21 @@ class Segmenter:
                 f"combine: got {type(self.combine).__name__}, expected one of {', '.join(map(repr, COMBINERS))}, a "
                 "dict of weights by name of the loss, or a callable from the named losses to a scalar"
             )
-        loss = self._regression()
         fitting = {"running-mean": ERRORS, "uncertainty": ("mse",)}.get(self._combine(), REGRESSIONS)
-        if loss not in fitting:
+        if self._regression() not in fitting:
             raise ValueError(
-                f"combine={self.combine!r} is for losses above zero: got regression={loss!r}, expected one of "
-                f"{', '.join(map(repr, fitting))}; or give combine='sum', which adds up log-likelihoods"
+                f"combine={self.combine!r} is for losses above zero: got regression={self._regression()!r}, expected "
+                f"one of {', '.join(map(repr, fitting))}; or give combine='sum', which adds up log-likelihoods"
             )
-        if self.switching is None:
-            if self.posterior is not None:
-                raise ValueError(
-                    f"posterior: got {self.posterior!r} with switching=None, expected None: one regression for all "
-                    "classes mixes nothing; give switching='mean', or leave posterior out"
-                )
-            return
+        if self.switching is not None:
+            self._check_switching()
+        elif self.posterior is not None:
+            raise ValueError(
+                f"posterior: got {self.posterior!r} with switching=None, expected None: one regression for all "
+                "classes mixes nothing; give switching='mean', or leave posterior out"
+            )
+
+    def _check_switching(self) -> None:
         _check.choice(self.switching, "switching", SWITCHING)
         _check.choice(self.posterior, "posterior (of a switching model)", POSTERIORS)
         if self.posterior == "filter" and self.bidirectional:
@@ -363,9 +364,9 @@ class Segmenter:
                 "must not know; give bidirectional=False, or posterior='smooth' where nothing is forecast"
             )
         allowed = ("gaussian",) if self.switching in FORMS else tuple(r for r in REGRESSIONS if r != "beta_nll")
-        if loss not in allowed:
+        if self._regression() not in allowed:
             raise ValueError(
-                f"regression: got {loss!r} with switching={self.switching!r}, expected 'auto' or one of "
+                f"regression: got {self.regression!r} with switching={self.switching!r}, expected 'auto' or one of "
                 f"{', '.join(map(repr, allowed))}; leave regression out"
             )
 
@@ -464,7 +465,7 @@ class Segmenter:
         elif not isinstance(self.combine, str):
             combine = copy.deepcopy(self.combine)  # one with a state begins anew in every fit
         else:
-            # With a single loss there is nothing to combine, and its size is what the learning rate was chosen for.
+            # A single loss has nothing to be weighed against, and by itself should fade as it is learned.
             alone = self.combine == "auto" and not self.n_targets_
             combine = FixedWeights() if alone else COMBINERS[name]()
         return FadingWeights("frames", self.frame_loss_, combine=combine) if self.frame_loss_ > 0 else combine
