@@ -112,7 +112,8 @@ def paired(problem: str, other: str, score: str) -> str:
 
 GAUSSIAN = "CRF + Gaussian, σ learned"
 scores = {"MSE": "mse", "accuracy": "accuracy", "edit": "edit", "F1@50": "f1@50"}
-pd.DataFrame({problem: {title: paired(problem, GAUSSIAN, key) for title, key in scores.items()} for problem in PROBLEMS}).T
+rows = {problem: {title: paired(problem, GAUSSIAN, key) for title, key in scores.items()} for problem in PROBLEMS}
+pd.DataFrame(rows).transpose()
 
 # %%
 # TEXT-LONGER
@@ -172,8 +173,11 @@ print(f"cosine of the two gradients: {np.mean(cosines):.3f} on average, from {mi
 
 chart, ax = plt.subplots(figsize=(6.0, 2.4), layout="constrained")
 for name, fit in fits.items():
-    pulls = [[row[f"weight_{task}"] * row[f"gradient_{task}"] for task in ("crf", "regression")] for row in fit.history_]
-    ax.plot([labels / (labels + numbers) for labels, numbers in pulls], label=name)
+    rows = fit.history_
+    labels, numbers = (
+        np.array([row[f"weight_{task}"] * row[f"gradient_{task}"] for row in rows]) for task in ("crf", "regression")
+    )
+    ax.plot(labels / (labels + numbers), label=name)
 ax.set(xlabel="epoch", ylabel="share of the labels", ylim=(0, 1))
 _ = ax.legend(frameon=False)
 
@@ -197,7 +201,8 @@ pd.concat({name: pd.DataFrame({m: tried[m] for m in few}).T for name, tried in r
 rates = json.loads(Path("../../benchmarks/results/rates.json").read_text(encoding="utf-8"))
 cells = pd.DataFrame(rates["cells"])
 errors = cells.pivot_table(index="problem", columns="asked", values="val_error", sort=False)
-chosen = cells[cells.asked == "auto"].groupby("problem", sort=False)["rate"].agg(lambda r: ", ".join(f"{v:g}" for v in r))
+auto = cells[cells.asked == "auto"].groupby("problem", sort=False)["rate"]
+chosen = auto.agg(lambda r: ", ".join(f"{v:g}" for v in r))
 tests = pd.DataFrame(rates["range tests"]).groupby("problem", sort=False)[["steepest", "a tenth of the least"]]
 pd.concat(
     {
@@ -273,8 +278,8 @@ pd.DataFrame(rows).T.round(1)
 # Sampling harmonises too: object detectors take background windows up to as often as others. On the appliances, from
 # ``python -m benchmarks.imbalance``: the likelihood, on all windows and with the commonest class capped as by
 # ``Segmenter(balance=...)``; log-marginals with class weights, and a softmax-margin with such costs, both of
-# :mod:`segcrf.structured_losses`. Mind the last three columns: the model is told that rare classes are more frequent, or
-# more important, than they are, and calibration may pay for it.
+# :mod:`segcrf.structured_losses`. Mind the last columns: the model is told that rare classes are more frequent, or more
+# important, than they are, and calibration may pay for it.
 
 imbalance = json.loads(Path("../../benchmarks/results/imbalance.json").read_text(encoding="utf-8"))
 rows = {}
@@ -283,7 +288,7 @@ for row in imbalance["rows"]:
     rows[row["training"]] = {"rate": f"{row['rate']:g}"} | {n: f"{row[n]:.1f} ± {row[n + '_se']:.1f}" for n in scores}
 there = imbalance["rows"][0]["frames there are of the others"]
 print(f"{there:.1f} % of the frames are not of the commonest class")
-pd.DataFrame(rows).T
+pd.DataFrame(rows).transpose()
 
 # %%
 # TEXT-IMBALANCE
