@@ -150,7 +150,9 @@ def _add_model_options(command: Any) -> None:
     group.add_argument("--epochs", dest="max_epochs", type=int, metavar="N", help="at most so many epochs")
     group.add_argument("--batch-size", type=int, metavar="N", help="windows per step")
     group.add_argument("--window", type=int, metavar="FRAMES", help="length of a training window")
-    group.add_argument("--learning-rate", type=_rate, metavar="RATE", help="a number, or auto: try several")
+    group.add_argument(
+        "--learning-rate", type=_rate, metavar="RATE", help="a number; or auto, as with --targets: try several"
+    )
     group.add_argument("--patience", type=int, metavar="EPOCHS", help="stop after so many without improvement")
     group.add_argument("--seed", type=int, metavar="N")
     group.add_argument("--device", metavar="NAME", help="cpu, cuda, ...")

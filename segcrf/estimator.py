@@ -62,6 +62,9 @@ COVERED, LONGEST = 0.95, 1000
 # Measured: with bands of 58 frames (ECG) the likelihood alone needed several times the epochs; with shorter ones (gaze,
 # gestures, power) cross-entropy took it astray, most where nearly all frames are of one class.
 LONG_BANDS = 50
+# Measured on validation recordings: with targets too, rates a decade apart are best for different data, and trying them
+# saved a sixth of the error on two of three; for classes alone this one was within 4 % of the best (benchmarks.rates).
+LEARNING_RATE = 5e-3
 # Scores that are logits of single frames say too much in a sequence, where frames of a band err together.
 EMISSION_SCALE = 0.1
 # What may differ between a fit and its resumption: it changes where and how long, not what is computed.
@@ -124,7 +127,8 @@ class Segmenter:
             all windows.
         learning_rate: the largest; it rises for 5 % of the steps and falls to zero as a cosine. Potentials of the
             structure learn 3 times as fast, the deviation of the targets 10 times. ``"auto"``: the one of several that
-            is best on the validation recordings in short trainings, see :func:`segcrf.training.find_rate`.
+            is best on the validation recordings in short trainings, see :func:`segcrf.training.find_rate`. None: that,
+            where there are targets and validation recordings; else 0.005.
         weight_decay: decoupled, of matrices only.
         patience: epochs without a better validation loss after which training ends.
         clip: largest norm of the gradient; 0 for any.
@@ -189,7 +193,7 @@ class Segmenter:
         batch_size: int = 16,
         window: int = 256,
         balance: float | None = None,
-        learning_rate: float | str = 5e-3,
+        learning_rate: float | str | None = None,
         weight_decay: float = 1e-2,
         patience: int = 15,
         clip: float = 1.0,
@@ -320,7 +324,7 @@ class Segmenter:
         _check.whole(self.seed, "seed", 0)
         for name in ("weight_decay", "noise", "clip"):
             _check.number(getattr(self, name), name, 0.0)
-        if self.learning_rate != "auto":
+        if self.learning_rate is not None and self.learning_rate != "auto":
             _check.number(self.learning_rate, "learning_rate (or 'auto')", 0.0)
         if self.balance is not None:
             _check.positive(self.balance, "balance")
@@ -493,7 +497,9 @@ class Segmenter:
             return begin(), self._objective(), self._combiner()
 
         data = recordings, held
-        if self.learning_rate == "auto":
+        if given["learning_rate"] is None:
+            given["learning_rate"] = "auto" if self.n_targets_ and held else LEARNING_RATE
+        if given["learning_rate"] == "auto":
             given["learning_rate"] = 0.0
             tried = find_rate(start, Recipe(**given), data)
             # Where none has learned anything yet, the largest is the best guess.

@@ -268,6 +268,10 @@ def test_the_learning_rate_is_tried_where_it_is_left_open(tmp_path: Path, monkey
     assert auto.learning_rate_ == 0.05 and "at 1e-05" in auto.notes_[0]
     given = Segmenter(**SMALL).fit(X, labels, targets)  # the trials leave no trace
     assert given.history_ == auto.history_
+    assert Segmenter(**SMALL | {"learning_rate": None}).fit(X, labels, targets).history_ == auto.history_
+    assert Segmenter(**SMALL | {"learning_rate": None}).fit(X, labels).learning_rate_ == 5e-3  # classes alone
+    everything = Segmenter(**SMALL | {"learning_rate": None, "validation_fraction": 0.0}).fit(X, labels, targets)
+    assert everything.learning_rate_ == 5e-3
     auto.save(tmp_path / "model")
     assert Segmenter.load(tmp_path / "model").learning_rate_ == 0.05
     with pytest.raises(ValueError, match="learning_rate='auto' chooses by validation recordings, got none"):
