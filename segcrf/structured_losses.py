@@ -122,9 +122,9 @@ def softmax_margin(dist: Structure, labels: Tensor, cost: Tensor | None = None) 
     """Softmax-margin (B,): ``log sum_y exp(score(y) + sum_t cost[k_t, y_t]) - score(labels)``.
 
     The negative log-likelihood of a model that is made to look at costly labellings more often than it will meet them:
-    a soft :func:`structured_hinge`, and no smaller than it. With a cost that is large where a rare class is labelled,
-    the model says it sooner, and its probabilities no longer are frequencies. Where frames are unlabelled, the score of
-    the labels is that of all their completions together.
+    a soft :func:`structured_hinge`, and no smaller than it. Costs that are large where a rare class is labelled are
+    meant to make the model say it sooner; its probabilities then are no frequencies any more. Where frames are
+    unlabelled, the score of the labels is that of all their completions together.
 
     Args:
         dist: over B recordings.
