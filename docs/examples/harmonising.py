@@ -42,6 +42,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+pd.set_option("display.max_rows", 100)
 result = json.loads(Path("../../benchmarks/results/joint.json").read_text(encoding="utf-8"))
 size = result["budget"]
 print(f"{size['steps']} steps of {size['batch_size']} windows, LSTM of {size['hidden']} units")
