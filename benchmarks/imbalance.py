@@ -105,15 +105,11 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1e-2, help="learning rate (default: 0.01)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    budget = Budget(
-        seeds=arguments.seeds, steps=arguments.steps, hidden=32, batch_size=64, rates=(arguments.rate,)
-    )
+    budget = Budget(seeds=arguments.seeds, steps=arguments.steps, hidden=32, batch_size=64, rates=(arguments.rate,))
     problem = dataclasses.replace(nilm_devicescope(0), window=WINDOW)
     rows = []
     for name, balance in BALANCES.items():
-        scores = [
-            score(train(problem, balance, budget, arguments.rate, seed), problem) for seed in range(budget.seeds)
-        ]
+        scores = [score(train(problem, balance, budget, arguments.rate, seed), problem) for seed in range(budget.seeds)]
         sampler = RandomWindows(problem.parts[0], WINDOW, budget.batch_size, balance=balance)
         row: dict[str, Any] = {"sampling": name, "seeds": scores, "windows per epoch": sum(map(len, sampler))}
         for key in scores[0]:

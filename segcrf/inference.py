@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from segcrf.model import JointModel
+from segcrf.model import Decoding, JointModel
 from segcrf.structure import Structure
 
 __all__ = ["Inferred", "infer"]
@@ -23,13 +23,13 @@ class Inferred(NamedTuple):
     Attributes:
         recordings: which they are, B indices.
         distribution: structure over their labels, on whole recordings: (B, T, C) padded to the longest.
-        bands: the structure to decode, see :meth:`segcrf.model.JointModel.bands`.
+        bands: the labelling to show, see :meth:`segcrf.model.JointModel.bands`.
         values: numbers (B, T, R), or None.
     """
 
     recordings: list[int]
     distribution: Structure
-    bands: Structure
+    bands: Decoding
     values: Tensor | None
 
 

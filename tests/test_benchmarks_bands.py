@@ -12,6 +12,7 @@ from torch.nn import functional
 from benchmarks.bands import cells, figures, methods, report, tasks, training
 from benchmarks.bands.__main__ import main
 from segcrf.chain import LinearChain
+from segcrf.estimator import Segmenter
 from segcrf.model import ModelOutput
 from segcrf.recordings import Labelled
 
@@ -45,8 +46,8 @@ class Trainer:
         if len(self.calls) == self.fail_at:
             raise KeyboardInterrupt
         noise = 0.1 if network.weight == 0.15 else 1.0
-        valid, test = (scores_of(part, noise, seed) for part in (toy.valid, toy.test))
-        return training.Trained([], valid, test, {}, [{"val_error": 0.0}], 1.0)
+        valid, test = ({"scores": scores_of(part, noise, seed)} for part in (toy.valid, toy.test))
+        return training.Trained([], valid, test, {}, [{"val_error": 0.0}], 0, 1.0)
 
 
 @pytest.fixture
@@ -171,27 +172,67 @@ def test_every_penalty_has_weights_in_order_and_the_budget_takes_the_middle_ones
         assert dataclasses.replace(BUDGET, weights=5).candidates(penalty) == weights
 
 
-@pytest.mark.parametrize("name", [name for name, method in methods.METHODS.items() if method.loss in ("ce", "bce")])
-def test_every_method_that_needs_no_potentials_labels_every_frame(name):
+@pytest.mark.parametrize("name", [name for name, method in methods.METHODS.items() if not method.structured])
+def test_every_method_without_a_layer_labels_every_frame(name):
     toy = task()
     train, test = scores_of(toy.train, 0.3, 0), scores_of(toy.test, 0.3, 1)
-    context = methods.Context(toy, "ce", training.Trained(train, test, test, {}, [], 0.0), BUDGET, seed=0)
+    trained = training.Trained(train, {"scores": test}, {"scores": test}, {}, [], 0, 0.0)
+    context = methods.Context(toy, trained, BUDGET, seed=0)
     for knob in methods.METHODS[name].knobs(toy):
         labels = methods.METHODS[name].decode(test, context, knob)
         assert [len(y) for y in labels] == [len(y) for y in toy.test.labels]
         assert all(((y >= 0) & (y < 3)).all() for y in labels)
 
 
-@pytest.mark.parametrize("name", [name for name, method in methods.METHODS.items() if method.structured])
-def test_the_layers_decode_with_the_potentials_that_were_trained(name):
-    toy = task()
-    test = scores_of(toy.test, 0.3, 1)
-    loss = methods.METHODS[name].loss
-    layer = training.make_layer(loss, toy)
-    trained = training.Trained([], test, test, layer.state_dict(), [], 0.0)
-    context = methods.Context(toy, loss, trained, BUDGET, seed=0)
-    labels = methods.METHODS[name].decode([90 * array for array in test], context, {})
-    assert np.mean(np.concatenate(labels) == np.concatenate(toy.test.labels)) > 0.95
+def long_bands(frames=60):
+    rng = np.random.default_rng(0)
+    labels = [np.repeat(rng.permutation(3), frames) for _ in range(2)]
+    part = Labelled(
+        [(y[:, None] + 0.1 * rng.normal(size=(len(y), 1))).astype(np.float32) for y in labels], labels, None
+    )
+    return tasks.Task("long", ["a", "b", "c"], 1.0, 2, part, part, part)
+
+
+TINY = training.Budget(steps=32, hidden=4, weights=1, seeds=1, batch_size=4, window=64)
+
+
+@pytest.mark.parametrize("loss", ["chain", "semi"])
+def test_a_layer_is_a_segmenter_with_its_defaults(loss):
+    toy = long_bands()
+    trained = training.fit(toy, "bidirectional", training.Network(loss), 0, TINY)
+    options = {"hidden": 4, "max_epochs": 2, "patience": 2, "batch_size": 4, "window": 64, "progress": False}
+    ours = Segmenter(structure=training.STRUCTURES[loss], **options)
+    ours.fit(toy.train.signals, toy.train.labels, validation=(toy.valid.signals, toy.valid.labels))
+    for found, expected in zip(trained.test["bands"], ours.predict(toy.test.signals), strict=True):
+        assert found.tolist() == expected.tolist()
+    assert len(trained.history) == 2 and trained.history[0]["weight_frames"] == 1.0
+    best = trained.history[trained.best_epoch]
+    assert trained.decoding == {"factor": best["val_decode_factor"], "by_frame": best["val_decode_by_frame"]}
+    assert [len(y) for y in trained.valid["sequence"]] == [len(y) for y in toy.valid.labels]
+
+
+def test_the_likelihood_alone_is_a_network_of_its_own_only_where_a_segmenter_adds_to_it():
+    alone = training.Network("chain+alone")
+    assert alone.on(long_bands(60)) == alone and alone.on(long_bands(40)) == training.Network("chain")
+    assert training.Network("ce").on(long_bands()) == training.Network("ce")
+    assert "weight_frames" not in training.fit(long_bands(), "causal", alone, 0, TINY).history[0]
+
+
+def test_a_frame_wise_network_leaves_scores_and_the_plain_one_those_of_training_too():
+    toy = long_bands()
+    plain = training.fit(toy, "causal", training.Network("ce"), 0, TINY)
+    assert [x.shape for x in plain.train] == [(180, 3)] * 2 and plain.test.keys() == {"scores"}
+    assert training.fit(toy, "causal", training.Network("bce", "switches", 1.0), 0, TINY).train == []
+
+
+def test_long_recordings_are_sampled_and_short_ones_are_not():
+    part = long_bands(100).train
+    assert training._sampled(part, TINY, 0) is part
+    few = training._sampled(part, dataclasses.replace(TINY, steps=1, window=16), 0)
+    assert [len(y) for y in few.labels] == [128] or sum(map(len, few.labels)) <= 128
+    places = [int(np.flatnonzero((part.signals[i] == few.signals[0][0]).all(1))[0]) for i in range(2)
+              if (part.signals[i] == few.signals[0][0]).all(1).any()]  # fmt: skip
+    assert places[0] % 128 == 0
 
 
 # ------------------------------------------------------------------------------------------- data
