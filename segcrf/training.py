@@ -146,21 +146,28 @@ class _Tally:
     def scores(self) -> dict[str, float]:
         """Scores in percent and the decoding with which they are best, the mean squared error of standardised targets,
         and what of all this is to be minimised."""
-        scores = min((self._bands(*choice) for choice in self.predicted), key=lambda row: row["error"])
+        scores = min(self._each(), key=lambda row: row["error"])
         if self.known:
             scores["mse"] = self.square / self.known
             scores["error"] += min(scores["mse"], 1.0)
         return scores
 
-    def _bands(self, factor: float, by_frame: bool) -> dict[str, float]:
-        predicted = self.predicted[factor, by_frame]
+    def _each(self) -> Generator[dict[str, float], None, None]:
+        """Scores of each decoding; of those that agree on every frame, only the first."""
+        seen: set[bytes] = set()
+        for (factor, by_frame), predicted in self.predicted.items():
+            labels = np.concatenate(predicted).tobytes()
+            if labels not in seen:
+                yield {"decode_factor": factor, "decode_by_frame": float(by_frame), **self._bands(predicted)}
+            seen.add(labels)
+
+    def _bands(self, predicted: list[Array]) -> dict[str, float]:
         scores = {
             "accuracy": frame_accuracy(predicted, self.true),
             "edit": edit_score(predicted, self.true),
             "f1": segment_f1(predicted, self.true),
         }
-        error = 1.0 - sum(scores.values()) / 300.0
-        return {**scores, "decode_factor": factor, "decode_by_frame": float(by_frame), "error": error}
+        return {**scores, "error": 1.0 - sum(scores.values()) / 300.0}
 
 
 class _Task(pl.LightningModule):
@@ -171,10 +178,6 @@ class _Task(pl.LightningModule):
         self.model, self.objective, self.combine, self.recipe = model, objective, combine, recipe
         self.watch = Watch(model.crf.num_classes)  # pyright: ignore[reportArgumentType]
         self.norms: list[Tensor] = []
-
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Moves what is a tensor; the engine's own search through names and all took a tenth of the time of a fit."""
-        return Batch(*(part.to(device) if isinstance(part, Tensor) else part for part in batch))
 
     def _losses(self, batch: Batch, output: Output, prefix: str) -> tuple[Losses, Tensor]:
         losses = self.objective(output, batch.labels, batch.targets)
@@ -210,9 +213,7 @@ class _Task(pl.LightningModule):
                 f"begins with {batch.names[0]}; lower learning_rate, or lower clip"
             ) from error
 
-    def _not_finite(
-        self, batch: Batch, output: Output, losses: Losses, total: Tensor, index: int
-    ) -> ValueError:
+    def _not_finite(self, batch: Batch, output: Output, losses: Losses, total: Tensor, index: int) -> ValueError:
         wrong = [name for name, loss in losses.items() if not loss.isfinite()] or ["what combines them"]
         each = output.distribution.log_prob(batch.labels).detach().isfinite()
         if batch.targets is not None and output.values is not None:

@@ -16,7 +16,7 @@ from segcrf.estimator import Segmenter
 from segcrf.model import ModelOutput
 from segcrf.recordings import Labelled
 
-BUDGET = training.Budget(steps=1, hidden=1, weights=3, seeds=2)
+BUDGET = training.Budget(steps=1, epochs=1, hidden=1, weights=3, seeds=2)
 SOME = ("ce", "ce+tmse", "median", "purge")
 
 
@@ -142,7 +142,14 @@ def test_the_command_measures_reports_and_says_when_there_is_nothing(monkeypatch
 # ------------------------------------------------------------------------------------------- methods
 def test_a_network_without_structure_decodes_by_argmax():
     emissions = torch.randn(2, 30, 3, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(training.FrameWise(3)(emissions).mode, emissions.argmax(-1))
+    plain = training.FrameWise(3)(emissions)
+    assert torch.equal(plain.mode, emissions.argmax(-1)) and torch.equal(plain.rescale(2.0).posterior_mode, plain.mode)
+
+
+def test_a_network_has_the_steps_of_its_budget_or_its_epochs():
+    part = long_bands(700).train  # 2 * 2100 frames are 66 windows of 64
+    assert training._epochs(part, dataclasses.replace(TINY, steps=66)) == 4
+    assert training._epochs(part, dataclasses.replace(TINY, steps=66, epochs=3)) == 3
 
 
 @pytest.mark.parametrize("loss", ["ce", "bce"])
@@ -193,7 +200,7 @@ def long_bands(frames=60):
     return tasks.Task("long", ["a", "b", "c"], 1.0, 2, part, part, part)
 
 
-TINY = training.Budget(steps=32, hidden=4, weights=1, seeds=1, batch_size=4, window=64)
+TINY = training.Budget(steps=32, epochs=9, hidden=4, weights=1, seeds=1, batch_size=4, window=64)
 
 
 @pytest.mark.parametrize("loss", ["chain", "semi"])

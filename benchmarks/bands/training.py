@@ -57,7 +57,8 @@ class Budget:
     """What every method may spend.
 
     Args:
-        steps: batches that a network learns from, roughly: epochs are whole.
+        steps: batches that a network learns from at most, roughly: epochs are whole.
+        epochs: passes over the recordings at most; one has 16 batches at least.
         hidden: units of the LSTM, per direction.
         weights: how many weights of a penalty are tried, the middle ones of ``WEIGHTS``.
         seeds: repetitions.
@@ -65,6 +66,7 @@ class Budget:
     """
 
     steps: int
+    epochs: int
     hidden: int
     weights: int
     seeds: int
@@ -79,10 +81,9 @@ class Budget:
 
 
 BUDGETS = {
-    "quick": Budget(steps=60, hidden=16, weights=1, seeds=1),
-    "small": Budget(steps=300, hidden=32, weights=2, seeds=1),
-    "medium": Budget(steps=480, hidden=64, weights=2, seeds=3),
-    "full": Budget(steps=1000, hidden=64, weights=5, seeds=3),
+    "quick": Budget(steps=60, epochs=30, hidden=16, weights=1, seeds=1),
+    "medium": Budget(steps=600, epochs=20, hidden=64, weights=2, seeds=3),
+    "full": Budget(steps=1200, epochs=30, hidden=64, weights=5, seeds=3),
 }
 
 
@@ -129,6 +130,14 @@ class Trained:
     seconds: float
 
 
+class Independent(LinearChain):
+    """A chain without transitions: both ways of decoding are the argmax."""
+
+    @property
+    def posterior_mode(self) -> Tensor:
+        return self.mode
+
+
 class FrameWise(nn.Module):
     """A structured layer without structure: its mode is the argmax, and it learns nothing."""
 
@@ -136,8 +145,8 @@ class FrameWise(nn.Module):
         super().__init__()
         self.num_classes = num_classes
 
-    def forward(self, emissions: Tensor, lengths: Tensor | None = None) -> LinearChain:
-        return LinearChain(emissions, emissions.new_zeros(self.num_classes, self.num_classes), lengths=lengths)
+    def forward(self, emissions: Tensor, lengths: Tensor | None = None) -> Independent:
+        return Independent(emissions, emissions.new_zeros(self.num_classes, self.num_classes), lengths=lengths)
 
 
 class FrameObjective(nn.Module):
@@ -267,12 +276,13 @@ def _build(task: Task, segmenter: Segmenter) -> JointModel:
 
 
 def _epochs(learn: Labelled, budget: Budget) -> int:
-    """So many epochs that a network learns from about as many batches as the budget has."""
+    """So many epochs that a network learns from about as many batches as the budget has, within its epochs."""
     from segcrf.training import MIN_BATCHES
     from segcrf.windows import grid
 
     windows = grid(_recordings(learn, lambda signal: signal), budget.window)
-    return max(round(budget.steps / max(len(windows) / budget.batch_size, MIN_BATCHES)), 1)
+    within = round(budget.steps / max(len(windows) / budget.batch_size, MIN_BATCHES))
+    return min(max(within, 1), budget.epochs)
 
 
 def _sampled(recordings: Labelled, budget: Budget, seed: int) -> Labelled:
