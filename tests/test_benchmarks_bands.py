@@ -65,7 +65,8 @@ def run(monkeypatch, tmp_path):
 
 def summarised(found):
     described = {name: {"title": m.title, "structured": m.structured} for name, m in methods.METHODS.items()}
-    return report.summarise(found, {"name": "toy"} | training.settings(BUDGET), described)
+    about = {cell["task"]: tasks.described(task()) for cell in found}
+    return report.summarise(found, {"name": "toy"} | training.settings(BUDGET), described, about)
 
 
 # ------------------------------------------------------------------------------------------- the cache
@@ -129,6 +130,7 @@ def test_every_task_comes_once_before_any_comes_twice():
 def test_the_command_measures_reports_and_says_when_there_is_nothing(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(cells, "fit", Trainer())
     monkeypatch.setattr(cells, "load", task)
+    monkeypatch.setattr("benchmarks.bands.__main__.load", task)
     options = ["--quick", "--cache", str(tmp_path), "--out", ""]
     with pytest.raises(SystemExit, match="no cell of this budget"):
         main([*options, "--report"])
@@ -310,6 +312,7 @@ def row(method, task, score, seed=0):
     each = {metric: [score] * 6 for metric in report.COMPARED}
     network = {"loss": "ce", "penalty": None, "weight": 0.0}
     cell = {"task": task, "encoder": "causal", "method": method, "seed": seed, "knob": {}, "network": network}
+    cell |= {"decoding": {}, "epochs": 4, "best_epoch": 2}
     shown = {"barcode": [[0, 5, 1]], "truth": [[0, 3, 0], [3, 5, 1]]}
     return cell | {"scores": scores, "per_recording": each} | shown
 
@@ -336,6 +339,43 @@ def test_differences_are_paired_by_seed_and_recording():
     (gap,) = summarised(found)["differences"]
     assert (gap["method"], gap["rival"]) == ("crf", "ce")
     assert gap["f1@50"] == {"mean": 5.0, "interval": [5.0, 5.0]}
+
+
+def reached(found):
+    table = report.verdict_table(summarised(found))
+    return {line[0]: line[2:] for line in table.rows}
+
+
+def test_the_layers_are_held_against_the_best_other_and_the_penalty():
+    means = {"ce": 50.0, "median": 60.0, "bce+switches": 55.0, "crf": 62.0, "semi": 40.0}
+    found = [row(method, "t", mean + seed, seed) for seed in range(3) for method, mean in means.items()]
+    table = report.target_table(summarised(found), "f1@50")
+    (line,) = table.rows
+    named = dict(zip(table.header, line, strict=True))
+    assert (named["CRF"], named["best other"], named["which"]) == ("63.0 ± 1.0", "61.0 ± 1.0", "CE, median filter")
+    assert (named["seeds"], named["CRF − best other"]) == ("3", "+2.0 [+2.0, +2.0]")
+    told = reached(found)
+    assert told["first in F1@50, by the mean"] == ["1 of 1", ""]
+    assert told["F1@50 ahead of BCE + switches by 5"] == ["1 of 1", ""]
+    assert told["bands predicted/true within 0.9 to 1.15"] == ["0 of 1", "t"]
+
+
+def test_what_seeds_do_not_tell_apart_is_level_and_what_they_do_is_missed():
+    near, far = ((49.0, 52.0, 48.0), (44.0, 45.0, 44.5))
+
+    def cells_of(scores):
+        others = [row(m, "t", 50.0, seed) for seed in range(3) for m in ("ce", "bce+switches")]
+        return others + [row(m, "t", s, seed) for seed, s in enumerate(scores) for m in ("crf", "semi")]
+
+    assert reached(cells_of(near))["first or level in edit"] == ["1 of 1", ""]
+    assert reached(cells_of(near))["first in edit, by the mean"] == ["0 of 1", "t"]
+    assert reached(cells_of(far))["first or level in edit"] == ["0 of 1", "t"]
+    assert reached(cells_of(far))["accuracy within 0.5 points of the best"] == ["0 of 1", "t"]
+
+
+def test_a_mean_of_three_has_the_interval_of_student():
+    low, high = report._interval(np.array([1.0, 2.0, 3.0]))
+    assert high - 2.0 == pytest.approx(4.3027 / np.sqrt(3), abs=1e-3) and low == pytest.approx(4.0 - high)
 
 
 def test_a_bootstrap_interval_holds_the_mean_and_narrows_with_numbers():

@@ -49,18 +49,22 @@ class Table(NamedTuple):
     rows: list[list[str]]
 
 
-def summarise(cells: Sequence[Row], budget: dict[str, Any], methods: dict[str, dict[str, Any]]) -> Result:
+def summarise(
+    cells: Sequence[Row], budget: dict[str, Any], methods: dict[str, dict[str, Any]], tasks: dict[str, dict[str, Any]]
+) -> Result:
     """What is kept of the cells: scores, knobs, paired differences, and the bands of one recording of each task.
 
     Args:
         cells: as :class:`benchmarks.bands.cells.Cache` holds them.
         budget: its name and settings.
         methods: title of each method, and whether it is "structured".
+        tasks: as :func:`benchmarks.bands.tasks.described` describes them.
     """
     dropped = ("per_recording", "barcode", "truth")
     return {
         "budget": budget,
         "methods": methods,
+        "tasks": tasks,
         "seeds": sorted({cell["seed"] for cell in cells}),
         "rows": [{name: value for name, value in cell.items() if name not in dropped} for cell in cells],
         "differences": _differences(cells, [name for name, method in methods.items() if not method["structured"]]),
@@ -130,7 +134,7 @@ def unpacked(text: str) -> list[tuple[int, int, int]]:
 # ------------------------------------------------------------------------------------------------------------ tables
 def tables(result: Result) -> dict[str, Table]:
     """All tables of a result by name."""
-    found = target_tables(result)
+    found = target_tables(result) | {"data": data_table(result), "ranks": rank_table(result)}
     for encoder in _distinct(result, "encoder"):
         for metric in METRICS:
             found[f"{metric.replace('@', '')}_{encoder}"] = score_table(result, encoder, metric)
@@ -289,6 +293,47 @@ def _gap_text(gaps: Array) -> str:
     return f"{gaps.mean():+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
+def data_table(result: Result) -> Table:
+    """What there is to learn from, to choose by and to be judged by; and which epochs were chosen."""
+    rows = []
+    for task in _distinct(result, "task"):
+        about = result["tasks"][task]
+        each = [f"{r} / {b}" for r, b in zip(about["recordings"], about["bands"], strict=True)]
+        epochs = [_epochs(result, task, method) for method in ("ce", *LAYERS)]
+        rows.append([plain(task), str(about["classes"]), f"{about['median_duration']:g}", *each, *epochs])
+    names = ("CE", "CRF", "semi-Markov")
+    header = ["data set", "classes", "median band, frames", *(f"{part}: recordings / bands" for part in PARTS)]
+    title = (
+        "Recordings and bands, and the number of the epoch that was best on the validation recordings, of how many: "
+        "the median over encoders and seeds."
+    )
+    return Table(title, [*header, *(f"best epoch: {name}" for name in names)], rows)
+
+
+PARTS = ("training", "validation", "test")
+
+
+def _epochs(result: Result, task: str, method: str) -> str:
+    rows = [row for encoder in _distinct(result, "encoder") for row in _rows(result, task, encoder, method)]
+    if not rows:
+        return "–"
+    return f"{1 + np.median([row['best_epoch'] for row in rows]):g} of {max(row['epochs'] for row in rows)}"
+
+
+def rank_table(result: Result) -> Table:
+    """Mean ranks of all methods, over the tasks that all have finished."""
+    keys = [(encoder, metric) for encoder in _distinct(result, "encoder") for metric in COMPARED]
+    ranks = {key: mean_ranks(result, *key) for key in keys}
+    mean = {name: np.mean([r[name] for r in ranks.values() if name in r] or [np.inf]) for name in result["methods"]}
+    rows = [
+        [result["methods"][name]["title"], *(f"{r[name]:.1f}" if name in r else "–" for r in ranks.values())]
+        for name in sorted(mean, key=lambda name: mean[name])
+        if np.isfinite(mean[name])
+    ]
+    title = "Mean rank over the data sets, synthetic ones too, that every method has finished; 1 is best."
+    return Table(title, ["", *(f"{encoder}: {metric}" for encoder, metric in keys)], rows)
+
+
 def knob_table(result: Result) -> Table:
     """What was tuned, and to what."""
     tasks, rows = _distinct(result, "task"), []
@@ -298,7 +343,8 @@ def knob_table(result: Result) -> Table:
             if any(text not in ("", "–") for text in texts):
                 rows.append([description["title"], encoder, *texts])
     return Table(
-        "Knobs, as tuned on validation recordings with the first seed; nothing where no penalty was better.",
+        "Knobs, as tuned on validation recordings with the first seed; nothing where no penalty was better. Of the "
+        "layers: how the Segmenter decodes, which it chooses in each fit; the first seed's are shown.",
         ["", "encoder", *map(plain, tasks)],
         rows,
     )
@@ -374,6 +420,9 @@ def _knob(result: Result, task: str, encoder: str, method: str) -> str:
         return "–"
     network, knob = rows[0]["network"], rows[0]["knob"]
     weight = [f"λ {network['weight']:g}"] if network["penalty"] else []
+    decoding = rows[0]["decoding"]
+    if decoding:
+        return f"factor {decoding['factor']:g}, {'by frame' if decoding['by_frame'] else 'sequence'}"
     return ", ".join([*weight, *(f"{name.replace('_', ' ')} {value:g}" for name, value in knob.items())])
 
 
@@ -397,8 +446,9 @@ def settings_text(result: Result) -> str:
     fewest, most = min(cells.values()), max(cells.values())
     seeds = f"{fewest} to {most} seeds" if fewest < most else f"{most} {'seed' if most == 1 else 'seeds'}"
     return (
-        "Budget {name!r}: an LSTM of {hidden} units per direction, about {steps} batches of {batch_size} windows of "
-        "{window} frames, {weights} weights tried for each penalty beside none, ".format(**result["budget"])
+        "Budget {name!r}: an LSTM of {hidden} units per direction, at most {epochs} epochs of at least 16 batches and "
+        "about {steps} batches in all, a batch of {batch_size} windows of {window} frames; {weights} weights tried for "
+        "each penalty beside none; ".format(**result["budget"])
         + f"{seeds}."
     )
 
