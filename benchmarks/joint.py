@@ -511,9 +511,7 @@ def constant(problem: Problem) -> float:
     return float((parts[1] - parts[0].nanmean(0)).square().nanmean())
 
 
-def summary(
-    problem: str, cells: list[dict[str, Any]], methods: Sequence[Method] | None = None
-) -> list[dict[str, Any]]:
+def summary(problem: str, cells: list[dict[str, Any]], methods: Sequence[Method] | None = None) -> list[dict[str, Any]]:
     """A row per method: mean and standard error over seeds of every test score, and the learning rate."""
     rows = []
     for method in methods or methods_of(problem):

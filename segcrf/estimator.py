@@ -159,7 +159,9 @@ class Segmenter:
         notes_: what training had to say: warnings and explanations, each once.
         best_epoch_: the epoch with the best bands (and numbers) on validation recordings, whose weights are kept. Its
             ``val_decode_factor`` is by how much decoding weighs the signal, see
-            :meth:`segcrf.structure.Structure.rescale`; posterior probabilities are those of the likelihood itself.
+            :meth:`segcrf.structure.Structure.rescale`; ``val_decode_by_frame`` is 1 where the most probable class of
+            each frame made better bands than the most probable sequence. Posterior probabilities are those of the
+            likelihood itself.
 
     >>> rng = np.random.default_rng(0)
     >>> labels = [np.repeat(rng.integers(2, size=8), 25) for _ in range(4)]
@@ -516,7 +518,7 @@ class Segmenter:
 
     # ----------------------------------------------------------------------------------------------- predicting
     def predict(self, X: Given) -> list[Array]:
-        """The most probable classes, decoded over each whole recording: (T,) each, written as in ``fit``.
+        """The classes, decoded over each whole recording: (T,) each, written as in ``fit``.
 
         Args:
             X: signals, (T, F) each.
@@ -720,11 +722,11 @@ def _plain(value: Any) -> Any:
 
 
 def _labels(found: Inferred) -> Tensor:
-    return found.bands.mode
+    return found.bands.labels
 
 
 def _starts(found: Inferred) -> Tensor:
-    return found.bands.argmax().starts
+    return found.bands.starts
 
 
 def _probabilities(found: Inferred) -> Tensor:
@@ -733,14 +735,14 @@ def _probabilities(found: Inferred) -> Tensor:
 
 def _of_frames(found: Inferred) -> Tensor:
     """(B, T): posterior probability of the class that was decoded."""
-    return found.distribution.marginals.labels.gather(-1, found.bands.mode.clamp(min=0)[..., None])[..., 0]
+    return found.distribution.marginals.labels.gather(-1, found.bands.labels.clamp(min=0)[..., None])[..., 0]
 
 
 def _of_bands(found: Inferred) -> Tensor:
     """(B, T): posterior probability of the band that a frame lies in."""
     dist, lengths = found.distribution, found.distribution.lengths.tolist()
-    best = found.bands.argmax()
-    rows = [[row[:n] for row, n in zip(values, lengths, strict=True)] for values in (best.labels, best.starts)]
+    shown = (found.bands.labels, found.bands.starts)
+    rows = [[row[:n] for row, n in zip(values, lengths, strict=True)] for values in shown]
     bands = Segments.from_labels(rows[0], rows[1])
     probability = dist.band_probability(bands)
     each = probability.repeat_interleave(torch.as_tensor(bands.durations, device=probability.device))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from segcrf.model import JointModel, SwitchingModel
+from segcrf.model import Decoding, JointModel, SwitchingModel
 from segcrf.structure import Structure
 from segcrf.switching import SwitchingRegression
 
@@ -24,14 +24,14 @@ class Inferred(NamedTuple):
     Attributes:
         recordings: which they are, B indices.
         distribution: structure over their labels, on whole recordings: (B, T, C) padded to the longest.
-        bands: the structure to decode, see :meth:`segcrf.model.JointModel.bands`.
+        bands: the labelling to show, see :meth:`segcrf.model.JointModel.bands`.
         values: numbers (B, T, R), or None.
         switching: of a switching model, classes and numbers in one distribution, in place of ``values``.
     """
 
     recordings: list[int]
     distribution: Structure
-    bands: Structure
+    bands: Decoding
     values: Tensor | None
     switching: SwitchingRegression | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol, cast
 
 import torch
@@ -9,12 +10,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from segcrf import _check
+from segcrf._check import UNLABELLED
 from segcrf.encoders import Encoder
 from segcrf.losses import MIN_LOG_SIGMA
 from segcrf.structure import Structure
 from segcrf.switching import POSTERIORS, SwitchingRegression
 
-__all__ = ["Heads", "JointModel", "ModelOutput", "StructuredLayer", "SwitchingModel", "SwitchingModelOutput"]
+__all__ = [
+    "Decoding",
+    "Heads",
+    "JointModel",
+    "ModelOutput",
+    "StructuredLayer",
+    "SwitchingModel",
+    "SwitchingModelOutput",
+]
 
 
 class StructuredLayer(Protocol):
@@ -56,10 +66,44 @@ class Heads(NamedTuple):
     log_sigma: Tensor | None
 
 
+@dataclass(frozen=True, eq=False)
+class Decoding:
+    """How one labelling is read off a structure.
+
+    Args:
+        structure: what is decoded.
+        by_frame: take the most probable class of each frame by itself, :attr:`Structure.posterior_mode`; or else the
+            most probable sequence as a whole, :attr:`Structure.mode`, which leaves a band out whose place is uncertain.
+    """
+
+    structure: Structure
+    by_frame: bool = False
+
+    @property
+    def labels(self) -> Tensor:
+        """(B, T) int64, -100 beyond a recording's length."""
+        return self.structure.posterior_mode if self.by_frame else self.structure.mode
+
+    @property
+    def starts(self) -> Tensor:
+        """(B, T) bool, True where a band begins."""
+        if not self.by_frame:
+            return self.structure.argmax().starts
+        labels = self.labels
+        before = functional.pad(labels[:, :-1], (1, 0), value=UNLABELLED)
+        return (labels != before) & (labels != UNLABELLED)
+
+
+def decoding(distribution: Structure, factor: float, by_frame: bool) -> Decoding:
+    """Decodes a distribution with its emissions times ``factor``, see :meth:`Structure.rescale`."""
+    return Decoding(distribution if factor == 1.0 else distribution.rescale(factor), by_frame)
+
+
 class _Encoded(nn.Module):
     """An encoder, class scores of its features, and the structured layer that makes a distribution of these."""
 
     decode_factor: Tensor
+    decode_by_frame: Tensor
 
     def __init__(self, encoder: Encoder, crf: StructuredLayer) -> None:
         super().__init__()
@@ -67,16 +111,16 @@ class _Encoded(nn.Module):
         self.crf = cast(nn.Module, crf)
         self.class_head = nn.Linear(encoder.out_features, crf.num_classes)
         self.register_buffer("decode_factor", torch.ones(()))
+        self.register_buffer("decode_by_frame", torch.zeros((), dtype=torch.bool))
 
     def distribution(self, emissions: Tensor, lengths: Tensor | None = None) -> Structure:
         """The structure over labels with these class scores (B, T, C), in float32 at least, whatever autocast says."""
         with torch.autocast(emissions.device.type, enabled=False):
             return self.crf(emissions.to(torch.promote_types(emissions.dtype, torch.float32)), lengths)
 
-    def bands(self, distribution: Structure) -> Structure:
-        """The structure to decode: the distribution with its emissions times ``decode_factor``."""
-        factor = float(self.decode_factor)
-        return distribution if factor == 1.0 else distribution.rescale(factor)
+    def bands(self, distribution: Structure) -> Decoding:
+        """The bands of a distribution, by ``decode_factor`` and ``decode_by_frame``."""
+        return decoding(distribution, float(self.decode_factor), bool(self.decode_by_frame))
 
 
 class JointModel(_Encoded):
@@ -90,6 +134,8 @@ class JointModel(_Encoded):
 
     Attributes:
         decode_factor: buffer (), by how much :meth:`bands` weighs the signal; 1 until somebody chooses another.
+        decode_by_frame: buffer () bool, whether :meth:`bands` takes the most probable class of each frame rather than
+            the most probable sequence; False until somebody chooses otherwise.
 
     >>> from segcrf.crf import LinearChainCRF
     >>> from segcrf.encoders import LSTMEncoder

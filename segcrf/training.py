@@ -27,7 +27,7 @@ from segcrf import diagnostics
 from segcrf.diagnostics import TrainingWarning, Watch
 from segcrf.losses import Combiner, FadingWeights, JointObjective, Losses, SwitchingObjective
 from segcrf.metrics import edit_score, frame_accuracy, segment_f1
-from segcrf.model import JointModel, ModelOutput, SwitchingModel, SwitchingModelOutput
+from segcrf.model import JointModel, ModelOutput, SwitchingModel, SwitchingModelOutput, decoding
 from segcrf.windows import Batch, RandomWindows, Recording, Windows, collate, grid
 
 __all__ = ["Recipe", "find_rate", "parameter_groups", "train"]
@@ -129,42 +129,52 @@ class _Tally:
     """Collects what is predicted for validation windows, and scores it as a user would.
 
     On recordings of somebody new the likelihood gets worse, as the model grows sure of itself, long before its bands
-    do: to stop there gave half the F1 on gestures of unseen people. So bands and errors choose the epoch; and the
-    factor by which decoding weighs the signal, see :meth:`segcrf.structure.Structure.rescale`.
+    do: to stop there gave half the F1 on gestures of unseen people. So bands and errors choose the epoch; and how to
+    decode: the factor by which the signal is weighed, and whether by the whole sequence or frame by frame, see
+    :class:`segcrf.model.Decoding`.
     """
 
     def __init__(self) -> None:
-        self.predicted: dict[float, list[Array]] = {factor: [] for factor in DECODE_FACTORS}
+        choices = [(factor, by_frame) for factor in DECODE_FACTORS for by_frame in (False, True)]
+        self.predicted: dict[tuple[float, bool], list[Array]] = {choice: [] for choice in choices}
         self.true: list[Array] = []
         self.square, self.known = 0.0, 0
 
     def add(self, batch: Batch, output: Output) -> None:
         lengths = batch.lengths.tolist()
         self.true += [row[:length] for row, length in zip(batch.labels.cpu().numpy(), lengths, strict=True)]
-        for factor, predicted in self.predicted.items():
-            modes = output.distribution.rescale(factor).mode.cpu().numpy()
-            predicted += [row[:length] for row, length in zip(modes, lengths, strict=True)]
+        for (factor, by_frame), predicted in self.predicted.items():
+            decoded = decoding(output.distribution, factor, by_frame).labels.cpu().numpy()
+            predicted += [row[:length] for row, length in zip(decoded, lengths, strict=True)]
         if batch.targets is not None and output.values is not None:
             error = (output.values - batch.targets)[~batch.targets.isnan()]
             self.square, self.known = self.square + float(error.square().sum()), self.known + error.numel()
 
     def scores(self) -> dict[str, float]:
-        """Scores in percent and the factor with which they are best, the mean squared error of standardised targets,
+        """Scores in percent and the decoding with which they are best, the mean squared error of standardised targets,
         and what of all this is to be minimised."""
-        scores = min((self._bands(factor) for factor in self.predicted), key=lambda row: row["error"])
+        scores = min(self._each(), key=lambda row: row["error"])
         if self.known:
             scores["mse"] = self.square / self.known
             scores["error"] += min(scores["mse"], 1.0)
         return scores
 
-    def _bands(self, factor: float) -> dict[str, float]:
-        predicted = self.predicted[factor]
+    def _each(self) -> Generator[dict[str, float], None, None]:
+        """Scores of each decoding; of those that agree on every frame, only the first."""
+        seen: set[bytes] = set()
+        for (factor, by_frame), predicted in self.predicted.items():
+            labels = np.concatenate(predicted).tobytes()
+            if labels not in seen:
+                yield {"decode_factor": factor, "decode_by_frame": float(by_frame), **self._bands(predicted)}
+            seen.add(labels)
+
+    def _bands(self, predicted: list[Array]) -> dict[str, float]:
         scores = {
             "accuracy": frame_accuracy(predicted, self.true),
             "edit": edit_score(predicted, self.true),
             "f1": segment_f1(predicted, self.true),
         }
-        return {**scores, "decode_factor": factor, "error": 1.0 - sum(scores.values()) / 300.0}
+        return {**scores, "error": 1.0 - sum(scores.values()) / 300.0}
 
 
 class _Task(pl.LightningModule):
@@ -210,9 +220,7 @@ class _Task(pl.LightningModule):
                 f"begins with {batch.names[0]}; lower learning_rate, or lower clip"
             ) from error
 
-    def _not_finite(
-        self, batch: Batch, output: Output, losses: Losses, total: Tensor, index: int
-    ) -> ValueError:
+    def _not_finite(self, batch: Batch, output: Output, losses: Losses, total: Tensor, index: int) -> ValueError:
         wrong = [name for name, loss in losses.items() if not loss.isfinite()] or ["what combines them"]
         each = output.distribution.log_prob(batch.labels).detach().isfinite()
         if batch.targets is not None and output.values is not None:
@@ -275,6 +283,7 @@ class _Task(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         scores = self.tally.scores()
         self.model.decode_factor.fill_(scores["decode_factor"])
+        self.model.decode_by_frame.fill_(scores["decode_by_frame"])
         self.log_dict({f"val_{name}": value for name, value in scores.items()})
 
     def configure_optimizers(self) -> Any:

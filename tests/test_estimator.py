@@ -129,7 +129,7 @@ def test_long_bands_bring_a_loss_of_frames_which_fades() -> None:
 def test_history_has_both_losses_and_the_best_epoch_is_kept(fitted: Segmenter) -> None:
     names = ("crf", "regression")
     losses = {prefix + name for prefix in ("", "val_") for name in ("loss", *names)}
-    scores = {f"val_{name}" for name in ("accuracy", "edit", "f1", "mse", "error", "decode_factor")}
+    scores = {f"val_{name}" for name in ("accuracy", "edit", "f1", "mse", "error", "decode_factor", "decode_by_frame")}
     told = {f"{about}_{name}" for about in ("gradient", "weight") for name in names}
     told |= {"epoch", "learning_rate", "gradient", "clipped", "cosine", "bands"}
     assert [set(row) for row in fitted.history_] == [losses | scores | told] * 8

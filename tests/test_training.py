@@ -137,9 +137,26 @@ def test_the_factor_with_the_best_bands_is_chosen_and_kept_with_the_best_epoch()
     tally.add(batch, ModelOutput(chain, None, emissions))
     scores = tally.scores()
     assert scores["f1"] == 100.0 and scores["decode_factor"] == 8.0  # 3 frames * 0.5 * 8 > 2 switches * 4
+    assert scores["decode_by_frame"] == 0.0
     result = run()
     best = result.history[result.best_epoch]
     assert float(result.weights["decode_factor"]) == best["val_decode_factor"]
+    assert bool(result.weights["decode_by_frame"]) == bool(best["val_decode_by_frame"])
+
+
+def test_a_band_whose_place_is_uncertain_is_found_frame_by_frame() -> None:
+    # Where the band is, is open: each place is improbable, its middle frames are in nearly all of them.
+    labels = torch.zeros(1, 30, dtype=torch.long)
+    labels[0, 12:18] = 1
+    emissions = torch.zeros(1, 30, 2)
+    emissions[..., 1] = torch.where(labels == 1, 1.4, -1.0)
+    transitions = torch.tensor([[0.0, -6.0], [-3.0, 0.0]])  # 9 to enter and leave, for 6 frames of 1.4
+    chain = LinearChain(emissions, transitions)
+    assert not chain.mode.any() and chain.posterior_mode.any()
+    tally = training._Tally()
+    tally.predicted = {choice: [] for choice in ((1.0, False), (1.0, True))}
+    tally.add(collate([Recording(emissions[0], labels[0], None)]), ModelOutput(chain, None, emissions))
+    assert tally.scores()["decode_by_frame"] == 1.0
 
 
 def test_a_summed_likelihood_is_told() -> None:
