@@ -20,6 +20,7 @@ from torch import nn
 from segcrf import training
 from segcrf.estimator import Segmenter
 from segcrf.losses import FixedWeights
+from segcrf.signals import switching_sinusoid
 
 Array = npt.NDArray[Any]
 
@@ -276,6 +277,22 @@ def test_the_learning_rate_is_tried_where_it_is_left_open(tmp_path: Path, monkey
     assert Segmenter.load(tmp_path / "model").learning_rate_ == 0.05
     with pytest.raises(ValueError, match="learning_rate='auto' chooses by validation recordings, got none"):
         Segmenter(**SMALL | {"learning_rate": "auto", "validation_fraction": 0.0}).fit(X, labels, targets)
+
+
+@pytest.mark.slow
+def test_the_rate_that_is_found_serves_the_founding_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "TRIAL_STEPS", 48)
+    x, y, k = switching_sinusoid(48, 200, noise=0.3, horizon=5, mean_dwell=1.0, seed=0)
+    data, held = ([list(part[rows]) for part in (x, k, y)] for rows in (slice(32), slice(32, None)))
+    options = {"hidden": 16, "bidirectional": False, "window": 200, "batch_size": 4, "max_epochs": 8, "progress": False}
+
+    def error(rate: float | None) -> float:
+        model = Segmenter(**options, learning_rate=rate).fit(*data, validation=held)
+        return min(row["val_error"] for row in model.history_)
+
+    found = error(None)
+    assert found < 0.9 * error(5e-3)
+    assert found < 1.1 * min(error(1e-2), error(3e-2))
 
 
 def test_offsets_of_a_recording_are_removed_where_they_dominate() -> None:
