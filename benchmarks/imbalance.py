@@ -1,10 +1,17 @@
 """Where one class is nearly everywhere: ``python -m benchmarks.imbalance``.
 
-Appliances of ``nilm_devicescope``: "none" has nine frames in ten. The same network is trained on all windows, and on
-windows where those that show "none" alone are capped (``RandomWindows(balance=...)``), for each of several seeds; a
-third house tests. Printed, and written to ``benchmarks/results/imbalance.json``, with the calibration that capping
-may cost: training then shows rare classes more often than they are. Windows are of an hour: hardly any of four hours
-shows "none" alone.
+Appliances of ``nilm_devicescope``: "none" has nine frames in ten. The same network is trained in several ways, with
+several seeds each, at a learning rate that validation chooses for each way; a third house tests:
+
+* by the likelihood, on all windows;
+* by the likelihood, on windows where those that show "none" alone are capped (``RandomWindows(balance=...)``);
+* by log-marginals with class weights (:func:`segcrf.structured_losses.weighted_marginal_loss`);
+* by a softmax-margin whose costs go with these weights (:func:`segcrf.structured_losses.softmax_margin`).
+
+A class's weight is the square root of the inverse of its share of the training frames, and one for "none". Printed, and
+written to ``benchmarks/results/imbalance.json``, with the calibration that this may cost: the model is told that rare
+classes are more frequent, or more important, than they are. Windows are of an hour: hardly any of four hours shows
+"none" alone.
 
 The environment variable ``SEGCRF_DATA`` names the folder of the data sets.
 """
@@ -13,38 +20,78 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from tqdm import tqdm
 
 from benchmarks import record
 from benchmarks.joint import PACKAGES, Budget, Problem, nilm_devicescope
 from segcrf.crf import LinearChainCRF
 from segcrf.encoders import LSTMEncoder
-from segcrf.losses import FixedWeights, JointObjective
+from segcrf.losses import JointObjective
 from segcrf.model import JointModel
+from segcrf.structure import Structure
+from segcrf.structured_losses import softmax_margin, weighted_marginal_loss
 from segcrf.training import parameter_groups
-from segcrf.windows import RandomWindows, Windows, collate, grid
+from segcrf.windows import RandomWindows, Recording, Windows, collate, grid
 
-BALANCES = {"all windows": None, "3 of “none” per other": 3.0, "1 of “none” per other": 1.0}
+
+@dataclass(frozen=True)
+class Way:
+    """A way to train.
+
+    Args:
+        name: what the table calls it.
+        balance: cap of the windows that show the commonest class alone.
+        loss: of a distribution, labels (B, T) and class weights (C,), per recording.
+    """
+
+    name: str
+    balance: float | None = None
+    loss: Callable[[Structure, Tensor, Tensor], Tensor] = lambda dist, labels, _: -dist.log_prob(labels)
+
+
+def margin(dist: Structure, labels: Tensor, weights: Tensor) -> Tensor:
+    """A softmax-margin in which a frame of the rarest class that is missed costs one nat, others by their weight."""
+    cost = (weights / weights.max())[:, None] * (1.0 - torch.eye(len(weights)))
+    return softmax_margin(dist, labels, cost)
+
+
+WAYS = (
+    Way("likelihood, all windows"),
+    Way("likelihood, 3 of “none” per other", balance=3.0),
+    Way("likelihood, 1 of “none” per other", balance=1.0),
+    Way("weighted log-marginals", loss=weighted_marginal_loss),
+    Way("softmax-margin", loss=margin),
+)
 BINS = 15
 WINDOW = 64
 
 
-def train(problem: Problem, balance: float | None, budget: Budget, rate: float, seed: int) -> JointModel:
-    """A network of classes alone, on windows capped so."""
+def class_weights(recordings: list[Recording], num_classes: int) -> Tensor:
+    """(C,): square root of how many times rarer than the commonest a class is."""
+    labels = torch.cat([recording.labels for recording in recordings])
+    counts = torch.bincount(labels[labels >= 0], minlength=num_classes).clamp(min=1).double()
+    return (counts.max() / counts).sqrt().float()
+
+
+def train(problem: Problem, way: Way, budget: Budget, rate: float, seed: int) -> JointModel:
+    """A network of classes alone."""
     torch.manual_seed(seed)
     crf = LinearChainCRF(problem.num_classes).init_from([recording.labels for recording in problem.parts[0]])
     model = JointModel(LSTMEncoder(1, hidden=budget.hidden // 2, bidirectional=True), crf)
-    objective, combine = JointObjective(None), FixedWeights()
-    groups = [group for group in parameter_groups(model, objective, rate, 1e-2) if group["params"]]
+    weights = class_weights(problem.parts[0], problem.num_classes)
+    groups = [group for group in parameter_groups(model, JointObjective(None), rate, 1e-2) if group["params"]]
     optimiser = torch.optim.AdamW(groups)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, [group["lr"] for group in groups], budget.steps, pct_start=0.05, cycle_momentum=False
     )
-    options: dict[str, Any] = {"balance": balance, "seed": seed}
+    options: dict[str, Any] = {"balance": way.balance, "seed": seed}
     windows = RandomWindows(problem.parts[0], problem.window, budget.batch_size, **options)
     data = Windows(problem.parts[0])
     batches = iter(windows)
@@ -56,8 +103,9 @@ def train(problem: Problem, balance: float | None, budget: Budget, rate: float, 
             batches = iter(windows)
             chosen = next(batches)
         batch = collate(data[chosen])
+        loss = way.loss(model(batch.signal, batch.lengths).distribution, batch.labels, weights)
         optimiser.zero_grad()
-        combine(objective(model(batch.signal, batch.lengths), batch.labels)).backward()
+        (loss.sum() / batch.lengths.sum()).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         schedule.step()
@@ -65,9 +113,8 @@ def train(problem: Problem, balance: float | None, budget: Budget, rate: float, 
 
 
 @torch.no_grad()
-def score(model: JointModel, problem: Problem) -> dict[str, float]:
-    """F1 of frames by class, and how far posterior marginals are from frequencies."""
-    recordings = problem.parts[2]
+def score(model: JointModel, problem: Problem, recordings: list[Recording]) -> dict[str, float]:
+    """F1 of frames by class in percent, and how far posterior marginals are from frequencies."""
     true, found, chance = [], [], []
     for window in grid(recordings, max(len(recording.labels) for recording in recordings)):
         recording = recordings[window.recording]
@@ -97,30 +144,39 @@ def _calibration_error(confidence: Any, right: Any) -> float:
     return float(sum(gaps) / len(confidence))
 
 
+def both(scores: dict[str, float]) -> float:
+    """What chooses the learning rate: the commonest class and the others count alike."""
+    return scores["f1 of the commonest"] + scores["f1 of the others, mean"]
+
+
 def main() -> None:
     """Train, score, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3, help="networks per sampling (default: 3)")
+    parser.add_argument("--seeds", type=int, default=3, help="networks per way (default: 3)")
     parser.add_argument("--steps", type=int, default=300, help="training steps (default: 300)")
-    parser.add_argument("--rate", type=float, default=1e-2, help="learning rate (default: 0.01)")
+    parser.add_argument("--rates", type=float, nargs="+", default=(1e-2, 3e-2), help="learning rates to choose from")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     budget = Budget(
-        seeds=arguments.seeds, steps=arguments.steps, hidden=32, batch_size=64, rates=(arguments.rate,)
+        seeds=arguments.seeds, steps=arguments.steps, hidden=32, batch_size=64, rates=tuple(arguments.rates)
     )
     problem = dataclasses.replace(nilm_devicescope(0), window=WINDOW)
     rows = []
-    for name, balance in BALANCES.items():
-        scores = [
-            score(train(problem, balance, budget, arguments.rate, seed), problem) for seed in range(budget.seeds)
-        ]
-        sampler = RandomWindows(problem.parts[0], WINDOW, budget.batch_size, balance=balance)
-        row: dict[str, Any] = {"sampling": name, "seeds": scores, "windows per epoch": sum(map(len, sampler))}
+    for way in tqdm(WAYS, unit="way"):
+        tuning = {rate: train(problem, way, budget, rate, 0) for rate in budget.rates}
+        rate = max(tuning, key=lambda rate: both(score(tuning[rate], problem, problem.parts[1])))
+        models = [tuning[rate], *(train(problem, way, budget, rate, seed) for seed in range(1, budget.seeds))]
+        scores = [score(model, problem, problem.parts[2]) for model in models]
+        sampler = RandomWindows(problem.parts[0], WINDOW, budget.batch_size, balance=way.balance)
+        row: dict[str, Any] = {"training": way.name, "seeds": scores, "rate": rate}
+        row["windows per epoch"] = sum(map(len, sampler))
         for key in scores[0]:
             row[key] = float(np.mean([s[key] for s in scores]))
+            row[f"{key}_se"] = float(np.std([s[key] for s in scores], ddof=1) / np.sqrt(len(scores)))
         rows.append(row)
-        print(f"{name:<24}" + "  ".join(f"{key} {row[key]:.1f}" for key in scores[0]), flush=True)
-    command = f"python -m benchmarks.imbalance --seeds {budget.seeds} --steps {budget.steps} --rate {arguments.rate:g}"
+        tqdm.write(f"{way.name:<36}" + "  ".join(f"{key} {row[key]:.1f} ± {row[key + '_se']:.1f}" for key in scores[0]))
+    rates = " ".join(f"{rate:g}" for rate in budget.rates)
+    command = f"python -m benchmarks.imbalance --seeds {budget.seeds} --steps {budget.steps} --rates {rates}"
     result = {"command": command, "budget": dataclasses.asdict(budget), "window": WINDOW, "rows": rows}
     print(record.write("imbalance", result | record.environment(PACKAGES)))
 

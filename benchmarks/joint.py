@@ -1,8 +1,8 @@
 """Ways to train classes and numbers together: ``python -m benchmarks.joint``.
 
 One network per method, problem and seed, all with the same encoder, batches, steps and optimiser. The learning rate of
-each method is chosen on validation recordings, with the first seed: once for the founding problem, at its middle noise,
-and apart for each recorded data set. Test recordings choose nothing.
+each method is chosen on validation recordings, with the first seeds: once for the founding problem, at its middle
+noise, and apart for each recorded data set. Test recordings choose nothing.
 
 Problems:
 
@@ -25,7 +25,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
-import itertools
 import json
 import os
 import sys
@@ -61,7 +60,10 @@ from segcrf.windows import Batch, RandomWindows, Recording, Standardizer, Window
 CACHE = Path(__file__).parent / "cache" / "joint"
 PACKAGES = ("torch", "numpy", "numba", "lightning")
 NOISES = (0.1, 0.3, 0.5)
-TUNING_SEED = 0
+TUNING_SEEDS = 2
+RECORDED_SEEDS = 3
+LONGER = 4
+LONGER_SEEDS = 3
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ class Budget:
     """What every cell may cost.
 
     Args:
-        seeds: networks per method and problem; the learning rate is chosen with the first.
+        seeds: networks per method and problem, of recorded ones 3 at most, whose test recordings stay the same; the
+            learning rate is chosen with the first two.
         rates: learning rates to choose from.
         steps: training steps.
         noises: of the founding problem.
@@ -78,7 +81,7 @@ class Budget:
     """
 
     seeds: int = 5
-    rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2)
+    rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2, 0.1)
     steps: int = 400
     noises: tuple[float, ...] = NOISES
     hidden: int = 48
@@ -167,10 +170,11 @@ def _joint(regression: str, targets: int, **options: Any) -> nn.Module:
 
 
 _mse = functools.partial(_joint, "mse")
-DEFAULT = "CRF + Gaussian, σ learned"
+_smooth = functools.partial(_joint, "smooth_l1")
+DEFAULT = "CRF + MSE, over running means"
 INDEPENDENT = "CRF + MSE"
-RUNNING = "CRF + MSE, over running means"
-FILTERED = "switching, mean of the mixture"
+GAUSSIAN = "CRF + Gaussian, σ learned"
+FILTERED = "switching, mean of the mixture, over running means"
 METHODS = (
     Method("numbers only", functools.partial(_only, "regression"), decode=None),
     Method("classes only", functools.partial(_only, "crf"), numbers=False),
@@ -178,20 +182,22 @@ METHODS = (
     Method(INDEPENDENT, _mse),
     Method("CRF + 0.1 MSE", _mse, functools.partial(FixedWeights, regression=0.1)),
     Method("CRF + 10 MSE", _mse, functools.partial(FixedWeights, regression=10.0)),
-    Method(DEFAULT, functools.partial(_joint, "gaussian")),
+    Method(GAUSSIAN, functools.partial(_joint, "gaussian")),
     Method("CRF + Gaussian, σ profiled", functools.partial(_joint, "gaussian", sigma="profiled")),
     Method("CRF + MSE, one learned σ", _mse, UncertaintyWeights, only="recorded"),
-    Method(RUNNING, _mse, RunningMeanWeights),
+    Method(DEFAULT, _mse, RunningMeanWeights),
+    Method("CRF + smooth L1, over running means", _smooth, RunningMeanWeights),
     Method("CRF + β-NLL", functools.partial(_joint, "beta_nll"), model="heteroscedastic"),
     Method("CRF + Student t", functools.partial(_joint, "student_t"), only="recorded"),
     Method("switching, one likelihood", lambda _: SwitchingObjective(), model="switching"),
-    Method(FILTERED, functools.partial(_joint, "gaussian"), model="switching", only="founding"),
     Method(
         "switching, density of the mixture",
         lambda _: SwitchingObjective("predictive"),
         model="switching",
         only="founding",
     ),
+    Method("switching, mean of the mixture", functools.partial(_joint, "gaussian"), model="switching", only="founding"),
+    Method(FILTERED, _mse, RunningMeanWeights, model="switching"),
 )
 
 
@@ -327,13 +333,15 @@ def _batches(problem: Problem, budget: Budget, seed: int) -> Iterator[Batch]:
 def score(model: Any, problem: Problem, method: Method, recordings: list[Recording]) -> dict[str, float]:
     """Mean squared error of standardised targets, and scores of the bands in percent.
 
-    Of a switching forecast also ``mse_smooth``, by the posterior that has seen the future; ``mse_oracle``, by the true
-    class; and ``filter_accuracy``, of the class that is the likeliest so far.
+    ``nll`` is what the labels cost, in nats per frame: whether probabilities are to be believed. Of a switching
+    forecast also ``mse_smooth``, by the posterior that has seen the future; ``mse_oracle``, by the true class; and
+    ``filter_accuracy``, of the class that is the likeliest so far.
     """
     square = known = 0.0
     switching = method.model == "switching" and problem.posterior == "filter"
     told = dict.fromkeys(("mse_smooth", "mse_oracle", "filter_accuracy"), 0.0) if switching else {}
     predicted: list[Any] = []
+    cost = 0.0
     whole = grid(recordings, max(len(recording.labels) for recording in recordings))
     data = Windows(recordings)
     for start in range(0, len(whole), 32):
@@ -349,6 +357,7 @@ def score(model: Any, problem: Problem, method: Method, recordings: list[Recordi
                 likeliest = output.switching.weights(posterior="filter").argmax(-1)
                 told["filter_accuracy"] += 100.0 * float((likeliest == batch.labels).sum())
         if method.decode is not None:
+            cost -= float(output.distribution.log_prob(batch.labels).sum())
             frames = output.distribution.emissions.argmax(-1) if method.decode == "frames" else output.distribution.mode
             predicted += [row[:length].numpy() for row, length in zip(frames, batch.lengths, strict=True)]
     scores: dict[str, float] = {}
@@ -359,6 +368,8 @@ def score(model: Any, problem: Problem, method: Method, recordings: list[Recordi
         true = [recording.labels.numpy() for recording in recordings]
         found = metrics.evaluate(predicted, true)
         scores |= {name: float(found[name]) for name in ("accuracy", "edit", "f1@50", "band_ratio")}
+    if method.decode == "bands":
+        scores["nll"] = cost / sum(len(recording.labels) for recording in recordings)
     return scores
 
 
@@ -397,52 +408,62 @@ class Cache:
 def methods_of(problem: str) -> list[Method]:
     """The methods that are compared on a problem.
 
-    With one target, one learned deviation is that of the Gaussian; a heavy tail is for recorded targets; and to train
-    on the mean of a mixture is for forecasts, which are filtered.
+    With one target, one learned deviation is that of the Gaussian; a heavy tail is for recorded targets; and what is
+    judged by the posterior so far is for forecasts.
     """
     kind = "founding" if problem.startswith("founding") else "recorded"
     return [method for method in METHODS if method.only in (None, kind)]
 
 
+def middle(budget: Budget) -> str:
+    """The founding problem whose learning rates the others take over."""
+    return f"founding {budget.noises[len(budget.noises) // 2]:g}"
+
+
 def run(budget: Budget, minutes: float) -> dict[str, Any]:
-    """All cells, the rarest first: every problem gets its first seed before any gets its second.
+    """All cells: first those that choose learning rates, then a first seed for every problem before any second.
 
     Returns:
-        Cells of the chosen learning rate, and the rates, by problem and method.
+        Cells of the chosen learning rates, and the errors of those that were tried, by problem and method.
     """
     from tqdm import tqdm
 
     cache, made = Cache(CACHE, budget), problems(budget)
-    middle = f"founding {budget.noises[len(budget.noises) // 2]:g}"
-    # The problem at which a rate is chosen comes before those that take it over.
-    tuned_at = {name: middle if name.startswith("founding") else name for name in made}
-    order = sorted(made, key=lambda name: tuned_at[name] != name)
-    total = sum(
-        len(methods_of(name)) * (budget.seeds + (len(budget.rates) - 1) * (tuned_at[name] == name)) for name in made
-    )
+    tuned_at = {name: middle(budget) if name.startswith("founding") else name for name in made}
+    tuning = [(name, method) for name in sorted(set(tuned_at.values())) for method in methods_of(name)]
+    counts = {name: budget.seeds if name.startswith("founding") else min(budget.seeds, RECORDED_SEEDS) for name in made}
+    testing = [
+        (seed, name, method)
+        for seed in range(budget.seeds)
+        for name in made
+        for method in methods_of(name)
+        if seed < counts[name]
+    ]
+    seeds = range(min(TUNING_SEEDS, budget.seeds))
+    again = sum(seed in seeds and tuned_at[name] == name for seed, name, _ in testing)  # cells that chose a rate
+    total = len(tuning) * len(seeds) * len(budget.rates) + len(testing) - again
     bar = tqdm(total=total, file=sys.stderr, unit="cell", mininterval=1.0)
     deadline = time.monotonic() + 60.0 * minutes
-    chosen: dict[tuple[str, str], float] = {}
+    tried: dict[str, dict[str, dict[str, float]]] = {}
     cells: list[dict[str, Any]] = []
-    for seed, name in itertools.product(range(budget.seeds), order):
-        for method in methods_of(name):
-            if time.monotonic() > deadline:
-                bar.close()
-                return _result(budget, list(made), cells, complete=False)
-            bar.set_description(f"{name}, {method.name}, seed {seed}")
-            here = seed == TUNING_SEED and tuned_at[name] == name
-            rates = budget.rates if here else (chosen[tuned_at[name], method.name],)
-            tried = []
-            for rate in rates:
-                tried.append(cache.get(made[name], name, method, rate, seed))
-                bar.update()
-            best = min(tried, key=lambda row: error(row["validation"]))
-            if here:
-                chosen[name, method.name] = best["rate"]
-                best |= {"tried": {f"{row['rate']:g}": error(row["validation"]) for row in tried}}
-            cells.append(best)
+    for name, method in tuning:
+        found: dict[str, float] = {}
+        for rate in budget.rates:
+            bar.set_description(f"{name}, {method.name}, {rate:g}")
+            rows = [cache.get(made[name], name, method, rate, seed) for seed in seeds]
+            found[f"{rate:g}"] = float(np.mean([error(row["validation"]) for row in rows]))
+            bar.update(len(rows))
+        tried.setdefault(name, {})[method.name] = found
+    for seed, name, method in testing:
+        if time.monotonic() > deadline:
+            break
+        bar.set_description(f"{name}, {method.name}, seed {seed}")
+        found = tried[tuned_at[name]][method.name]
+        cells.append(cache.get(made[name], name, method, float(min(found, key=lambda rate: found[rate])), seed))
+        bar.update(not (seed in seeds and tuned_at[name] == name))
     bar.close()
-    return _result(budget, list(made), cells, complete=True)
+    complete = len(cells) == len(testing)
+    return _result(budget, list(made), cells, complete=complete) | {"tried": tried}
 
 
 def _result(budget: Budget, names: list[str], cells: list[dict[str, Any]], *, complete: bool) -> dict[str, Any]:
@@ -457,26 +478,29 @@ def _result(budget: Budget, names: list[str], cells: list[dict[str, Any]], *, co
         "budget": dataclasses.asdict(budget),
         "complete": complete,
         "seeds": common,
-        "constant": {name: constant(problems(budget)[name](TUNING_SEED)) for name, count in common.items() if count},
+        "constant": {name: constant(problems(budget)[name](0)) for name, count in common.items() if count},
         "summary": {name: summary(name, kept) for name, count in common.items() if count},
         "cells": kept,
     }
 
 
-def beyond(budget: Budget, rate: float, seeds: int) -> list[dict[str, Any]]:
-    """A few methods at the middle noise and a rate above those tried: whether the best one lay at the edge.
+def longer(budget: Budget, tried: dict[str, dict[str, dict[str, float]]]) -> list[dict[str, Any]]:
+    """A few methods at the middle noise, trained several times as long: what of their order is but speed.
 
     Args:
         budget: of the other cells.
-        rate: learning rate.
-        seeds: networks per method.
+        tried: errors of the learning rates by problem and method; the best one is taken.
     """
-    cache, made = Cache(CACHE, budget), problems(budget)
-    name = f"founding {budget.noises[len(budget.noises) // 2]:g}"
-    methods = [method for method in METHODS if method.name in (INDEPENDENT, DEFAULT, RUNNING, FILTERED)]
-    cells = [cache.get(made[name], name, method, rate, seed) for method in methods for seed in range(seeds)]
-    rows = summary(name, cells, methods)
-    return [{"problem": name} | row for row in rows]
+    name = middle(budget)
+    budget = dataclasses.replace(budget, steps=LONGER * budget.steps)
+    cache, make = Cache(CACHE, budget), problems(budget)[name]
+    methods = [method for method in METHODS if method.name in (INDEPENDENT, GAUSSIAN, DEFAULT, FILTERED)]
+    cells: list[dict[str, Any]] = []
+    for method in methods:
+        found = tried[name][method.name]
+        rate = float(min(found, key=lambda rate: found[rate]))
+        cells += [cache.get(make, name, method, rate, seed) for seed in range(min(LONGER_SEEDS, budget.seeds))]
+    return [{"problem": name, "steps": budget.steps} | row for row in summary(name, cells, methods)]
 
 
 def constant(problem: Problem) -> float:
@@ -487,9 +511,7 @@ def constant(problem: Problem) -> float:
     return float((parts[1] - parts[0].nanmean(0)).square().nanmean())
 
 
-def summary(
-    problem: str, cells: list[dict[str, Any]], methods: Sequence[Method] | None = None
-) -> list[dict[str, Any]]:
+def summary(problem: str, cells: list[dict[str, Any]], methods: Sequence[Method] | None = None) -> list[dict[str, Any]]:
     """A row per method: mean and standard error over seeds of every test score, and the learning rate."""
     rows = []
     for method in methods or methods_of(problem):
@@ -513,7 +535,7 @@ def table(result: dict[str, Any]) -> str:
     lines: list[str] = []
     for problem, rows in result["summary"].items():
         lines += ["", f"{problem}, {result['seeds'][problem]} seeds, {result['budget']['steps']} steps"]
-        titles = "   rate       MSE ± s.e.     (smooth)   (oracle)  accuracy  edit  F1@50  bands pred/true"
+        titles = "   rate       MSE ± s.e.     (smooth)   (oracle)  accuracy  edit  F1@50  bands pred/true   nll"
         lines.append(" " * width + titles)
         lines.append(f"{'mean of the training targets':<{width}}         {result['constant'][problem]:7.4f}")
         for row in rows:
@@ -524,6 +546,7 @@ def table(result: dict[str, Any]) -> str:
                 _number(row, "mse_oracle", "9.4f"),
                 *(_number(row, key, form) for key, form in (
                     ("accuracy", "8.1f"), ("edit", "6.1f"), ("f1@50", "6.1f"), ("band_ratio", "8.2f"),
+                    ("nll", "12.4f"),
                 )),
             ]  # fmt: skip
             lines.append(f"{row['method']:<{width}} " + "  ".join(cells))
@@ -543,7 +566,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="training steps (default: 400, quick: 200)")
     parser.add_argument("--hidden", type=int, help="units of the LSTM (default: 48)")
     parser.add_argument("--rates", type=float, nargs="+", help="learning rates to choose from")
-    parser.add_argument("--beyond", type=float, help="a rate above the others, for a few methods at the middle noise")
+    parser.add_argument("--longer", action="store_true", help="also a few methods, four times as long")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so many, keep whole seeds")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -554,13 +577,12 @@ def main() -> None:
     given |= {"rates": tuple(given["rates"])} if "rates" in given else {}
     budget = dataclasses.replace(budget, **given)
     result = run(budget, arguments.minutes)
-    if arguments.beyond:
-        middle = f"founding {budget.noises[len(budget.noises) // 2]:g}"
-        result["beyond"] = beyond(budget, arguments.beyond, result["seeds"][middle])
+    if arguments.longer:
+        result["longer"] = longer(budget, result["tried"])
     print(table(result))
-    for row in result.get("beyond", []):
+    for row in result.get("longer", []):
         scores = ", ".join(f"{name} {_number(row, name, '.4f')}" for name in ("mse", "accuracy", "f1@50"))
-        print(f"{row['problem']}, {row['method']}, rate {row['rate']:g}: {scores}")
+        print(f"{row['problem']}, {row['method']}, {row['steps']} steps: {scores}")
     print(f"\n{record.write('joint', result | record.environment(PACKAGES))}")
 
 

@@ -138,12 +138,21 @@ def _add_model_options(command: Any) -> None:
     group.add_argument("--dropout", type=float, metavar="SHARE", help="probability that a feature is dropped")
     group.add_argument("--standardize", metavar="BY", help="channels by the mean and deviation of: dataset, recording")
     group.add_argument(
-        "--regression", metavar="LOSS", help="of the targets: gaussian, mse, smooth_l1, student_t or beta_nll"
+        "--regression", metavar="LOSS", help="of the targets: mse, smooth_l1, gaussian, student_t or beta_nll"
+    )
+    group.add_argument("--combine", metavar="NAME", help="losses of labels and targets: running-mean, sum, uncertainty")
+    group.add_argument(
+        "--switching", metavar="FORM", help="a regression per class, trained by: mean, likelihood or predictive"
+    )
+    group.add_argument(
+        "--posterior", metavar="NAME", help="with --switching: filter (targets in the future; --causal) or smooth"
     )
     group.add_argument("--epochs", dest="max_epochs", type=int, metavar="N", help="at most so many epochs")
     group.add_argument("--batch-size", type=int, metavar="N", help="windows per step")
     group.add_argument("--window", type=int, metavar="FRAMES", help="length of a training window")
-    group.add_argument("--learning-rate", type=float, metavar="RATE")
+    group.add_argument(
+        "--learning-rate", type=_rate, metavar="RATE", help="a number; or auto, as with --targets: try several"
+    )
     group.add_argument("--patience", type=int, metavar="EPOCHS", help="stop after so many without improvement")
     group.add_argument("--seed", type=int, metavar="N")
     group.add_argument("--device", metavar="NAME", help="cpu, cuda, ...")
@@ -255,11 +264,11 @@ def _validation(path: str | None, train: Recordings) -> tuple[Any, ...] | None:
 
 def _fitted(model: Segmenter, train: Recordings, folder: Path) -> str:
     best = next(row for row in model.history_ if row["epoch"] == model.best_epoch_)
-    loss = best.get("val_loss", best["loss"])
+    loss = best.get("val_crf", best["crf"])
     return (
         f"{folder}: {len(model.classes_)} classes ({', '.join(map(str, model.classes_))}) from "
         f"{', '.join(train.columns.channels or ())}; {sum(train.lengths):,} frames, recordings: {len(train.names)}; "
-        f"best of {len(model.history_)} epochs: {model.best_epoch_}, validation loss {loss:.4f} per frame"
+        f"best of {len(model.history_)} epochs: {model.best_epoch_}, validation loss of the labels {loss:.4f} per frame"
     )
 
 
@@ -406,6 +415,13 @@ def _score_table(arguments: argparse.Namespace) -> Report:
 def _labels(recordings: Recordings) -> list[Array]:
     assert recordings.labels is not None  # a column without a default was asked for
     return recordings.labels
+
+
+def _rate(text: str) -> float | str:
+    try:
+        return text if text == "auto" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number or auto") from None
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,21 @@ from segcrf._check import UNLABELLED
 from segcrf.crf import LinearChainCRF, SemiMarkovCRF
 from segcrf.encoders import ENCODERS, make_encoder
 from segcrf.inference import Inferred, infer
-from segcrf.losses import REGRESSIONS, FadingWeights, FixedWeights, JointObjective
-from segcrf.model import JointModel
+from segcrf.losses import (
+    FORMS,
+    REGRESSIONS,
+    Combiner,
+    FadingWeights,
+    FixedWeights,
+    JointObjective,
+    RunningMeanWeights,
+    SwitchingObjective,
+    UncertaintyWeights,
+)
+from segcrf.model import JointModel, SwitchingModel
 from segcrf.recordings import ClassCoder, Given, Labelled, offset_share, read, split
 from segcrf.segments import Segments
+from segcrf.switching import POSTERIORS
 from segcrf.windows import Recording, Standardizer
 
 if TYPE_CHECKING:
@@ -35,11 +47,24 @@ __all__ = ["Segmenter"]
 
 Array = npt.NDArray[Any]
 STRUCTURES = ("linear-chain", "semi-markov")
+COMBINERS: dict[str, Callable[[], Combiner]] = {
+    "sum": FixedWeights,
+    "running-mean": RunningMeanWeights,
+    "uncertainty": UncertaintyWeights,
+}
+# Losses that are above zero, as a combiner that divides by them wants.
+ERRORS = ("mse", "smooth_l1")
+SWITCHING = ("mean", *FORMS)
+# What a model folder says of a combiner that was no name: a program, and nothing that is executed is ever stored.
+CUSTOM = "custom"
 # Durations beyond this share of the training bands, or this many frames, are left to the geometric tail.
 COVERED, LONGEST = 0.95, 1000
 # Measured: with bands of 58 frames (ECG) the likelihood alone needed several times the epochs; with shorter ones (gaze,
 # gestures, power) cross-entropy took it astray, most where nearly all frames are of one class.
 LONG_BANDS = 50
+# Measured on validation recordings: with targets too, rates a decade apart are best for different data, and trying them
+# saved a sixth of the error on two of three; for classes alone this one was within 4 % of the best (benchmarks.rates).
+LEARNING_RATE = 5e-3
 # Scores that are logits of single frames say too much in a sequence, where frames of a band err together.
 EMISSION_SCALE = 0.1
 # What may differ between a fit and its resumption: it changes where and how long, not what is computed.
@@ -71,7 +96,26 @@ class Segmenter:
         frame_loss: weight, at the start, of a cross-entropy of single frames beside the likelihood of the whole
             sequence; it fades until half of the epochs are over, see :class:`segcrf.losses.FadingWeights`. ``"auto"``:
             1 where the median band lasts 50 frames or more, for there the likelihood alone learns slowly; else 0.
-        regression: loss of the targets, see :class:`segcrf.losses.JointObjective`.
+        regression: loss of the targets, see :class:`segcrf.losses.JointObjective`; ``"auto"``: ``"mse"``, or with
+            ``switching="likelihood"`` and ``"predictive"`` what these imply.
+        combine: what makes one number of the losses of labels and targets:
+
+            * ``"running-mean"``, each divided by its running mean, see :class:`segcrf.losses.RunningMeanWeights`; for
+              ``"mse"`` and ``"smooth_l1"``;
+            * ``"sum"``: with ``regression="gaussian"``, the likelihood of labels and targets together;
+            * ``"uncertainty"``, a learned deviation that the targets share, see
+              :class:`segcrf.losses.UncertaintyWeights`; for ``"mse"``;
+            * a dict of weights, such as ``{"regression": 0.1}``;
+            * any callable from the named losses to a scalar, a module with parameters included. It is not saved with
+              the model, which predicts without it;
+            * ``"auto"``: ``"running-mean"`` where the losses are above zero, else ``"sum"``.
+        switching: one regression per class, mixed by the class's probability, see
+            :class:`segcrf.switching.SwitchingRegression`; trained on the ``"mean"`` of the mixture (by ``regression``
+            and ``combine``), by the ``"likelihood"`` of labels and targets, or by the ``"predictive"`` density of each
+            target by itself. None: one regression for all classes.
+        posterior: of a switching model, by which probability the mean mixes: ``"filter"``, given the signal so far, if
+            the targets lie in the future of the signal, and then the encoder must not be bidirectional; ``"smooth"``,
+            given the whole recording.
         rate: frames per second, for tables in seconds; None: tables in frames.
         classes: names of the classes, in order; None: those found in the labels, sorted.
         max_epochs: epochs at most. An epoch shows every frame once, and has 16 batches at least.
@@ -82,7 +126,9 @@ class Segmenter:
             see the calibration before trusting probabilities. Take windows short enough to show one class alone. None:
             all windows.
         learning_rate: the largest; it rises for 5 % of the steps and falls to zero as a cosine. Potentials of the
-            structure learn 3 times as fast, the deviation of the targets 10 times.
+            structure learn 3 times as fast, the deviation of the targets 10 times. ``"auto"``: the one of several that
+            is best on the validation recordings in short trainings, see :func:`segcrf.training.find_rate`. None: that,
+            where there are targets and validation recordings; else 0.005.
         weight_decay: decoupled, of matrices only.
         patience: epochs without a better validation loss after which training ends.
         clip: largest norm of the gradient; 0 for any.
@@ -101,7 +147,8 @@ class Segmenter:
             the training recordings; longer ones go on with a learned tail.
         standardize_: ``"dataset"`` or ``"recording"``, what was chosen.
         frame_loss_: the weight that was chosen.
-        model_: the trained :class:`segcrf.model.JointModel`.
+        learning_rate_: the rate that was chosen.
+        model_: the trained :class:`segcrf.model.JointModel`, or :class:`segcrf.model.SwitchingModel`.
         history_: a dict per epoch, drawn by :func:`segcrf.plot.history`: ``epoch``, ``loss``, ``crf``, ``regression``,
             the same with ``val_``, and ``learning_rate``. Losses are per valid frame, in nats; those of targets are of
             standardised targets. ``gradient`` is the mean norm of the gradient and ``clipped`` the share of steps where
@@ -112,7 +159,9 @@ class Segmenter:
         notes_: what training had to say: warnings and explanations, each once.
         best_epoch_: the epoch with the best bands (and numbers) on validation recordings, whose weights are kept. Its
             ``val_decode_factor`` is by how much decoding weighs the signal, see
-            :meth:`segcrf.structure.Structure.rescale`; posterior probabilities are those of the likelihood itself.
+            :meth:`segcrf.structure.Structure.rescale`; ``val_decode_by_frame`` is 1 where the most probable class of
+            each frame made better bands than the most probable sequence. Posterior probabilities are those of the
+            likelihood itself.
 
     >>> rng = np.random.default_rng(0)
     >>> labels = [np.repeat(rng.integers(2, size=8), 25) for _ in range(4)]
@@ -136,14 +185,17 @@ class Segmenter:
         noise: float = 0.1,
         standardize: str = "auto",
         frame_loss: float | str = "auto",
-        regression: str = "gaussian",
+        regression: str = "auto",
+        combine: str | Mapping[str, float] | Combiner = "auto",
+        switching: str | None = None,
+        posterior: str | None = None,
         rate: float | None = None,
         classes: Sequence[str] | None = None,
         max_epochs: int = 30,
         batch_size: int = 16,
         window: int = 256,
         balance: float | None = None,
-        learning_rate: float = 5e-3,
+        learning_rate: float | str | None = None,
         weight_decay: float = 1e-2,
         patience: int = 15,
         clip: float = 1.0,
@@ -163,6 +215,9 @@ class Segmenter:
         self.standardize = standardize
         self.frame_loss = frame_loss
         self.regression = regression
+        self.combine = combine
+        self.switching = switching
+        self.posterior = posterior
         self.rate = rate
         self.classes = classes
         self.max_epochs = max_epochs
@@ -235,28 +290,44 @@ class Segmenter:
                 got and expected, and what to do.
         """
         self._check_parameters(resume)
+        if self.combine == CUSTOM:
+            raise ValueError(
+                "combine: got 'custom', which stands for a callable that this model was once fitted with and that was "
+                "not saved; set_params(combine=...) with it, or with a name, to fit again"
+            )
         recordings, validating = self._open(X, labels, targets, validation)
+        if self.switching is not None and not self.n_targets_:
+            raise ValueError(
+                f"switching: got {self.switching!r} and no targets, expected numbers to predict; give fit(X, labels, "
+                "targets), or switching=None"
+            )
         self._measure(recordings, validating)
         self.max_duration_ = _max_duration(recordings.labels) if self.structure == "semi-markov" else None
         self.frame_loss_ = _frame_loss(recordings.labels) if self.frame_loss == "auto" else float(self.frame_loss)
-        with torch.random.fork_rng(devices=[]):  # pyright: ignore[reportUnknownMemberType]
-            torch.manual_seed(self.seed)  # pyright: ignore[reportUnknownMemberType]
-            model = self._build()
-        model.crf.init_from(recordings.labels)  # pyright: ignore[reportCallIssue]
-        self._train(model, self._scaled(recordings), self._scaled(validating), resume)
+
+        def begin() -> JointModel | SwitchingModel:
+            with torch.random.fork_rng(devices=[]):  # pyright: ignore[reportUnknownMemberType]
+                torch.manual_seed(self.seed)  # pyright: ignore[reportUnknownMemberType]
+                model = self._build()
+            model.crf.init_from(recordings.labels)  # pyright: ignore[reportCallIssue]
+            return model
+
+        self._train(begin, self._scaled(recordings), self._scaled(validating), resume)
         return self
 
     def _check_parameters(self, resume: bool) -> None:
         _check.choice(self.structure, "structure", STRUCTURES)
         _check.choice(self.encoder, "encoder", tuple(ENCODERS))
-        _check.choice(self.regression, "regression", REGRESSIONS)
+        self._check_objective()
         _check.choice(self.standardize, "standardize", ("auto", "dataset", "recording"))
         for name in ("hidden", "max_epochs", "batch_size", "patience"):
             _check.whole(getattr(self, name), name, 1)
         _check.whole(self.window, "window", 2)
         _check.whole(self.seed, "seed", 0)
-        for name in ("learning_rate", "weight_decay", "noise", "clip"):
+        for name in ("weight_decay", "noise", "clip"):
             _check.number(getattr(self, name), name, 0.0)
+        if self.learning_rate is not None and self.learning_rate != "auto":
+            _check.number(self.learning_rate, "learning_rate (or 'auto')", 0.0)
         if self.balance is not None:
             _check.positive(self.balance, "balance")
         for name in ("dropout", "validation_fraction"):
@@ -266,6 +337,58 @@ class Segmenter:
         _check.rate(self.rate)
         if resume and self.directory is None:
             raise ValueError("resume=True: got directory=None, expected the folder with the checkpoint; set directory")
+
+    def _check_objective(self) -> None:
+        _check.choice(self.regression, "regression", ("auto", *REGRESSIONS))
+        if isinstance(self.combine, str):
+            _check.choice(self.combine, "combine", ("auto", *COMBINERS, CUSTOM))
+        elif not isinstance(self.combine, Mapping) and not callable(self.combine):
+            raise TypeError(
+                f"combine: got {type(self.combine).__name__}, expected one of {', '.join(map(repr, COMBINERS))}, a "
+                "dict of weights by name of the loss, or a callable from the named losses to a scalar"
+            )
+        fitting = {"running-mean": ERRORS, "uncertainty": ("mse",)}.get(self._combine(), REGRESSIONS)
+        if self._regression() not in fitting:
+            raise ValueError(
+                f"combine={self.combine!r} is for losses above zero: got regression={self._regression()!r}, expected "
+                f"one of {', '.join(map(repr, fitting))}; or give combine='sum', which adds up log-likelihoods"
+            )
+        if self.switching is not None:
+            self._check_switching()
+        elif self.posterior is not None:
+            raise ValueError(
+                f"posterior: got {self.posterior!r} with switching=None, expected None: one regression for all "
+                "classes mixes nothing; give switching='mean', or leave posterior out"
+            )
+
+    def _check_switching(self) -> None:
+        _check.choice(self.switching, "switching", SWITCHING)
+        _check.choice(self.posterior, "posterior (of a switching model)", POSTERIORS)
+        if self.posterior == "filter" and self.bidirectional:
+            raise ValueError(
+                "posterior: got 'filter' with bidirectional=True, whose features have seen the future that the filter "
+                "must not know; give bidirectional=False, or posterior='smooth' where nothing is forecast"
+            )
+        allowed = ("gaussian",) if self.switching in FORMS else tuple(r for r in REGRESSIONS if r != "beta_nll")
+        if self._regression() not in allowed:
+            raise ValueError(
+                f"regression: got {self.regression!r} with switching={self.switching!r}, expected 'auto' or one of "
+                f"{', '.join(map(repr, allowed))}; leave regression out"
+            )
+
+    def _regression(self) -> str:
+        """The loss of the targets."""
+        if self.regression != "auto":
+            return self.regression
+        return "gaussian" if self.switching in FORMS else "mse"
+
+    def _combine(self) -> str:
+        """The name of the combiner, ``CUSTOM`` for one that has none."""
+        if not isinstance(self.combine, str):
+            return CUSTOM
+        if self.combine != "auto":
+            return self.combine
+        return "running-mean" if self._regression() in ERRORS else "sum"
 
     def _open(
         self, X: Given, labels: Given, targets: Given | None, validation: Sequence[Given] | None
@@ -309,13 +432,16 @@ class Segmenter:
         rows = zip(recordings.signals, recordings.labels, numbers, recordings.names, strict=True)
         return [Recording(self._scale(signal), torch.as_tensor(labels), y, name) for signal, labels, y, name in rows]
 
-    def _build(self) -> JointModel:
+    def _build(self) -> JointModel | SwitchingModel:
         options: dict[str, Any] = {"hidden": self.hidden, "dropout": self.dropout}
         both = self.bidirectional
         options |= {"causal": not both} if self.encoder == "tcn" else {"bidirectional": both}
         if self.layers is not None:
             options["layers"] = self.layers
         encoder = make_encoder(self.encoder, self.n_features_in_, **options)
+        if self.switching is not None:
+            assert self.posterior is not None
+            return SwitchingModel(encoder, self._build_crf(), self.n_targets_, posterior=self.posterior)
         uneven = self.regression == "beta_nll"
         return JointModel(encoder, self._build_crf(), self.n_targets_, heteroscedastic=uneven)
 
@@ -332,31 +458,67 @@ class Segmenter:
         # Windows cut bands in training, and so does every recording at its ends.
         return SemiMarkovCRF(len(self.classes_), self.max_duration_, censored=True, emission_scale=scaled)
 
-    def _combiner(self) -> FixedWeights:
-        return FadingWeights("frames", self.frame_loss_) if self.frame_loss_ > 0 else FixedWeights()
+    def _objective(self) -> JointObjective | SwitchingObjective:
+        frames = self.frame_loss_ > 0
+        if self.switching in FORMS:
+            return SwitchingObjective(self.switching, frames=frames)
+        return JointObjective(self._regression() if self.n_targets_ else None, max(self.n_targets_, 1), frames=frames)
 
-    def _train(self, model: JointModel, recordings: list[Recording], held: list[Recording], resume: bool) -> None:
+    def _combiner(self) -> Combiner:
+        name = self._combine()
+        if isinstance(self.combine, Mapping):
+            combine: Combiner = FixedWeights(**self.combine)
+        elif not isinstance(self.combine, str):
+            combine = copy.deepcopy(self.combine)  # one with a state begins anew in every fit
+        else:
+            # A single loss has nothing to be weighed against, and by itself should fade as it is learned.
+            alone = self.combine == "auto" and not self.n_targets_
+            combine = FixedWeights() if alone else COMBINERS[name]()
+        return FadingWeights("frames", self.frame_loss_, combine=combine) if self.frame_loss_ > 0 else combine
+
+    def _train(
+        self,
+        begin: Callable[[], JointModel | SwitchingModel],
+        recordings: list[Recording],
+        held: list[Recording],
+        resume: bool,
+    ) -> None:
         try:
-            from segcrf.training import Recipe, train
+            from segcrf.training import Recipe, find_rate, train
         except ImportError as error:
             raise ImportError(f"fit needs Lightning ({error}); pip install 'segcrf[train]'") from error
 
         shared = {field.name for field in dataclasses.fields(Recipe)} & _defaults().keys()
         frames = sum(len(recording.labels) for recording in recordings)
-        same = {name: value for name, value in self._config()["parameters"].items() if name not in FREE_TO_CHANGE}
-        recipe = Recipe(**{name: getattr(self, name) for name in shared}, fingerprint=same | {"frames": frames})
-        objective = JointObjective(
-            self.regression if self.n_targets_ else None, max(self.n_targets_, 1), frames=self.frame_loss_ > 0
-        )
+        same = {name: _plain(v) for name, v in self.get_params().items() if name not in FREE_TO_CHANGE}
+        given: dict[str, Any] = {name: getattr(self, name) for name in shared}
+        given["fingerprint"] = same | {"frames": frames}
+        notes: list[str] = []
+
+        def start() -> tuple[JointModel | SwitchingModel, JointObjective | SwitchingObjective, Combiner]:
+            return begin(), self._objective(), self._combiner()
+
+        data = recordings, held
+        if given["learning_rate"] is None:
+            given["learning_rate"] = "auto" if self.n_targets_ and held else LEARNING_RATE
+        if given["learning_rate"] == "auto":
+            given["learning_rate"] = 0.0
+            tried = find_rate(start, Recipe(**given), data)
+            # Where none has learned anything yet, the largest is the best guess.
+            given["learning_rate"] = min(tried, key=lambda rate: (tried[rate], -rate))
+            told = ", ".join(f"{error:.3f} at {rate:g}" for rate, error in tried.items())
+            notes = [f"learning_rate='auto' tried short trainings, whose error on validation recordings was {told}"]
+        self.learning_rate_ = float(given["learning_rate"])
+        model, objective, combine = start()
         keep = None if self.directory is None else self._keep
-        result = train(model, objective, self._combiner(), recipe, (recordings, held), resume=resume, on_best=keep)
+        result = train(model, objective, combine, Recipe(**given), data, resume=resume, on_best=keep)
         model.load_state_dict(result.weights)
         self.model_, self.history_, self.best_epoch_ = model.to(self.device).eval(), result.history, result.best_epoch
-        self.notes_ = result.notes
+        self.notes_ = notes + result.notes
 
     # ----------------------------------------------------------------------------------------------- predicting
     def predict(self, X: Given) -> list[Array]:
-        """The most probable classes, decoded over each whole recording: (T,) each, written as in ``fit``.
+        """The classes, decoded over each whole recording: (T,) each, written as in ``fit``.
 
         Args:
             X: signals, (T, F) each.
@@ -372,17 +534,29 @@ class Segmenter:
         (probabilities,) = self._ask(X, _probabilities)
         return probabilities
 
-    def predict_targets(self, X: Given) -> list[Array]:
+    def predict_targets(self, X: Given, *, posterior: str | None = None) -> list[Array]:
         """The numbers at each frame, in the unit they had in ``fit``: (T, R) each.
 
+        Args:
+            X: signals, (T, F) each.
+            posterior: of a switching model, by which probability of the class to mix; None: the model's own.
+
         Raises:
-            ValueError: the fit had no targets.
+            ValueError: the fit had no targets; or a ``posterior`` for a model with one regression for all classes.
         """
         self._check_fitted()
         scaler = self.target_scaler_
         if scaler is None:
             raise ValueError("predict_targets: the model was fitted without targets; give fit(X, labels, targets)")
-        (values,) = self._ask(X, _values)
+        if posterior is not None:
+            _check.choice(posterior, "posterior", POSTERIORS)
+            if self.switching is None:
+                raise ValueError(
+                    f"posterior: got {posterior!r}, but this model has one regression for all classes; leave it out, "
+                    "or fit with switching='mean'"
+                )
+        mix = posterior or self.posterior
+        (values,) = self._ask(X, lambda found: _values(found, mix))
         return [scaler.undo(array) for array in values]
 
     def predict_segments(
@@ -462,6 +636,7 @@ class Segmenter:
             "targets": self.n_targets_,
             "max_duration": self.max_duration_,
             "frame_loss": self.frame_loss_,
+            "learning_rate": self.learning_rate_,
         }
 
     def _tensors(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -500,6 +675,7 @@ class Segmenter:
         self._coder = ClassCoder(self.classes_, config["labels"] == "name")
         self.n_features_in_, self.n_targets_ = config["channels"], config["targets"]
         self.max_duration_, self.frame_loss_ = config["max_duration"], config["frame_loss"]
+        self.learning_rate_ = config["learning_rate"]
         self.history_, self.best_epoch_, self.notes_ = config["history"], config["best_epoch"], config["notes"]
         scalers = {
             name: Standardizer(tensors[f"{name}.mean"].numpy(), tensors[f"{name}.scale"].numpy())
@@ -538,15 +714,19 @@ def _plain(value: Any) -> Any:
     """A parameter as JSON can write it."""
     if value is None or type(value) in (bool, int, float, str):
         return value
+    if isinstance(value, Mapping):
+        return dict(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    if callable(value):
+        return CUSTOM
     return str(value) if isinstance(value, Path) else np.asarray(value).tolist()
 
 
 def _labels(found: Inferred) -> Tensor:
-    return found.bands.mode
+    return found.bands.labels
 
 
 def _starts(found: Inferred) -> Tensor:
-    return found.bands.argmax().starts
+    return found.bands.starts
 
 
 def _probabilities(found: Inferred) -> Tensor:
@@ -555,14 +735,14 @@ def _probabilities(found: Inferred) -> Tensor:
 
 def _of_frames(found: Inferred) -> Tensor:
     """(B, T): posterior probability of the class that was decoded."""
-    return found.distribution.marginals.labels.gather(-1, found.bands.mode.clamp(min=0)[..., None])[..., 0]
+    return found.distribution.marginals.labels.gather(-1, found.bands.labels.clamp(min=0)[..., None])[..., 0]
 
 
 def _of_bands(found: Inferred) -> Tensor:
     """(B, T): posterior probability of the band that a frame lies in."""
     dist, lengths = found.distribution, found.distribution.lengths.tolist()
-    best = found.bands.argmax()
-    rows = [[row[:n] for row, n in zip(values, lengths, strict=True)] for values in (best.labels, best.starts)]
+    shown = (found.bands.labels, found.bands.starts)
+    rows = [[row[:n] for row, n in zip(values, lengths, strict=True)] for values in shown]
     bands = Segments.from_labels(rows[0], rows[1])
     probability = dist.band_probability(bands)
     each = probability.repeat_interleave(torch.as_tensor(bands.durations, device=probability.device))
@@ -572,6 +752,8 @@ def _of_bands(found: Inferred) -> Tensor:
 CONFIDENCES: dict[str, Callable[[Inferred], Tensor]] = {"frames": _of_frames, "band": _of_bands}
 
 
-def _values(found: Inferred) -> Tensor:
+def _values(found: Inferred, posterior: str | None) -> Tensor:
+    if found.switching is not None and posterior is not None:
+        return found.switching.predict(posterior=posterior).mean
     assert found.values is not None
     return found.values

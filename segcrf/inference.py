@@ -8,8 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from segcrf.model import JointModel
+from segcrf.model import Decoding, JointModel, SwitchingModel
 from segcrf.structure import Structure
+from segcrf.switching import SwitchingRegression
 
 __all__ = ["Inferred", "infer"]
 
@@ -23,17 +24,21 @@ class Inferred(NamedTuple):
     Attributes:
         recordings: which they are, B indices.
         distribution: structure over their labels, on whole recordings: (B, T, C) padded to the longest.
-        bands: the structure to decode, see :meth:`segcrf.model.JointModel.bands`.
+        bands: the labelling to show, see :meth:`segcrf.model.JointModel.bands`.
         values: numbers (B, T, R), or None.
+        switching: of a switching model, classes and numbers in one distribution, in place of ``values``.
     """
 
     recordings: list[int]
     distribution: Structure
-    bands: Structure
+    bands: Decoding
     values: Tensor | None
+    switching: SwitchingRegression | None = None
 
 
-def infer(model: JointModel, signals: Sequence[Tensor], *, chunk: int = CHUNK) -> Iterator[Inferred]:
+def infer(
+    model: JointModel | SwitchingModel, signals: Sequence[Tensor], *, chunk: int = CHUNK
+) -> Iterator[Inferred]:
     """Runs a model over recordings, short ones together and long ones in pieces.
 
     A long recording is encoded piece by piece (exactly: see ``Encoder.chunks``), and its class scores are then decoded
@@ -46,13 +51,19 @@ def infer(model: JointModel, signals: Sequence[Tensor], *, chunk: int = CHUNK) -
     """
     with torch.no_grad():
         for group in _groups([len(signal) for signal in signals], chunk):
-            if len(signals[group[0]]) > chunk:
-                yield _long(model, signals[group[0]], group, chunk)
-                continue
             lengths = torch.tensor([len(signals[i]) for i in group], device=signals[group[0]].device)
             x = torch.nn.utils.rnn.pad_sequence([signals[i] for i in group], batch_first=True)
-            output = model(x, lengths)
-            yield Inferred(group, output.distribution, model.bands(output.distribution), output.values)
+            long = x.shape[1] > chunk  # and then it is alone
+            features = model.encoder.chunks(x, chunk) if long else [model.encoder(x, lengths)]
+            pieces = [model.heads(piece) for piece in features]
+            distribution = model.distribution(torch.cat([piece.emissions for piece in pieces], dim=1), lengths)
+            numbers = [piece.values for piece in pieces if piece.values is not None]
+            values = torch.cat(numbers, dim=1) if numbers else None
+            bands = model.bands(distribution)
+            if isinstance(model, SwitchingModel):
+                yield Inferred(group, distribution, bands, None, model.switching(distribution, values))
+            else:
+                yield Inferred(group, distribution, bands, values)
 
 
 def _groups(lengths: Sequence[int], chunk: int) -> Iterator[list[int]]:
@@ -64,11 +75,3 @@ def _groups(lengths: Sequence[int], chunk: int) -> Iterator[list[int]]:
             group = []
         group.append(i)
     yield group
-
-
-def _long(model: JointModel, signal: Tensor, group: list[int], chunk: int) -> Inferred:
-    pieces = [model.heads(features) for features in model.encoder.chunks(signal.unsqueeze(0), chunk)]
-    emissions = torch.cat([piece.emissions for piece in pieces], dim=1)
-    values = [piece.values for piece in pieces if piece.values is not None]
-    distribution = model.distribution(emissions)
-    return Inferred(group, distribution, model.bands(distribution), torch.cat(values, dim=1) if values else None)

@@ -47,11 +47,15 @@ Combiner = Callable[[Losses], Tensor]
 
 REGRESSIONS = ("gaussian", "mse", "smooth_l1", "student_t", "beta_nll")
 DEVIATIONS = ("learned", "profiled")
+FORMS = ("likelihood", "predictive")
 # Of standardised targets: an error of one hundredth of their deviation. Targets without noise would drive the
 # log-deviation to minus infinity, and the weight of their loss to infinity.
 MIN_LOG_SIGMA = -4.6
 # Ten batches: the error of a network that learns halves within a few dozens, and a batch has thousands of frames.
 MEMORY = 0.9
+# Chosen on validation recordings among 0, 0.02 and 0.05: the higher ones gain squared error where labels are nearly
+# solved (power of appliances), the lower ones gain bands (founding problem).
+FLOOR = 0.02
 HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 
 
@@ -90,6 +94,16 @@ class SwitchingOutput(Protocol):
     @property
     def posterior(self) -> str:
         """By which predictions mix the classes' regressions: ``"filter"`` or ``"smooth"``."""
+        ...
+
+    @property
+    def distribution(self) -> Structure:
+        """The structure over the labels."""
+        ...
+
+    @property
+    def scores(self) -> Tensor | None:
+        """Class scores (B, T, C) before the structured layer scaled them; None: the emissions."""
         ...
 
 
@@ -318,6 +332,7 @@ class SwitchingObjective(nn.Module):
             frames without a target say nothing; without any labels the sum is -log p(y | x).
             ``"predictive"``: ``"regression"`` is -log of the density of y_t under the mixture of the classes' Gaussians
             by the output's ``posterior`` of k_t: with ``"filter"``, what a forecast of y is judged by.
+        frames: add ``"frames"``, as :class:`JointObjective` does.
 
     Note:
         Unlike :class:`JointObjective`, ``"regression"`` is summed over the R targets, not averaged: a likelihood.
@@ -335,23 +350,25 @@ class SwitchingObjective(nn.Module):
     {'crf': 0.6931, 'regression': 0.9189}
     """
 
-    def __init__(self, form: str = "likelihood") -> None:
+    def __init__(self, form: str = "likelihood", *, frames: bool = False) -> None:
         super().__init__()
-        _check.choice(form, "form", ("likelihood", "predictive"))
-        self.form = form
+        _check.choice(form, "form", FORMS)
+        self.form, self.frames = form, frames
         self.log_sigma = None  # the model's own
 
     def forward(self, output: SwitchingOutput, labels: Tensor, targets: Tensor | None = None) -> Losses:
         """Computes the losses of a batch; arguments as those of :class:`JointObjective`.
 
         Returns:
-            Scalars by name: ``"crf"``, and ``"regression"`` where the batch has numbers.
+            Scalars by name: ``"crf"``; ``"frames"`` if asked for; and ``"regression"`` where the batch has numbers.
         """
         switching = output.switching
         frames = _frames(switching.structure.lengths, self.training)
         with torch.autocast(labels.device.type, enabled=False):
             classes = switching.structure.log_prob(labels)
             losses = {"crf": -classes.sum() / frames}
+            if self.frames:
+                losses["frames"] = _cross_entropy(output, labels) / frames
             if targets is not None:
                 if self.form == "predictive":
                     numbers = switching.predictive_log_prob(targets, posterior=output.posterior).sum(1)
@@ -396,7 +413,7 @@ class FixedWeights(nn.Module):
 
 
 class FadingWeights(FixedWeights):
-    """Adds up named losses as :class:`FixedWeights` does; the weight of one of them falls to zero as training goes on.
+    """Adds a named loss to that of the labels, with a weight that falls to zero as training goes on.
 
     What helps a network off the ground need not be what it is wanted for: cross-entropy of single frames teaches an
     encoder fast, and the likelihood of the whole sequence then has the last word.
@@ -405,6 +422,7 @@ class FadingWeights(FixedWeights):
         name: the loss that fades.
         weight: its weight at the start.
         until: share of the training after which it is gone.
+        combine: adds up the labels' loss, which then holds the fading one, and all others; None: their sum.
 
     >>> combine = FadingWeights("frames", until=0.5)
     >>> losses = {"crf": torch.tensor(1.0), "frames": torch.tensor(4.0)}
@@ -412,10 +430,19 @@ class FadingWeights(FixedWeights):
     (1.0, 5.0, 0.5, 3.0, 0.0)
     """
 
-    def __init__(self, name: str, weight: float = 1.0, *, until: float = 0.5) -> None:
+    def __init__(
+        self, name: str, weight: float = 1.0, *, until: float = 0.5, combine: Combiner | None = None
+    ) -> None:
         super().__init__(**{name: weight})
         _check.positive(until, "until")
-        self.name, self.weight, self.until = name, weight, until
+        self.name, self.weight, self.until, self.combine = name, weight, until, combine
+
+    def forward(self, losses: Losses) -> Tensor:
+        """The combined loss, with the fading one at its present weight."""
+        if self.combine is None:
+            return super().forward(losses)
+        others = {name: loss for name, loss in losses.items() if name != self.name}
+        return self.combine(others | {"crf": losses["crf"] + self.weights[self.name] * losses[self.name]})
 
     def at(self, progress: float) -> float:
         """Sets and returns the weight after this share of the training, 0 to 1."""
@@ -489,45 +516,57 @@ class UncertaintyWeights(nn.Module):
 class RunningMeanWeights(nn.Module):
     """Divides every loss by its running mean, so that all weigh alike whatever their units, and adds them up.
 
+    What a :class:`segcrf.estimator.Segmenter` takes by default. The gradient is that of the sum of the losses'
+    logarithms, but for the noise of the batch: a loss that has become small pulls as hard as one that has not. The
+    likelihood of labels in long bands soon is a hundredth of a nat per frame, and in a plain sum is hardly heard any
+    more beside that of the numbers, which counts each of a thousand neighbouring frames as if they were independent.
+
     Args:
         memory: share of the running mean that each batch leaves.
+        floor: the least that a loss is divided by, so that one that is solved does not drown the others.
 
     Note:
-        This is no likelihood: a loss that is nearly solved pulls as hard as one that is not, and gradients do not fade
-        as losses fall. So the labels keep their share when few frames are still in doubt, which found the better bands
-        in our comparison; see the page on harmonising.
+        This is no likelihood: it does not say when the labels are learned well enough, so watch their loss on
+        recordings that are held out. It needs losses that are above zero: log-densities of numbers are not.
+
+    Source:
+        Lakkapragada et al., *Mitigating negative transfer in multi-task learning with exponential moving average loss
+        weighting strategies*, 2022.
 
     >>> combine = RunningMeanWeights()
     >>> float(combine({"crf": torch.tensor(0.02), "regression": torch.tensor(40.0)}))
     2.0
     """
 
-    def __init__(self, memory: float = MEMORY) -> None:
+    def __init__(self, memory: float = MEMORY, *, floor: float = FLOOR) -> None:
         super().__init__()
         _check.share(memory, "memory")
-        self.memory = memory
+        _check.positive(floor, "floor")
+        self.memory, self.floor = memory, floor
         self.means: dict[str, tuple[float, float]] = {}
 
     def forward(self, losses: Losses) -> Tensor:
         """The sum of ``losses``, each divided by its running mean.
 
         Raises:
-            ValueError: a loss is not positive.
+            ValueError: a loss is negative.
         """
         if self.training:
             self._observe(losses)
         unknown = {name: float(loss.detach()) for name, loss in losses.items() if name not in self.means}
         scale = {name: mean / seen for name, (mean, seen) in self.means.items()} | unknown
-        return torch.stack([loss / scale[name] for name, loss in losses.items()]).sum()
+        return torch.stack([loss / max(scale[name], self.floor) for name, loss in losses.items()]).sum()
 
     def _observe(self, losses: Losses) -> None:
         values = over_ranks(torch.stack([loss.detach().double() for loss in losses.values()])).tolist()
         for name, value in zip(losses, values, strict=True):
-            if not value > 0:
+            if value < 0:
                 raise ValueError(
-                    f"RunningMeanWeights divides by the loss, got {name}={value:g}, expected above 0; log-densities of "
-                    "continuous targets may be negative: give JointObjective('mse'), or combine with FixedWeights()"
+                    f"RunningMeanWeights divides by the loss, got {name}={value:g}, expected 0 or more; log-densities "
+                    "of continuous targets may be negative: give JointObjective('mse'), or combine with FixedWeights()"
                 )
+            if value == 0:  # a batch in which nothing is known tells nothing of the loss
+                continue
             mean, seen = self.means.get(name, (0.0, 0.0))
             left = self.memory
             self.means[name] = (left * mean + (1.0 - left) * value, left * seen + 1.0 - left)
@@ -541,7 +580,7 @@ class RunningMeanWeights(nn.Module):
         self.means = {name: (mean, seen) for name, (mean, seen) in state.items()}
 
     def extra_repr(self) -> str:
-        return f"memory={self.memory}"
+        return f"memory={self.memory}, floor={self.floor}"
 
 
 def over_ranks(values: Tensor) -> Tensor:
@@ -564,7 +603,7 @@ def _frames(lengths: Tensor, training: bool) -> Tensor:
     return over_ranks(frames) if training else frames
 
 
-def _cross_entropy(output: JointOutput, labels: Tensor) -> Tensor:
+def _cross_entropy(output: JointOutput | SwitchingOutput, labels: Tensor) -> Tensor:
     """Summed over the labelled frames."""
     distribution = output.distribution
     scores = distribution.emissions if output.scores is None else output.scores

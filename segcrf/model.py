@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol, cast
 
 import torch
@@ -9,12 +10,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from segcrf import _check
+from segcrf._check import UNLABELLED
 from segcrf.encoders import Encoder
 from segcrf.losses import MIN_LOG_SIGMA
 from segcrf.structure import Structure
 from segcrf.switching import POSTERIORS, SwitchingRegression
 
-__all__ = ["Heads", "JointModel", "ModelOutput", "StructuredLayer", "SwitchingModel", "SwitchingModelOutput"]
+__all__ = [
+    "Decoding",
+    "Heads",
+    "JointModel",
+    "ModelOutput",
+    "StructuredLayer",
+    "SwitchingModel",
+    "SwitchingModelOutput",
+]
 
 
 class StructuredLayer(Protocol):
@@ -46,14 +56,74 @@ class ModelOutput(NamedTuple):
 
 
 class Heads(NamedTuple):
-    """What the linear heads make of features: class scores (B, T, C), and the numbers of :class:`ModelOutput`."""
+    """What the linear heads make of features: class scores (B, T, C), and the numbers of :class:`ModelOutput`.
+
+    Those of a :class:`SwitchingModel` are one per class, (B, T, C, R).
+    """
 
     emissions: Tensor
     values: Tensor | None
     log_sigma: Tensor | None
 
 
-class JointModel(nn.Module):
+@dataclass(frozen=True, eq=False)
+class Decoding:
+    """How one labelling is read off a structure.
+
+    Args:
+        structure: what is decoded.
+        by_frame: take the most probable class of each frame by itself, :attr:`Structure.posterior_mode`; or else the
+            most probable sequence as a whole, :attr:`Structure.mode`, which leaves a band out whose place is uncertain.
+    """
+
+    structure: Structure
+    by_frame: bool = False
+
+    @property
+    def labels(self) -> Tensor:
+        """(B, T) int64, -100 beyond a recording's length."""
+        return self.structure.posterior_mode if self.by_frame else self.structure.mode
+
+    @property
+    def starts(self) -> Tensor:
+        """(B, T) bool, True where a band begins."""
+        if not self.by_frame:
+            return self.structure.argmax().starts
+        labels = self.labels
+        before = functional.pad(labels[:, :-1], (1, 0), value=UNLABELLED)
+        return (labels != before) & (labels != UNLABELLED)
+
+
+def decoding(distribution: Structure, factor: float, by_frame: bool) -> Decoding:
+    """Decodes a distribution with its emissions times ``factor``, see :meth:`Structure.rescale`."""
+    return Decoding(distribution if factor == 1.0 else distribution.rescale(factor), by_frame)
+
+
+class _Encoded(nn.Module):
+    """An encoder, class scores of its features, and the structured layer that makes a distribution of these."""
+
+    decode_factor: Tensor
+    decode_by_frame: Tensor
+
+    def __init__(self, encoder: Encoder, crf: StructuredLayer) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.crf = cast(nn.Module, crf)
+        self.class_head = nn.Linear(encoder.out_features, crf.num_classes)
+        self.register_buffer("decode_factor", torch.ones(()))
+        self.register_buffer("decode_by_frame", torch.zeros((), dtype=torch.bool))
+
+    def distribution(self, emissions: Tensor, lengths: Tensor | None = None) -> Structure:
+        """The structure over labels with these class scores (B, T, C), in float32 at least, whatever autocast says."""
+        with torch.autocast(emissions.device.type, enabled=False):
+            return self.crf(emissions.to(torch.promote_types(emissions.dtype, torch.float32)), lengths)
+
+    def bands(self, distribution: Structure) -> Decoding:
+        """The bands of a distribution, by ``decode_factor`` and ``decode_by_frame``."""
+        return decoding(distribution, float(self.decode_factor), bool(self.decode_by_frame))
+
+
+class JointModel(_Encoded):
     """A shared encoder with two linear heads: class scores for the structured layer, and numbers.
 
     Args:
@@ -64,6 +134,8 @@ class JointModel(nn.Module):
 
     Attributes:
         decode_factor: buffer (), by how much :meth:`bands` weighs the signal; 1 until somebody chooses another.
+        decode_by_frame: buffer () bool, whether :meth:`bands` takes the most probable class of each frame rather than
+            the most probable sequence; False until somebody chooses otherwise.
 
     >>> from segcrf.crf import LinearChainCRF
     >>> from segcrf.encoders import LSTMEncoder
@@ -76,14 +148,9 @@ class JointModel(nn.Module):
     def __init__(
         self, encoder: Encoder, crf: StructuredLayer, num_targets: int = 0, *, heteroscedastic: bool = False
     ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.crf = cast(nn.Module, crf)
-        self.class_head = nn.Linear(encoder.out_features, crf.num_classes)
+        super().__init__(encoder, crf)
         self.value_head = nn.Linear(encoder.out_features, num_targets) if num_targets else None
         self.sigma_head = nn.Linear(encoder.out_features, num_targets) if num_targets and heteroscedastic else None
-        self.decode_factor: Tensor
-        self.register_buffer("decode_factor", torch.ones(()))
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> ModelOutput:
         """Encodes a batch and describes its labels and numbers.
@@ -103,15 +170,6 @@ class JointModel(nn.Module):
         floored = None if self.sigma_head is None else functional.softplus(self.sigma_head(features) - MIN_LOG_SIGMA)
         return Heads(self.class_head(features), values, None if floored is None else floored + MIN_LOG_SIGMA)
 
-    def distribution(self, emissions: Tensor, lengths: Tensor | None = None) -> Structure:
-        """The structure over labels with these class scores (B, T, C), in float32 at least, whatever autocast says."""
-        return _structure(self.crf, emissions, lengths)
-
-    def bands(self, distribution: Structure) -> Structure:
-        """The structure to decode: the distribution with its emissions times ``decode_factor``."""
-        factor = float(self.decode_factor)
-        return distribution if factor == 1.0 else distribution.rescale(factor)
-
 
 class SwitchingModelOutput(NamedTuple):
     """What a switching model makes of B recordings of T frames; it can stand wherever a :class:`ModelOutput` can.
@@ -120,11 +178,13 @@ class SwitchingModelOutput(NamedTuple):
         switching: classes and numbers in one distribution.
         features: what the encoder gave, (B, T, H).
         posterior: by which ``values`` mixes the classes' regressions, ``"filter"`` or ``"smooth"``.
+        scores: class scores as in :class:`ModelOutput`.
     """
 
     switching: SwitchingRegression
     features: Tensor
     posterior: str
+    scores: Tensor | None = None
 
     @property
     def distribution(self) -> Structure:
@@ -141,13 +201,8 @@ class SwitchingModelOutput(NamedTuple):
         """None: a mixture has no single deviation; see ``switching``."""
         return None
 
-    @property
-    def scores(self) -> None:
-        """None: the class scores are the emissions of ``distribution``."""
-        return None
 
-
-class SwitchingModel(nn.Module):
+class SwitchingModel(_Encoded):
     """A shared encoder, class scores for the structured layer, and a linear regression of the features per class.
 
     Train it by :class:`segcrf.losses.SwitchingObjective`, one likelihood without weights; or, since its output has
@@ -175,25 +230,24 @@ class SwitchingModel(nn.Module):
     def __init__(self, encoder: Encoder, crf: StructuredLayer, num_targets: int, *, posterior: str) -> None:
         _check.whole(num_targets, "num_targets", 1)
         _check.choice(posterior, "posterior", POSTERIORS)
-        super().__init__()
-        self.encoder = encoder
-        self.crf = cast(nn.Module, crf)
+        super().__init__(encoder, crf)
         self.shape, self.posterior = (crf.num_classes, num_targets), posterior
-        self.class_head = nn.Linear(encoder.out_features, crf.num_classes)
         self.value_head = nn.Linear(encoder.out_features, crf.num_classes * num_targets)
         self.log_sigma = nn.Parameter(torch.zeros(crf.num_classes, num_targets))
-        self.decode_factor: Tensor
-        self.register_buffer("decode_factor", torch.ones(()))
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> SwitchingModelOutput:
         """Encodes a batch and describes its labels and numbers; arguments as those of :class:`JointModel`."""
         features = self.encoder(x, lengths)
-        structure = _structure(self.crf, self.class_head(features), lengths)
-        mean = self.value_head(features).unflatten(-1, self.shape).to(structure.dtype)
+        scores, means, _ = self.heads(features)
+        switching = self.switching(self.distribution(scores, lengths), means)
+        return SwitchingModelOutput(switching, features, self.posterior, scores)
+
+    def heads(self, features: Tensor) -> Heads:
+        """Class scores and each class's numbers, (B, T, C, R), of features (B, T, H)."""
+        return Heads(self.class_head(features), self.value_head(features).unflatten(-1, self.shape), None)
+
+    def switching(self, distribution: Structure, means: Tensor | None) -> SwitchingRegression:
+        """Classes and numbers in one distribution: a structure over labels, and numbers by class (B, T, C, R)."""
+        assert means is not None
         self.log_sigma.data.clamp_(min=MIN_LOG_SIGMA)
-        return SwitchingModelOutput(SwitchingRegression(structure, mean, self.log_sigma), features, self.posterior)
-
-
-def _structure(crf: nn.Module, emissions: Tensor, lengths: Tensor | None) -> Structure:
-    with torch.autocast(emissions.device.type, enabled=False):
-        return crf(emissions.to(torch.promote_types(emissions.dtype, torch.float32)), lengths)
+        return SwitchingRegression(distribution, means.to(distribution.dtype), self.log_sigma)

@@ -7,6 +7,7 @@ by ``lengths.sum()`` for a loss per frame. All are finite where classes or trans
 ====================================  =============================================================================
 :func:`weighted_marginal_loss`        classes of unequal importance
 :func:`structured_hinge`              a margin instead of probabilities
+:func:`softmax_margin`                a likelihood that keeps a margin from costly confusions
 :func:`expected_risk`                 the expected cost of a wrong frame, itself
 :func:`smoothed_loss`                 labels that are not to be believed to the last
 :func:`soft_cross_entropy`            labels that are probabilities
@@ -26,7 +27,14 @@ from segcrf import _check
 from segcrf._check import UNLABELLED
 from segcrf.structure import Structure
 
-__all__ = ["expected_risk", "smoothed_loss", "soft_cross_entropy", "structured_hinge", "weighted_marginal_loss"]
+__all__ = [
+    "expected_risk",
+    "smoothed_loss",
+    "soft_cross_entropy",
+    "softmax_margin",
+    "structured_hinge",
+    "weighted_marginal_loss",
+]
 
 
 def weighted_marginal_loss(dist: Structure, labels: Tensor, weights: Tensor) -> Tensor:
@@ -105,11 +113,37 @@ def structured_hinge(dist: Structure, labels: Tensor, cost: Tensor | None = None
         tensor([0.7000])
     """
     labels, known = _known(dist, labels)
-    margin = torch.where(known[..., None], _cost(dist, cost)[labels], 0.0)
     classes = torch.arange(dist.num_classes, device=labels.device)
     given = dist.restrict((labels[..., None] == classes) | ~known[..., None])
-    rival = dist.having(dist.emissions + margin.to(dist.dtype), *dist.potentials[1:])
-    return rival.argmax().score - given.argmax().score
+    return _rival(dist, labels, known, cost).argmax().score - given.argmax().score
+
+
+def softmax_margin(dist: Structure, labels: Tensor, cost: Tensor | None = None) -> Tensor:
+    """Softmax-margin (B,): ``log sum_y exp(score(y) + sum_t cost[k_t, y_t]) - score(labels)``.
+
+    The negative log-likelihood of a model that is made to look at costly labellings more often than it will meet them:
+    a soft :func:`structured_hinge`, and no smaller than it. Costs that are large where a rare class is labelled are
+    meant to make the model say it sooner; its probabilities then are no frequencies any more. Where frames are
+    unlabelled, the score of the labels is that of all their completions together.
+
+    Args:
+        dist: over B recordings.
+        labels: (B, T), -100 = unlabelled, costs nothing.
+        cost: as in :func:`structured_hinge`.
+
+    Source: Gimpel and Smith, "Softmax-margin CRFs: training log-linear models with cost functions", 2010.
+
+    Example:
+        >>> from segcrf import LinearChain
+        >>> fair = LinearChain(torch.zeros(1, 1, 2), torch.zeros(2, 2))
+        >>> softmax_margin(fair, torch.tensor([[0]]))               # log(1 + e), where the likelihood has log 2
+        tensor([1.3133])
+    """
+    labels, known = _known(dist, labels)
+    rival = _rival(dist, labels, known, cost)
+    # In double precision: both are of the order of T, and their difference need not be.
+    excess = rival.double().log_partition - dist.double().log_partition
+    return excess.to(dist.dtype) - dist.log_prob(labels.masked_fill(~known, UNLABELLED))
 
 
 def expected_risk(dist: Structure, labels: Tensor, cost: Tensor | None = None) -> Tensor:
@@ -183,6 +217,12 @@ def _log_marginals(dist: Structure) -> Tensor:
     """Log of the posterior marginals (B, T, C), float64; what is forbidden counts as the smallest number there is."""
     probability = dist.double().marginals.labels
     return probability.clamp(min=torch.finfo(torch.float64).tiny).log()
+
+
+def _rival(dist: Structure, labels: Tensor, known: Tensor, cost: Tensor | None) -> Structure:
+    """The structure whose scores are raised by what a labelling costs."""
+    margin = torch.where(known[..., None], _cost(dist, cost)[labels], 0.0)
+    return dist.having(dist.emissions + margin.to(dist.dtype), *dist.potentials[1:])
 
 
 def _cost(dist: Structure, cost: Tensor | None) -> Tensor:

@@ -9,9 +9,9 @@ import pickle
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from segcrf import diagnostics
-from segcrf.diagnostics import Watch
+from segcrf.diagnostics import TrainingWarning, Watch
 from segcrf.losses import Combiner, FadingWeights, JointObjective, Losses, SwitchingObjective
 from segcrf.metrics import edit_score, frame_accuracy, segment_f1
-from segcrf.model import JointModel, ModelOutput, SwitchingModel, SwitchingModelOutput
+from segcrf.model import JointModel, ModelOutput, SwitchingModel, SwitchingModelOutput, decoding
 from segcrf.windows import Batch, RandomWindows, Recording, Windows, collate, grid
 
-__all__ = ["Recipe", "parameter_groups", "train"]
+__all__ = ["Recipe", "find_rate", "parameter_groups", "train"]
 
 Array = npt.NDArray[np.int64]
 
@@ -60,6 +60,10 @@ class Recipe:
     fingerprint: dict[str, Any]
     """What a checkpoint must share with the fit that resumes from it."""
     balance: float | None = None
+    max_batches: int | None = None
+    """Batches per epoch at most; None: all."""
+    validate_every: int = 1
+    """Epochs from one validation to the next."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,9 @@ VALIDATION_WINDOWS = 4
 CRF_RATE = 3.0
 SIGMA_RATE = 10.0
 WARM_UP = 0.05
+# Learning rates to choose from, half a decade apart: recorded data sets that we know lie a decade apart.
+RATES = (1e-3, 3e-3, 1e-2, 3e-2)
+TRIAL_STEPS = 128
 # By how much decoding may weigh the signal beyond what the likelihood found best.
 DECODE_FACTORS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
@@ -122,42 +129,52 @@ class _Tally:
     """Collects what is predicted for validation windows, and scores it as a user would.
 
     On recordings of somebody new the likelihood gets worse, as the model grows sure of itself, long before its bands
-    do: to stop there gave half the F1 on gestures of unseen people. So bands and errors choose the epoch; and the
-    factor by which decoding weighs the signal, see :meth:`segcrf.structure.Structure.rescale`.
+    do: to stop there gave half the F1 on gestures of unseen people. So bands and errors choose the epoch; and how to
+    decode: the factor by which the signal is weighed, and whether by the whole sequence or frame by frame, see
+    :class:`segcrf.model.Decoding`.
     """
 
     def __init__(self) -> None:
-        self.predicted: dict[float, list[Array]] = {factor: [] for factor in DECODE_FACTORS}
+        choices = [(factor, by_frame) for factor in DECODE_FACTORS for by_frame in (False, True)]
+        self.predicted: dict[tuple[float, bool], list[Array]] = {choice: [] for choice in choices}
         self.true: list[Array] = []
         self.square, self.known = 0.0, 0
 
     def add(self, batch: Batch, output: Output) -> None:
         lengths = batch.lengths.tolist()
         self.true += [row[:length] for row, length in zip(batch.labels.cpu().numpy(), lengths, strict=True)]
-        for factor, predicted in self.predicted.items():
-            modes = output.distribution.rescale(factor).mode.cpu().numpy()
-            predicted += [row[:length] for row, length in zip(modes, lengths, strict=True)]
+        for (factor, by_frame), predicted in self.predicted.items():
+            decoded = decoding(output.distribution, factor, by_frame).labels.cpu().numpy()
+            predicted += [row[:length] for row, length in zip(decoded, lengths, strict=True)]
         if batch.targets is not None and output.values is not None:
             error = (output.values - batch.targets)[~batch.targets.isnan()]
             self.square, self.known = self.square + float(error.square().sum()), self.known + error.numel()
 
     def scores(self) -> dict[str, float]:
-        """Scores in percent and the factor with which they are best, the mean squared error of standardised targets,
+        """Scores in percent and the decoding with which they are best, the mean squared error of standardised targets,
         and what of all this is to be minimised."""
-        scores = min((self._bands(factor) for factor in self.predicted), key=lambda row: row["error"])
+        scores = min(self._each(), key=lambda row: row["error"])
         if self.known:
             scores["mse"] = self.square / self.known
             scores["error"] += min(scores["mse"], 1.0)
         return scores
 
-    def _bands(self, factor: float) -> dict[str, float]:
-        predicted = self.predicted[factor]
+    def _each(self) -> Generator[dict[str, float], None, None]:
+        """Scores of each decoding; of those that agree on every frame, only the first."""
+        seen: set[bytes] = set()
+        for (factor, by_frame), predicted in self.predicted.items():
+            labels = np.concatenate(predicted).tobytes()
+            if labels not in seen:
+                yield {"decode_factor": factor, "decode_by_frame": float(by_frame), **self._bands(predicted)}
+            seen.add(labels)
+
+    def _bands(self, predicted: list[Array]) -> dict[str, float]:
         scores = {
             "accuracy": frame_accuracy(predicted, self.true),
             "edit": edit_score(predicted, self.true),
             "f1": segment_f1(predicted, self.true),
         }
-        return {**scores, "decode_factor": factor, "error": 1.0 - sum(scores.values()) / 300.0}
+        return {**scores, "error": 1.0 - sum(scores.values()) / 300.0}
 
 
 class _Task(pl.LightningModule):
@@ -203,9 +220,7 @@ class _Task(pl.LightningModule):
                 f"begins with {batch.names[0]}; lower learning_rate, or lower clip"
             ) from error
 
-    def _not_finite(
-        self, batch: Batch, output: Output, losses: Losses, total: Tensor, index: int
-    ) -> ValueError:
+    def _not_finite(self, batch: Batch, output: Output, losses: Losses, total: Tensor, index: int) -> ValueError:
         wrong = [name for name, loss in losses.items() if not loss.isfinite()] or ["what combines them"]
         each = output.distribution.log_prob(batch.labels).detach().isfinite()
         if batch.targets is not None and output.values is not None:
@@ -226,7 +241,9 @@ class _Task(pl.LightningModule):
         if self.global_step == 0 and "crf" in losses:
             self.watch.scale(float(losses["crf"].detach()) * told["weight_crf"])
         told["bands"] = diagnostics.band_ratio(output.distribution, batch.labels)
-        log_sigma = (self.model if isinstance(self.model, SwitchingModel) else self.objective).log_sigma
+        log_sigma = self.objective.log_sigma
+        if isinstance(self.objective, SwitchingObjective) and isinstance(self.model, SwitchingModel):
+            log_sigma = self.model.log_sigma
         if log_sigma is not None:
             told["sigma"] = float(log_sigma.detach().exp().mean())
         self.log_dict(told, on_step=False, on_epoch=True, batch_size=1)
@@ -266,6 +283,7 @@ class _Task(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         scores = self.tally.scores()
         self.model.decode_factor.fill_(scores["decode_factor"])
+        self.model.decode_by_frame.fill_(scores["decode_by_frame"])
         self.log_dict({f"val_{name}": value for name, value in scores.items()})
 
     def configure_optimizers(self) -> Any:
@@ -422,14 +440,7 @@ def train(
     learn, validate = recordings
     record = _Record(recipe, on_best)
     checkpoint = None if recipe.directory is None else Path(recipe.directory) / CHECKPOINT
-    sampler = RandomWindows(
-        learn,
-        recipe.window,
-        recipe.batch_size,
-        min_batches=MIN_BATCHES,
-        balance=recipe.balance,
-        seed=recipe.seed,
-    )
+    sampler = _sampler(learn, recipe)
     windows = grid(validate, VALIDATION_WINDOWS * recipe.window)
     batches = [windows[i : i + recipe.batch_size] for i in range(0, len(windows), recipe.batch_size)]
     begun = checkpoint if resume and checkpoint is not None and checkpoint.exists() else None
@@ -444,6 +455,76 @@ def train(
             weights_only=True,
         )
     return record.result()
+
+
+def find_rate(
+    begin: Callable[[], tuple[Model, Objective, Combiner]],
+    recipe: Recipe,
+    recordings: tuple[list[Recording], list[Recording]],
+    *,
+    rates: Sequence[float] | None = None,
+    steps: int | None = None,
+) -> dict[float, float]:
+    """Tries learning rates in short trainings, each with its warm-up and its fall to zero.
+
+    Why not a range test, one training whose rate grows until the loss explodes? It sees the loss of an untrained model
+    under a rate that was in force for a single step, and its suggestion moves with range, seed and smoothing. And
+    losses divided by their running means hardly move. A short training is judged by what is wanted in the end, the
+    bands and numbers of validation recordings.
+
+    Args:
+        begin: makes model, objective and combiner anew, the same ones each time.
+        recipe: how to train later; of its length and learning rate nothing is used.
+        recordings: those to learn from, and those to choose by.
+        rates: to try; None: 0.001, 0.003, 0.01 and 0.03.
+        steps: of each trial; None: 128.
+
+    Returns:
+        Error of validation by rate, infinite where training broke off: what :func:`train` chooses an epoch by.
+
+    Raises:
+        ValueError: there is nothing to choose by; or all trials broke off.
+
+    Source:
+        The range test is Smith's, *Cyclical learning rates for training neural networks*, 2017. Short trainings that
+        forgo the fall of the rate prefer rates that are too small: Wu et al., *Understanding short-horizon bias in
+        stochastic meta-optimization*, 2018.
+    """
+    if not recordings[1]:
+        raise ValueError(
+            "learning_rate='auto' chooses by validation recordings, got none; give some, or a validation_fraction "
+            "above 0, or a learning rate"
+        )
+    rates, steps = rates or RATES, steps or TRIAL_STEPS
+    batches = len(_sampler(recordings[0], recipe))
+    epochs = math.ceil(steps / batches)
+    short = replace(
+        recipe,
+        max_epochs=epochs,
+        max_batches=math.ceil(steps / epochs),
+        validate_every=epochs,
+        patience=epochs,
+        directory=None,
+        progress=False,
+    )
+    errors: dict[float, float] = {}
+    broken: ValueError | None = None
+    for rate in rates:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", TrainingWarning)
+                history = train(*begin(), replace(short, learning_rate=rate), recordings).history
+            errors[rate] = history[-1]["val_error"]
+        except ValueError as error:  # not finite: the next larger rate will hardly be
+            broken, errors[rate] = error, math.inf
+    if broken is not None and not any(map(math.isfinite, errors.values())):
+        raise broken
+    return errors
+
+
+def _sampler(recordings: list[Recording], recipe: Recipe) -> RandomWindows:
+    options: dict[str, Any] = {"min_batches": MIN_BATCHES, "balance": recipe.balance, "seed": recipe.seed}
+    return RandomWindows(recordings, recipe.window, recipe.batch_size, **options)
 
 
 def _callbacks(recipe: Recipe, record: _Record, checkpoint: Path | None) -> list[Callback]:
@@ -469,6 +550,8 @@ def _trainer(recipe: Recipe, callbacks: list[Callback]) -> pl.Trainer:
         accelerator="gpu" if device.type == "cuda" else device.type,
         devices=[device.index or 0] if device.type == "cuda" else 1,
         max_epochs=recipe.max_epochs,
+        limit_train_batches=recipe.max_batches,
+        check_val_every_n_epoch=recipe.validate_every,
         gradient_clip_val=recipe.clip or None,
         callbacks=callbacks,
         logger=False,

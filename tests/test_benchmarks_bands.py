@@ -1,8 +1,10 @@
-"""The plumbing of the benchmark of bands: what is kept, resumed, tuned and tabulated. No network is trained."""
+"""The benchmark of bands: what is trained, kept, resumed, tuned and tabulated. Networks are tiny, or stand-ins."""
 
 from __future__ import annotations
 
 import dataclasses
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +14,12 @@ from torch.nn import functional
 from benchmarks.bands import cells, figures, methods, report, tasks, training
 from benchmarks.bands.__main__ import main
 from segcrf.chain import LinearChain
+from segcrf.estimator import Segmenter
 from segcrf.model import ModelOutput
 from segcrf.recordings import Labelled
 
-BUDGET = training.Budget(steps=1, hidden=1, weights=3, seeds=2)
+BUDGET = training.Budget(steps=1, epochs=1, hidden=1, weights=3, seeds=2)
+PAGE = Path(__file__).parents[1] / "docs" / "evidence.rst"
 SOME = ("ce", "ce+tmse", "median", "purge")
 
 
@@ -45,8 +49,8 @@ class Trainer:
         if len(self.calls) == self.fail_at:
             raise KeyboardInterrupt
         noise = 0.1 if network.weight == 0.15 else 1.0
-        valid, test = (scores_of(part, noise, seed) for part in (toy.valid, toy.test))
-        return training.Trained([], valid, test, {}, [{"val_error": 0.0}], 1.0)
+        valid, test = ({"scores": scores_of(part, noise, seed)} for part in (toy.valid, toy.test))
+        return training.Trained([], valid, test, {}, [{"val_error": 0.0}], 0, 1.0)
 
 
 @pytest.fixture
@@ -64,7 +68,8 @@ def run(monkeypatch, tmp_path):
 
 def summarised(found):
     described = {name: {"title": m.title, "structured": m.structured} for name, m in methods.METHODS.items()}
-    return report.summarise(found, {"name": "toy"} | training.settings(BUDGET), described)
+    about = {cell["task"]: tasks.described(task()) for cell in found}
+    return report.summarise(found, {"name": "toy"} | training.settings(BUDGET), described, about)
 
 
 # ------------------------------------------------------------------------------------------- the cache
@@ -128,6 +133,7 @@ def test_every_task_comes_once_before_any_comes_twice():
 def test_the_command_measures_reports_and_says_when_there_is_nothing(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(cells, "fit", Trainer())
     monkeypatch.setattr(cells, "load", task)
+    monkeypatch.setattr("benchmarks.bands.__main__.load", task)
     options = ["--quick", "--cache", str(tmp_path), "--out", ""]
     with pytest.raises(SystemExit, match="no cell of this budget"):
         main([*options, "--report"])
@@ -141,7 +147,14 @@ def test_the_command_measures_reports_and_says_when_there_is_nothing(monkeypatch
 # ------------------------------------------------------------------------------------------- methods
 def test_a_network_without_structure_decodes_by_argmax():
     emissions = torch.randn(2, 30, 3, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(training.FrameWise(3)(emissions).mode, emissions.argmax(-1))
+    plain = training.FrameWise(3)(emissions)
+    assert torch.equal(plain.mode, emissions.argmax(-1)) and torch.equal(plain.rescale(2.0).posterior_mode, plain.mode)
+
+
+def test_a_network_has_the_steps_of_its_budget_or_its_epochs():
+    part = long_bands(700).train  # 2 * 2100 frames are 66 windows of 64
+    assert training._epochs(part, dataclasses.replace(TINY, steps=66)) == 4
+    assert training._epochs(part, dataclasses.replace(TINY, steps=66, epochs=3)) == 3
 
 
 @pytest.mark.parametrize("loss", ["ce", "bce"])
@@ -171,27 +184,67 @@ def test_every_penalty_has_weights_in_order_and_the_budget_takes_the_middle_ones
         assert dataclasses.replace(BUDGET, weights=5).candidates(penalty) == weights
 
 
-@pytest.mark.parametrize("name", [name for name, method in methods.METHODS.items() if method.loss in ("ce", "bce")])
-def test_every_method_that_needs_no_potentials_labels_every_frame(name):
+@pytest.mark.parametrize("name", [name for name, method in methods.METHODS.items() if not method.structured])
+def test_every_method_without_a_layer_labels_every_frame(name):
     toy = task()
     train, test = scores_of(toy.train, 0.3, 0), scores_of(toy.test, 0.3, 1)
-    context = methods.Context(toy, "ce", training.Trained(train, test, test, {}, [], 0.0), BUDGET, seed=0)
+    trained = training.Trained(train, {"scores": test}, {"scores": test}, {}, [], 0, 0.0)
+    context = methods.Context(toy, trained, BUDGET, seed=0)
     for knob in methods.METHODS[name].knobs(toy):
         labels = methods.METHODS[name].decode(test, context, knob)
         assert [len(y) for y in labels] == [len(y) for y in toy.test.labels]
         assert all(((y >= 0) & (y < 3)).all() for y in labels)
 
 
-@pytest.mark.parametrize("name", [name for name, method in methods.METHODS.items() if method.structured])
-def test_the_layers_decode_with_the_potentials_that_were_trained(name):
-    toy = task()
-    test = scores_of(toy.test, 0.3, 1)
-    loss = methods.METHODS[name].loss
-    layer = training.make_layer(loss, toy)
-    trained = training.Trained([], test, test, layer.state_dict(), [], 0.0)
-    context = methods.Context(toy, loss, trained, BUDGET, seed=0)
-    labels = methods.METHODS[name].decode([90 * array for array in test], context, {})
-    assert np.mean(np.concatenate(labels) == np.concatenate(toy.test.labels)) > 0.95
+def long_bands(frames=60):
+    rng = np.random.default_rng(0)
+    labels = [np.repeat(rng.permutation(3), frames) for _ in range(2)]
+    part = Labelled(
+        [(y[:, None] + 0.1 * rng.normal(size=(len(y), 1))).astype(np.float32) for y in labels], labels, None
+    )
+    return tasks.Task("long", ["a", "b", "c"], 1.0, 2, part, part, part)
+
+
+TINY = training.Budget(steps=32, epochs=9, hidden=4, weights=1, seeds=1, batch_size=4, window=64)
+
+
+@pytest.mark.parametrize("loss", ["chain", "semi"])
+def test_a_layer_is_a_segmenter_with_its_defaults(loss):
+    toy = long_bands()
+    trained = training.fit(toy, "bidirectional", training.Network(loss), 0, TINY)
+    options = {"hidden": 4, "max_epochs": 2, "patience": 2, "batch_size": 4, "window": 64, "progress": False}
+    ours = Segmenter(structure=training.STRUCTURES[loss], **options)
+    ours.fit(toy.train.signals, toy.train.labels, validation=(toy.valid.signals, toy.valid.labels))
+    for found, expected in zip(trained.test["bands"], ours.predict(toy.test.signals), strict=True):
+        assert found.tolist() == expected.tolist()
+    assert len(trained.history) == 2 and trained.history[0]["weight_frames"] == 1.0
+    best = trained.history[trained.best_epoch]
+    assert trained.decoding == {"factor": best["val_decode_factor"], "by_frame": best["val_decode_by_frame"]}
+    assert [len(y) for y in trained.valid["sequence"]] == [len(y) for y in toy.valid.labels]
+
+
+def test_the_likelihood_alone_is_a_network_of_its_own_only_where_a_segmenter_adds_to_it():
+    alone = training.Network("chain+alone")
+    assert alone.on(long_bands(60)) == alone and alone.on(long_bands(40)) == training.Network("chain")
+    assert training.Network("ce").on(long_bands()) == training.Network("ce")
+    assert "weight_frames" not in training.fit(long_bands(), "causal", alone, 0, TINY).history[0]
+
+
+def test_a_frame_wise_network_leaves_scores_and_the_plain_one_those_of_training_too():
+    toy = long_bands()
+    plain = training.fit(toy, "causal", training.Network("ce"), 0, TINY)
+    assert [x.shape for x in plain.train] == [(180, 3)] * 2 and plain.test.keys() == {"scores"}
+    assert training.fit(toy, "causal", training.Network("bce", "switches", 1.0), 0, TINY).train == []
+
+
+def test_long_recordings_are_sampled_and_short_ones_are_not():
+    part = long_bands(100).train
+    assert training._sampled(part, TINY, 0) is part
+    few = training._sampled(part, dataclasses.replace(TINY, steps=1, window=16), 0)
+    assert [len(y) for y in few.labels] == [128] or sum(map(len, few.labels)) <= 128
+    places = [int(np.flatnonzero((part.signals[i] == few.signals[0][0]).all(1))[0]) for i in range(2)
+              if (part.signals[i] == few.signals[0][0]).all(1).any()]  # fmt: skip
+    assert places[0] % 128 == 0
 
 
 # ------------------------------------------------------------------------------------------- data
@@ -262,6 +315,7 @@ def row(method, task, score, seed=0):
     each = {metric: [score] * 6 for metric in report.COMPARED}
     network = {"loss": "ce", "penalty": None, "weight": 0.0}
     cell = {"task": task, "encoder": "causal", "method": method, "seed": seed, "knob": {}, "network": network}
+    cell |= {"decoding": {}, "epochs": 4, "best_epoch": 2}
     shown = {"barcode": [[0, 5, 1]], "truth": [[0, 3, 0], [3, 5, 1]]}
     return cell | {"scores": scores, "per_recording": each} | shown
 
@@ -290,6 +344,39 @@ def test_differences_are_paired_by_seed_and_recording():
     assert gap["f1@50"] == {"mean": 5.0, "interval": [5.0, 5.0]}
 
 
+def reached(found):
+    table = report.verdict_table(summarised(found))
+    return {line[0]: line[2:] for line in table.rows}
+
+
+def test_the_layers_are_held_against_the_best_other_and_the_penalty():
+    means = {"ce": 50.0, "median": 60.0, "bce+switches": 55.0, "crf": 62.0, "semi": 40.0}
+    found = [row(method, "t", mean + seed, seed) for seed in range(3) for method, mean in means.items()]
+    table = report.target_table(summarised(found), "f1@50")
+    (line,) = table.rows
+    named = dict(zip(table.header, line, strict=True))
+    assert (named["CRF"], named["best other"], named["which"]) == ("63.0 ± 1.0", "61.0 ± 1.0", "CE, median filter")
+    assert (named["seeds"], named["CRF − best other"]) == ("3", "+2.0 ± 0.0 [+2.0, +2.0]")
+    told = reached(found)
+    assert told["first in F1@50, by the mean"] == ["1 of 1", ""]
+    assert told["F1@50 ahead of BCE + switches by 5"] == ["1 of 1", ""]
+    assert told["bands predicted/true within 0.9 to 1.15"] == ["0 of 1", "t"]
+
+
+def test_what_seeds_do_not_tell_apart_is_level_and_what_they_do_is_missed():
+    near, far = ((49.0, 52.0, 48.0), (44.0, 45.0, 44.5))
+
+    def cells_of(scores):
+        others = [row(m, "t", 50.0, seed) for seed in range(3) for m in ("ce", "bce+switches")]
+        return others + [row(m, "t", s, seed) for seed, s in enumerate(scores) for m in ("crf", "semi")]
+
+    assert reached(cells_of(near))["first or level in edit"] == ["1 of 1", ""]
+    assert reached(cells_of(near))["first in edit, by the mean"] == ["0 of 1", "t"]
+    assert reached(cells_of(far))["first or level in edit"] == ["0 of 1", "t"]
+    assert reached(cells_of(near[:1]))["first or level in edit"] == ["0 of 1", "t"]
+    assert reached(cells_of(far))["accuracy within 0.5 points of the best"] == ["0 of 1", "t"]
+
+
 def test_a_bootstrap_interval_holds_the_mean_and_narrows_with_numbers():
     values = np.random.default_rng(0).normal(3.0, 1.0, 400)
     low, high = report.bootstrap(values)
@@ -313,6 +400,9 @@ def test_the_documentation_includes_every_table(tmp_path):
     report.write_includes(result, tmp_path)
     written = {path.stem for path in tmp_path.iterdir()}
     assert written == {"settings", *report.tables(result)}
+    included = set(re.findall(r"include:: generated/bands/(\w+)\.inc", PAGE.read_text(encoding="utf-8")))
+    both = {name.replace("causal", "bidirectional") for name in written} | written
+    assert included <= both | {"barcodes"} and {"verdicts", "targets_f150", "ranks", "data"} <= included
     assert "60.0" in (tmp_path / "f150_causal.inc").read_text(encoding="utf-8")
 
 

@@ -133,6 +133,17 @@ def test_fit_takes_validation_and_chosen_channels(run, place: Path):
     assert "val_loss" in Segmenter.load(place / "validated").history_[0]
 
 
+def test_fit_offers_the_objective_and_tries_learning_rates(run, place: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("segcrf.training.TRIAL_STEPS", 2)
+    switching = ["--causal", "--targets", "twice", "--switching", "mean", "--posterior", "filter"]
+    options = [*switching, "--regression", "smooth_l1", "--combine", "sum", "--learning-rate", "auto"]
+    code, out, _ = run("fit", "train.csv", "--model", "switching", *COLUMNS, *SMALL, *options)
+    assert code == 0 and "validation loss of the labels" in out
+    model = Segmenter.load(place / "switching")
+    assert (model.switching, model.posterior, model.combine, model.learning_rate) == ("mean", "filter", "sum", "auto")
+    assert "tried short trainings" in model.notes_[0]
+
+
 def test_fit_resumes_from_the_checkpoint_that_a_killed_fit_left(run, place: Path, monkeypatch: pytest.MonkeyPatch):
     """Killed between the end of training and the writing of the model: no model, but a checkpoint."""
     command = ["fit", "train.csv", "--model", "cut", *COLUMNS, *SMALL]

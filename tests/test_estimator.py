@@ -15,9 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from torch import nn
 
 from segcrf import training
 from segcrf.estimator import Segmenter
+from segcrf.losses import FixedWeights
+from segcrf.signals import switching_sinusoid
 
 Array = npt.NDArray[Any]
 
@@ -127,9 +130,9 @@ def test_long_bands_bring_a_loss_of_frames_which_fades() -> None:
 def test_history_has_both_losses_and_the_best_epoch_is_kept(fitted: Segmenter) -> None:
     names = ("crf", "regression")
     losses = {prefix + name for prefix in ("", "val_") for name in ("loss", *names)}
-    scores = {f"val_{name}" for name in ("accuracy", "edit", "f1", "mse", "error", "decode_factor")}
+    scores = {f"val_{name}" for name in ("accuracy", "edit", "f1", "mse", "error", "decode_factor", "decode_by_frame")}
     told = {f"{about}_{name}" for about in ("gradient", "weight") for name in names}
-    told |= {"epoch", "learning_rate", "gradient", "clipped", "cosine", "sigma", "bands"}
+    told |= {"epoch", "learning_rate", "gradient", "clipped", "cosine", "bands"}
     assert [set(row) for row in fitted.history_] == [losses | scores | told] * 8
     assert [row["epoch"] for row in fitted.history_] == list(range(8))
     errors = [(row["val_error"], row["val_loss"]) for row in fitted.history_]
@@ -180,6 +183,116 @@ def test_every_encoder_and_regression(options: dict[str, Any]) -> None:
     assert model.score(X, labels) > 0.6
     assert model.model_.encoder.causal == (options.get("bidirectional") is False)
     assert all(np.isfinite(y).all() for y in model.predict_targets(X))
+
+
+@pytest.mark.parametrize(
+    ("options", "weights"),
+    [
+        ({"combine": {"regression": 0.25}}, {"weight_crf": 1.0, "weight_regression": 0.25}),
+        ({"combine": lambda losses: 3.0 * losses["crf"] + losses["regression"]}, {"weight_crf": 3.0}),
+        ({"combine": FixedWeights(regression=7.0)}, {"weight_regression": 7.0}),
+        ({"combine": "uncertainty"}, {"weight_crf": 1.0}),
+        ({"combine": "sum", "regression": "gaussian"}, {"weight_crf": 1.0, "weight_regression": 1.0}),
+        ({"regression": "gaussian"}, {"weight_crf": 1.0, "weight_regression": 1.0}),
+        ({"switching": "likelihood", "posterior": "smooth"}, {"weight_crf": 1.0, "weight_regression": 1.0}),
+        ({"combine": {"regression": 0.5}, "frame_loss": 1.0}, {"weight_frames": 1.0, "weight_regression": 0.5}),
+    ],
+)
+def test_losses_are_combined_as_asked(options: dict[str, Any], weights: dict[str, float]) -> None:
+    model = Segmenter(**SMALL | {"max_epochs": 1} | options).fit(*recordings(3))
+    assert {name: model.history_[0][name] for name in weights} == pytest.approx(weights)
+
+
+def test_by_default_labels_and_numbers_weigh_alike(fitted: Segmenter) -> None:
+    for row in fitted.history_[:4]:  # later losses are below the floor
+        shares = [row[f"weight_{name}"] * row[name] for name in ("crf", "regression")]
+        assert 0.2 < shares[0] / shares[1] < 5.0
+    X, labels, _ = recordings(3)
+    assert Segmenter(**SMALL | {"max_epochs": 1}).fit(X, labels).history_[0]["weight_crf"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("form", "posterior"), [("mean", "filter"), ("likelihood", "smooth"), ("predictive", "smooth")]
+)
+def test_a_switching_model_learns_and_is_stored(form: str, posterior: str, tmp_path: Path) -> None:
+    """In one class the number is x, in the other -x."""
+    random = np.random.default_rng(0)
+    labels = [np.repeat(random.integers(2, size=8), 20) for _ in range(6)]
+    X = [np.column_stack([k + 0.3 * random.normal(size=len(k)), random.normal(size=len(k))]) for k in labels]
+    targets = [(10.0 * x[:, 1] * (2 * k - 1))[:, None] for x, k in zip(X, labels, strict=True)]
+    options = {"switching": form, "posterior": posterior, "bidirectional": posterior == "smooth", "encoder": "tcn"}
+    model = Segmenter(**SMALL | options | {"max_epochs": 12, "dropout": 0.0, "learning_rate": 0.02, "layers": 2})
+    model.fit(X, labels, targets)
+    error = np.concatenate(model.predict_targets(X)) - np.concatenate(targets)
+    assert np.sqrt((error**2).mean()) < 6.0  # their deviation is 10, and one linear regression of x has all of it
+    other = "filter" if posterior == "smooth" else "smooth"
+    mixed = np.concatenate(model.predict_targets(X, posterior=other))
+    assert not np.allclose(mixed, np.concatenate(model.predict_targets(X)))
+    for own, named in zip(model.predict_targets(X), model.predict_targets(X, posterior=posterior), strict=True):
+        assert np.array_equal(own, named)
+    model.save(tmp_path / "model")
+    again = Segmenter.load(tmp_path / "model")
+    for ask in ("predict", "predict_proba", "predict_targets"):
+        for ours, theirs in zip(getattr(again, ask)(X), getattr(model, ask)(X), strict=True):
+            assert np.array_equal(ours, theirs)
+
+
+def test_a_combiner_of_ones_own_begins_anew_and_is_not_stored(tmp_path: Path) -> None:
+    class Count(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.calls, self.weight = 0, nn.Parameter(torch.ones(()))
+
+        def forward(self, losses: dict[str, torch.Tensor]) -> torch.Tensor:
+            self.calls += 1
+            return losses["crf"] + (self.weight - 1.0) ** 2 + losses["regression"]
+
+    combine = Count()
+    model = Segmenter(**SMALL, combine=combine).fit(*recordings(3))
+    assert combine.calls == 0 and model.combine is combine
+    first = model.history_
+    assert model.fit(*recordings(3)).history_ == first
+    model.save(tmp_path / "model")
+    again = Segmenter.load(tmp_path / "model")
+    X, labels, targets = recordings(3)
+    assert all(np.array_equal(a, b) for a, b in zip(again.predict_targets(X), model.predict_targets(X), strict=True))
+    with pytest.raises(ValueError, match=r"combine: got 'custom', .* not saved; set_params\(combine="):
+        again.fit(X, labels, targets)
+    assert again.set_params(combine="auto").fit(X, labels, targets).score(X, labels) > 0.5
+
+
+def test_the_learning_rate_is_tried_where_it_is_left_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "RATES", (1e-5, 0.05))
+    monkeypatch.setattr(training, "TRIAL_STEPS", 8)
+    X, labels, targets = recordings()
+    auto = Segmenter(**SMALL | {"learning_rate": "auto"}).fit(X, labels, targets)
+    assert auto.learning_rate_ == 0.05 and "at 1e-05" in auto.notes_[0]
+    given = Segmenter(**SMALL).fit(X, labels, targets)  # the trials leave no trace
+    assert given.history_ == auto.history_
+    assert Segmenter(**SMALL | {"learning_rate": None}).fit(X, labels, targets).history_ == auto.history_
+    assert Segmenter(**SMALL | {"learning_rate": None}).fit(X, labels).learning_rate_ == 5e-3  # classes alone
+    everything = Segmenter(**SMALL | {"learning_rate": None, "validation_fraction": 0.0}).fit(X, labels, targets)
+    assert everything.learning_rate_ == 5e-3
+    auto.save(tmp_path / "model")
+    assert Segmenter.load(tmp_path / "model").learning_rate_ == 0.05
+    with pytest.raises(ValueError, match="learning_rate='auto' chooses by validation recordings, got none"):
+        Segmenter(**SMALL | {"learning_rate": "auto", "validation_fraction": 0.0}).fit(X, labels, targets)
+
+
+@pytest.mark.slow
+def test_the_rate_that_is_found_serves_the_founding_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "TRIAL_STEPS", 48)
+    x, y, k = switching_sinusoid(48, 200, noise=0.3, horizon=5, mean_dwell=1.0, seed=0)
+    data, held = ([list(part[rows]) for part in (x, k, y)] for rows in (slice(32), slice(32, None)))
+    options = {"hidden": 16, "bidirectional": False, "window": 200, "batch_size": 4, "max_epochs": 8, "progress": False}
+
+    def error(rate: float | None) -> float:
+        model = Segmenter(**options, learning_rate=rate).fit(*data, validation=held)
+        return min(row["val_error"] for row in model.history_)
+
+    found = error(None)
+    assert found < 0.9 * error(5e-3)
+    assert found < 1.1 * min(error(1e-2), error(3e-2))
 
 
 def test_offsets_of_a_recording_are_removed_where_they_dominate() -> None:
@@ -417,8 +530,17 @@ def test_bad_recordings_are_refused_at_the_door(which: str, change: Any, error: 
         ({"window": 1}, "window: got 1"),
         ({"dropout": 1.0}, "dropout: got 1.0, expected a share from 0 to below 1"),
         ({"balance": 0.0}, "balance: got 0.0, expected above 0"),
-        ({"learning_rate": -1.0}, "learning_rate: got -1.0"),
+        ({"learning_rate": -1.0}, r"learning_rate \(or .auto.\): got -1.0"),
         ({"rate": 0.0}, "rate: got 0.0"),
+        ({"combine": "mean"}, "combine: got 'mean', expected one of 'auto', 'sum'"),
+        ({"combine": "running-mean", "regression": "gaussian"}, "expected one of 'mse', 'smooth_l1'; or give combine="),
+        ({"combine": "uncertainty", "regression": "student_t"}, "got regression='student_t', expected one of 'mse'"),
+        ({"combine": {"loss": 2.0}}, "a weight was given for the loss 'loss'"),
+        ({"switching": "sum"}, "switching: got 'sum', expected one of 'mean', 'likelihood', 'predictive'"),
+        ({"switching": "mean"}, r"posterior \(of a switching model\): got None, expected one of 'filter', 'smooth'"),
+        ({"posterior": "smooth"}, "got 'smooth' with switching=None, expected None"),
+        ({"switching": "mean", "posterior": "filter"}, "got 'filter' with bidirectional=True"),
+        ({"switching": "likelihood", "posterior": "smooth", "regression": "mse"}, "got 'mse' with switching="),
         ({"classes": ["a", "a", "b"]}, "classes: got repeated names"),
         ({"classes": ["a", "b"]}, "got label 2, expected 0 to 1"),
     ],
@@ -426,6 +548,15 @@ def test_bad_recordings_are_refused_at_the_door(which: str, change: Any, error: 
 def test_bad_parameters_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Segmenter(**SMALL | options).fit(*recordings())
+
+
+def test_a_combiner_that_is_none_and_a_mixture_without_parts_are_refused(fitted: Segmenter) -> None:
+    with pytest.raises(TypeError, match="combine: got int, expected one of 'sum', 'running-mean'"):
+        Segmenter(**SMALL, combine=3).fit(*recordings())  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="switching: got 'mean' and no targets"):
+        Segmenter(**SMALL, switching="mean", posterior="smooth").fit(*recordings()[:2])
+    with pytest.raises(ValueError, match="one regression for all classes; leave it out"):
+        fitted.predict_targets(recordings()[0], posterior="smooth")
 
 
 def test_names_that_are_not_classes_are_refused() -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 from segcrf.crf import LinearChainCRF
 from segcrf.encoders import make_encoder
 from segcrf.inference import infer
-from segcrf.model import JointModel
+from segcrf.model import JointModel, SwitchingModel
 
 ENCODERS = [
     ("lstm", {"bidirectional": False}),
@@ -54,6 +54,23 @@ def test_pieces_leave_no_seam(name: str, options: dict[str, int]) -> None:
         for ours, theirs in zip(answers(model, chunk), whole, strict=True):
             for a, b in zip(ours, theirs, strict=True):
                 torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+def test_a_switching_model_has_no_seam_either() -> None:
+    torch.manual_seed(0)
+    encoder = make_encoder("lstm", 2, hidden=6, bidirectional=False)
+    model = SwitchingModel(encoder, LinearChainCRF(3), 2, posterior="filter").double().eval()
+    x = signals()
+    found = {}
+    for chunk in (8, 10_000):
+        for part in infer(model, x, chunk=chunk):
+            assert part.values is None and part.switching is not None
+            mean = part.switching.predict(posterior="filter").mean
+            for row, i in enumerate(part.recordings):
+                found[chunk, i] = mean[row, : len(x[i])]
+    for i, signal in enumerate(x):
+        torch.testing.assert_close(found[8, i], found[10_000, i], rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(found[8, i], model(signal[None]).values[0], rtol=1e-9, atol=1e-9)
 
 
 def test_a_long_recording_is_never_encoded_as_a_whole() -> None:

@@ -1,6 +1,7 @@
 """Losses: their values by hand, one normaliser, and what unknown frames and padding may not change."""
 
 import math
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,18 @@ import torch.multiprocessing
 from torch import Tensor
 
 from segcrf.chain import LinearChain
+from segcrf.crf import LinearChainCRF
+from segcrf.encoders import LSTMEncoder
 from segcrf.losses import (
     Deviation,
+    FadingWeights,
     FixedWeights,
     JointObjective,
     RunningMeanWeights,
     SwitchingObjective,
     UncertaintyWeights,
 )
-from segcrf.model import ModelOutput, SwitchingModelOutput
+from segcrf.model import JointModel, ModelOutput, SwitchingModelOutput
 from segcrf.switching import SwitchingRegression
 
 LENGTHS = torch.tensor([6, 2])
@@ -263,7 +267,7 @@ def test_running_means_weigh_all_losses_alike_whatever_their_units() -> None:
     again.load_state_dict(combine.state_dict())
     losses = {"crf": torch.tensor(2.0), "regression": torch.tensor(7.0)}
     torch.testing.assert_close(again.eval()(losses), combine.eval()(losses))
-    with pytest.raises(ValueError, match="got regression=-2, expected above 0; log-densities"):
+    with pytest.raises(ValueError, match="got regression=-2, expected 0 or more; log-densities"):
         RunningMeanWeights()({"crf": torch.tensor(1.0), "regression": torch.tensor(-2.0)})
 
 
@@ -327,3 +331,63 @@ def _gradients(rows: slice) -> tuple[list[float], Any, Any]:
     assert emissions.grad is not None and values.grad is not None and objective.log_sigma is not None
     found = torch.cat([emissions.grad.flatten(), values.grad.flatten()])
     return [float(loss.detach()) for loss in losses.values()], found.tolist(), objective.log_sigma.tolist()
+
+
+def test_running_means_leave_out_what_nothing_is_known_of_and_have_a_floor() -> None:
+    combine = RunningMeanWeights(memory=0.5, floor=0.1)
+    parameter = torch.tensor(1.0, requires_grad=True)
+    combine({"crf": 4.0 * parameter, "regression": parameter})
+    total = combine({"crf": 0.0 * parameter, "regression": parameter})  # a batch without a label
+    torch.testing.assert_close(total, torch.tensor(1.0))
+    assert combine.means["crf"][0] / combine.means["crf"][1] == 4.0
+    for _ in range(30):
+        total = combine({"crf": 1e-6 * parameter, "regression": 1e-9 * parameter})
+    torch.testing.assert_close(total, torch.tensor(1e-5), rtol=2e-3, atol=0.0)  # 1e-6 by the floor, not by itself
+
+
+def test_a_fading_loss_counts_with_the_labels_whatever_combines_them() -> None:
+    losses = {name: torch.tensor(value) for name, value in (("crf", 1.0), ("frames", 4.0), ("regression", 5.0))}
+    combine = FadingWeights("frames", 0.5, combine=lambda given: given["crf"] + 10.0 * given["regression"])
+    assert float(combine(losses)) == 1.0 + 0.5 * 4.0 + 10.0 * 5.0
+    combine.at(1.0)
+    assert float(combine(losses)) == 51.0
+    means = FadingWeights("frames", combine=RunningMeanWeights())
+    assert float(means(losses)) == 2.0  # labels and numbers weigh alike
+    assert not means.eval().combine.training
+    again = FadingWeights("frames", combine=RunningMeanWeights())
+    again.load_state_dict(means.state_dict())
+    assert again.combine.means == means.combine.means
+
+
+def test_frames_of_a_switching_model_are_those_of_its_scores() -> None:
+    output, labels, targets = batch()
+    switching = SwitchingRegression(output.distribution, torch.zeros(2, 6, 3, 2), torch.zeros(2))
+    scores = 2.0 * output.distribution.emissions
+    made = SwitchingModelOutput(switching, output.features, "filter", scores)
+    losses = SwitchingObjective(frames=True)(made, labels, targets)
+    expected = JointObjective(None, frames=True)(output._replace(scores=scores), labels)
+    torch.testing.assert_close(losses["frames"], expected["frames"])
+    assert set(losses) == {"crf", "frames", "regression"}
+
+
+def test_the_recipe_for_methods_that_change_gradients_runs_as_documented() -> None:
+    pytest.importorskip("torchjd", reason="torchjd is optional; pip install torchjd")
+    page = (Path(__file__).parents[1] / "docs" / "examples" / "harmonising.py").read_text(encoding="utf-8")
+    block = page[page.index("#     from torchjd") :]
+    recipe = textwrap.dedent("\n".join(line[1:] for line in block[: block.index("\n#\n# With")].splitlines()))
+    torch.manual_seed(0)
+    labels = torch.randint(2, (8, 5)).repeat_interleave(8, dim=1)
+    x = torch.randn(8, 40, 2) + labels[..., None]
+    model = JointModel(LSTMEncoder(2, hidden=8), LinearChainCRF(2), num_targets=1)
+    objective = JointObjective("gaussian")
+    names: dict[str, Any] = {
+        "model": model, "objective": objective, "x": x, "lengths": None, "labels": labels, "targets": x[..., :1],
+        "optimiser": torch.optim.AdamW([*model.parameters(), *objective.parameters()], lr=0.02),
+    }  # fmt: skip
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    first = {name: float(loss.detach()) for name, loss in objective(model(x), labels, x[..., :1]).items()}
+    for _ in range(40):
+        exec(recipe, names)
+    assert all(not torch.equal(before[name], parameter) for name, parameter in model.named_parameters())
+    for name, loss in objective(model(x), labels, x[..., :1]).items():
+        assert float(loss.detach()) < first[name] - 0.1, name

@@ -10,6 +10,7 @@ from segcrf.crf import LinearChainCRF
 from segcrf.encoders import LSTMEncoder, TCNEncoder
 from segcrf.losses import MIN_LOG_SIGMA, FixedWeights, JointObjective, SwitchingObjective
 from segcrf.model import JointModel, SwitchingModel
+from segcrf.segments import Segments
 
 
 def build(num_targets: int = 2) -> JointModel:
@@ -117,3 +118,18 @@ def test_a_plain_loop_learns_a_switching_model_from_all_some_or_no_labels(labell
     assert max(float(agree), 1.0 - float(agree) if labelled == 0.0 else 0.0) > 0.95
     error = output.switching.predict(posterior="smooth", seen=targets).mean - targets
     assert error[~targets.isnan()].square().mean() < 0.1
+
+
+def test_bands_are_read_off_by_sequence_or_frame_by_frame() -> None:
+    model = build()
+    model.class_head.weight.data *= 8.0
+    distribution = model(torch.randn(2, 40, 3), torch.tensor([40, 25])).distribution
+    assert torch.equal(model.bands(distribution).labels, distribution.mode)
+    assert torch.equal(model.bands(distribution).starts, distribution.argmax().starts)
+    model.decode_factor.fill_(2.0)
+    model.decode_by_frame.fill_(True)
+    shown = model.bands(distribution)
+    assert torch.equal(shown.labels, distribution.rescale(2.0).posterior_mode)
+    for labels, starts, length in zip(shown.labels, shown.starts, (40, 25), strict=True):
+        bands = Segments.from_labels([labels[:length].numpy()])
+        assert starts.nonzero().flatten().tolist() == bands.start.tolist()

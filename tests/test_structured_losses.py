@@ -22,6 +22,7 @@ from segcrf.structured_losses import (
     expected_risk,
     smoothed_loss,
     soft_cross_entropy,
+    softmax_margin,
     structured_hinge,
     weighted_marginal_loss,
 )
@@ -87,7 +88,7 @@ def test_soft_cross_entropy(cases: st.SearchStrategy[Case], data: st.DataObject)
 
 @both
 @given(data=st.data())
-def test_structured_hinge(cases: st.SearchStrategy[Case], data: st.DataObject) -> None:
+def test_structured_hinge_and_softmax_margin(cases: st.SearchStrategy[Case], data: st.DataObject) -> None:
     case = data.draw(cases)
     rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
     labels = labelled(case, rng)
@@ -96,9 +97,12 @@ def test_structured_hinge(cases: st.SearchStrategy[Case], data: st.DataObject) -
     for matrix, given_cost in ((hamming, None), (cost, torch.from_numpy(cost))):
         got = structured_hinge(make(case), labels, given_cost)
         assert (got >= -1e-9).all()
+        soft = softmax_margin(make(case), labels, given_cost)
         for b, truth, row, known in rows(case, labels):
             margin = matrix[row[known], truth.labels[:, known]].sum(axis=1)
             close(got[b], (truth.scores + margin).max() - truth.scores[truth.agreeing(row)].max(), case)
+            raised = np.logaddexp.reduce(truth.scores + margin)
+            close(soft[b], raised - truth.log_partition - truth.log_prob(row), case)
 
 
 @both
@@ -136,6 +140,7 @@ LOSSES: dict[str, Callable[[Structure, Tensor], Tensor]] = {
     "weighted_marginal": lambda d, k: weighted_marginal_loss(d, k, torch.arange(1.0, d.num_classes + 1)),
     "soft": lambda d, k: soft_cross_entropy(d, torch.full(d.emissions.shape, 0.5)),
     "hinge": structured_hinge,
+    "softmax margin": softmax_margin,
     "risk": expected_risk,
     "smoothed": lambda d, k: smoothed_loss(d, k, 0.1),
     "smoothed with a prior": lambda d, k: smoothed_loss(d, k, 0.1, torch.arange(1.0, d.num_classes + 1)),

@@ -15,7 +15,7 @@ from segcrf.diagnostics import TrainingWarning
 from segcrf.encoders import LSTMEncoder
 from segcrf.losses import FixedWeights, JointObjective, Losses, SwitchingObjective, UncertaintyWeights
 from segcrf.model import JointModel, ModelOutput, SwitchingModel
-from segcrf.training import Recipe, Result, parameter_groups, train
+from segcrf.training import Recipe, Result, find_rate, parameter_groups, train
 from segcrf.windows import Recording, collate
 
 RECIPE: dict[str, Any] = {
@@ -137,9 +137,26 @@ def test_the_factor_with_the_best_bands_is_chosen_and_kept_with_the_best_epoch()
     tally.add(batch, ModelOutput(chain, None, emissions))
     scores = tally.scores()
     assert scores["f1"] == 100.0 and scores["decode_factor"] == 8.0  # 3 frames * 0.5 * 8 > 2 switches * 4
+    assert scores["decode_by_frame"] == 0.0
     result = run()
     best = result.history[result.best_epoch]
     assert float(result.weights["decode_factor"]) == best["val_decode_factor"]
+    assert bool(result.weights["decode_by_frame"]) == bool(best["val_decode_by_frame"])
+
+
+def test_a_band_whose_place_is_uncertain_is_found_frame_by_frame() -> None:
+    # Where the band is, is open: each place is improbable, its middle frames are in nearly all of them.
+    labels = torch.zeros(1, 30, dtype=torch.long)
+    labels[0, 12:18] = 1
+    emissions = torch.zeros(1, 30, 2)
+    emissions[..., 1] = torch.where(labels == 1, 1.4, -1.0)
+    transitions = torch.tensor([[0.0, -6.0], [-3.0, 0.0]])  # 9 to enter and leave, for 6 frames of 1.4
+    chain = LinearChain(emissions, transitions)
+    assert not chain.mode.any() and chain.posterior_mode.any()
+    tally = training._Tally()
+    tally.predicted = {choice: [] for choice in ((1.0, False), (1.0, True))}
+    tally.add(collate([Recording(emissions[0], labels[0], None)]), ModelOutput(chain, None, emissions))
+    assert tally.scores()["decode_by_frame"] == 1.0
 
 
 def test_a_summed_likelihood_is_told() -> None:
@@ -171,3 +188,51 @@ def test_windows_are_balanced_when_asked() -> None:
     without, told[:] = len(told), []
     train(model, objective, combine, Recipe(**RECIPE | {"max_epochs": 1, "balance": 1.0}), (plain + recordings(4), []))
     assert 0 < len(told) < without
+
+
+def begin() -> tuple[JointModel, JointObjective, FixedWeights]:
+    return (*build(), FixedWeights())
+
+
+def test_a_rate_is_found_by_short_trainings_that_anneal(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[float, int, int]] = []
+    real = training.train
+
+    def spy(model: Any, objective: Any, combine: Any, recipe: Recipe, data: Any) -> Result:
+        result = real(model, objective, combine, recipe, data)
+        assert result.history[-1]["learning_rate"] < 0.1 * recipe.learning_rate
+        seen.append((recipe.learning_rate, len(result.history), recipe.max_batches or 0))
+        return result
+
+    monkeypatch.setattr(training, "train", spy)
+    data = recordings(4), recordings(2)
+    state = torch.get_rng_state()
+    errors = find_rate(begin, Recipe(**RECIPE), data, rates=(1e-5, 0.1), steps=40)
+    assert errors[0.1] < errors[1e-5] - 0.05  # at the smaller rate nothing is learned
+    assert seen == [(1e-5, 3, 14), (0.1, 3, 14)]
+    assert torch.equal(torch.get_rng_state(), state)
+    assert find_rate(begin, Recipe(**RECIPE), data, rates=(1e-5, 0.1), steps=40) == errors
+
+
+def test_a_rate_at_which_training_breaks_off_is_not_taken() -> None:
+    def explode(losses: Losses) -> torch.Tensor:
+        return losses["crf"] * (torch.nan if float(losses["crf"].detach()) > 5.0 else 1.0)
+
+    data = recordings(4), recordings(2)
+    with pytest.raises(ValueError, match="the training loss became nan"):
+        find_rate(lambda: (*build(), lambda losses: losses["crf"] * torch.nan), Recipe(**RECIPE), data, steps=4)
+    errors = find_rate(lambda: (*build(), explode), Recipe(**RECIPE), data, rates=(1e-3, 1e3), steps=24)
+    assert errors[1e-3] < errors[1e3] == torch.inf
+    with pytest.raises(ValueError, match="chooses by validation recordings, got none"):
+        find_rate(begin, Recipe(**RECIPE), (data[0], []))
+
+
+def test_sigma_is_told_of_the_one_who_has_it() -> None:
+    data = recordings(4), recordings(2)
+
+    def told(objective: JointObjective | SwitchingObjective) -> bool:
+        torch.manual_seed(0)
+        model = SwitchingModel(LSTMEncoder(2, hidden=4), LinearChainCRF(3), num_targets=1, posterior="smooth")
+        return "sigma" in train(model, objective, FixedWeights(), Recipe(**RECIPE), data).history[0]
+
+    assert told(SwitchingObjective()) and told(JointObjective("gaussian")) and not told(JointObjective("mse"))

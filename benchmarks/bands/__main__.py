@@ -17,7 +17,7 @@ from benchmarks import record
 from benchmarks.bands.cells import Cache, groups, run_group
 from benchmarks.bands.methods import METHODS
 from benchmarks.bands.report import summarise, text
-from benchmarks.bands.tasks import NAMES
+from benchmarks.bands.tasks import NAMES, described, load
 from benchmarks.bands.training import BUDGETS, ENCODERS, Budget, settings
 
 CACHE = Path(__file__).parents[2] / "build" / "bands"
@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not cells:
         raise SystemExit("no cell of this budget is finished yet; run without --report first")
     methods = {key: {"title": method.title, "structured": method.structured} for key, method in METHODS.items()}
-    result = summarise(cells, {"name": name} | settings(budget), methods)
+    found = {task: described(load(task)) for task in sorted({cell["task"] for cell in cells})}
+    result = summarise(cells, {"name": name} | settings(budget), methods, found)
     print(text(result))
     if given.out:
         path = record.write(given.out, record.environment(PACKAGES) | result)

@@ -131,19 +131,19 @@ class Bench:
         return (*candidates[best], scores[best])
 
     def _decode(self, method: Method, network: Network, knob: Knob, part: str) -> list[Array]:
-        context = self._context(network)
-        return method.decode(getattr(context.trained, part), context, knob)
+        context = self._context(network.on(self.task))
+        return method.decode(getattr(context.trained, part)[method.reading], context, knob)
 
     def _context(self, network: Network) -> Context:
         if network not in self.contexts:
             key = f"{self.task.name}.{self.encoder}.{network.name()}.{self.seed}"
             trained = self.cache.network(key, lambda: fit(self.task, self.encoder, network, self.seed, self.budget))
-            self.contexts[network] = Context(self.task, network.loss, trained, self.budget, self.seed)
+            self.contexts[network] = Context(self.task, trained, self.budget, self.seed)
         return self.contexts[network]
 
     def _measure(self, method: Method, network: Network, knob: Knob) -> dict[str, Any]:
         predicted = self._decode(method, network, knob, "test")
-        trained = self._context(network).trained
+        trained = self._context(network.on(self.task)).trained
         return {
             "network": vars(network),
             "knob": knob,
@@ -151,7 +151,9 @@ class Bench:
             "per_recording": per_recording(predicted, self.task.test.labels),
             "barcode": barcode(predicted[0], self.task),
             "truth": barcode(self.task.test.labels[0], self.task),
+            "decoding": trained.decoding if method.reading == "bands" else {},
             "epochs": len(trained.history),
+            "best_epoch": trained.best_epoch,
             "seconds": round(trained.seconds, 2),
         }
 

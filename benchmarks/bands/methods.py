@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.bands.tasks import Task
-from benchmarks.bands.training import Budget, Network, Trained, make_layer
+from benchmarks.bands.training import Budget, Network, Trained
 from segcrf import smoothing
 from segcrf.crf import LinearChainCRF
 from segcrf.windows import RandomWindows, Recording, Windows, collate
@@ -38,10 +38,9 @@ def no_knob(task: Task) -> Sequence[Knob]:
 
 @dataclass(frozen=True)
 class Context:
-    """What decoders may know: the task, the loss of the network, what it left, and the budget."""
+    """What decoders may know: the task, what the network left, and the budget."""
 
     task: Task
-    loss: str
     trained: Trained
     budget: Budget
     seed: int
@@ -63,6 +62,7 @@ class Method:
         decode: class scores and a knob to labels.
         knobs: the values of the knob to choose from, of a task.
         structured: whether it is one of segcrf's layers, trained end to end.
+        reading: what of the network is decoded, see :class:`benchmarks.bands.training.Trained`.
     """
 
     title: str
@@ -71,6 +71,7 @@ class Method:
     penalty: str | None = None
     knobs: Callable[[Task], Sequence[Knob]] = no_knob
     structured: bool = False
+    reading: str = "scores"
 
     def networks(self, budget: Budget) -> list[Network]:
         """The networks to choose from: without the penalty, and with each of its weights."""
@@ -118,47 +119,16 @@ def counted(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
     return smoothing.viterbi_counted(scaled, context.task.train.labels)
 
 
-def counted_marginal(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
-    """The best class of every frame under counted transitions: the posterior decoding of a hidden Markov model."""
-    return _marginal(make_layer("chain", context.task), [knob["scale"] * array.log_softmax(1) for array in scores])
-
-
-def own(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
-    """The best path under the potentials that were trained with the scores."""
-    return _paths(_own_layer(context), [knob.get("scale", 1.0) * array for array in scores])
-
-
-def own_marginal(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
-    """The best class of every frame under the potentials that were trained with the scores."""
-    return _marginal(_own_layer(context), [knob.get("scale", 1.0) * array for array in scores])
+def as_they_are(labels: list[Tensor], context: Context, knob: Knob) -> list[Array]:
+    """Labels that the layer has decoded itself."""
+    return [array.numpy() for array in labels]
 
 
 def frozen(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
     """The best path under potentials, and a scale of the scores, learned on frozen scores of the training set."""
     layer, scale = context.on_frozen
-    return _paths(layer, [knob["scale"] * scale * array.log_softmax(1) for array in scores])
-
-
-def frozen_marginal(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
-    """The best class of every frame under these."""
-    layer, scale = context.on_frozen
-    return _marginal(layer, [knob["scale"] * scale * array.log_softmax(1) for array in scores])
-
-
-def _own_layer(context: Context) -> nn.Module:
-    layer = make_layer(context.loss, context.task)
-    layer.load_state_dict(context.trained.potentials)
-    return layer
-
-
-def _paths(layer: nn.Module, scores: list[Tensor]) -> list[Array]:
     with torch.no_grad():
-        return [layer(array[None]).mode[0].numpy() for array in scores]
-
-
-def _marginal(layer: nn.Module, scores: list[Tensor]) -> list[Array]:
-    with torch.no_grad():
-        return [layer(array[None]).marginals.labels[0].argmax(1).numpy() for array in scores]
+        return [layer(knob["scale"] * scale * x.log_softmax(1)[None]).mode[0].numpy() for x in scores]
 
 
 def _learn_on_frozen(context: Context) -> tuple[LinearChainCRF, float]:
@@ -166,7 +136,7 @@ def _learn_on_frozen(context: Context) -> tuple[LinearChainCRF, float]:
     task, budget = context.task, context.budget
     scores = [array.log_softmax(1) for array in context.trained.train]
     learn = [Recording(x, torch.as_tensor(y), None) for x, y in zip(scores, task.train.labels, strict=True)]
-    layer = make_layer("chain", task)
+    layer = LinearChainCRF(len(task.classes)).init_from([torch.as_tensor(y) for y in task.train.labels])
     log_scale = torch.zeros((), requires_grad=True)
     optimiser = torch.optim.Adam([*layer.parameters(), log_scale], lr=0.03)
     windows, sampler = Windows(learn), RandomWindows(learn, budget.window, budget.batch_size, seed=context.seed)
@@ -211,11 +181,14 @@ def scales(task: Task) -> list[Knob]:
     return [{"scale": scale} for scale in SCALES]
 
 
+def _layer(title: str, loss: str, reading: str = "bands") -> Method:
+    return Method(title, loss, as_they_are, structured=True, reading=reading)
+
+
 METHODS: dict[str, Method] = {
     "bce": Method("BCE, argmax", "bce", argmax),
     "ce": Method("CE, argmax", "ce", argmax),
     "bce+switches": Method("BCE + expected switches", "bce", argmax, "switches"),
-    "ce+switches": Method("CE + expected switches", "ce", argmax, "switches"),
     "ce+tv": Method("CE + total variation", "ce", argmax, "tv"),
     "ce+kl": Method("CE + neighbour KL", "ce", argmax, "kl"),
     "ce+tmse": Method("CE + T-MSE", "ce", argmax, "tmse"),
@@ -226,19 +199,10 @@ METHODS: dict[str, Method] = {
     "hysteresis": Method("CE, hysteresis", "ce", hysteresis, knobs=thresholds),
     "hmm": Method("CE, HMM of fixed switch cost", "ce", hmm, knobs=costs),
     "counted": Method("CE, Viterbi with counts", "ce", counted, knobs=scales),
-    "counted,marginal": Method("CE, counted chain, marginals", "ce", counted_marginal, knobs=scales),
     "frozen": Method("CRF on frozen CE scores", "ce", frozen, knobs=scales),
-    "frozen,marginal": Method("CRF on frozen CE scores, marginals", "ce", frozen_marginal, knobs=scales),
-    **{
-        f"{key}{option}": Method(f"{title}{words}", f"{loss}{frames}", decode, knobs=knobs, structured=True)
-        for key, title, loss in (("crf", "CRF", "chain"), ("semi", "semi-Markov CRF", "semi"))
-        for option, words, frames, decode, knobs in (
-            ("", "", "", own, no_knob),
-            (",scaled", ", tuned scale", "", own, scales),
-            (",marginal", ", marginals", "", own_marginal, no_knob),
-            (",marginal,scaled", ", marginals, tuned scale", "", own_marginal, scales),
-            (",frames,scaled", " and frame loss, tuned scale", "+frames", own, scales),
-            (",frames,marginal,scaled", " and frame loss, marginals, tuned scale", "+frames", own_marginal, scales),
-        )
-    },
+    "crf": _layer("CRF", "chain"),
+    "crf,alone": _layer("CRF, likelihood alone", "chain+alone"),
+    "crf,sequence": _layer("CRF, most probable sequence", "chain", "sequence"),
+    "semi": _layer("semi-Markov CRF", "semi"),
+    "semi,sequence": _layer("semi-Markov CRF, most probable sequence", "semi", "sequence"),
 }

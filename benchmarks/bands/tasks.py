@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from benchmarks.data import folder
 from segcrf.recordings import Labelled
+from segcrf.segments import Segments
 from segcrf.signals import switching_sinusoid
 
 Array = npt.NDArray[Any]
@@ -46,8 +47,19 @@ class Task:
 
     def median_duration(self) -> float:
         """Median duration of a training band, in frames: what widths of filters are multiples of."""
-        durations = [np.diff(np.flatnonzero(np.diff(y, prepend=-1, append=-1))) for y in self.train.labels]
-        return float(np.median(np.concatenate(durations)))
+        return float(np.median(Segments.from_labels(self.train.labels).durations))
+
+
+def described(task: Task) -> dict[str, Any]:
+    """What tables say of a task; bands and recordings of training, validation and test."""
+    parts = (task.train, task.valid, task.test)
+    return {
+        "classes": len(task.classes),
+        "rate": round(task.rate, 4),
+        "median_duration": task.median_duration(),
+        "recordings": [len(part.labels) for part in parts],
+        "bands": [len(Segments.from_labels(part.labels)) for part in parts],
+    }
 
 
 @dataclass(frozen=True)

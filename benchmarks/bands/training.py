@@ -1,13 +1,12 @@
-"""One network: an encoder trained with a loss and a penalty, and the class scores that it gives.
+"""One network: encoder, loss and penalty in; class scores, or bands, of validation and test recordings out.
 
-All networks are trained by :func:`segcrf.training.train`, as a ``Segmenter`` is: AdamW, warm-up and cosine, dropout,
-noise, and the epoch whose decoded bands are best on the validation recordings. What differs is the loss alone, and for
-the structured layers their potentials, which start from counts in the training labels.
+The structured layers are a :class:`segcrf.estimator.Segmenter`, defaults and all. The frame-wise networks are the same
+encoder, trained by the same engine with the same recipe: AdamW, warm-up and cosine, dropout, noise, and the epoch whose
+bands are best on the validation recordings.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -22,22 +21,21 @@ from torch.nn import functional
 from benchmarks.bands.tasks import Task
 from segcrf import smoothing
 from segcrf.chain import LinearChain
-from segcrf.crf import LinearChainCRF, SemiMarkovCRF
 from segcrf.encoders import make_encoder
-from segcrf.estimator import EMISSION_SCALE, OFFSETS_DOMINATE, _max_duration
-from segcrf.inference import infer
-from segcrf.losses import FixedWeights, JointObjective
+from segcrf.estimator import LEARNING_RATE, OFFSETS_DOMINATE, Segmenter, _frame_loss
+from segcrf.inference import Inferred, infer
+from segcrf.losses import FixedWeights
 from segcrf.model import JointModel, ModelOutput
 from segcrf.recordings import Labelled, offset_share
 from segcrf.windows import Recording, Standardizer
 
 Array = npt.NDArray[Any]
 Penalty = Callable[[Tensor, Tensor], Tensor]
+Scale = Callable[[Array], Array]
 
 ENCODERS = {"causal": False, "bidirectional": True}
+STRUCTURES = {"chain": "linear-chain", "semi": "semi-markov"}
 UNLABELLED = -100
-# Frames that are encoded side by side: recordings of a month are long, and few.
-CHUNK = 600_000
 
 PENALTIES: dict[str, Penalty] = {
     "switches": smoothing.expected_switches,
@@ -59,7 +57,8 @@ class Budget:
     """What every method may spend.
 
     Args:
-        steps: batches that a network learns from, roughly: epochs are whole.
+        steps: batches that a network learns from at most, roughly: epochs are whole.
+        epochs: passes over the recordings at most; one has 16 batches at least.
         hidden: units of the LSTM, per direction.
         weights: how many weights of a penalty are tried, the middle ones of ``WEIGHTS``.
         seeds: repetitions.
@@ -67,6 +66,7 @@ class Budget:
     """
 
     steps: int
+    epochs: int
     hidden: int
     weights: int
     seeds: int
@@ -81,16 +81,16 @@ class Budget:
 
 
 BUDGETS = {
-    "quick": Budget(steps=60, hidden=16, weights=1, seeds=1),
-    "small": Budget(steps=300, hidden=32, weights=2, seeds=1),
-    "full": Budget(steps=1000, hidden=64, weights=5, seeds=3),
+    "quick": Budget(steps=60, epochs=30, hidden=16, weights=1, seeds=1),
+    "medium": Budget(steps=600, epochs=20, hidden=64, weights=2, seeds=3),
+    "full": Budget(steps=1200, epochs=30, hidden=64, weights=5, seeds=3),
 }
 
 
 @dataclass(frozen=True)
 class Network:
-    """Which network: ``loss`` is "ce", "bce", "chain" or "semi", the latter two by likelihood alone or, with "+frames",
-    as a ``Segmenter`` trains them; ``weight`` is that of the penalty."""
+    """Which network: ``loss`` is "ce", "bce", "chain" or "semi", the latter two as a ``Segmenter`` trains them or, with
+    "+alone", by their likelihood alone; ``weight`` is that of the penalty."""
 
     loss: str
     penalty: str | None = None
@@ -100,24 +100,42 @@ class Network:
         """For files: no two networks share it."""
         return self.loss if self.penalty is None else f"{self.loss}+{self.penalty}*{self.weight:g}"
 
+    def on(self, task: Task) -> Network:
+        """The network to train on a task: where a ``Segmenter`` takes the likelihood alone, both are one."""
+        base = self.loss.removesuffix("+alone")
+        return Network(base) if base != self.loss and _frame_loss(task.train.labels) == 0.0 else self
+
 
 @dataclass(frozen=True)
 class Trained:
-    """What a network leaves: its class scores, potentials if it has any, and how it was trained.
+    """What a network leaves, and how it was trained.
 
     Args:
-        valid, test: (T, C) class scores of each recording; for "ce" ``train`` as well, else it is empty.
-        potentials: the state of the structured layer.
+        train: (T, C) class scores of each training recording; for "ce" only, else it is empty.
+        valid, test: of each recording, what methods read: (T, C) class "scores" of a frame-wise network; of a
+            structured one labels (T,), the "bands" as ``Segmenter.predict`` gives them, and the most probable
+            "sequence".
+        decoding: the factor and manner of decoding that the ``Segmenter`` chose; empty for a frame-wise network.
         history: scores of the validation windows, epoch by epoch.
+        best_epoch: the one whose weights were kept.
         seconds: of training.
     """
 
     train: list[Tensor]
-    valid: list[Tensor]
-    test: list[Tensor]
-    potentials: dict[str, Tensor]
+    valid: dict[str, list[Tensor]]
+    test: dict[str, list[Tensor]]
+    decoding: dict[str, float]
     history: list[dict[str, float]]
+    best_epoch: int
     seconds: float
+
+
+class Independent(LinearChain):
+    """A chain without transitions: both ways of decoding are the argmax."""
+
+    @property
+    def posterior_mode(self) -> Tensor:
+        return self.mode
 
 
 class FrameWise(nn.Module):
@@ -127,8 +145,8 @@ class FrameWise(nn.Module):
         super().__init__()
         self.num_classes = num_classes
 
-    def forward(self, emissions: Tensor, lengths: Tensor | None = None) -> LinearChain:
-        return LinearChain(emissions, emissions.new_zeros(self.num_classes, self.num_classes), lengths=lengths)
+    def forward(self, emissions: Tensor, lengths: Tensor | None = None) -> Independent:
+        return Independent(emissions, emissions.new_zeros(self.num_classes, self.num_classes), lengths=lengths)
 
 
 class FrameObjective(nn.Module):
@@ -153,105 +171,136 @@ class FrameObjective(nn.Module):
         return {"crf": loss}
 
 
-def make_layer(loss: str, task: Task) -> nn.Module:
-    """The structured layer of a loss, its potentials counted in the training labels."""
-    num_classes, scaled = len(task.classes), loss.endswith("+frames")
-    if loss.startswith("chain"):
-        layer = LinearChainCRF(num_classes, emission_scale=scaled)
-    elif loss.startswith("semi"):
-        longest = _max_duration(task.train.labels)  # as the Segmenter chooses it
-        layer = SemiMarkovCRF(num_classes, longest, censored=True, emission_scale=scaled)
-    else:
-        return FrameWise(num_classes)
-    if layer.log_emission_scale is not None:
-        nn.init.constant_(layer.log_emission_scale, math.log(EMISSION_SCALE))
-    return layer.init_from(_tensors(task.train.labels))
-
-
 def fit(task: Task, encoder: str, network: Network, seed: int, budget: Budget) -> Trained:
     """Train a network and score all recordings with it."""
-    from segcrf.training import train
+    learn = _sampled(task.train, budget, seed)
+    structured = network.loss.startswith(tuple(STRUCTURES))
+    segmenter = _segmenter(encoder, network, seed, budget, _epochs(learn, budget))
+    return _structured(task, segmenter, learn) if structured else _frame_wise(task, segmenter, network, learn)
 
-    scale = standardizer(task, bidirectional=ENCODERS[encoder])
-    learn, validate = (_recordings(part, scale) for part in (task.train, task.valid))
+
+def _segmenter(encoder: str, network: Network, seed: int, budget: Budget, epochs: int) -> Segmenter:
+    """The recipe of every network: the defaults of a Segmenter, but for size and number of epochs."""
+    loss, _, alone = network.loss.partition("+")
+    return Segmenter(
+        structure=STRUCTURES.get(loss, "linear-chain"),
+        frame_loss=0.0 if alone else "auto",
+        bidirectional=ENCODERS[encoder],
+        hidden=budget.hidden,
+        max_epochs=epochs,
+        patience=epochs,
+        batch_size=budget.batch_size,
+        window=budget.window,
+        learning_rate=LEARNING_RATE,  # the default for classes alone, which the frame-wise networks are given too
+        seed=seed,
+        progress=False,
+    )
+
+
+def _structured(task: Task, segmenter: Segmenter, learn: Labelled) -> Trained:
+    """A Segmenter, as its users have it."""
+    begin = time.perf_counter()
+    segmenter.set_params(classes=task.classes)
+    segmenter.fit(learn.signals, learn.labels, validation=(task.valid.signals, task.valid.labels))
+    seconds = time.perf_counter() - begin
+    best = segmenter.history_[segmenter.best_epoch_]
+    decoding = {"factor": best["val_decode_factor"], "by_frame": best["val_decode_by_frame"]}
+    valid, test = ({"bands": _predicted(segmenter, p), "sequence": _sequence(segmenter, p)} for p in _judged(task))
+    return Trained([], valid, test, decoding, segmenter.history_, segmenter.best_epoch_, seconds)
+
+
+def _predicted(segmenter: Segmenter, part: Labelled) -> list[Tensor]:
+    return [torch.as_tensor(labels) for labels in segmenter.predict(part.signals)]
+
+
+def _sequence(segmenter: Segmenter, part: Labelled) -> list[Tensor]:
+    """The most probable sequence by the likelihood as it is."""
+    scale = segmenter.scaler_.apply if segmenter.scaler_ is not None else _own_scale
+    return _read(segmenter.model_, part, scale, lambda found: found.distribution.mode)
+
+
+def _frame_wise(task: Task, segmenter: Segmenter, network: Network, learn: Labelled) -> Trained:
+    """The same encoder, trained by the same engine, without a structured layer."""
+    from segcrf.training import Recipe, train
+
+    scale = standardizer(learn, task.valid, bidirectional=segmenter.bidirectional)
     begin = time.perf_counter()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = _build(task, encoder, network, budget)
-    learn = _sampled(learn, budget, seed)
-    structured = network.loss.startswith(("chain", "semi"))
-    frames = network.loss.endswith("+frames")
-    objective: Any = JointObjective(None, frames=frames) if structured else FrameObjective(network)
-    recipe = _recipe(budget, seed, learn)
-    result = train(model, objective, FixedWeights(), recipe, (learn, validate))
+        torch.manual_seed(segmenter.seed)
+        model = _build(task, segmenter)
+    given = {k: v for k, v in segmenter.get_params().items() if k in Recipe.__dataclass_fields__}
+    parts = (_recordings(learn, scale), _recordings(task.valid, scale))
+    objective: Any = FrameObjective(network)
+    result = train(model, objective, FixedWeights(), Recipe(**given, fingerprint={}), parts)
     seconds = time.perf_counter() - begin
     model.load_state_dict(result.weights)
-    parts = (task.train if network == Network("ce") else task.train.take([]), task.valid, task.test)
-    scores = [score(model.eval(), part, scale) for part in parts]
-    return Trained(*scores, model.crf.state_dict(), result.history, seconds)
+    model.eval()
+    train_scores = _scores(model, task.train, scale) if network == Network("ce") else []
+    valid, test = ({"scores": _scores(model, part, scale)} for part in _judged(task))
+    return Trained(train_scores, valid, test, {}, result.history, result.best_epoch, seconds)
 
 
-def standardizer(task: Task, bidirectional: bool) -> Callable[[Array], Array]:
+def _judged(task: Task) -> tuple[Labelled, Labelled]:
+    return task.valid, task.test
+
+
+def standardizer(learn: Labelled, valid: Labelled, bidirectional: bool) -> Scale:
     """The scale of all channels, chosen as the Segmenter chooses it."""
-    everything = Labelled(task.train.signals + task.valid.signals, task.train.labels + task.valid.labels, None)
-    if bidirectional and offset_share(everything) > OFFSETS_DOMINATE:
-        return lambda signal: Standardizer.fit([signal]).apply(signal)
-    return Standardizer.fit(task.train.signals).apply
+    everything = Labelled(learn.signals + valid.signals, learn.labels + valid.labels, None)
+    own = bidirectional and offset_share(everything) > OFFSETS_DOMINATE
+    return _own_scale if own else Standardizer.fit(learn.signals).apply
 
 
-def score(model: JointModel, part: Labelled, scale: Callable[[Array], Array]) -> list[Tensor]:
-    """Class scores (T, C) of each recording, encoded whole, before a structured layer scales them."""
-    if not part.signals:
-        return []
-    scores: list[Tensor] = [torch.empty(0)] * len(part.signals)
+def _own_scale(signal: Array) -> Array:
+    return Standardizer.fit([signal]).apply(signal)
+
+
+def _scores(model: JointModel, part: Labelled, scale: Scale) -> list[Tensor]:
+    """Class scores (T, C) of each recording, encoded whole."""
+    return _read(model, part, scale, lambda found: found.distribution.emissions)
+
+
+def _read(model: JointModel, part: Labelled, scale: Scale, question: Callable[[Inferred], Tensor]) -> list[Tensor]:
+    """What a model says of each recording."""
+    answers: list[Tensor] = [torch.empty(0)] * len(part.signals)
     signals = [torch.as_tensor(scale(signal).astype(np.float32)) for signal in part.signals]
-    learned = getattr(model.crf, "log_emission_scale", None)  # the layer will apply it again when it decodes
-    factor = 1.0 if learned is None else float(learned.detach().exp())
-    for found in infer(model, signals, chunk=CHUNK):
-        for row, recording in zip(found.distribution.emissions, found.recordings, strict=True):
-            scores[recording] = row[: len(signals[recording])] / factor
-    return scores
+    for found in infer(model, signals):
+        for row, recording in zip(question(found), found.recordings, strict=True):
+            answers[recording] = row[: len(signals[recording])].clone()
+    return answers
 
 
-def _build(task: Task, encoder: str, network: Network, budget: Budget) -> JointModel:
-    options = {"hidden": budget.hidden, "bidirectional": ENCODERS[encoder], "dropout": 0.3}
-    lstm = make_encoder("lstm", task.train.signals[0].shape[1], **options)
-    layer: Any = make_layer(network.loss, task)
-    return JointModel(lstm, layer)
+def _build(task: Task, segmenter: Segmenter) -> JointModel:
+    options = {"hidden": segmenter.hidden, "bidirectional": segmenter.bidirectional, "dropout": segmenter.dropout}
+    layer: Any = FrameWise(len(task.classes))
+    return JointModel(make_encoder(segmenter.encoder, task.train.signals[0].shape[1], **options), layer)
 
 
-def _recipe(budget: Budget, seed: int, learn: list[Recording]) -> Any:
-    """The defaults of the Segmenter, but for the number of epochs."""
-    from segcrf.estimator import Segmenter
-    from segcrf.training import MIN_BATCHES, Recipe
+def _epochs(learn: Labelled, budget: Budget) -> int:
+    """So many epochs that a network learns from about as many batches as the budget has, within its epochs."""
+    from segcrf.training import MIN_BATCHES
     from segcrf.windows import grid
 
-    batches = max(len(grid(learn, budget.window)) / budget.batch_size, MIN_BATCHES)
-    epochs = max(round(budget.steps / batches), 1)
-    fields = Recipe.__dataclass_fields__
-    defaults = {name: value for name, value in Segmenter().get_params().items() if name in fields}
-    changed = {"max_epochs": epochs, "patience": epochs, "window": budget.window, "batch_size": budget.batch_size}
-    return Recipe(**defaults | changed | {"seed": seed, "progress": False, "fingerprint": {}})
+    windows = grid(_recordings(learn, lambda signal: signal), budget.window)
+    within = round(budget.steps / max(len(windows) / budget.batch_size, MIN_BATCHES))
+    return min(max(within, 1), budget.epochs)
 
 
-def _sampled(recordings: list[Recording], budget: Budget, seed: int) -> list[Recording]:
+def _sampled(recordings: Labelled, budget: Budget, seed: int) -> Labelled:
     """So many pieces of long recordings, at random, that half the budget passes over all of them once."""
     frames = budget.steps * budget.batch_size * budget.window // 2
-    if sum(len(recording.labels) for recording in recordings) <= frames:
+    if sum(map(len, recordings.labels)) <= frames:
         return recordings
     size = 8 * budget.window
-    pieces = [r.cut(start, start + size) for r in recordings for start in range(0, len(r.labels), size)]
-    order = np.random.default_rng(seed).permutation(len(pieces))
-    return [pieces[i] for i in order[: max(frames // size, 1)]]
+    places = [(i, start) for i, y in enumerate(recordings.labels) for start in range(0, len(y), size)]
+    chosen = np.random.default_rng(seed).permutation(places)[: max(frames // size, 1)]
+    pieces = [recordings.take([i]).cut(start, start + size) for i, start in chosen.tolist()]
+    return Labelled([p.signals[0] for p in pieces], [p.labels[0] for p in pieces], None)
 
 
-def _recordings(part: Labelled, scale: Callable[[Array], Array]) -> list[Recording]:
+def _recordings(part: Labelled, scale: Scale) -> list[Recording]:
     rows = zip(part.signals, part.labels, strict=True)
     return [Recording(torch.as_tensor(scale(x).astype(np.float32)), torch.as_tensor(y), None) for x, y in rows]
-
-
-def _tensors(labels: list[Array]) -> list[Tensor]:
-    return [torch.as_tensor(array) for array in labels]
 
 
 def settings(budget: Budget) -> dict[str, Any]:
