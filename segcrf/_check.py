@@ -200,6 +200,19 @@ def streamable(structure: Any, kind: type) -> None:
         )
 
 
+def streamed(bidirectional: bool, structure: str, standardize: str) -> None:
+    """Refuse a fitted Segmenter that needs later frames, with what to fit instead."""
+    if bidirectional:
+        raise ValueError("stream: got an encoder that looks at later frames; fit with bidirectional=False")
+    if structure != "linear-chain":
+        raise ValueError(f"stream: got structure={structure!r}, expected 'linear-chain'; fit with that")
+    if standardize != "dataset":
+        raise ValueError(
+            "stream: channels are standardised by mean and deviation of the whole recording, which nobody knows yet; fit "
+            "with standardize='dataset'"
+        )
+
+
 def still_open(finished: bool) -> None:
     """Refuse to go on with a stream that is finished."""
     if finished:

@@ -35,6 +35,7 @@ from segcrf.losses import (
 from segcrf.model import JointModel, SwitchingModel
 from segcrf.recordings import ClassCoder, Given, Labelled, offset_share, read, split
 from segcrf.segments import Segments
+from segcrf.stream import SignalStream, Stream
 from segcrf.switching import POSTERIORS
 from segcrf.windows import Recording, Standardizer
 
@@ -582,6 +583,38 @@ class Segmenter:
         first = np.cumsum([0, *map(len, labels)])[bands.recording] + bands.start
         mean = np.add.reduceat(np.concatenate(own).astype(np.float64), first) / bands.durations
         return bands.with_score(mean).to_table(self.classes_.tolist(), self.rate, recordings)
+
+    def stream(self, *, max_delay: int | None = None, recording: object = 0) -> SignalStream:
+        """Begins a recording that is still being measured.
+
+        Bands are those of the most probable sequence; what ``val_decode_by_frame`` chose needs the whole recording.
+
+        Args:
+            max_delay: frames after which a label is decided although later frames could change it; None: wait until
+                they cannot. What no later frame can change is told at once, in any case.
+            recording: name in the tables.
+
+        Returns:
+            A :class:`~segcrf.stream.SignalStream`: its ``push`` takes the next frames (N, F) and returns a table of the
+            bands that are finished, as :meth:`predict_segments` writes it but without confidence; ``finish`` returns
+            those that are left, and ``decoder`` tells what is running now.
+
+        Raises:
+            ValueError: nothing was fitted; the encoder looks at later frames; the bands are semi-Markov; or every
+                recording is standardised by itself, as a whole.
+        """
+        self._check_fitted()
+        _check.streamed(self.bidirectional, self.structure, self.standardize_)
+        model = self.model_
+
+        def prepare(signal: Array) -> Tensor:
+            return self._scale(_check.signals([signal], self.n_features_in_)[0]).to(self.device)
+
+        def show(bands: Segments) -> pd.DataFrame:
+            return bands.to_table(self.classes_.tolist(), self.rate, [recording])
+
+        decoder = Stream(lambda scores: model.bands(model.distribution(scores)).structure, max_delay=max_delay)
+        return SignalStream(model.encoder, lambda features: model.heads(features).emissions, decoder, prepare, show)
 
     def score(self, X: Given, labels: Given) -> float:
         """The share of labelled frames, of all recordings together, whose predicted class is right: 0 to 1."""

@@ -192,6 +192,10 @@ class SignalStream:
         head: class scores (1, N, C) of features (1, N, H).
         decoder: where the scores go.
         prepare: from frames as they are measured, (N, F), to what the encoder expects.
+        show: from finished bands to what :meth:`push` and :meth:`finish` return; None: bands as they are.
+
+    Attributes:
+        decoder: the :class:`Stream` of the scores: how many frames are pending, what is running now.
 
     Example:
         >>> from segcrf import LinearChainCRF
@@ -208,26 +212,30 @@ class SignalStream:
         encoder: Stepping,
         head: Callable[[Tensor], Tensor],
         decoder: Stream,
-        prepare: Callable[[Tensor], Tensor] = torch.as_tensor,
+        prepare: Callable[[Any], Tensor] = torch.as_tensor,
+        show: Callable[[Segments], Any] | None = None,
     ) -> None:
-        self._encoder, self._head, self._prepare = encoder, head, prepare
+        self._encoder, self._head, self._prepare, self._show = encoder, head, prepare, show
         self.decoder = decoder
         self._state: Any = None
 
-    def push(self, signal: Tensor) -> Segments:
-        """Takes the next frames (N, F) of the signal; returns the bands that are finished, as :meth:`Stream.push`."""
-        x = self._prepare(signal)
-        if not len(x):
-            return _NONE
+    def push(self, signal: Any) -> Any:
+        """Takes the next frames (N, F) of the signal, any N; returns the bands that are finished, as
+        :meth:`Stream.push`."""
+        if not len(signal):
+            return self._shown(_NONE)
         with torch.no_grad():
-            features, state = self._encoder.step(x[None], self._state)
+            features, state = self._encoder.step(self._prepare(signal)[None], self._state)
             bands = self.decoder.push(self._head(features)[0])
         self._state = state
-        return bands
+        return self._shown(bands)
 
-    def finish(self) -> Segments:
+    def finish(self) -> Any:
         """Ends the recording; returns the bands that are left."""
-        return self.decoder.finish()
+        return self._shown(self.decoder.finish())
+
+    def _shown(self, bands: Segments) -> Any:
+        return bands if self._show is None else self._show(bands)
 
 
 class Stepping(Protocol):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -14,7 +16,9 @@ from torch import Tensor
 
 from segcrf import LinearChain, LinearChainCRF, SemiMarkovCRF
 from segcrf.encoders import GRUEncoder, LSTMEncoder, TCNEncoder
+from segcrf.estimator import Segmenter
 from segcrf.segments import Segments
+from segcrf.signals import switching_sinusoid
 from segcrf.stream import SignalStream, Stream
 
 
@@ -159,3 +163,42 @@ def test_misuse_says_what_to_do() -> None:
         Stream(LinearChainCRF(2)).push(torch.zeros(1, 2, dtype=torch.long))
     with pytest.raises(TypeError, match=r"got list; use torch\.as_tensor"):
         Stream(LinearChainCRF(2)).push([[0.0, 1.0]])  # type: ignore[arg-type]
+
+
+# ------------------------------------------------------------------------------------------------------- Segmenter
+@pytest.fixture(scope="module")
+def fitted() -> tuple[Segmenter, list[Any]]:
+    x, _, k = switching_sinusoid(num_recordings=4, length=400, rate=100.0, seed=0)
+    options: dict[str, Any] = {"hidden": 8, "max_epochs": 2, "rate": 100.0, "progress": False}
+    segmenter = Segmenter(bidirectional=False, standardize="dataset", **options)
+    return segmenter.fit(list(x), [np.array(["slow", "mid", "fast"])[row] for row in k]), list(x)
+
+
+def test_a_segmenter_decodes_what_is_still_being_measured(fitted: tuple[Segmenter, list[Any]]) -> None:
+    segmenter, signals = fitted
+    segmenter.model_.decode_by_frame.fill_(False)  # which needs the whole recording
+    stream = segmenter.stream(recording="live")
+    tables = [stream.push(piece) for piece in np.array_split(signals[0], 9)]
+    label, since = stream.decoder.current
+    got = pd.concat([*tables, stream.finish()], ignore_index=True)
+    expected = segmenter.predict_segments([signals[0]], ["live"]).drop(columns="confidence")
+    pd.testing.assert_frame_equal(got, expected, check_dtype=False)
+    assert segmenter.classes_[label] == got["label"].iloc[-1] and since / 100.0 == got["start"].iloc[-1]
+
+
+def test_a_segmenter_that_needs_later_frames_says_what_to_fit(fitted: tuple[Segmenter, list[Any]]) -> None:
+    segmenter, _ = fitted
+    with pytest.raises(ValueError, match="learned nothing yet"):
+        Segmenter().stream()
+    with pytest.raises(ValueError, match=r"2 channels.*1|1 channel.*2"):
+        segmenter.stream().push(np.zeros((5, 2)))
+    for changed, message in (
+        ({"bidirectional": True}, "fit with bidirectional=False"),
+        ({"structure": "semi-markov"}, "expected 'linear-chain'"),
+        ({"standardize_": "recording"}, "fit with standardize='dataset'"),
+    ):
+        other = copy.copy(segmenter)
+        for name, value in changed.items():
+            setattr(other, name, value)
+        with pytest.raises(ValueError, match=message):
+            other.stream()
