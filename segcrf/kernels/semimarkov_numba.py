@@ -161,7 +161,7 @@ def _laid_out(transitions, durations, tail, start, end, first, last):
     weights, shared = np.zeros(taps * row), np.zeros(_SHARED * row)
     forwards, backwards = np.zeros((2 * classes + 2) * row), np.zeros((2 * classes + 2) * row)
     opening, closing = np.empty(size * row), np.empty(size * row)
-    top, narrow = _range(transitions, 0, classes)
+    top, narrow = _range(transitions, np.int64(0), classes)
     for c in range(row):
         real = c < classes
         shared[_KTH * row + c] = durations[c, size - 1] if real else -np.inf
@@ -208,72 +208,77 @@ def _sum_rows(
     width, taps, frames = row // WIDTH, weights.size // row, emissions.size // classes // lengths.size
     block = max(_BLOCK, taps)
     logs, window, scratch = np.empty((taps + block) * row), np.empty((taps + block) * row), np.empty(4 * row)
-    state, nothing, ends = np.empty(_STATE * row), np.empty(0), np.empty(row)
+    state, ends, until, posterior = np.empty(_STATE * row), np.empty(row), np.empty(row), np.empty(row)
+    back = counts.shape[0] > 0
+    left, begun = np.empty(block * row if back else 0), np.empty(block * row if back else 0)
+    starts, nothing = np.empty(block * row if by_start.size else 0), np.empty(0)
     for b in range(first, last):
-        length, offset = lengths[b], b * frames * classes
+        length, offset, total = lengths[b], b * frames * classes, 0.0
         sums, forbids = np.empty((length + 1) * row), np.empty(length, np.bool_)
         entered, closed = np.empty(length * row), np.empty(length * row)
-        shift = _prefix(emissions, offset, length, classes, width, shared, sums, forbids)
-        _fresh(state, logs, window, forwards, sums, 0, 1.0, taps, row)
-        for n in range(0, length, block):
-            _sweep(
-                1, n, min(n + block, length), length, emissions, offset, 0, forbids, sums, durations, weights, shared,
-                forwards, opening, top, state, logs, window, scratch, entered, closed, nothing, 0.0, nothing, nothing,
-                nothing,
-            )  # fmt: skip
-            copy(logs, block * width, logs, 0, taps * width)
-            copy(window, block * width, window, 0, taps * width)
-        total = _last(entered, opening, closing, shared, backwards, sums, state, length, size, ends)
-        log_z[b] = total + shift
-        if counts.shape[0] == 0 or total == -np.inf:
-            continue
-        until, final, posterior = np.empty(row), np.empty(row), np.empty(row)
-        for v in range(width):
-            store(until, v, load(state, _UNTIL * width + v))
-            store(posterior, v, exp(load(ends, v) - splat(total)))
-        _fresh(state, logs, window, backwards, sums, length, -1.0, taps, row)
-        copy(state, _WHOLE * width, final, 0, width)
-        left, begun = np.empty(block * row), np.empty(block * row)
-        raw, tally, steps = np.zeros(taps * row), np.zeros((2 * size + 3) * row), np.zeros(classes * row)
-        count, starts = counts[b], np.empty(block * row if by_start.size else 0)
-        for n in range(0, length, block):
-            stop = min(n + block, length)
-            origin = length - stop
-            _sweep(
-                -1, n, stop, length, emissions, offset, origin, forbids, sums, durations, weights, shared, backwards,
-                closing, top, state, logs, window, scratch, left, begun, entered, total, raw, tally, count,
-            )  # fmt: skip
-            copy(logs, block * width, logs, 0, taps * width)
-            copy(window, block * width, window, 0, taps * width)
-            if n == 0:
-                copy(final, 0, left, (length - 1 - origin) * width, width)
-            _collect(
-                n, stop, length, emissions, offset, forbids, sums, shared, forwards, opening, top, narrow, until,
-                left, begun, entered, closed, total, posterior, starts, tally, count,
-            )  # fmt: skip
-            _outer(left, begun, 0, stop - n, width, classes, steps)
-            _write(closed[origin * row :], offset + origin * classes, stop - n, classes, width, by_label)
-            if by_start.size:
-                _write(starts, offset + origin * classes, stop - n, classes, width, by_start)
-        at, square = 0, classes * classes
-        for i in range(classes):
-            for j in range(classes):
-                count[i * classes + j] += steps[i * row + j] * forwards[i * row + j]
-            for k in range(size):
-                at = square + i * size + k
-                if raw[k * row + i] > 0.0:
-                    count[at] += raw[k * row + i] * weights[k * row + i]
-                at = square + (classes + i) * size + 3 * classes + k
-                count[at] = tally[(size + k) * row + i]
-                count[at + classes * size] = tally[k * row + i]
-            at = square + classes * size + i
-            count[square + i * size + size - 1] += tally[2 * size * row + i]
-            count[at] = tally[(2 * size + 1) * row + i]
-            count[at + classes] = tally[(2 * size + 2) * row + i]
-            count[at + 2 * classes] = np.exp(ends[i] - total)
+        log_z[b] = _prefix(emissions, offset, length, classes, width, shared, sums, forbids)
+        count = counts[b] if back else nothing
+        raw = np.zeros(taps * row if back else 0)
+        tally, steps = np.zeros((2 * size + 3) * row), np.zeros(classes * row)
+        # Forwards, then backwards: the same sweep, so that it is compiled once.
+        for way in range(2 if back else 1):
+            moves, edge = (backwards, closing) if way else (forwards, opening)
+            enters, closes, before = (left, begun, entered) if way else (entered, closed, nothing)
+            _fresh(state, logs, window, moves, sums, length * way, taps, row)
+            for n in range(0, length, block):
+                stop = min(n + block, length)
+                origin = (length - stop) * way
+                _sweep(
+                    way, n, stop, length, emissions, offset, origin, forbids, sums, durations, weights, shared, moves,
+                    edge, top, state, logs, window, scratch, enters, closes, before, total, raw, tally, count if way else nothing,
+                )  # fmt: skip
+                copy(logs, block * width, logs, 0, taps * width)
+                copy(window, block * width, window, 0, taps * width)
+                if way:
+                    for c in range(row if n == 0 else 0):
+                        score = sums[length * row + c] + backwards[(classes + 1) * row + c]
+                        left[(length - 1 - origin) * row + c] = score
+                        posterior[c] = np.exp(ends[c] - total)
+                    _collect(
+                        n, stop, length, emissions, offset, forbids, sums, shared, forwards, opening, top, narrow,
+                        until, left, begun, entered, closed, total, posterior, starts, tally, count,
+                    )  # fmt: skip
+                    _outer(left, begun, 0, stop - n, width, classes, steps)
+                    for k in range(2 if by_start.size else 1):
+                        source, out = (starts, by_start) if k else (closed[origin * row :], by_label)
+                        _write(source, offset + origin * classes, stop - n, classes, width, out)
+            if way == 0:
+                total = _last(entered, opening, closing, shared, backwards, sums, state, length, size, ends)
+                log_z[b] += total
+                for c in range(row):
+                    until[c] = state[_UNTIL * row + c]
+                if total == -np.inf:
+                    break
+        if back and total > -np.inf:
+            _finish(raw, weights, tally, steps, forwards, ends, total, classes, size, row, count)
 
 
 @inlined
+def _finish(raw, weights, tally, steps, forwards, ends, total, classes, size, row, count):
+    """All counts but those of labels and starts, class by class."""
+    square, table = classes * classes, classes * size
+    edges = square + table + classes
+    for i in range(classes):
+        for j in range(classes):
+            count[i * classes + j] += steps[i * row + j] * forwards[i * row + j]
+        for k in range(size):
+            at = i * size + k
+            if raw[k * row + i] > 0.0:
+                count[square + at] += raw[k * row + i] * weights[k * row + i]
+            count[edges + 2 * classes + at] = tally[(size + k) * row + i]
+            count[edges + 2 * classes + table + at] = tally[k * row + i]
+        count[square + i * size + size - 1] += tally[2 * size * row + i]
+        count[square + table + i] = tally[(2 * size + 1) * row + i]
+        count[edges + i] = tally[(2 * size + 2) * row + i]
+        count[edges + classes + i] = np.exp(ends[i] - total)
+
+
+@explicit
 def _prefix(emissions, offset, length, classes, width, shared, sums, forbids):
     """Prefix sums of the scores less their maximum per frame, that pass over -inf; which frames forbid a class; and
     the sum of maxima."""
@@ -297,8 +302,8 @@ def _prefix(emissions, offset, length, classes, width, shared, sums, forbids):
     return shift
 
 
-@explicit
-def _fresh(state, logs, window, moves, sums, origin, sign, taps, row):
+@inlined
+def _fresh(state, logs, window, moves, sums, origin, taps, row):
     """Before the first frame of a sweep."""
     for i in range(_STATE * row):
         state[i] = 0.0
@@ -306,7 +311,7 @@ def _fresh(state, logs, window, moves, sums, origin, sign, taps, row):
         logs[i], window[i] = -np.inf, 0.0
     border = moves.size // 2
     for c in range(row):
-        state[_WHOLE * row + c] = moves[border + c] - sign * sums[origin * row + c]
+        state[_WHOLE * row + c] = moves[border + c] + (sums[origin * row + c] if origin else 0.0)
         state[_UNTIL * row + c] = np.inf
         state[_NEXT * row + c] = -np.inf
 
@@ -317,16 +322,16 @@ def _sweep(
     way, begin, end, length, emissions, offset, origin, forbids, sums, durations, weights, shared, moves, edge, top,
     state, logs, window, scratch, entered, closed, before, log_z, raw, tally, count,
 ):  # fmt: skip
-    """Frames ``begin`` to ``end``, counted from the first or (``way`` = -1) from the last: the scores ``entered`` (less
+    """Frames ``begin`` to ``end``, counted from the first or (``way`` = 1) from the last: the scores ``entered`` (less
     the prefix sum) and ``closed``. With ``before``, the scores entered the other way, count durations as well."""
     classes, size = durations.shape
     row = scratch.size // 4
     width, taps = row // WIDTH, weights.size // row
     zero, one, nothing, unknown = splat(0.0), splat(1.0), splat(-np.inf), splat(np.nan)
-    low, high, sign = splat(_LOW), splat(_HIGH), splat(1.0 if way > 0 else -1.0)
+    low, high, sign = splat(_LOW), splat(_HIGH), splat(1.0 - 2.0 * way)
     for n in range(begin, end):
-        at = n if way > 0 else length - 1 - n
-        near, far = (at, at + 1) if way > 0 else (at + 1, at)
+        at = length - 1 - n if way else n
+        near, far = at + way, at + 1 - way
         here, kept = (taps + n - begin) * width, (at - origin) * width
         for v in range(width):
             score = load(state, _NEXT * width + v) - sign * load(sums, near * width + v)
@@ -410,7 +415,7 @@ def _sweep(
                                 c, n, here * WIDTH + c, row, durations, logs, window, state, shared,
                                 scratch[2 * row + c], scratch[3 * row + c], count,
                             )  # fmt: skip
-                            score += sums[far * row + c] if way > 0 else -sums[far * row + c]
+                            score += -sums[far * row + c] if way else sums[far * row + c]
                         closed[kept * WIDTH + c] = score
             best = larger(load(closed, kept + v), best)
         highest = peak(best)
@@ -450,7 +455,7 @@ def _weight(x):
 
 
 # What follows is done seldom, for one class.
-@compiled
+@explicit
 def _refer(c, reference, newest, steps, row, logs, window, state):
     """Take the window of class c relative to another reference."""
     state[_REFERENCE * row + c] = reference
@@ -458,7 +463,7 @@ def _refer(c, reference, newest, steps, row, logs, window, state):
         window[newest - k * row] = np.exp(logs[newest - k * row] - reference)
 
 
-@compiled
+@explicit
 def _forbid(c, n, newest, taps, row, logs, window, state):
     """No segment of class c lasts beyond frame n - 1."""
     since = np.int64(state[_SINCE * row + c])
@@ -471,7 +476,7 @@ def _forbid(c, n, newest, taps, row, logs, window, state):
     state[_WHOLE * row + c] = -np.inf
 
 
-@compiled
+@explicit
 def _join(c, score, row, state):
     """Add exp(score) to the mass beyond K of class c, and make the sum the scale."""
     mass, scale = state[_BEYOND * row + c], state[_SCALE * row + c]
@@ -483,7 +488,7 @@ def _join(c, score, row, state):
         state[_FRAMES * row + c] *= np.exp(scale - joined) if mass > 0.0 else 0.0
 
 
-@compiled
+@explicit
 def _exactly(c, n, newest, row, durations, logs, window, state, shared, whole, enters, count):
     """The log-sum over all segments of class c that end with frame n, in log space, and the counts of those that begin
     in the window. The window is taken relative to what makes the next sum about 1."""
@@ -509,7 +514,7 @@ def _exactly(c, n, newest, row, durations, logs, window, state, shared, whole, e
     return total
 
 
-@compiled
+@explicit
 def _entering(c, at, closed, moves, classes, row):
     """The log-sum over transitions into class c, in log space."""
     best, total = -np.inf, 0.0
@@ -618,7 +623,7 @@ def _collect(
                 store(left, kept + v, zero)
 
 
-@compiled
+@explicit
 def _pairs(before, after, classes, row, closed, begun, moves, log_z, count):
     """Expected transitions at one boundary, pair by pair."""
     for i in range(classes):
