@@ -695,31 +695,33 @@ def _observe(emissions, labels, lengths, transitions, durations, tail, start, en
 @compiled
 def _max_rows(emissions, lengths, tables, score, labels, starts, first, last):
     for b in range(first, last):
-        labels[b] = -100
-        starts[b] = False
-        score[b] = _best_path(emissions[b, : lengths[b]], tables, labels[b], starts[b])
+        for t in range(labels.shape[1]):
+            labels[b, t], starts[b, t] = -100, False
+        score[b] = _best_path(emissions, b, lengths[b], tables, labels[b], starts[b])
 
 
-@compiled
-def _best_path(emissions, tables, path, starts):
+@inlined
+def _best_path(emissions, b, length, tables, path, starts):
     """Best segmentation: per frame and class the length of the best segment that ends there and the class before one
     that begins there, small integers, then one pass back."""
     transitions, durations, tail, start, end, first, last = tables
-    scores, sums, shift = _scores(emissions)
-    length, classes = scores.shape
-    size = durations.shape[1]
+    classes, size = durations.shape
+    sums, shift = _sums(emissions, b, length)
     lasted, before = np.zeros((length, classes), np.int32), np.zeros((length, classes), np.int16)
-    logs = np.full((classes, length), -np.inf)
-    beyond, since = np.full(classes, -np.inf), np.zeros(classes, np.int64)
+    logs, backwards = np.empty((classes, length)), np.empty((classes, size))
+    beyond, since = np.empty(classes), np.zeros(classes, np.int64)
     alive = np.zeros(classes, np.int64)
-    close, enter = np.empty(classes), start.copy()
-    backwards = durations[:, ::-1].copy()
+    close, enter = np.empty(classes), np.empty(classes)
+    for c in range(classes):
+        beyond[c], enter[c] = -np.inf, start[c]
+        for k in range(size):
+            backwards[c, size - 1 - k] = durations[c, k]
     for t in range(length):
         for c in range(classes):
             close[c] = -np.inf
             low = max(1, t + 1 - size, alive[c])
             logs[c, t] = enter[c] - sums[c, t] if t > 0 else -np.inf
-            if scores[t, c] == -np.inf:
+            if emissions[b, t, c] == -np.inf:
                 alive[c], beyond[c] = t + 1, -np.inf
             elif t < length - 1:
                 if t - size >= max(1, alive[c]):
@@ -769,7 +771,7 @@ def _best_window(logs, low, high, backwards, size):
     return best, low
 
 
-@compiled
+@inlined
 def _best_last(logs, c, alive, length, tail, start, first, last):
     best, begun = -np.inf, 0
     if alive == 0:
@@ -780,33 +782,33 @@ def _best_last(logs, c, alive, length, tail, start, first, last):
     return best, begun
 
 
-@compiled
+@inlined
 def _trace(lasted, before, label, path, starts):
     t = lasted.shape[0] - 1
     while t >= 0:
         begun = t + 1 - lasted[t, label]
-        path[begun : t + 1] = label
+        for s in range(begun, t + 1):
+            path[s] = label
         starts[begun] = True
         label = before[begun, label]
         t = begun - 1
 
 
 @compiled
-def _scores(emissions):
-    """Scores (T, C) less their maximum per frame, prefix sums (C, T + 1) that pass over -inf, and the sum of maxima."""
-    length, classes = emissions.shape
-    scores, sums, shift = np.empty((length, classes)), np.zeros((classes, length + 1)), 0.0
+def _sums(emissions, b, length):
+    """Prefix sums (C, T + 1) of the scores less their maximum per frame, that pass over -inf, and the sum of maxima."""
+    classes = emissions.shape[2]
+    sums, shift = np.zeros((classes, length + 1)), 0.0
     for t in range(length):
         top = -np.inf
         for c in range(classes):
-            top = max(top, np.float64(emissions[t, c]))
+            top = max(top, np.float64(emissions[b, t, c]))
         top = top if top > -np.inf else 0.0
         shift += top
         for c in range(classes):
-            x = np.float64(emissions[t, c]) - top
-            scores[t, c] = x
+            x = np.float64(emissions[b, t, c]) - top
             sums[c, t + 1] = sums[c, t] + (x if x > -np.inf else 0.0)
-    return scores, sums, shift
+    return sums, shift
 
 
 @compiled
