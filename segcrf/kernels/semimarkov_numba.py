@@ -7,15 +7,16 @@ duration score, so
     close[t] = S[t+1] + log sum_d exp(G[t+1-d] + durations[d]),   G[s] = enter[s] - S[s]
 
 is a dot product over the window of the last K starts, when ``exp(G - reference)`` is kept beside G. Beyond K the sum is
-carried by one number per class, which decays by ``tail`` per frame. Transitions enter between segments, once per frame.
+carried by one number per class and its scale. Transitions enter between segments, once per frame. Classes lie in SIMD
+lanes, in vectors of `_simd`: dot products, exponentials and logarithms of eight classes at a time.
 
-Nothing is lost in scaling: a dot product that comes out between 1e-150 and 1e300 has dropped terms below 1e-300
-only, less than float64 resolves; any other one is taken again with a new reference, or in log space. The check
-is per class and frame, so no recording is ever too wide.
+Nothing is lost in scaling: a sum that comes out between 1e-150 and 1e300 has dropped terms below 1e-300 only, less
+than float64 resolves; any other one is taken again in log space, and gives a new reference. The check is per class and
+frame, so no recording is ever too wide.
 
-The way back is the same with time reversed: ``begin[s]`` sums over all that can follow a start at s, ``leave[t]``
-over all
-that can follow an end at t. Marginals of labels are a running difference of starts and ends.
+The way back is the same sweep with time reversed: ``begin[s]`` sums over all that can follow a start at s, ``leave[t]``
+over all that can follow an end at t. It keeps K frames and a block; marginals of labels are a running difference of
+starts and ends.
 """
 
 # pyright: basic
@@ -265,7 +266,7 @@ def _sum_rows(
             _finish(raw, weights, tally, steps, forwards, ends, total, classes, size, row, count)
 
 
-@inlined
+@_part
 def _finish(raw, weights, tally, steps, forwards, ends, total, classes, size, row, count):
     """All counts but those of labels and starts, class by class."""
     square, table = classes * classes, classes * size
@@ -309,7 +310,7 @@ def _prefix(emissions, offset, length, classes, width, shared, sums, forbids):
     return shift
 
 
-@inlined
+@_part
 def _fresh(state, logs, window, moves, sums, origin, taps, row):
     """Before the first frame of a sweep."""
     for i in range(_STATE * row):
@@ -544,14 +545,18 @@ def _last(entered, opening, closing, shared, backwards, sums, state, length, siz
         since, tail = load(state, _SINCE * width + v), load(shared, _TAIL * width + v)
         whole = load(state, _WHOLE * width + v) + _lasting(opening, length, size, width, v, tail)
         best = whole
-        for s in range(1, length):
-            score = load(entered, s * width + v) + _lasting(closing, length - s, size, width, v, tail)
-            best = larger(where_above(splat(s + 0.5), since, score, nothing), best)
-        best = where_above(best, nothing, best, zero)
-        sum_ = exp(whole - best)
-        for s in range(1, length):
-            score = load(entered, s * width + v) + _lasting(closing, length - s, size, width, v, tail)
-            sum_ = sum_ + where_above(splat(s + 0.5), since, exp(score - best), zero)
+        sum_ = zero
+        for again in range(2):  # the maximum, then the sum
+            if again:
+                best = where_above(best, nothing, best, zero)
+                sum_ = exp(whole - best)
+            for s in range(1, length):
+                score = load(entered, s * width + v) + _lasting(closing, length - s, size, width, v, tail)
+                score = where_above(splat(s + 0.5), since, score, nothing)
+                if again:
+                    sum_ = sum_ + exp(score - best)
+                else:
+                    best = larger(score, best)
         final = best + load(sums, length * width + v) + load(backwards, border // WIDTH + v)
         store(ends, v, where_above(sum_, zero, log(sum_) + final, nothing))
     best, sum_ = -np.inf, 0.0
