@@ -353,6 +353,21 @@ def test_vectors_do_what_their_names_say() -> None:
     assert not outside and not_positive
 
 
+@numba.njit(error_model="numpy", fastmath={"contract", "nsz"})
+def logarithms(x: Any, out: Any) -> None:
+    for k in range(x.size // 8):
+        _simd.store(out, k, _simd.log(_simd.load(x, k)))
+
+
+def test_logarithms_are_those_of_numpy() -> None:
+    x = np.concatenate([np.geomspace(1e-300, 1e300, 2001), np.linspace(0.5, 2.0, 3000), [1.0, 0.5**0.5, 2.0**0.5]])
+    x = np.concatenate([x, np.ones(-x.size % 8)])
+    got = np.empty_like(x)
+    logarithms(x, got)
+    np.testing.assert_allclose(got, np.log(x), rtol=1e-15, atol=1e-15)
+    assert (got[x == 1.0] == 0.0).all()
+
+
 @pytest.mark.parametrize(("lengths", "classes"), [([9000, 1, 15, 16, 17, 8999, 4000, 3277], 5), ([6001], 20)])
 def test_messages_that_are_computed_again_are_the_same(lengths: list[int], classes: int) -> None:
     # Longer than what is kept: every message but those of the last chunk is computed twice.

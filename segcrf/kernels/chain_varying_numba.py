@@ -18,7 +18,7 @@ from torch import Tensor
 
 from segcrf.kernels import agreeing, working_dtype
 from segcrf.kernels._chain_lanes import SPAN, TINY
-from segcrf.kernels._numba import array, compiled, exponentiate, share
+from segcrf.kernels._numba import array, compiled, exponentiate, inlined, share
 from segcrf.kernels.chain_numba import _log_sum, _mark
 
 _KEPT = 1 << 15  # matrix entries exponentiated at once: 256 KiB, within the second-level cache
@@ -93,10 +93,14 @@ def _sum(
     *scores, first, last, sizes = _arrays(emissions, transitions, start, end, lengths)
     (first_edge, first_top, first_fits), (last_edge, last_top, last_fits) = _weights(first), _weights(last)
     edges = np.stack([first_edge, last_edge]), first_top + last_top, first_fits and last_fits
-    inputs = (*scores, first, last, sizes, *edges)
-    outputs = (log_z.numpy(), *(count.numpy() for count in counts))
+    log_z_of, outputs = log_z.numpy(), tuple(count.numpy() for count in counts)
+    inputs = (*scores, sizes, *edges, log_z_of, *outputs)
     work = emissions.numel() * classes * (8.0 if gradient else 3.0)
-    share(lambda first, last: _sum_recordings(*inputs, *outputs, first, last), batch, work)
+    share(lambda first, last: _sum_recordings(*inputs, first, last), batch, work)
+    lost = np.isnan(log_z_of).nonzero()[0]
+    if len(lost):  # apart, so that it is compiled when it is needed
+        again = (*scores, sizes, lost, first, last, log_z_of, *outputs)
+        share(lambda first, last: _sum_logarithmic(*again, first, last), len(lost), 8.0 * work * len(lost) / batch)
     return log_z, *counts
 
 
@@ -114,65 +118,57 @@ def _weights(scores: Any) -> tuple[Any, float, bool]:
 
 @compiled
 def _sum_recordings(
-    emissions,
-    transitions,
-    start,
-    end,
-    lengths,
-    edges,
-    top_edges,
-    fits,
-    log_z,
-    by_label,
-    by_step,
-    by_first,
-    by_last,
-    by_start,
-    first,
-    last,
-):
+    emissions, transitions, lengths, edges, top_edges, fits, log_z, by_label, by_step, by_first, by_last, by_start,
+    first, last,
+):  # fmt: skip
+    """Recordings one after another; NaN where mass could be lost."""
     classes = emissions.shape[2]
     frames = min(emissions.shape[1], max(_KEPT // (classes * classes), 16))
-    buffers = np.empty((emissions.shape[1], classes)), np.empty((frames, classes)), np.empty((frames, classes, classes))
+    alpha, weights = np.empty((emissions.shape[1], classes)), np.empty((frames, classes))
+    matrices, beta = np.empty((frames, classes, classes)), np.empty(classes)
+    following, before = np.empty(classes), np.empty(classes)
     for row in range(first, last):
         length = lengths[row]
-        scores, steps = emissions[row, :length], transitions[row, : length - 1]
-        out = (
-            by_label[row : row + 1], by_step[row : row + 1], by_first[row : row + 1], by_last[row : row + 1],
-            by_start[row : row + 1]
-        )  # fmt: skip
-        total = _scaled(scores, steps, edges, buffers, out) + top_edges if fits else np.nan
-        if np.isnan(total):
-            total = _logarithmic(scores, steps, start, end, out)
-        log_z[row] = total
-        _clear(out, length, total == -np.inf)
+        log_z[row] = np.nan
+        if fits:
+            scores, steps = emissions[row, :length], transitions[row, : length - 1]
+            log_z[row] = top_edges + _scaled(scores, steps, edges, alpha, weights, matrices, beta)
+            if by_label.shape[0] and log_z[row] > -np.inf:
+                out = (by_label[row], by_step[row], by_first[row], by_last[row])
+                if _counts(scores, steps, beta, alpha, weights, matrices, following, before, *out):
+                    log_z[row] = np.nan
+                if by_start.shape[0]:
+                    _starts(by_label[row], by_step[row], by_start[row], length)
+        _clear(by_label, by_step, by_first, by_last, by_start, row, length, log_z[row] == -np.inf)
 
 
-@compiled
-def _scaled(scores, steps, edges, buffers, out):
-    """Log of the sum over labellings, less the maxima of start and end; NaN where mass could be lost."""
-    alpha, weights, matrices = buffers
-    length, frames = scores.shape[0], weights.shape[0]
+@inlined
+def _scaled(scores, steps, edges, alpha, weights, matrices, beta):
+    """Log of the sum over labellings, less the maxima of start and end; NaN where mass could be lost. And the end
+    weights into ``beta``, scaled so that alpha . beta = 1."""
+    length, frames, classes = scores.shape[0], weights.shape[0], scores.shape[1]
     total, norm = 0.0, 1.0
     for begin in range(0, length, frames):
         part = scores[begin : begin + frames]
         tops = _exponentials(part, steps, begin, weights, matrices)
-        logs, norm, tiny = _forward(weights, matrices, edges[0], alpha, begin, part.shape[0], norm)
+        logs, norm, tiny = _forward(weights, matrices, edges, alpha, begin, part.shape[0], norm)
         total += tops + logs
         if np.isnan(tops) or tiny:
             return np.nan
         if norm == 0.0:  # every labelling is forbidden from here on
             return -np.inf
-    mass = (alpha[length - 1] * edges[1]).sum()
+    mass = 0.0
+    for c in range(classes):
+        mass += alpha[length - 1, c] * edges[1, c]
     if mass == 0.0:
         return -np.inf
-    if out[0].shape[0] and _counts(scores, steps, edges[1] / mass, buffers, out):
-        return np.nan
+    for c in range(classes):
+        beta[c] = edges[1, c] / mass
     # The last norm is in ``total`` too, though nothing was divided by it.
     return total + np.log(mass) - np.log(norm)
 
 
-@compiled
+@inlined
 def _emission_weights(scores, out):
     """out[t] = exp(scores[t] - max over classes); returns the sum of the maxima, NaN where the span is too wide."""
     count, classes = scores.shape
@@ -188,7 +184,7 @@ def _emission_weights(scores, out):
             out[t, c] = x
             lowest = x if (x < lowest) & (x > -np.inf) else lowest
         total += top
-    exponentiate(out[:count].reshape(-1))
+    exponentiate(out.reshape(-1)[: count * classes])
     return total if lowest > -SPAN else np.nan
 
 
@@ -214,23 +210,28 @@ def _exponentials(scores, steps, begin, weights, matrices):
                 lowest = x if (x < lowest) & (x > -np.inf) else lowest
         total += top
     if begin == 0:
-        matrices[0] = 0.0
-    exponentiate(matrices[:count].reshape(-1))
+        for a in range(classes):
+            for b in range(classes):
+                matrices[0, a, b] = 0.0
+    exponentiate(matrices.reshape(-1)[: count * classes * classes])
     return total if lowest > -SPAN else np.nan
 
 
 @compiled
-def _forward(weights, matrices, start, alpha, begin, count, norm):
+def _forward(weights, matrices, edges, alpha, begin, count, norm):
     """alpha[begin], ... for ``count`` frames, each divided by the norm before; returns the log of the norms, the last
     norm, and the count of positive entries so small that a later one could vanish."""
     classes = alpha.shape[1]
     logs, product, tiny = 0.0, 1.0, 0
     for i in range(count):
         row = alpha[begin + i]
-        if begin + i == 0:
-            row[:] = start
-        else:
-            _times(alpha[begin + i - 1], matrices[i], row)
+        for c in range(classes):
+            row[c] = edges[0, c] if begin + i == 0 else 0.0
+        if begin + i > 0:
+            vector, matrix = alpha[begin + i - 1], matrices[i]
+            for a in range(classes):
+                for c in range(classes):
+                    row[c] += vector[a] * matrix[a, c]
         scale, norm = 1.0 / norm, 0.0
         for c in range(classes):
             value = row[c] * (weights[i, c] * scale)
@@ -247,26 +248,13 @@ def _forward(weights, matrices, start, alpha, begin, count, norm):
 
 
 @compiled
-def _times(vector, matrix, out):
-    """out = vector @ matrix."""
-    classes = vector.size
-    for c in range(classes):
-        out[c] = 0.0
-    for i in range(classes):
-        for c in range(classes):
-            out[c] += vector[i] * matrix[i, c]
-
-
-@compiled
-def _counts(scores, steps, beta, buffers, out):
+def _counts(
+    scores, steps, beta, alpha, weights, matrices, following, before, by_label, by_step, by_first, by_last
+):  # fmt: skip
     """Expected counts into ``out``, frames from last to first; ``beta`` is scaled so that alpha . beta = 1. Returns
     the count of entries so small that mass could be lost."""
-    alpha, weights, matrices = buffers
-    by_label, by_step, by_first, by_last, by_start = out
     length, classes = scores.shape
-    frames = weights.shape[0]
-    following, before = np.empty(classes), np.empty(classes)
-    tiny = 0
+    frames, tiny = weights.shape[0], 0
     last = (length - 1) // frames * frames
     for begin in range(last, -1, -frames):
         part = scores[begin : begin + frames]
@@ -275,7 +263,7 @@ def _counts(scores, steps, beta, buffers, out):
         for i in range(part.shape[0] - 1, -1, -1):
             t = begin + i
             for c in range(classes):
-                by_label[0, t, c] = alpha[t, c] * beta[c]
+                by_label[t, c] = alpha[t, c] * beta[c]
                 following[c] = weights[i, c] * beta[c]
             if t == 0:
                 break
@@ -296,39 +284,42 @@ def _counts(scores, steps, beta, buffers, out):
             for a in range(classes):
                 weight = previous[a] * scale
                 for b in range(classes):
-                    by_step[0, t - 1, a, b] = weight * (matrix[a, b] * following[b])
-    by_first[0] = by_label[0, 0]
-    by_last[0] = by_label[0, length - 1]
-    _starts(by_label, by_step, by_start, length)
+                    by_step[t - 1, a, b] = weight * (matrix[a, b] * following[b])
+    for c in range(classes):
+        by_first[c], by_last[c] = by_label[0, c], by_label[length - 1, c]
     return tiny
 
 
 @compiled
 def _starts(by_label, by_step, by_start, length):
     """A band of a class begins at the first frame, and with every step into it from another."""
-    classes = by_label.shape[2]
-    for row in range(by_start.shape[0]):
-        by_start[row, 0] = by_label[row, 0]
+    classes = by_label.shape[1]
+    for b in range(classes):
+        by_start[0, b] = by_label[0, b]
         for t in range(1, length):
-            for b in range(classes):
-                entered = 0.0
-                for a in range(classes):
-                    entered += by_step[row, t - 1, a, b] if a != b else 0.0
-                by_start[row, t, b] = entered
+            entered = 0.0
+            for a in range(classes):
+                entered += by_step[t - 1, a, b] if a != b else 0.0
+            by_start[t, b] = entered
 
 
 @compiled
-def _clear(out, length, everything):
+def _clear(by_label, by_step, by_first, by_last, by_start, row, length, everything):
     """Zero the counts beyond a recording's length, or all of them where no labelling is allowed."""
-    by_label, by_step, by_first, by_last, by_start = out
-    for row in range(by_label.shape[0]):
-        by_label[row, 0 if everything else length :] = 0.0
-        by_step[row, 0 if everything else length - 1 :] = 0.0
-        if everything:
-            by_first[row] = 0.0
-            by_last[row] = 0.0
-    for row in range(by_start.shape[0]):
-        by_start[row, 0 if everything else length :] = 0.0
+    first, classes = 0 if everything else length, by_label.shape[2]
+    for t in range(first, by_label.shape[1]):
+        for c in range(classes):
+            if by_label.shape[0]:
+                by_label[row, t, c] = 0.0
+            if by_start.shape[0]:
+                by_start[row, t, c] = 0.0
+    if by_label.shape[0]:
+        for t in range(max(first - 1, 0), by_step.shape[1]):
+            for a in range(classes):
+                for b in range(classes):
+                    by_step[row, t, a, b] = 0.0
+        for c in range(classes if everything else 0):
+            by_first[row, c] = by_last[row, c] = 0.0
 
 
 @compiled
@@ -363,10 +354,31 @@ def _observe(
 
 # ---------------------------------------------------------------------------------------------- sum: logarithms
 @compiled
-def _logarithmic(scores, steps, start, end, out):
-    """Forward-backward in log space, for scores of any range: slower, and as exact as float64."""
+def _sum_logarithmic(
+    emissions, transitions, lengths, rows, start, end, log_z, by_label, by_step, by_first, by_last, by_start, first,
+    last,
+):  # fmt: skip
+    """Some recordings in log space, for scores of any range: slower, and as exact as float64."""
+    for g in range(first, last):
+        row = rows[g]
+        length = lengths[row]
+        scores, steps = emissions[row, :length], transitions[row, : length - 1]
+        alpha = np.empty((length, start.size))
+        log_z[row] = _logarithmic(scores, steps, start, end, alpha)
+        if by_label.shape[0] and log_z[row] > -np.inf:
+            _logarithmic_counts(
+                scores, steps, end, alpha, log_z[row], by_label[row], by_step[row], by_first[row], by_last[row]
+            )  # fmt: skip
+            if by_start.shape[0]:
+                _starts(by_label[row], by_step[row], by_start[row], length)
+        _clear(by_label, by_step, by_first, by_last, by_start, row, length, log_z[row] == -np.inf)
+
+
+@inlined
+def _logarithmic(scores, steps, start, end, alpha):
+    """Messages in log space, and the log of their sum."""
     length, classes = scores.shape
-    alpha, terms = np.empty((length, classes)), np.empty(classes)
+    terms = np.empty(classes)
     for c in range(classes):
         alpha[0, c] = start[c] + scores[0, c]
     for t in range(1, length):
@@ -374,31 +386,30 @@ def _logarithmic(scores, steps, start, end, out):
             for i in range(classes):
                 terms[i] = alpha[t - 1, i] + steps[t - 1, i, c]
             alpha[t, c] = _log_sum(terms) + scores[t, c]
-    total = _log_sum(alpha[length - 1] + end)
-    if out[0].shape[0] and total > -np.inf:
-        _logarithmic_counts(scores, steps, end, alpha, total, out)
-    return total
+    for c in range(classes):
+        terms[c] = alpha[length - 1, c] + end[c]
+    return _log_sum(terms)
 
 
-@compiled
-def _logarithmic_counts(scores, steps, end, alpha, total, out):
-    by_label, by_step, by_first, by_last, by_start = out
+@inlined
+def _logarithmic_counts(scores, steps, end, alpha, total, by_label, by_step, by_first, by_last):
     length, classes = scores.shape
-    beta, following, terms = end - total, np.empty(classes), np.empty(classes)
+    beta, following, terms = np.empty(classes), np.empty(classes), np.empty(classes)
+    for c in range(classes):
+        beta[c] = end[c] - total
     for t in range(length - 1, -1, -1):
         for c in range(classes):
-            by_label[0, t, c] = np.exp(alpha[t, c] + beta[c])
+            by_label[t, c] = np.exp(alpha[t, c] + beta[c])
             following[c] = scores[t, c] + beta[c]
         if t == 0:
             break
         for i in range(classes):
             for c in range(classes):
                 terms[c] = steps[t - 1, i, c] + following[c]
-                by_step[0, t - 1, i, c] = np.exp(alpha[t - 1, i] + terms[c])
+                by_step[t - 1, i, c] = np.exp(alpha[t - 1, i] + terms[c])
             beta[i] = _log_sum(terms)
-    by_first[0] = by_label[0, 0]
-    by_last[0] = by_label[0, length - 1]
-    _starts(by_label, by_step, by_start, length)
+    for c in range(classes):
+        by_first[c], by_last[c] = by_label[0, c], by_label[length - 1, c]
 
 
 # ------------------------------------------------------------------------------------------------------------- max
@@ -413,7 +424,7 @@ def _max_recordings(emissions, transitions, start, end, lengths, score, labels, 
         _mark(labels, starts, row, 0 if score[row] == -np.inf else length)
 
 
-@compiled
+@inlined
 def _best_path(scores, steps, start, end, best, path):
     """Viterbi (1967). ``best[t]`` is the best score of a labelling that ends in each class at frame t; the predecessor
     is found again on the way back: the first class that attains the best score, by the same sums."""
@@ -421,15 +432,19 @@ def _best_path(scores, steps, start, end, best, path):
     for c in range(classes):
         best[0, c] = start[c] + scores[0, c]
     for t in range(1, length):
-        best[t] = -np.inf
+        for c in range(classes):
+            best[t, c] = -np.inf
         for i in range(classes):
             for c in range(classes):
                 x = best[t - 1, i] + steps[t - 1, i, c]
                 best[t, c] = x if x > best[t, c] else best[t, c]
         for c in range(classes):
             best[t, c] += scores[t, c]
-    final = best[length - 1] + end
-    label = int(np.argmax(final))
+    label, final = 0, -np.inf
+    for c in range(classes):
+        x = best[length - 1, c] + end[c]
+        if x > final:
+            label, final = c, x
     for t in range(length - 1, 0, -1):
         path[t] = label
         reached, before = -np.inf, 0
@@ -439,4 +454,4 @@ def _best_path(scores, steps, start, end, best, path):
                 reached, before = x, i
         label = before
     path[0] = label
-    return final.max()
+    return final

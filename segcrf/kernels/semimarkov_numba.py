@@ -7,33 +7,58 @@ duration score, so
     close[t] = S[t+1] + log sum_d exp(G[t+1-d] + durations[d]),   G[s] = enter[s] - S[s]
 
 is a dot product over the window of the last K starts, when ``exp(G - reference)`` is kept beside G. Beyond K the sum is
-carried by one number per class, which decays by ``tail`` per frame. Transitions enter between segments, once per frame.
+carried by one number per class and its scale. Transitions enter between segments, once per frame. Classes lie in SIMD
+lanes, in vectors of `_simd`: dot products, exponentials and logarithms of eight classes at a time.
 
-Nothing is lost in scaling: a dot product that comes out between 1e-150 and 1e300 has dropped terms below 1e-300
-only, less than float64 resolves; any other one is taken again with a new reference, or in log space. The check
-is per class and frame, so no recording is ever too wide.
+Nothing is lost in scaling: a sum that comes out between 1e-150 and 1e300 has dropped terms below 1e-300 only, less
+than float64 resolves; any other one is taken again in log space, and gives a new reference. The check is per class and
+frame, so no recording is ever too wide.
 
-The way back is the same with time reversed: ``begin[s]`` sums over all that can follow a start at s, ``leave[t]``
-over all
-that can follow an end at t. Marginals of labels are a running difference of starts and ends.
+The way back is the same sweep with time reversed: ``begin[s]`` sums over all that can follow a start at s, ``leave[t]``
+over all that can follow an end at t. It keeps K frames and a block; marginals of labels are a running difference of
+starts and ends.
 """
 
 # pyright: basic
 # The functions below are compiled: Numba infers the types of their arguments, and Python never sees them.
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from segcrf.kernels import agreeing, working_dtype
-from segcrf.kernels._numba import array, compiled, exp, share
+from segcrf.kernels._chain_lanes import copy
+from segcrf.kernels._chain_rows import _outer, _read, _write
+from segcrf.kernels._numba import _compiled, array, compiled, explicit, inlined, share
+from segcrf.kernels._simd import (
+    WIDTH,
+    any_outside,
+    exp,
+    fma,
+    larger,
+    load,
+    log,
+    peak,
+    smaller,
+    splat,
+    store,
+    where_above,
+)  # fmt: skip
 
 _LOW, _HIGH = 1e-150, 1e300
 _SPAN = 300.0
-_NEGLIGIBLE = 50.0  # exp(-50) is far below the resolution of float64
+_BLOCK = 64  # frames of a window that are kept beyond K
+_TAPS = 4  # durations that are summed apart
+
+
+def _part(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile as `explicit` does, without the wrappers by which Python would call it: for functions that only compiled
+    ones call, a third of the time that they take to compile."""
+    return _compiled(function, fastmath={"contract", "nsz"}, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 # ---------------------------------------------------------------------------------------------------- interface
@@ -51,20 +76,21 @@ def sum_product(*inputs: Any) -> tuple[Tensor, ...]:
 def log_prob(*inputs: Any) -> tuple[Tensor, ...]:
     """Log-probability of labels, log partition, and expected less observed counts (if asked)."""
     emissions, *shared, labels, lengths, gradient = inputs
-    log_z, *counts, _ = _sum(emissions, *shared, lengths, gradient=gradient, starts=False)
+    tables = _tables(shared)
+    log_z, by_label, counts, _ = _scaled(emissions, tables, lengths, gradient=gradient, starts=False)
     score = torch.empty_like(log_z)
-    tables = tuple(p.detach().double().contiguous().numpy() for p in shared)
-    by_label, *others = (count.numpy() for count in counts)
-    _observe(array(emissions), labels.numpy(), lengths.numpy(), tables, score.numpy(), by_label, tuple(others))
+    observed = (array(emissions), labels.numpy(), lengths.numpy(), *tables.plain[:5], *tables.laid_out[4:6])
+    _observe(*observed, score.numpy(), by_label.numpy(), counts.numpy())
     rows = score.isnan().nonzero()[:, 0]
     if len(rows):
         allowed = agreeing(labels[rows], emissions.shape[-1], lengths[rows])
         clamped = emissions[rows].masked_fill(~allowed, -torch.inf)
-        score[rows], *observed, _ = _sum(clamped, *shared, lengths[rows], gradient=gradient, starts=False)
-        for count, seen in zip(counts, observed, strict=True):
-            if gradient:
-                count[rows] -= seen
-    return torch.where(log_z == -torch.inf, log_z, score - log_z), log_z, *counts
+        score[rows], *seen, _ = _scaled(clamped, tables, lengths[rows], gradient=gradient, starts=False)
+        if gradient:
+            by_label[rows] -= seen[0]
+            counts[rows] -= seen[1]
+    log_prob = torch.where(log_z == -torch.inf, log_z, score - log_z)
+    return log_prob, log_z, by_label, *_apart(counts, shared, by_label.dtype)
 
 
 def max_product(*inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -81,449 +107,626 @@ def max_product(*inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return scores, labels, starts
 
 
+class _Tables(NamedTuple):
+    """What all recordings share: the scores, and as the kernels read them."""
+
+    plain: tuple[Any, ...]
+    laid_out: tuple[Any, ...]
+
+
+def _tables(shared: Sequence[Tensor]) -> _Tables:
+    plain = tuple(p.detach().double().contiguous().numpy() for p in shared)
+    return _Tables(plain, _laid_out(*plain))
+
+
 def _sum(*inputs: Tensor, gradient: bool, starts: bool) -> tuple[Tensor, ...]:
     emissions, *shared, lengths = inputs
-    batch = emissions.shape[0]
+    log_z, by_label, counts, by_start = _scaled(emissions, _tables(shared), lengths, gradient=gradient, starts=starts)
+    return log_z, by_label, *_apart(counts, shared, by_label.dtype), by_start
+
+
+def _scaled(emissions: Tensor, tables: _Tables, lengths: Tensor, *, gradient: bool, starts: bool) -> tuple[Tensor, ...]:
+    """Log partition, counts of labels, those of all shared scores in one row a recording, and those of starts."""
+    batch, frames, classes = emissions.shape
     dtype = working_dtype(emissions)
     rows = batch if gradient else 0  # an empty array tells the kernel not to compute it
     log_z = torch.empty(batch, dtype=torch.float64)
-    by_label = torch.zeros(rows, *emissions.shape[1:], dtype=dtype)
-    counts = [torch.zeros(rows, *p.shape, dtype=torch.float64) for p in shared]
-    by_start = torch.zeros(batch if starts else 0, *emissions.shape[1:], dtype=dtype)
-    tables = tuple(p.detach().double().contiguous().numpy() for p in shared)
-    outputs = tuple(count.numpy() for count in counts)
-    arrays = (array(emissions), lengths.numpy(), tables, log_z.numpy(), by_label.numpy(), outputs, by_start.numpy())
-    work = emissions.numel() * (shared[1].shape[1] + emissions.shape[2] + 40) * (3.0 if gradient else 1.0)
-    share(lambda first, last: _sum_rows(*arrays, first, last), batch, work)
-    return log_z, by_label, *(count.to(dtype) for count in counts), by_start
+    by_label = torch.zeros(rows, frames, classes, dtype=dtype)
+    counts = torch.zeros(rows, sum(scores.size for scores in tables.plain), dtype=torch.float64)
+    by_start = torch.zeros(batch if starts else 0, frames, classes, dtype=dtype)
+    durations = tables.plain[1]
+    inputs = (array(emissions).reshape(-1), lengths.numpy(), durations, *tables.laid_out)
+    outputs = (log_z.numpy(), by_label.numpy().reshape(-1), counts.numpy(), by_start.numpy().reshape(-1))
+    work = emissions.numel() * (durations.shape[1] + classes + 40) * (3.0 if gradient else 1.0)
+    share(lambda first, last: _sum_rows(*inputs, *outputs, first, last), batch, work)
+    return log_z, by_label, counts, by_start
+
+
+def _apart(counts: Tensor, shared: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """The counts of each of the shared scores, in tensors of their own."""
+    parts = counts.split([scores.numel() for scores in shared], 1)
+    return tuple(part.to(dtype, copy=True).reshape(-1, *p.shape) for part, p in zip(parts, shared, strict=True))
 
 
 # ------------------------------------------------------------------------------------------------- a recording
-@compiled
-def _sum_rows(emissions, lengths, tables, log_z, by_label, counts, by_start, first, last):
-    transitions, durations = tables[0], tables[1]
-    steps = _scaled(transitions.reshape(1, -1))
-    matrix = steps[0].reshape(transitions.shape), steps[1][0], steps[2][0]
-    weights = _scaled(durations)
-    backwards = weights[0][:, ::-1].copy()
-    for b in range(first, last):
-        scores, sums, shift = _prefix(emissions[b, : lengths[b]])
-        enter, close, ends, total = _forward(scores, sums, tables, matrix, (backwards, weights[1], weights[2]))
-        log_z[b] = total + shift
-        if by_label.shape[0] and total > -np.inf:
-            out = by_label[b], by_start[b : b + 1], _of(counts, b)
-            _backward(scores, sums, tables, matrix, weights, (enter, close, ends, total), out)
+# What a sweep carries from frame to frame, a row of numbers each: per class the reference of the window; the mass
+# beyond K, that mass times its frames beyond K, and the scale of both; the score of a segment that fills everything so
+# far; the frame after the last that forbids the class, and the first such frame; the score of entering the next frame.
+_REFERENCE, _BEYOND, _FRAMES, _SCALE, _WHOLE, _SINCE, _UNTIL, _NEXT, _STATE = range(9)
+# What all sweeps share, a row each: the best score of the durations, that of K frames, the tail, 1 for a class.
+_TOP, _KTH, _TAIL, _VALID, _SHARED = range(5)
 
 
-@compiled
-def _observe(emissions, labels, lengths, tables, score, by_label, counts):
-    """Score of complete labels, and their counts taken from the expected ones. NaN where several segmentations have the
-    same labels: one is missing, or segments of one class may touch."""
-    transitions, _, tail, start, end, _, _ = tables
-    touching = np.diag(transitions).max() > -np.inf
-    for b in range(lengths.size):
-        length = lengths[b]
-        if touching or labels[b, :length].min() < 0:
-            score[b] = np.nan
-            continue
-        begin, total = 0, start[labels[b, 0]] + end[labels[b, length - 1]]
-        for t in range(length):
-            label = labels[b, t]
-            total += emissions[b, t, label]
-            stop = t + 1
-            if stop < length and labels[b, stop] == label:
-                continue
-            table, seen = _table_of(tables, counts, begin == 0, stop == length)
-            total += _long(table, tail, label, stop - begin)
-            if stop < length:
-                total += transitions[label, labels[b, stop]]
-            for row in range(b, b + 1 if by_label.shape[0] else b):
-                by_label[row, begin:stop, label] -= 1.0
-                _count_edge(seen[row], counts[2][row], label, stop - begin, -1.0)
-                if stop < length:
-                    counts[0][row, label, labels[b, stop]] -= 1.0
-            begin = stop
-        score[b] = total
-        if by_label.shape[0]:
-            counts[3][b, labels[b, 0]] -= 1.0
-            counts[4][b, labels[b, length - 1]] -= 1.0
+@explicit
+def _laid_out(transitions, durations, tail, start, end, first, last):
+    """Scores in flat arrays, a row of whole vectors for each duration or class: the weights of durations (NaN where
+    they could underflow), what sweeps share, and per direction the moves and the durations at the edge. Moves are
+    the weights of transitions, then 1 for a class that can be reached, the scores at the edge, and the transitions.
+    """
+    classes, size = durations.shape
+    row, taps = (classes + WIDTH - 1) // WIDTH * WIDTH, (size + _TAPS - 1) // _TAPS * _TAPS
+    weights, shared = np.zeros(taps * row), np.zeros(_SHARED * row)
+    forwards, backwards = np.zeros((2 * classes + 2) * row), np.zeros((2 * classes + 2) * row)
+    opening, closing = np.empty(size * row), np.empty(size * row)
+    top, narrow = _range(transitions, np.int64(0), classes)
+    for c in range(row):
+        real = c < classes
+        shared[_KTH * row + c] = durations[c, size - 1] if real else -np.inf
+        shared[_TAIL * row + c] = tail[c] if real else -np.inf
+        shared[_VALID * row + c] = 1.0 if real else 0.0
+        forwards[(classes + 1) * row + c] = start[c] if real else -np.inf
+        backwards[(classes + 1) * row + c] = end[c] if real else -np.inf
+        for k in range(size):
+            opening[k * row + c] = first[c, k] if real else -np.inf
+            closing[k * row + c] = last[c, k] if real else -np.inf
+    for c in range(classes):
+        best, fits = _range(durations, c, c + 1)
+        shared[_TOP * row + c] = best
+        for k in range(size):
+            weights[k * row + c] = np.exp(durations[c, k] - best) if fits else np.nan
+        for j in range(classes):
+            score = transitions[c, j]
+            weight = np.exp(score - top)
+            forwards[c * row + j] = backwards[j * row + c] = weight
+            forwards[(classes + 2 + c) * row + j] = backwards[(classes + 2 + j) * row + c] = score
+            if score > -np.inf:
+                forwards[classes * row + j] = backwards[classes * row + c] = 1.0
+    return weights, shared, forwards, backwards, opening, closing, top, narrow
 
 
-@compiled
-def _table_of(tables, counts, at_start, at_end):
-    """The duration table of a segment, by the edges that it touches, and its counts."""
-    if at_start:
-        return tables[5], counts[5]
-    if at_end:
-        return tables[6], counts[6]
-    return tables[1], counts[1]
-
-
-@compiled
-def _of(counts, b):
-    return (counts[0][b], counts[1][b], counts[2][b], counts[3][b], counts[4][b], counts[5][b], counts[6][b])
-
-
-@compiled
-def _scaled(scores):
-    """Per row: exp(scores - max), the maximum, and whether the span is narrow enough not to underflow."""
-    top = np.zeros(scores.shape[0])
-    narrow = np.ones(scores.shape[0], np.bool_)
-    out = np.zeros(scores.shape)
-    for i in range(scores.shape[0]):
-        best, lowest = scores[i].max(), np.inf
-        if best == -np.inf:
-            continue
-        top[i] = best
+@_part
+def _range(scores, begin, end):
+    """The largest finite score of some rows, or 0, and whether finite scores span too little to underflow."""
+    top, lowest = -np.inf, np.inf
+    for i in range(begin, end):
         for j in range(scores.shape[1]):
-            out[i, j] = np.exp(scores[i, j] - best)
             if scores[i, j] > -np.inf:
-                lowest = min(lowest, scores[i, j])
-        narrow[i] = best - lowest < _SPAN
-    return out, top, narrow
+                top, lowest = max(top, scores[i, j]), min(lowest, scores[i, j])
+    return (top, top - lowest < _SPAN) if top > -np.inf else (0.0, True)
 
 
-@compiled
-def _prefix(emissions):
-    """Scores (T, C) less their maximum per frame, prefix sums (C, T + 1) that pass over -inf, and the sum of maxima."""
-    length, classes = emissions.shape
-    scores, sums, shift = np.empty((length, classes)), np.zeros((classes, length + 1)), 0.0
+@explicit
+def _sum_rows(
+    emissions, lengths, durations, weights, shared, forwards, backwards, opening, closing, top, narrow, log_z,
+    by_label, counts, by_start, first, last,
+):  # fmt: skip
+    classes, size = durations.shape
+    row = shared.size // _SHARED
+    width, taps, frames = row // WIDTH, weights.size // row, emissions.size // classes // lengths.size
+    block = max(_BLOCK, taps)
+    logs, window, scratch = np.empty((taps + block) * row), np.empty((taps + block) * row), np.empty(4 * row)
+    state, ends, until, posterior = np.empty(_STATE * row), np.empty(row), np.empty(row), np.empty(row)
+    back = counts.shape[0] > 0
+    left, begun = np.empty(block * row if back else 0), np.empty(block * row if back else 0)
+    starts, nothing = np.empty(block * row if by_start.size else 0), np.empty(0)
+    for b in range(first, last):
+        length, offset, total = lengths[b], b * frames * classes, 0.0
+        sums, forbids = np.empty((length + 1) * row), np.empty(length, np.bool_)
+        entered, closed = np.empty(length * row), np.empty(length * row)
+        log_z[b] = _prefix(emissions, offset, length, classes, width, shared, sums, forbids)
+        count = counts[b] if back else nothing
+        raw = np.zeros(taps * row if back else 0)
+        tally, steps = np.zeros((2 * size + 3) * row), np.zeros(classes * row)
+        # Forwards, then backwards: the same sweep, so that it is compiled once.
+        for way in range(2 if back else 1):
+            moves, edge = (backwards, closing) if way else (forwards, opening)
+            enters, closes, before = (left, begun, entered) if way else (entered, closed, nothing)
+            _fresh(state, logs, window, moves, sums, length * way, taps, row)
+            for n in range(0, length, block):
+                stop = min(n + block, length)
+                origin = (length - stop) * way
+                _sweep(
+                    way, n, stop, length, emissions, offset, origin, forbids, sums, durations, weights, shared, moves,
+                    edge, top, state, logs, window, scratch, enters, closes, before, total, raw, tally,
+                    count if way else nothing,
+                )  # fmt: skip
+                copy(logs, block * width, logs, 0, taps * width)
+                copy(window, block * width, window, 0, taps * width)
+                if way:
+                    for c in range(row if n == 0 else 0):
+                        score = sums[length * row + c] + backwards[(classes + 1) * row + c]
+                        left[(length - 1 - origin) * row + c] = score
+                        posterior[c] = np.exp(ends[c] - total)
+                    _collect(
+                        n, stop, length, emissions, offset, forbids, sums, shared, forwards, opening, top, narrow,
+                        until, left, begun, entered, closed, total, posterior, starts, tally, count,
+                    )  # fmt: skip
+                    _outer(left, begun, 0, stop - n, width, classes, steps)
+                    for k in range(2 if by_start.size else 1):
+                        source, out = (starts, by_start) if k else (closed[origin * row :], by_label)
+                        _write(source, offset + origin * classes, stop - n, classes, width, out)
+            if way == 0:
+                total = _last(entered, opening, closing, shared, backwards, sums, state, length, size, ends)
+                log_z[b] += total
+                for c in range(row):
+                    until[c] = state[_UNTIL * row + c]
+                if total == -np.inf:
+                    break
+        if back and total > -np.inf:
+            _finish(raw, weights, tally, steps, forwards, ends, total, classes, size, row, count)
+
+
+@_part
+def _finish(raw, weights, tally, steps, forwards, ends, total, classes, size, row, count):
+    """All counts but those of labels and starts, class by class."""
+    square, table = classes * classes, classes * size
+    edges = square + table + classes
+    for i in range(classes):
+        for j in range(classes):
+            count[i * classes + j] += steps[i * row + j] * forwards[i * row + j]
+        for k in range(size):
+            at = i * size + k
+            if raw[k * row + i] > 0.0:
+                count[square + at] += raw[k * row + i] * weights[k * row + i]
+            count[edges + 2 * classes + at] = tally[(size + k) * row + i]
+            count[edges + 2 * classes + table + at] = tally[k * row + i]
+        count[square + i * size + size - 1] += tally[2 * size * row + i]
+        count[square + table + i] = tally[(2 * size + 1) * row + i]
+        count[edges + i] = tally[(2 * size + 2) * row + i]
+        count[edges + classes + i] = np.exp(ends[i] - total)
+
+
+@_part
+def _prefix(emissions, offset, length, classes, width, shared, sums, forbids):
+    """Prefix sums of the scores less their maximum per frame, that pass over -inf; which frames forbid a class; and
+    the sum of maxima."""
+    zero, nothing, shift = splat(0.0), splat(-np.inf), 0.0
+    _read(emissions, offset, length, classes, sums, width, width)
+    for v in range(width):
+        store(sums, v, zero)
     for t in range(length):
-        top = -np.inf
-        for c in range(classes):
-            top = max(top, np.float64(emissions[t, c]))
-        top = top if top > -np.inf else 0.0
-        shift += top
-        for c in range(classes):
-            x = np.float64(emissions[t, c]) - top
-            scores[t, c] = x
-            sums[c, t + 1] = sums[c, t] + (x if x > -np.inf else 0.0)
-    return scores, sums, shift
+        highest = nothing
+        for v in range((t + 1) * width, (t + 2) * width):
+            highest = larger(load(sums, v), highest)
+        best, forbids[t] = peak(highest), False
+        best = best if best > -np.inf else 0.0
+        shift += best
+        for v in range(width):
+            at = (t + 1) * width + v
+            x = load(sums, at)
+            if any_outside(where_above(load(shared, _VALID * width + v), zero, x, zero), nothing, splat(np.inf)):
+                forbids[t] = True
+            store(sums, at, load(sums, at - width) + where_above(x, nothing, x - splat(best), zero))
+    return shift
 
 
-@compiled
-def _log_add(a, b):
-    high, low = max(a, b), min(a, b)
-    if low == -np.inf or high - low > _NEGLIGIBLE:
-        return high
-    return high + np.log1p(np.exp(low - high))
+@_part
+def _fresh(state, logs, window, moves, sums, origin, taps, row):
+    """Before the first frame of a sweep."""
+    for i in range(_STATE * row):
+        state[i] = 0.0
+    for i in range(taps * row):
+        logs[i], window[i] = -np.inf, 0.0
+    border = moves.size // 2
+    for c in range(row):
+        state[_WHOLE * row + c] = moves[border + c] + (sums[origin * row + c] if origin else 0.0)
+        state[_UNTIL * row + c] = np.inf
+        state[_NEXT * row + c] = -np.inf
 
 
-@compiled
-def _long(table, tail, c, duration):
-    """Score of a duration of any length: the table up to K, the geometric tail beyond."""
-    size = table.shape[1]
-    if duration <= size:
-        return table[c, duration - 1]
-    return table[c, size - 1] + (duration - size) * tail[c]
+# ---------------------------------------------------------------------------------------------------------- a sweep
+@_part
+def _sweep(
+    way, begin, end, length, emissions, offset, origin, forbids, sums, durations, weights, shared, moves, edge, top,
+    state, logs, window, scratch, entered, closed, before, log_z, raw, tally, count,
+):  # fmt: skip
+    """Frames ``begin`` to ``end``, counted from the first or (``way`` = 1) from the last: the scores ``entered`` (less
+    the prefix sum) and ``closed``. With ``before``, the scores entered the other way, count durations as well."""
+    classes, size = durations.shape
+    row = scratch.size // 4
+    width, taps = row // WIDTH, weights.size // row
+    zero, one, nothing, unknown = splat(0.0), splat(1.0), splat(-np.inf), splat(np.nan)
+    low, high, sign = splat(_LOW), splat(_HIGH), splat(1.0 - 2.0 * way)
+    for n in range(begin, end):
+        at = length - 1 - n if way else n
+        near, far = at + way, at + 1 - way
+        here, kept = (taps + n - begin) * width, (at - origin) * width
+        for v in range(width):
+            score = load(state, _NEXT * width + v) - sign * load(sums, near * width + v)
+            store(logs, here + v, score)
+            store(entered, kept + v, score)
+            x = score - load(state, _REFERENCE * width + v)
+            if _exceeds(x, 400.0):
+                for c in range(v * WIDTH, (v + 1) * WIDTH):
+                    newest = logs[here * WIDTH + c]
+                    if newest - state[_REFERENCE * row + c] > 400.0:
+                        _refer(c, newest, here * WIDTH + c, min(size, n), row, logs, window, state)
+                x = score - load(state, _REFERENCE * width + v)
+            store(window, here + v, exp(x))
+        if forbids[at]:
+            for c in range(classes):
+                if emissions[offset + at * classes + c] == -np.inf:
+                    _forbid(c, n, here * WIDTH + c, taps, row, logs, window, state)
+        if n == length - 1:
+            for v in range(width):
+                store(closed, kept + v, nothing)
+            return
+        best = nothing
+        for v in range(width):
+            a = b = c = d = zero
+            for k in range(0, min(taps, (n + _TAPS - 1) // _TAPS * _TAPS), _TAPS):
+                past, tap = here - k * width + v, k * width + v
+                a = fma(load(window, past), load(weights, tap), a)
+                b = fma(load(window, past - width), load(weights, tap + width), b)
+                c = fma(load(window, past - 2 * width), load(weights, tap + 2 * width), c)
+                d = fma(load(window, past - 3 * width), load(weights, tap + 3 * width), d)
+            tail = load(shared, _TAIL * width + v)
+            reference = load(state, _REFERENCE * width + v) + load(shared, _TOP * width + v)
+            whole = load(state, _WHOLE * width + v) + _lasting(edge, n + 1, size, width, v, tail)
+            total = ((a + b) + (c + d)) + _weight(whole - reference)
+            beyond, running, scale = zero, zero, zero
+            if n > size:
+                score = load(logs, here - size * width + v)
+                score = where_above(tail, nothing, score, nothing)
+                beyond, scale = load(state, _BEYOND * width + v), load(state, _SCALE * width + v)
+                has = larger(beyond, where_above(score, nothing, one, zero))
+                x = score - scale
+                beyond = beyond + where_above(x, splat(400.0), unknown, exp(x))
+                if any_outside(where_above(has, zero, beyond, one), splat(1e-100), splat(1e100)):
+                    for c in range(v * WIDTH, min((v + 1) * WIDTH, classes)):
+                        if shared[_TAIL * row + c] > -np.inf:
+                            _join(c, logs[(here - size * width) * WIDTH + c], row, state)
+                    beyond, scale = load(state, _BEYOND * width + v), load(state, _SCALE * width + v)
+                running = load(state, _FRAMES * width + v) + beyond
+                scale = scale + tail
+                store(state, _BEYOND * width + v, beyond)
+                store(state, _FRAMES * width + v, running)
+                store(state, _SCALE * width + v, scale)
+                scale = scale + load(shared, _KTH * width + v)
+                total = total + where_above(beyond, zero, beyond * _weight(scale - reference), zero)
+            if before.size:
+                enters = load(before, at * width + v) - splat(log_z)
+                store(scratch, 3 * width + v, enters)
+                mass = exp(enters + whole)
+                tap = min(n, size - 1) * width + v
+                store(tally, tap, load(tally, tap) + mass)
+                longer = mass * splat(max(n + 1.0 - size, 0.0))
+                mass = where_above(beyond, zero, exp(enters + scale), zero)
+                store(tally, 2 * size * width + v, fma(mass, beyond, load(tally, 2 * size * width + v)))
+                longer = fma(mass, running, longer) + load(tally, (2 * size + 1) * width + v)
+                store(tally, (2 * size + 1) * width + v, longer)
+                mass = where_above(total, low, where_above(high, total, exp(enters + reference), zero), zero)
+                if peak(mass) > 0.0:
+                    for k in range(taps):
+                        tap = k * width + v
+                        store(raw, tap, fma(mass, load(window, here - k * width + v), load(raw, tap)))
+            score = where_above(total, zero, log(total) + reference, nothing) + sign * load(sums, far * width + v)
+            store(closed, kept + v, score)
+            if any_outside(where_above(load(shared, _VALID * width + v), zero, total, one), low, high):
+                store(scratch, width + v, total)
+                store(scratch, 2 * width + v, whole)
+                for c in range(v * WIDTH, min((v + 1) * WIDTH, classes)):
+                    if not (scratch[row + c] > _LOW and scratch[row + c] < _HIGH):
+                        score = -np.inf
+                        if not (forbids[at] and emissions[offset + at * classes + c] == -np.inf):
+                            score = _exactly(
+                                c, n, here * WIDTH + c, row, durations, logs, window, state, shared,
+                                scratch[2 * row + c], scratch[3 * row + c], count,
+                            )  # fmt: skip
+                            score += -sums[far * row + c] if way else sums[far * row + c]
+                        closed[kept * WIDTH + c] = score
+            best = larger(load(closed, kept + v), best)
+        highest = peak(best)
+        if highest == -np.inf:
+            for v in range(width):
+                store(state, _NEXT * width + v, nothing)
+            continue
+        best = splat(highest)
+        for v in range(width):
+            store(scratch, v, exp(load(closed, kept + v) - best))
+        for v in range(width):
+            a = b = zero
+            for i in range(0, classes - 1, 2):
+                a = fma(splat(scratch[i]), load(moves, i * width + v), a)
+                b = fma(splat(scratch[i + 1]), load(moves, (i + 1) * width + v), b)
+            if classes % 2:
+                a = fma(splat(scratch[classes - 1]), load(moves, (classes - 1) * width + v), a)
+            total = a + b
+            store(state, _NEXT * width + v, where_above(total, zero, log(total) + splat(highest + top), nothing))
+            if any_outside(where_above(load(moves, classes * width + v), zero, total, one), low, high):
+                store(scratch, width + v, total)
+                for c in range(v * WIDTH, min((v + 1) * WIDTH, classes)):
+                    if not scratch[row + c] > _LOW:
+                        state[_NEXT * row + c] = _entering(c, kept * WIDTH, closed, moves, classes, row)
 
 
-# ---------------------------------------------------------------------------------------------------- windows
-@compiled
-def _insert(logs, window, reference, c, t, score, low, high):
-    """logs[c, t] = score and window[c, t] = exp(score - reference); the reference moves up if that would overflow."""
-    logs[c, t] = score
-    x = score - reference[c]
-    if x > 400.0:
-        _refer(logs, window, reference, c, score, low, high)
-        x = 0.0
-    window[c, t] = exp(max(x, -700.0)) if x > -700.0 else 0.0
+@inlined
+def _exceeds(x, bound):
+    """Whether an element of x is above ``bound``."""
+    return any_outside(where_above(x, splat(bound), x, splat(0.0)), splat(-1.0), splat(bound))
 
 
-# Slices below count from 0: an index that could be negative, and wrap, would keep a loop from becoming SIMD code.
-@compiled
-def _refer(logs, window, reference, c, score, low, high):
-    """Take the window [low, high) of class c relative to another reference."""
-    reference[c] = score
-    source, out = logs[c, low:high], window[c, low:high]
-    for k in range(out.size):
-        x = source[k] - score
-        e = exp(max(x, -700.0))
-        out[k] = e if x > -700.0 else 0.0
+@inlined
+def _weight(x):
+    """exp(x), but NaN where it might not fit."""
+    return where_above(x, splat(300.0), splat(np.nan), exp(x))
 
 
-@compiled
-def _dot(window, weights, c, low, high, offset):
-    """Sum over t in [low, high) of window[c, t] * weights[c, offset + t]."""
-    left, right = window[c, low:high], weights[c, low + offset : high + offset]
-    total = 0.0
-    for k in range(left.size):
-        total += left[k] * right[k]
+# What follows is done seldom, for one class.
+@_part
+def _refer(c, reference, newest, steps, row, logs, window, state):
+    """Take the window of class c relative to another reference."""
+    state[_REFERENCE * row + c] = reference
+    for k in range(steps):
+        window[newest - k * row] = np.exp(logs[newest - k * row] - reference)
+
+
+@_part
+def _forbid(c, n, newest, taps, row, logs, window, state):
+    """No segment of class c lasts beyond frame n - 1."""
+    since = np.int64(state[_SINCE * row + c])
+    for k in range(min(n + 1 - since, taps)):
+        logs[newest - k * row], window[newest - k * row] = -np.inf, 0.0
+    if since == 0:
+        state[_UNTIL * row + c] = n
+    state[_SINCE * row + c] = n + 1
+    state[_BEYOND * row + c] = state[_FRAMES * row + c] = 0.0
+    state[_WHOLE * row + c] = -np.inf
+
+
+@_part
+def _join(c, score, row, state):
+    """Add exp(score) to the mass beyond K of class c, and make the sum the scale."""
+    mass, scale = state[_BEYOND * row + c], state[_SCALE * row + c]
+    held = scale + np.log(mass) if mass > 0.0 else -np.inf
+    best = max(held, score)
+    if best > -np.inf:
+        joined = best + np.log(np.exp(held - best) + np.exp(score - best))
+        state[_BEYOND * row + c], state[_SCALE * row + c] = 1.0, joined
+        state[_FRAMES * row + c] *= np.exp(scale - joined) if mass > 0.0 else 0.0
+
+
+@_part
+def _exactly(c, n, newest, row, durations, logs, window, state, shared, whole, enters, count):
+    """The log-sum over all segments of class c that end with frame n, in log space, and the counts of those that begin
+    in the window. The window is taken relative to what makes the next sum about 1."""
+    size = durations.shape[1]
+    steps = min(size, n, n + 1 - np.int64(state[_SINCE * row + c]))
+    beyond = -np.inf
+    if state[_BEYOND * row + c] > 0.0:
+        beyond = np.log(state[_BEYOND * row + c]) + state[_SCALE * row + c] + durations[c, size - 1]
+    best, highest = max(whole, beyond), -np.inf
+    for k in range(steps):
+        highest = max(highest, logs[newest - k * row])
+        best = max(best, logs[newest - k * row] + durations[c, k])
+    if best == -np.inf:
+        return best
+    total = np.exp(whole - best) + np.exp(beyond - best)
+    for k in range(steps):
+        score = logs[newest - k * row] + durations[c, k]
+        total += np.exp(score - best)
+        if count.size:
+            count[durations.shape[0] ** 2 + c * size + k] += np.exp(enters + score)
+    total = best + np.log(total)
+    _refer(c, max(total - shared[_TOP * row + c], highest - 400.0), newest, steps, row, logs, window, state)
     return total
 
 
-@compiled
-def _retry(logs, window, reference, c, low, high, weights, offset):
-    """The dot product once more, relative to the best of the window."""
-    best = logs[c, low:high].max()
-    if best == -np.inf:
-        return 0.0
-    _refer(logs, window, reference, c, best, low, high)
-    return _dot(window, weights, c, low, high, offset)
-
-
-@compiled
-def _log_sum(logs, c, low, high, durations, first, step):
-    """log of sum over t in [low, high) of exp(logs[c, t] + durations[c, first + step * (t - low)]), in log space."""
+@_part
+def _entering(c, at, closed, moves, classes, row):
+    """The log-sum over transitions into class c, in log space."""
     best, total = -np.inf, 0.0
-    for t in range(low, high):
-        best = max(best, logs[c, t] + durations[c, first + step * (t - low)])
+    for i in range(classes):
+        best = max(best, closed[at + i] + moves[(classes + 2 + i) * row + c])
     if best == -np.inf:
         return best
-    for t in range(low, high):
-        total += np.exp(logs[c, t] + durations[c, first + step * (t - low)] - best)
+    for i in range(classes):
+        total += np.exp(closed[at + i] + moves[(classes + 2 + i) * row + c] - best)
     return best + np.log(total)
 
 
-@compiled
-def _apply(scores, transitions, matrix, top, out):
-    """out[j] = log of sum over i of exp(scores[i] + transitions[i, j]); returns the maximum of ``scores``."""
-    classes = scores.size
-    best = scores.max()
-    out[:] = -np.inf
-    if best == -np.inf:
-        return best
-    total = np.zeros(classes)
-    for i in range(classes):
-        share_of_i = np.exp(scores[i] - best)
-        for j in range(classes):
-            total[j] += share_of_i * matrix[i, j]
-    for j in range(classes):
-        if total[j] > _LOW:
-            out[j] = best + top + np.log(total[j])
-        else:
-            for i in range(classes):
-                out[j] = _log_add(out[j], scores[i] + transitions[i, j])
+@_part
+def _last(entered, opening, closing, shared, backwards, sums, state, length, size, ends):
+    """Log-sums over the segments of each class that end with the recording, whatever their length; their total."""
+    row = ends.size
+    width, border = row // WIDTH, backwards.size // 2
+    zero, nothing = splat(0.0), splat(-np.inf)
+    for v in range(width):
+        since, tail = load(state, _SINCE * width + v), load(shared, _TAIL * width + v)
+        whole = load(state, _WHOLE * width + v) + _lasting(opening, length, size, width, v, tail)
+        best = whole
+        sum_ = zero
+        for again in range(2):  # the maximum, then the sum
+            if again:
+                best = where_above(best, nothing, best, zero)
+                sum_ = exp(whole - best)
+            for s in range(1, length):
+                score = load(entered, s * width + v) + _lasting(closing, length - s, size, width, v, tail)
+                score = where_above(splat(s + 0.5), since, score, nothing)
+                if again:
+                    sum_ = sum_ + exp(score - best)
+                else:
+                    best = larger(score, best)
+        final = best + load(sums, length * width + v) + load(backwards, border // WIDTH + v)
+        store(ends, v, where_above(sum_, zero, log(sum_) + final, nothing))
+    best, sum_ = -np.inf, 0.0
+    for c in range(row):
+        best = max(best, ends[c])
+    if best > -np.inf:
+        for c in range(row):
+            sum_ += np.exp(ends[c] - best)
+        best += np.log(sum_)
     return best
 
 
-# ---------------------------------------------------------------------------------------------------- forward
-@compiled
-def _forward(scores, sums, tables, matrix, weights):
-    """enter (T, C), close (T, C), the log-sum of each class at the last frame, and the total."""
-    transitions, durations, tail, start, end, first, last = tables
-    length, classes = scores.shape
-    size = durations.shape[1]
-    enter, close = np.full((length, classes), -np.inf), np.full((length, classes), -np.inf)
-    logs, window = np.full((classes, length), -np.inf), np.zeros((classes, length))
-    reference, beyond = np.zeros(classes), np.full(classes, -np.inf)
-    alive = np.zeros(classes, np.int64)  # the frame after the last one that forbids the class
-    enter[0] = start
-    for t in range(length):
-        for c in range(classes):
-            low = max(1, t + 1 - size, alive[c])
-            if t > 0:
-                _insert(logs, window, reference, c, t, enter[t, c] - sums[c, t], low, t)
-            if scores[t, c] == -np.inf:
-                alive[c] = t + 1
-                beyond[c] = -np.inf
-            elif t < length - 1:
-                if t - size >= max(1, alive[c]):
-                    beyond[c] = _log_add(beyond[c], logs[c, t - size]) + tail[c]
-                total = beyond[c] + durations[c, size - 1]
-                if low <= t:
-                    total = _log_add(total, _closing(logs, window, reference, c, low, t + 1, durations, *weights))
-                if alive[c] == 0:
-                    total = _log_add(total, start[c] + _long(first, tail, c, t + 1))
-                close[t, c] = total + sums[c, t + 1]
-        if t < length - 1:
-            _apply(close[t], transitions, matrix[0], matrix[1], enter[t + 1])
-    ends = np.full(classes, -np.inf)
+@inlined
+def _lasting(table, duration, size, width, v, tail):
+    """Scores of a duration of any length: the table up to K, the geometric tail beyond."""
+    score = load(table, (min(duration, size) - 1) * width + v)
+    if duration > size:
+        score = score + splat(np.float64(duration - size)) * tail
+    return score
+
+
+# ------------------------------------------------------------------------------------------------------- the counts
+@_part
+def _collect(
+    begin, end, length, emissions, offset, forbids, sums, shared, forwards, opening, top, narrow, until, left, begun,
+    entered, closed, log_z, posterior, starts, tally, count,
+):  # fmt: skip
+    """Marginals of frames ``begin`` to ``end``, counted from the last, in the place of ``closed``; and the factors of
+    the counts of transitions in that of ``left`` and ``begun``, the scores of what follows an end or a start."""
+    row = posterior.size
+    width, size, classes = row // WIDTH, opening.size // row, forwards.size // row // 2 - 1
+    zero, one, nothing, norm = splat(0.0), splat(1.0), splat(-np.inf), splat(log_z)
+    for n in range(begin, end):
+        at = length - 1 - n
+        kept, whole = (end - 1 - n) * width, 2 * size * width
+        most, best = nothing, nothing
+        for v in range(width):
+            after = load(left, kept + v) - norm
+            score = load(forwards, (classes + 1) * width + v) + after
+            score = score + _lasting(opening, at + 1, size, width, v, load(shared, _TAIL * width + v))
+            mass = where_above(load(until, v), splat(at + 0.5), exp(score), zero)
+            tap = (size + min(at, size - 1)) * width + v
+            store(tally, tap, load(tally, tap) + mass)
+            longer = fma(mass, splat(max(at + 1.0 - size, 0.0)), load(tally, whole + width + v))
+            store(tally, whole + width + v, longer)
+            store(tally, whole + 2 * width + v, load(tally, whole + 2 * width + v) + mass)
+            if n > 0:
+                ended = exp(load(closed, at * width + v) + after - load(sums, (at + 1) * width + v))
+                store(posterior, v, load(posterior, v) + ended)
+            best = larger(load(begun, kept + v), best)
+            if at > 0:
+                most = larger(load(closed, (at - 1) * width + v), most)
+        if forbids[at]:
+            # Zero exactly, whatever rounding left: a forbidden score times a probability must be nothing.
+            for c in range(classes):
+                if emissions[offset + at * classes + c] == -np.inf:
+                    posterior[c] = 0.0
+        from_, to = peak(most), peak(best)
+        exponent = from_ + to + top - log_z
+        fits = exponent < 300.0 and narrow
+        if from_ > -np.inf and to > -np.inf and not fits:
+            _pairs((at - 1) * row, kept * WIDTH, classes, row, closed, begun, forwards, log_z, count)
+        scale = splat(np.exp(exponent) if fits else 0.0)
+        from_, to = max(from_, -1e300), max(to, -1e300)
+        for v in range(width):
+            began, held = load(begun, kept + v), load(posterior, v)
+            start = exp(load(entered, at * width + v) + load(sums, at * width + v) + began - norm)
+            store(closed, at * width + v, smaller(larger(held, zero), one))
+            store(posterior, v, held - start)
+            if starts.size:
+                store(starts, kept + v, start if at > 0 else load(tally, whole + 2 * width + v))
+            store(begun, kept + v, exp(began - splat(to)))
+            if at > 0:
+                store(left, kept + v, exp(load(closed, (at - 1) * width + v) - splat(from_)) * scale)
+            else:
+                store(left, kept + v, zero)
+
+
+@_part
+def _pairs(before, after, classes, row, closed, begun, moves, log_z, count):
+    """Expected transitions at one boundary, pair by pair."""
+    for i in range(classes):
+        for j in range(classes):
+            score = closed[before + i] + moves[(classes + 2 + i) * row + j] + begun[after + j]
+            count[i * classes + j] += np.exp(score - log_z)
+
+
+@explicit
+def _observe(emissions, labels, lengths, transitions, durations, tail, start, end, opening, closing, score, by_label,
+             counts):
+    """Score of complete labels, and their counts taken from the expected ones. NaN where several segmentations have the
+    same labels: one is missing, or segments of one class may touch."""
+    classes, size = durations.shape
+    row, touching = opening.size // size, False
+    at_tail, gradient = classes * (classes + size), by_label.shape[0] > 0
     for c in range(classes):
-        ends[c] = _last(logs, c, alive[c], length, tail, start, first, last) + sums[c, length] + end[c]
-    total = -np.inf
-    for c in range(classes):
-        total = _log_add(total, ends[c])
-    return enter, close, ends, total
-
-
-@compiled
-def _closing(logs, window, reference, c, low, high, durations, backwards, top, narrow):
-    """Log-sum over the segments of at most K frames that begin in [low, high) and end before ``high``."""
-    if narrow[c]:
-        offset = durations.shape[1] - high
-        total = _dot(window, backwards, c, low, high, offset)
-        if not (total > _LOW and total < _HIGH):
-            total = _retry(logs, window, reference, c, low, high, backwards, offset)
-        if total > _LOW and total < _HIGH:
-            return reference[c] + np.log(total) + top[c]
-    return _log_sum(logs, c, low, high, durations, high - low - 1, -1)
-
-
-@compiled
-def _last(logs, c, alive, length, tail, start, first, last):
-    """Log-sum over the segments of class c that end with the recording, whatever their length."""
-    best = -np.inf
-    if alive == 0:
-        best = start[c] + _long(first, tail, c, length)
-    for s in range(max(1, alive), length):
-        best = max(best, logs[c, s] + _long(last, tail, c, length - s))
-    if best == -np.inf:
-        return best
-    total = np.exp(start[c] + _long(first, tail, c, length) - best) if alive == 0 else 0.0
-    for s in range(max(1, alive), length):
-        total += np.exp(logs[c, s] + _long(last, tail, c, length - s) - best)
-    return best + np.log(total)
-
-
-# --------------------------------------------------------------------------------------------------- backward
-@compiled
-def _backward(scores, sums, tables, matrix, weights, forward, out):
-    """Expected counts into ``out``; on the way from the last frame to the first."""
-    transitions, durations, tail, _, end, _, last = tables
-    enter, close, ends, log_z = forward
-    by_label, by_start, counts = out
-    length, classes = scores.shape
-    size = durations.shape[1]
-    logs, window = np.full((classes, length), -np.inf), np.zeros((classes, length))
-    reference, beyond, mean = np.zeros(classes), np.full(classes, -np.inf), np.zeros(classes)
-    alive = np.full(classes, length)  # the next frame that forbids the class
-    begin, leave = np.empty(classes), np.empty(classes)
-    raw = np.zeros(durations.shape)  # counts of durations, still to be multiplied by their weights
-    posterior = np.exp(ends - log_z)
-    steps = np.zeros(transitions.shape)
-    for s in range(length - 1, 0, -1):
-        for c in range(classes):
-            begin[c] = -np.inf
-            if scores[s, c] == -np.inf:
-                # Zero exactly, whatever rounding left: a forbidden score times a probability must be nothing.
-                alive[c], beyond[c], posterior[c] = s, -np.inf, 0.0
-            by_label[s, c] = min(max(posterior[c], 0.0), 1.0)
-            if scores[s, c] == -np.inf:
-                continue
-            high = min(s + size, length - 1, alive[c])
-            enters = enter[s, c] - sums[c, s] - log_z
-            if s + size < min(length - 1, alive[c]):
-                joined = _log_add(beyond[c], logs[c, s + size])
-                mean[c] = 1.0 + (mean[c] * np.exp(beyond[c] - joined) if joined > -np.inf else 0.0)
-                beyond[c] = joined + tail[c]
-            total = beyond[c] + durations[c, size - 1]
-            if total > -np.inf:
-                mass = np.exp(enters + total)
-                counts[1][c, size - 1] += mass
-                counts[2][c] += mass * mean[c]
-            if s < high:
-                total = _log_add(
-                    total, _opening(logs, window, reference, c, s, high, durations, *weights, enters, raw, counts[1])
-                )
-            if alive[c] == length:
-                final = _long(last, tail, c, length - s) + sums[c, length] + end[c]
-                _count_edge(counts[6], counts[2], c, length - s, np.exp(enters + final))
-                total = _log_add(total, final)
-            begin[c] = total - sums[c, s]
-            share_of_s = np.exp(enter[s, c] + begin[c] - log_z)
-            posterior[c] -= share_of_s
-            for b in range(by_start.shape[0]):
-                by_start[b, s, c] = share_of_s
-        top = _apply(begin, transitions.T, matrix[0].T, matrix[1], leave)
-        _count_steps(close[s - 1], begin, top, transitions, matrix, log_z, steps, counts[0])
-        for c in range(classes):
-            posterior[c] += np.exp(close[s - 1, c] + leave[c] - log_z)
-            _insert(logs, window, reference, c, s - 1, leave[c] + sums[c, s], s, min(s - 1 + size, length - 1))
-    for c in range(classes):
-        by_label[0, c] = min(max(posterior[c], 0.0), 1.0) if scores[0, c] > -np.inf else 0.0
-    _first_segments(scores, sums, tables, logs, log_z, by_start, counts)
-    counts[0][:] += steps * matrix[0]
-    counts[1][:] += raw * weights[0]
-    counts[4][:] = np.exp(ends - log_z)
-
-
-@compiled
-def _opening(logs, window, reference, c, low, high, durations, forwards, top, narrow, enters, raw, exact):
-    """Log-sum over the segments of at most K frames that begin with ``low`` and end before ``high``, and their
-    counts."""
-    if narrow[c]:
-        total = _dot(window, forwards, c, low, high, -low)
-        if not (total > _LOW and total < _HIGH):
-            total = _retry(logs, window, reference, c, low, high, forwards, -low)
-        if total > _LOW and total < _HIGH:
-            factor = np.exp(enters + reference[c] + top[c])
-            if factor > 0.0:
-                source, out = window[c, low:high], raw[c]
-                for d in range(source.size):
-                    out[d] += factor * source[d]
-            return reference[c] + np.log(total) + top[c]
-    for d in range(high - low):
-        exact[c, d] += np.exp(enters + logs[c, low + d] + durations[c, d])
-    return _log_sum(logs, c, low, high, durations, 0, 1)
-
-
-@compiled
-def _count_edge(table, tail, c, duration, mass):
-    """Count a segment that touches the edge of the recording in its table, and its frames beyond K."""
-    size = table.shape[1]
-    table[c, min(duration, size) - 1] += mass
-    tail[c] += mass * max(duration - size, 0)
-
-
-@compiled
-def _count_steps(close, begin, top, transitions, matrix, log_z, steps, exact):
-    """Expected transitions at one boundary, as an outer product, or pair by pair where that could overflow."""
-    classes = close.size
-    best = close.max()
-    if best == -np.inf or top == -np.inf:
-        return
-    exponent = best + top + matrix[1] - log_z
-    if exponent < 300.0 and matrix[2]:
-        factor = np.exp(exponent)
-        for i in range(classes):
-            left = factor * np.exp(close[i] - best)
-            for j in range(classes):
-                steps[i, j] += left * np.exp(begin[j] - top)
-    else:
-        for i in range(classes):
-            for j in range(classes):
-                exact[i, j] += np.exp(close[i] + transitions[i, j] + begin[j] - log_z)
-
-
-@compiled
-def _first_segments(scores, sums, tables, logs, log_z, by_start, counts):
-    """Counts of the segments that begin with the recording, one of each length and class."""
-    _, _, tail, start, end, first, _ = tables
-    length, classes = scores.shape
-    for c in range(classes):
-        total = 0.0
+        touching = touching or transitions[c, c] > -np.inf
+    for b in range(lengths.size):
+        length, lowest = lengths[b], labels[b, 0]
         for t in range(length):
-            if scores[t, c] == -np.inf:
-                break
-            after = logs[c, t] if t < length - 1 else sums[c, length] + end[c]
-            mass = np.exp(start[c] + _long(first, tail, c, t + 1) + after - log_z)
-            _count_edge(counts[5], counts[2], c, t + 1, mass)
-            total += mass
-        counts[3][c] = total
-        for b in range(by_start.shape[0]):
-            by_start[b, 0, c] = total
+            lowest = min(lowest, labels[b, t])
+        if touching or lowest < 0:
+            score[b] = np.nan
+            continue
+        begin, label, total = 0, labels[b, 0], 0.0
+        total += start[label] + end[labels[b, length - 1]]
+        if gradient:
+            counts[b, at_tail + classes + label] -= 1.0
+            counts[b, at_tail + 2 * classes + labels[b, length - 1]] -= 1.0
+        for t in range(length):
+            total += emissions[b, t, label]
+            if gradient:
+                by_label[b, t, label] -= 1.0
+            stop = t + 1
+            if stop < length and labels[b, stop] == label:
+                continue
+            inside = min(stop - begin, size) - 1
+            longer, at = stop - begin - 1 - inside, label * size + inside
+            if begin == 0:
+                total, at = total + opening[inside * row + label], at + at_tail + 3 * classes
+            elif stop == length:
+                total, at = total + closing[inside * row + label], at + at_tail + 3 * classes + classes * size
+            else:
+                total, at = total + durations[label, inside], at + classes * classes
+            if longer:
+                total += longer * tail[label]
+            if gradient:
+                counts[b, at] -= 1.0
+                counts[b, at_tail + label] -= longer
+            if stop < length:
+                following = labels[b, stop]
+                total += transitions[label, following]
+                if gradient:
+                    counts[b, label * classes + following] -= 1.0
+                label = following
+            begin = stop
+        score[b] = total
 
 
 # ------------------------------------------------------------------------------------------------------------- max
 @compiled
 def _max_rows(emissions, lengths, tables, score, labels, starts, first, last):
     for b in range(first, last):
-        labels[b] = -100
-        starts[b] = False
-        score[b] = _best_path(emissions[b, : lengths[b]], tables, labels[b], starts[b])
+        for t in range(labels.shape[1]):
+            labels[b, t], starts[b, t] = -100, False
+        score[b] = _best_path(emissions, b, lengths[b], tables, labels[b], starts[b])
 
 
-@compiled
-def _best_path(emissions, tables, path, starts):
+@inlined
+def _best_path(emissions, b, length, tables, path, starts):
     """Best segmentation: per frame and class the length of the best segment that ends there and the class before one
     that begins there, small integers, then one pass back."""
     transitions, durations, tail, start, end, first, last = tables
-    scores, sums, shift = _prefix(emissions)
-    length, classes = scores.shape
-    size = durations.shape[1]
+    classes, size = durations.shape
+    sums, shift = _sums(emissions, b, length)
     lasted, before = np.zeros((length, classes), np.int32), np.zeros((length, classes), np.int16)
-    logs = np.full((classes, length), -np.inf)
-    beyond, since = np.full(classes, -np.inf), np.zeros(classes, np.int64)
+    logs, backwards = np.empty((classes, length)), np.empty((classes, size))
+    beyond, since = np.empty(classes), np.zeros(classes, np.int64)
     alive = np.zeros(classes, np.int64)
-    close, enter = np.empty(classes), start.copy()
-    backwards = durations[:, ::-1].copy()
+    close, enter = np.empty(classes), np.empty(classes)
+    for c in range(classes):
+        beyond[c], enter[c] = -np.inf, start[c]
+        for k in range(size):
+            backwards[c, size - 1 - k] = durations[c, k]
     for t in range(length):
         for c in range(classes):
             close[c] = -np.inf
             low = max(1, t + 1 - size, alive[c])
             logs[c, t] = enter[c] - sums[c, t] if t > 0 else -np.inf
-            if scores[t, c] == -np.inf:
+            if emissions[b, t, c] == -np.inf:
                 alive[c], beyond[c] = t + 1, -np.inf
             elif t < length - 1:
                 if t - size >= max(1, alive[c]):
@@ -573,7 +776,7 @@ def _best_window(logs, low, high, backwards, size):
     return best, low
 
 
-@compiled
+@inlined
 def _best_last(logs, c, alive, length, tail, start, first, last):
     best, begun = -np.inf, 0
     if alive == 0:
@@ -584,12 +787,39 @@ def _best_last(logs, c, alive, length, tail, start, first, last):
     return best, begun
 
 
-@compiled
+@inlined
 def _trace(lasted, before, label, path, starts):
     t = lasted.shape[0] - 1
     while t >= 0:
         begun = t + 1 - lasted[t, label]
-        path[begun : t + 1] = label
+        for s in range(begun, t + 1):
+            path[s] = label
         starts[begun] = True
         label = before[begun, label]
         t = begun - 1
+
+
+@compiled
+def _sums(emissions, b, length):
+    """Prefix sums (C, T + 1) of the scores less their maximum per frame, that pass over -inf, and the sum of maxima."""
+    classes = emissions.shape[2]
+    sums, shift = np.zeros((classes, length + 1)), 0.0
+    for t in range(length):
+        top = -np.inf
+        for c in range(classes):
+            top = max(top, np.float64(emissions[b, t, c]))
+        top = top if top > -np.inf else 0.0
+        shift += top
+        for c in range(classes):
+            x = np.float64(emissions[b, t, c]) - top
+            sums[c, t + 1] = sums[c, t] + (x if x > -np.inf else 0.0)
+    return sums, shift
+
+
+@compiled
+def _long(table, tail, c, duration):
+    """Score of a duration of any length: the table up to K, the geometric tail beyond."""
+    size = table.shape[1]
+    if duration <= size:
+        return table[c, duration - 1]
+    return table[c, size - 1] + (duration - size) * tail[c]
