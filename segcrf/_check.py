@@ -208,8 +208,8 @@ def streamed(bidirectional: bool, structure: str, standardize: str) -> None:
         raise ValueError(f"stream: got structure={structure!r}, expected 'linear-chain'; fit with that")
     if standardize != "dataset":
         raise ValueError(
-            "stream: channels are standardised by mean and deviation of the whole recording, which nobody knows yet; fit "
-            "with standardize='dataset'"
+            "stream: channels are standardised by mean and deviation of the whole recording, which nobody knows yet; "
+            "fit with standardize='dataset'"
         )
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from segcrf.kernels._numba import explicit, inlined
+from segcrf.kernels._numba import inlined, part
 from segcrf.kernels._simd import (
     WIDTH,
     any_outside,
@@ -63,7 +63,7 @@ def longest(rows, lengths):
     return size
 
 
-@explicit
+@part
 def _latest(first):
     """The frame from which on every lane has begun."""
     latest = first[0]
@@ -72,14 +72,14 @@ def _latest(first):
     return latest
 
 
-@explicit
+@part
 def copy(source, k, target, m, count):
     """``count`` vectors from number ``k`` of one buffer to number ``m`` of another."""
     for i in range(count):
         store(target, m + i, load(source, k + i))
 
 
-@explicit
+@part
 def _pack(emissions, offsets, first, frame, count, classes, buffer, k):
     """Scores of ``count`` frames into vectors from number ``k`` on; 0 where a lane has not begun."""
     size, begin = count * classes, frame * classes
@@ -97,7 +97,7 @@ def _pack(emissions, offsets, first, frame, count, classes, buffer, k):
             buffer[(k + i) * WIDTH + lane] = emissions[offsets[lane] + begin + i]
 
 
-@explicit
+@part
 def _deliver(buffer, offsets, first, frame, count, classes, out):
     """The inverse of `_pack`, of lanes that have begun."""
     size, begin = count * classes, frame * classes
@@ -184,7 +184,7 @@ def _fresh_state():
     return state
 
 
-@explicit
+@part
 def _advance(emissions, first, offsets, begin, count, classes, matrix, edges, alpha, weights, state):
     """Messages of ``count`` frames, block by block; lanes begin where they do."""
     for t in range(0, count, BLOCK):
@@ -212,7 +212,7 @@ def _next(first, frame):
     return following
 
 
-@explicit
+@part
 def _exponentials(weights, frame, count, classes, state):
     """weights = exp(weights - max over classes) in place; adds the maxima to the state, NaN where the span is too
     wide."""
@@ -246,7 +246,7 @@ def _least(value, least):
     return smaller(where_above(value, splat(0.0), value, least), least)
 
 
-@explicit
+@part
 def _forward(weights, alpha, begin, end, classes, matrix, state):
     """alpha[t + 1] from alpha[t], divided by the norm of alpha[t]: the division runs beside the product."""
     norm, product, least = load(state, _NORM), load(state, _PRODUCT), load(state, _LEAST)
@@ -277,7 +277,7 @@ def _forward(weights, alpha, begin, end, classes, matrix, state):
     store(state, _LEAST, least)
 
 
-@explicit
+@part
 def _join(first, begins, weights, alpha, frame, classes, matrix, edges, state):
     """A frame at which lanes begin: for them the start scores stand for the product, and nothing has divided."""
     for lane in range(WIDTH):
@@ -336,7 +336,7 @@ def _counts(emissions, shape, rows, lengths, first, offsets, moves, alpha, weigh
     return least
 
 
-@explicit
+@part
 def _backward(
     weights, alpha, posterior, stayed, beta, frame, count, classes, transposed, first, begin, leasts
 ):
@@ -380,7 +380,7 @@ def _reached(alpha, k, value, beta, j):
     return value
 
 
-@explicit
+@part
 def _outer(left, right, frame, count, classes, out):
     """out[i, j] += sum over frames of left[t, i] * right[t, j], in tiles of two by four that stay in registers."""
     begin, end, even, whole = frame * classes, (frame + count) * classes, classes // 2 * 2, classes // 4 * 4
@@ -445,7 +445,7 @@ def best_group(emissions, shape, rows, lengths, transitions, transposed, edges, 
         _trace(best, transposed, rows, first, begin, count, classes, label, labels)
 
 
-@explicit
+@part
 def _climb(emissions, first, offsets, begin, count, classes, transitions, edges, best, scores):
     """best[t + 1] from best[t] for ``count`` frames, in blocks; lanes begin where they do."""
     for t in range(0, count, BLOCK):
@@ -468,7 +468,7 @@ def _climb(emissions, first, offsets, begin, count, classes, transitions, edges,
                 i += 1
 
 
-@explicit
+@part
 def _best(scores, best, at, begin, count, classes, transitions):
     """best[j] of a frame = max over i of best[i] of the frame before + transitions[i, j], + its score."""
     whole = classes // 4 * 4
@@ -492,7 +492,7 @@ def _best(scores, best, at, begin, count, classes, transitions):
         at += classes
 
 
-@explicit
+@part
 def _trace(best, transposed, rows, first, begin, count, classes, label, labels):
     """Labels of ``count`` frames from last to first. The predecessor is the first class that attains the best score,
     found by the same sums as on the way forward."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from segcrf.kernels._chain_lanes import BLOCK, SPAN, TINY, copy, predecessor
-from segcrf.kernels._numba import explicit, inlined
+from segcrf.kernels._numba import explicit, inlined, part
 from segcrf.kernels._simd import (
     WIDTH,
     exp,
@@ -40,8 +40,8 @@ from segcrf.kernels._simd import (
 _NORM, _PRODUCT, _LOGS, _TOPS, _LEAST, _STATE = 0, 1, 2, 3, 4, 5
 
 
-@explicit
-def _read(emissions, offset, step, count, classes, buffer, k, width):
+@part
+def read(emissions, offset, step, count, classes, buffer, k, width):
     """Scores of ``count`` frames into vectors from number ``k`` on; -inf beyond the classes."""
     for t in range(count):
         at, row = (k + t * width) * WIDTH, offset + t * step
@@ -144,13 +144,13 @@ def meet(ends, counts_of, held, classes, matrix, betas, stay, steps):
     return mass if least >= TINY else np.nan
 
 
-@explicit
+@part
 def _advance(emissions, offset, step, begin, count, classes, matrix, edges, alpha, weights, state):
     """Messages of ``count`` frames, block by block."""
     width = edges.size // WIDTH // 2
     for t in range(0, count, BLOCK):
         stop = min(t + BLOCK, count)
-        _read(emissions, offset + (begin + t) * step, step, stop - t, classes, weights, t * width, width)
+        read(emissions, offset + (begin + t) * step, step, stop - t, classes, weights, t * width, width)
         _exponentials(weights, t, stop - t, width, state)
         i = t
         if begin + t == 0:
@@ -167,7 +167,7 @@ def _advance(emissions, offset, step, begin, count, classes, matrix, edges, alph
             _forward(weights, alpha, i, stop, width, classes, matrix, state)
 
 
-@explicit
+@part
 def _exponentials(weights, frame, count, width, state):
     """weights = exp(weights - max over classes) in place; adds the maxima to the state, NaN where the span is too
     wide."""
@@ -241,7 +241,7 @@ def _divisor(state, norm):
     return norm
 
 
-@explicit
+@part
 def _forward_narrow(weights, alpha, begin, end, matrix, state):
     """alpha[t + 1] from alpha[t], of one vector. The weights are left divided as the messages are."""
     norm, least, x = state[_NORM], splat(1.0), load(alpha, begin)
@@ -258,7 +258,7 @@ def _forward_narrow(weights, alpha, begin, end, matrix, state):
     state[_NORM], state[_LEAST] = norm, min(state[_LEAST], -peak(splat(0.0) - least))
 
 
-@explicit
+@part
 def _forward(weights, alpha, begin, end, width, classes, matrix, state):
     """alpha[t + 1] from alpha[t], of any width."""
     norm, least, even = state[_NORM], splat(1.0), width // 2 * 2
@@ -308,15 +308,15 @@ def counts(
             t = max(stop - BLOCK, 0)
             least = min(least, _backward(weights, alpha, posterior, beta, t, stop, width, classes, transposed))
             first = 1 if begin + t == 0 else 0  # nothing precedes the first frame
-            _outer(alpha, weights, t + first, stop, width, classes, steps)
-            _write(posterior, offset + (begin + t) * step, step, stop - t, classes, width, by_label)
+            outer(alpha, weights, t + first, stop, width, classes, steps)
+            write(posterior, offset + (begin + t) * step, step, stop - t, classes, width, by_label)
             if by_start.size:
                 _starts(alpha, weights, posterior, diagonal, stay, t, stop, width, first, step, stayed)
-                _write(stayed, offset + (begin + t) * step, step, stop - t, classes, width, by_start)
+                write(stayed, offset + (begin + t) * step, step, stop - t, classes, width, by_start)
     return least
 
 
-@explicit
+@part
 def _starts(alpha, weights, posterior, diagonal, stay, begin, end, width, first, step, out):
     """Probability that a band begins, of frames ``begin`` to ``end``: that of the label, less that of the label there
     and at the frame before, in the order of time. ``stay`` is that of the last frame and the next, where time runs
@@ -333,9 +333,9 @@ def _starts(alpha, weights, posterior, diagonal, stay, begin, end, width, first,
             store(stay, v, both)
 
 
-@explicit
-def _write(buffer, offset, step, count, classes, width, out):
-    """The inverse of `_read`."""
+@part
+def write(buffer, offset, step, count, classes, width, out):
+    """The inverse of `read`."""
     for n in range(count):
         t = n if step > 0 else count - 1 - n  # onwards in memory
         at = offset + t * step
@@ -346,7 +346,7 @@ def _write(buffer, offset, step, count, classes, width, out):
             out[at + c] = buffer[t * width * WIDTH + c]
 
 
-@explicit
+@part
 def _backward(weights, alpha, posterior, beta, begin, end, width, classes, transposed):
     """Marginals of frames ``begin`` to ``end`` from last to first. ``beta`` comes in for the last of them and leaves
     for the frame before them; ``weights`` leave as the right factor of the transition counts. Returns the least
@@ -382,8 +382,8 @@ def _backward(weights, alpha, posterior, beta, begin, end, width, classes, trans
     return -peak(zero - least)
 
 
-@explicit
-def _outer(left, right, begin, end, width, classes, out):
+@part
+def outer(left, right, begin, end, width, classes, out):
     """out += sum over frames of left[t] (outer) right[t], four classes at a time."""
     whole, row = classes // 4 * 4, width * WIDTH
     for v in range(width):
@@ -464,12 +464,12 @@ def meet_best(ends, counts_of, held, classes, transitions, width, labels):
     return score
 
 
-@explicit
+@part
 def _climb(emissions, offset, step, begin, count, classes, transitions, edges, best, scores):
     width = edges.size // WIDTH // 2
     for t in range(0, count, BLOCK):
         stop = min(t + BLOCK, count)
-        _read(emissions, offset + (begin + t) * step, step, stop - t, classes, scores, 0, width)
+        read(emissions, offset + (begin + t) * step, step, stop - t, classes, scores, 0, width)
         i = t
         if begin + t == 0:
             for v in range(width):
@@ -494,7 +494,7 @@ def _best_of(x, rows):
     return larger(a, b)
 
 
-@explicit
+@part
 def _best(scores, best, begin, end, offset, width, classes, transitions):
     even = width // 2 * 2
     for t in range(begin, end):
@@ -513,7 +513,7 @@ def _best(scores, best, begin, end, offset, width, classes, transitions):
             store(best, k + width + v, a + load(scores, at + v))
 
 
-@explicit
+@part
 def _trace(best, transposed, path, at, step, count, width, label):
     """Labels of a chunk from last to first; returns the label before it."""
     for t in range(count - 1, -1, -1):

@@ -35,6 +35,11 @@ def explicit(function: Callable[..., Any]) -> Callable[..., Any]:
     return _compiled(function, fastmath={"contract", "nsz"})
 
 
+def part(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A part of an `explicit` function: never called from Python, so compiled without what Python would need."""
+    return _compiled(function, fastmath={"contract", "nsz"}, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     """A part of an `explicit` function that is put in its place before it is compiled.
 

@@ -30,7 +30,7 @@ from segcrf.kernels import _chain_lanes as _lanes
 from segcrf.kernels import _chain_rows as _rows
 from segcrf.kernels import agreeing, working_dtype
 from segcrf.kernels._chain_lanes import SPAN, TINY
-from segcrf.kernels._numba import array, compiled, explicit, share
+from segcrf.kernels._numba import array, compiled, explicit, part, share
 from segcrf.kernels._simd import WIDTH
 
 _KEPT = 1 << 17  # numbers kept at once of each kind: 1 MiB, about a core's cache
@@ -296,7 +296,7 @@ def _exponentiate_shared(transitions, start, end, size, matrix, transposed, edge
     return top, top_first + top_last, fits and first_fits and last_fits
 
 
-@explicit
+@part
 def _range(scores):
     """The largest finite score, or 0, and whether the span of finite scores is narrow enough."""
     top, lowest = -np.inf, np.inf

@@ -23,7 +23,7 @@ starts and ends.
 # The functions below are compiled: Numba infers the types of their arguments, and Python never sees them.
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,8 +32,8 @@ from torch import Tensor
 
 from segcrf.kernels import agreeing, working_dtype
 from segcrf.kernels._chain_lanes import copy
-from segcrf.kernels._chain_rows import _outer, _read, _write
-from segcrf.kernels._numba import _compiled, array, compiled, explicit, inlined, share
+from segcrf.kernels._chain_rows import outer, read, write
+from segcrf.kernels._numba import array, compiled, explicit, inlined, part, share
 from segcrf.kernels._simd import (
     WIDTH,
     any_outside,
@@ -53,12 +53,6 @@ _LOW, _HIGH = 1e-150, 1e300
 _SPAN = 300.0
 _BLOCK = 64  # frames of a window that are kept beyond K
 _TAPS = 4  # durations that are summed apart
-
-
-def _part(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile as `explicit` does, without the wrappers by which Python would call it: for functions that only compiled
-    ones call, a third of the time that they take to compile."""
-    return _compiled(function, fastmath={"contract", "nsz"}, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 # ---------------------------------------------------------------------------------------------------- interface
@@ -194,7 +188,7 @@ def _laid_out(transitions, durations, tail, start, end, first, last):
     return weights, shared, forwards, backwards, opening, closing, top, narrow
 
 
-@_part
+@part
 def _range(scores, begin, end):
     """The largest finite score of some rows, or 0, and whether finite scores span too little to underflow."""
     top, lowest = -np.inf, np.inf
@@ -251,10 +245,10 @@ def _sum_rows(
                         n, stop, length, emissions, offset, forbids, sums, shared, forwards, opening, top, narrow,
                         until, left, begun, entered, closed, total, posterior, starts, tally, count,
                     )  # fmt: skip
-                    _outer(left, begun, 0, stop - n, width, classes, steps)
+                    outer(left, begun, 0, stop - n, width, classes, steps)
                     for k in range(2 if by_start.size else 1):
                         source, out = (starts, by_start) if k else (closed[origin * row :], by_label)
-                        _write(source, offset + origin * classes, stop - n, classes, width, out)
+                        write(source, offset + origin * classes, classes, stop - n, classes, width, out)
             if way == 0:
                 total = _last(entered, opening, closing, shared, backwards, sums, state, length, size, ends)
                 log_z[b] += total
@@ -266,7 +260,7 @@ def _sum_rows(
             _finish(raw, weights, tally, steps, forwards, ends, total, classes, size, row, count)
 
 
-@_part
+@part
 def _finish(raw, weights, tally, steps, forwards, ends, total, classes, size, row, count):
     """All counts but those of labels and starts, class by class."""
     square, table = classes * classes, classes * size
@@ -286,12 +280,12 @@ def _finish(raw, weights, tally, steps, forwards, ends, total, classes, size, ro
         count[edges + classes + i] = np.exp(ends[i] - total)
 
 
-@_part
+@part
 def _prefix(emissions, offset, length, classes, width, shared, sums, forbids):
     """Prefix sums of the scores less their maximum per frame, that pass over -inf; which frames forbid a class; and
     the sum of maxima."""
     zero, nothing, shift = splat(0.0), splat(-np.inf), 0.0
-    _read(emissions, offset, length, classes, sums, width, width)
+    read(emissions, offset, classes, length, classes, sums, width, width)
     for v in range(width):
         store(sums, v, zero)
     for t in range(length):
@@ -310,7 +304,7 @@ def _prefix(emissions, offset, length, classes, width, shared, sums, forbids):
     return shift
 
 
-@_part
+@part
 def _fresh(state, logs, window, moves, sums, origin, taps, row):
     """Before the first frame of a sweep."""
     for i in range(_STATE * row):
@@ -325,7 +319,7 @@ def _fresh(state, logs, window, moves, sums, origin, taps, row):
 
 
 # ---------------------------------------------------------------------------------------------------------- a sweep
-@_part
+@part
 def _sweep(
     way, begin, end, length, emissions, offset, origin, forbids, sums, durations, weights, shared, moves, edge, top,
     state, logs, window, scratch, entered, closed, before, log_z, raw, tally, count,
@@ -463,7 +457,7 @@ def _weight(x):
 
 
 # What follows is done seldom, for one class.
-@_part
+@part
 def _refer(c, reference, newest, steps, row, logs, window, state):
     """Take the window of class c relative to another reference."""
     state[_REFERENCE * row + c] = reference
@@ -471,7 +465,7 @@ def _refer(c, reference, newest, steps, row, logs, window, state):
         window[newest - k * row] = np.exp(logs[newest - k * row] - reference)
 
 
-@_part
+@part
 def _forbid(c, n, newest, taps, row, logs, window, state):
     """No segment of class c lasts beyond frame n - 1."""
     since = np.int64(state[_SINCE * row + c])
@@ -484,7 +478,7 @@ def _forbid(c, n, newest, taps, row, logs, window, state):
     state[_WHOLE * row + c] = -np.inf
 
 
-@_part
+@part
 def _join(c, score, row, state):
     """Add exp(score) to the mass beyond K of class c, and make the sum the scale."""
     mass, scale = state[_BEYOND * row + c], state[_SCALE * row + c]
@@ -496,7 +490,7 @@ def _join(c, score, row, state):
         state[_FRAMES * row + c] *= np.exp(scale - joined) if mass > 0.0 else 0.0
 
 
-@_part
+@part
 def _exactly(c, n, newest, row, durations, logs, window, state, shared, whole, enters, count):
     """The log-sum over all segments of class c that end with frame n, in log space, and the counts of those that begin
     in the window. The window is taken relative to what makes the next sum about 1."""
@@ -522,7 +516,7 @@ def _exactly(c, n, newest, row, durations, logs, window, state, shared, whole, e
     return total
 
 
-@_part
+@part
 def _entering(c, at, closed, moves, classes, row):
     """The log-sum over transitions into class c, in log space."""
     best, total = -np.inf, 0.0
@@ -535,7 +529,7 @@ def _entering(c, at, closed, moves, classes, row):
     return best + np.log(total)
 
 
-@_part
+@part
 def _last(entered, opening, closing, shared, backwards, sums, state, length, size, ends):
     """Log-sums over the segments of each class that end with the recording, whatever their length; their total."""
     row = ends.size
@@ -579,7 +573,7 @@ def _lasting(table, duration, size, width, v, tail):
 
 
 # ------------------------------------------------------------------------------------------------------- the counts
-@_part
+@part
 def _collect(
     begin, end, length, emissions, offset, forbids, sums, shared, forwards, opening, top, narrow, until, left, begun,
     entered, closed, log_z, posterior, starts, tally, count,
@@ -635,7 +629,7 @@ def _collect(
                 store(left, kept + v, zero)
 
 
-@_part
+@part
 def _pairs(before, after, classes, row, closed, begun, moves, log_z, count):
     """Expected transitions at one boundary, pair by pair."""
     for i in range(classes):
