@@ -452,7 +452,8 @@ def test_the_page_is_of_all_real_data_sets_and_both_encoders(kept):
 def test_a_layer_has_the_best_mean_rank(kept, metric):
     for encoder in training.ENCODERS:
         ranks = report.mean_ranks(kept, encoder, metric)
-        assert min(ranks, key=lambda name: ranks[name]) in report.LAYERS
+        best = sorted(ranks, key=lambda name: ranks[name])[: 3 if metric == "f1@50" else 1]
+        assert {*best} <= {*report.LAYERS, "crf,alone"}
 
 
 def test_the_most_probable_sequence_has_too_few_bands_where_they_are_short(kept):
@@ -484,6 +485,12 @@ def test_other_remedies_help_where_the_page_says(kept):
         emg = f1["emg_gestures", encoder]
         assert emg["crf"] > emg["crf,alone"] + 2.0
         assert emg["median"] > emg["bce+switches"] and emg["median"] > emg["ce"] + 10.0
+        noisy = [
+            [report._means(kept, t, encoder, name)["f1@50"] for name in ("crf", "crf,alone")] for t in tasks.NOISES
+        ]
+        assert all(alone > scheduled - 0.5 for scheduled, alone in noisy)
+        assert max(report._means(kept, "synthetic_high", encoder, name)["f1@50"] for name in kept["methods"]
+                   if report._rows(kept, "synthetic_high", encoder, name)) < 100 / 3  # fmt: skip
     rows = [row for row in kept["rows"] if row["seed"] == 0 and row["task"] in tasks.SOURCES]
     still = {row["task"] for row in rows if row["method"] == "median" and row["knob"] == {"width": 1.0}}
     assert {"eye_lookatpoint", "sleep_edf20", "nilm_devicescope"} <= still
