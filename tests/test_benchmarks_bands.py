@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 
@@ -424,3 +425,88 @@ def test_figures_are_written_of_whatever_is_finished(tmp_path):
         paths = figures.save_all(result, tmp_path)
         assert {path.name for path in paths} >= {"ranks_causal.svg", "barcode_t.svg"}
         assert all(path.read_text(encoding="utf-8").rstrip().endswith("</svg>") for path in paths)
+
+
+# ------------------------------------------------------------------------------------------- what the page says
+@pytest.fixture(scope="module")
+def kept():
+    return json.loads((PAGE.parents[1] / "benchmarks" / "results" / "bands.json").read_text(encoding="utf-8"))
+
+
+def means_of(result, metric):
+    """(task, encoder) -> method -> mean, of the real data sets."""
+    found = {}
+    for task, encoder in report._cells(result):
+        if not task.startswith("synthetic"):
+            each = {name: report._scores(result, task, encoder, name, metric) for name in result["methods"]}
+            found[task, encoder] = {name: float(np.mean(scores)) for name, scores in each.items() if scores}
+    return found
+
+
+def test_the_page_is_of_all_real_data_sets_and_both_encoders(kept):
+    assert {task for task, _ in report._cells(kept)} >= set(tasks.SOURCES)
+    assert len(means_of(kept, "edit")) == 2 * len(tasks.SOURCES)
+
+
+@pytest.mark.parametrize("metric", ["f1@50", "edit"])
+def test_a_layer_has_the_best_mean_rank(kept, metric):
+    for encoder in training.ENCODERS:
+        ranks = report.mean_ranks(kept, encoder, metric)
+        best = sorted(ranks, key=lambda name: ranks[name])[: 3 if metric == "f1@50" else 1]
+        assert {*best} <= {*report.LAYERS, "crf,alone"}
+
+
+def test_the_most_probable_sequence_has_too_few_bands_where_they_are_short(kept):
+    ratio, edit = means_of(kept, "band_ratio"), means_of(kept, "edit")
+    for (task, encoder), each in ratio.items():
+        if task in ("eye_lookatpoint", "sleep_edf20", "nilm_devicescope", "ecg_ludb"):
+            assert each["crf,sequence"] < 0.9 and each["crf,sequence"] < each["crf"]
+        if task in ("eye_lookatpoint", "sleep_edf20", "ecg_ludb"):
+            assert edit[task, encoder]["crf,sequence"] < edit[task, encoder]["ce"] < edit[task, encoder]["crf"] + 1.0
+
+
+def test_chain_and_semi_markov_are_compared_as_the_page_says(kept):
+    f1, edit, accuracy = (means_of(kept, metric) for metric in ("f1@50", "edit", "accuracy"))
+    ecg = "ecg_ludb", "causal"
+    assert f1[ecg]["semi"] > f1[ecg]["crf"] and accuracy[ecg]["semi"] > accuracy[ecg]["crf"]
+    assert edit[ecg]["semi"] < edit[ecg]["crf"] and edit[ecg]["ce"] - edit[ecg]["crf"] < 1.0
+    assert min(f1[ecg]["crf"] - f1[ecg]["ce"], accuracy[ecg]["crf"] - accuracy[ecg]["ce"]) > 0.5
+    for encoder in training.ENCODERS:
+        for task in ("eye_lookatpoint", "nilm_devicescope"):
+            assert f1[task, encoder]["crf"] > f1[task, encoder]["semi"] > f1[task, encoder]["ce"] + 5.0
+    seconds = {(r["task"], r["encoder"], r["seed"], r["method"]): r["seconds"] for r in kept["rows"]}
+    slower = [time / seconds[(*key, "crf")] for (*key, method), time in seconds.items() if method == "semi"]
+    assert 1.5 <= np.median(slower) <= 2.5
+
+
+def test_other_remedies_help_where_the_page_says(kept):
+    f1 = means_of(kept, "f1@50")
+    for encoder in training.ENCODERS:
+        emg = f1["emg_gestures", encoder]
+        assert emg["crf"] > emg["crf,alone"] + 2.0
+        assert emg["median"] > emg["bce+switches"] and emg["median"] > emg["ce"] + 5.0
+        noisy = [
+            [report._means(kept, t, encoder, name)["f1@50"] for name in ("crf", "crf,alone")] for t in tasks.NOISES
+        ]
+        assert all(alone > scheduled - 0.5 for scheduled, alone in noisy)
+        assert max(report._means(kept, "synthetic_high", encoder, name)["f1@50"] for name in kept["methods"]
+                   if report._rows(kept, "synthetic_high", encoder, name)) < 100 / 3  # fmt: skip
+    rows = [row for row in kept["rows"] if row["seed"] == 0 and row["task"] in tasks.SOURCES]
+    still = {row["task"] for row in rows if row["method"] == "median" and row["knob"] == {"width": 1.0}}
+    assert {"eye_lookatpoint", "sleep_edf20", "nilm_devicescope"} <= still
+    none = [row["network"]["weight"] == 0.0 for row in rows if row["method"] == "bce+switches"]
+    assert 0.4 <= np.mean(none) <= 0.65
+
+
+def test_where_a_crf_is_not_needed_and_where_nothing_can_be_told(kept):
+    for metric in report.COMPARED:
+        ecg = means_of(kept, metric)["ecg_ludb", "bidirectional"]
+        assert max(score for name, score in ecg.items() if name in ("crf", "semi", "bce")) - ecg["ce"] < 1.0
+    first = [
+        r["best_epoch"] == 0 for r in kept["rows"] if r["task"] == "mocap6" and r["method"] in ("ce", "crf", "semi")
+    ]
+    assert np.mean(first) > 0.5 and kept["tasks"]["mocap6"]["bands"][1] == 7
+    edit, ratio = means_of(kept, "edit"), means_of(kept, "band_ratio")
+    for encoder in training.ENCODERS:
+        sleep = edit["sleep_edf20", encoder]
+        assert max(sleep, key=lambda name: sleep[name]) == "crf" and 0.9 < ratio["sleep_edf20", encoder]["crf"] < 1.15
