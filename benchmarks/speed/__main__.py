@@ -17,6 +17,8 @@ import os
 import warnings
 from typing import Any
 
+# PyTorch's own threads spin for milliseconds after each of its operations, on the core that our second thread wants.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # One thread for JAX too, before it is imported anywhere.
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")

@@ -113,10 +113,11 @@ def first_calls(batch: int = 16) -> list[dict[str, Any]]:
 
 # ---------------------------------------------------------------------------------------------------- threads
 def two_threads(rounds: int, sizes: tuple[tuple[int, int, int], ...]) -> list[dict[str, Any]]:
-    """Our time with one core and with two, round by round."""
+    """Our time with one thread and with two, round by round, both free to run on two cores."""
     rows: list[dict[str, Any]] = []
     if len(_ALL_CORES) < 2:
         return rows
+    use_cores(2)
     for size in sizes:
         for task, (contestants, _) in chain.tasks(*size).items():
             ours = contestants[0]
@@ -124,8 +125,8 @@ def two_threads(rounds: int, sizes: tuple[tuple[int, int, int], ...]) -> list[di
             ours.call = ours.prepare()
             times: dict[int, list[float]] = {1: [], 2: []}
             for _ in range(rounds + 1):
-                for cores, seconds in times.items():
-                    use_cores(cores)
+                for threads, seconds in times.items():
+                    torch.set_num_threads(threads)
                     ours.run()
                     seconds.append(ours.seconds[-1])
             one, two = (1e3 * statistics.median(seconds[1:]) for seconds in times.values())

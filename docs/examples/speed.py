@@ -78,6 +78,8 @@ for row in semimarkov.get("growth", []):
 # %%
 # What a first call, a second core and a training step cost
 # ---------------------------------------------------------
+# Two threads are measured with ``OMP_WAIT_POLICY=passive`` in the environment. Otherwise PyTorch's own threads spin for
+# some milliseconds after each of its operations, on the very core that the second thread of a kernel wants.
 
 for row in chain.get("first_call", []):
     print(f"first call, {row['task']}: {row['empty_cache_s']:.1f} s compiling, then {row['full_cache_s']:.2f} s")
