@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import re
 import subprocess
 import sys
@@ -35,6 +36,18 @@ def test_every_public_name_exists_and_is_documented() -> None:
 
 def test_version_is_the_installed_one() -> None:
     assert segcrf.__version__ == importlib.metadata.version("segcrf")
+
+
+def test_readme_tells_the_speed_that_was_measured() -> None:
+    speed = json.loads((ROOT / "benchmarks" / "results" / "speed.json").read_text("utf-8"))
+    times = [
+        {row["name"]: row["median_ms"] for row in case["contestants"]}
+        for case in speed["results"]
+        if case["task"] == "nll+backward"
+    ]
+    ratios = [time["pytorch-crf"] / time["segcrf"] for time in times]
+    told = f"{min(ratios):.0f} to {max(ratios):,.0f} times as fast"
+    assert told in " ".join((ROOT / "README.md").read_text("utf-8").split())
 
 
 def test_package_is_typed() -> None:

@@ -34,7 +34,7 @@ from segcrf.kernels._numba import array, compiled, explicit, part, share
 from segcrf.kernels._simd import WIDTH
 
 _KEPT = 1 << 17  # numbers kept at once of each kind: 1 MiB, about a core's cache
-_AT_ONCE = 4  # multiply-adds in the time that `share` reckons for one
+_AT_ONCE = 10  # multiply-adds in the time that `share` reckons for one
 _LANES_FROM = 4  # recordings; fewer go one after another
 _LONG = 1 << 14  # frames from which a recording by itself is worth two threads
 
