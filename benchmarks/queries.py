@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from benchmarks import record
-from benchmarks.speed import ROUNDS, Contestant, compete, gradient_of, print_rows
+from benchmarks.speed.__main__ import ROUNDS, print_rows
+from benchmarks.speed.contest import Call, Contestant, compete, gradient_of, vector
 from segcrf import LinearChain
 
 Task = tuple[list[Contestant], Tensor]
@@ -33,6 +34,11 @@ SIZES: dict[str, tuple[tuple[int, int, int], ...]] = {
 }
 BEST = 5
 REFERENCE = 4000  # frames: the reference scan is a Python loop over them
+
+
+def ready(name: str, call: Call, value: Callable[[Any], Tensor] = torch.as_tensor) -> Contestant:
+    """One who needs no preparation."""
+    return Contestant(name, lambda: call, value=value)
 
 
 def potentials(size: tuple[int, int, int], dtype: torch.dtype = torch.float32) -> tuple[Tensor, ...]:
@@ -54,7 +60,7 @@ def exact(size: tuple[int, int, int]) -> LinearChain:
 def marginals(size: tuple[int, int, int]) -> Task:
     """Posterior of every label."""
     scores = potentials(size)
-    ours = Contestant("segcrf", lambda: LinearChain(*scores).marginals.labels)
+    ours = ready("segcrf", lambda: LinearChain(*scores).marginals.labels)
     peer = _torch_struct(scores, lambda struct: struct.marginals, _labels_of_edges)
     return [ours, peer], exact(size).marginals.labels
 
@@ -63,7 +69,7 @@ def topk(size: tuple[int, int, int]) -> Task:
     """The scores of the best labellings, found together with them."""
     scores = potentials(size)
     edges = _edges(scores)
-    ours = Contestant("segcrf", lambda: LinearChain(*scores).topk(BEST), value=lambda best: best.score)
+    ours = ready("segcrf", lambda: LinearChain(*scores).topk(BEST), value=lambda best: best.score)
     peer = _torch_struct(scores, lambda struct: struct.topk(BEST), lambda found: (found * edges).flatten(2).sum(-1))
     return [ours, peer], exact(size).topk(BEST).score
 
@@ -71,7 +77,7 @@ def topk(size: tuple[int, int, int]) -> Task:
 def posterior(size: tuple[int, int, int]) -> Task:
     """The posterior again, in the peer's own types and layout."""
     scores = potentials(size)
-    ours = Contestant("segcrf", lambda: LinearChain(*scores).marginals.labels)
+    ours = ready("segcrf", lambda: LinearChain(*scores).marginals.labels)
     return [ours, *_hmmlearn(size, scores)], exact(size).marginals.labels
 
 
@@ -83,16 +89,18 @@ def varying(size: tuple[int, int, int]) -> Task:
     transitions = torch.randn(batch, frames - 1, classes, classes, dtype=torch.float64)
     labels = torch.randint(classes, (batch, frames))
 
-    def nll(dtype: torch.dtype, backend: str) -> Callable[[], Tensor]:
+    def nll(dtype: torch.dtype, backend: str) -> Call:
         leaves = [p.to(dtype).requires_grad_() for p in (emissions, transitions)]
         return gradient_of(lambda: -LinearChain(*leaves, backend=backend).log_prob(labels).sum(), leaves)
 
     short = frames <= REFERENCE
-    truth = nll(torch.float64, "torch" if short else "numba")()
-    reference = nll(torch.float32, "torch") if short else None
+    truth = vector(nll(torch.float64, "torch" if short else "numba")())
+    scan = "reference scan"
     rows = [
-        Contestant("segcrf", nll(torch.float32, "auto")),
-        Contestant("reference scan", reference, "" if short else "not run: a Python loop over frames"),
+        ready("segcrf", nll(torch.float32, "auto"), vector),
+        ready(scan, nll(torch.float32, "torch"), vector)
+        if short
+        else Contestant(scan, reason="not run: a Python loop over frames"),
     ]
     try:
         import torch_struct
@@ -105,7 +113,7 @@ def varying(size: tuple[int, int, int]) -> Task:
         parts = torch_struct.LinearChainCRF.struct.to_parts(labels, classes).type_as(edges)
         return -torch_struct.LinearChainCRF(edges).log_prob(parts).sum()
 
-    return [*rows, Contestant("torch-struct", gradient_of(peer, leaves))], truth
+    return [*rows, ready("torch-struct", gradient_of(peer, leaves), vector)], truth
 
 
 def _edges(scores: tuple[Tensor, ...]) -> Tensor:
@@ -128,7 +136,7 @@ def _torch_struct(scores: tuple[Tensor, ...], ask: Callable[[Any], Tensor], valu
         return Contestant("torch-struct", reason="not installed")
     edges = _edges(scores)
     call, check = lambda: ask(torch_struct.LinearChainCRF(edges)), lambda found: value(found).detach()
-    return Contestant("torch-struct", call, value=check)
+    return ready("torch-struct", call, check)
 
 
 def _hmmlearn(size: tuple[int, int, int], scores: tuple[Tensor, ...]) -> Iterator[Contestant]:
@@ -155,7 +163,7 @@ def _hmmlearn(size: tuple[int, int, int], scores: tuple[Tensor, ...]) -> Iterato
     for implementation in ("log", "scaling"):
         peer = Given(n_components=classes, implementation=implementation)
         peer.startprob_, peer.transmat_ = np.exp(start), np.exp(transitions)
-        yield Contestant(
+        yield ready(
             f"hmmlearn {implementation}",
             lambda peer=peer: peer.score_samples(flat, lengths)[1],
             value=lambda found: torch.as_tensor(found).view(batch, frames, classes),
@@ -182,9 +190,9 @@ def main() -> None:
     for task, tasks_of in TASKS.items():
         for size in SIZES[task][: 1 if arguments.quick else None]:
             contestants, truth = tasks_of(size)
-            rows = compete(contestants, truth.detach(), arguments.rounds)
+            rows = compete(contestants, truth.detach, arguments.rounds)
             results.append({**dict(zip("BTC", size, strict=True)), "task": task, "contestants": rows})
-            print_rows(size, task, rows)
+            print_rows(size, results[-1])
     if arguments.quick:
         return
     result: dict[str, Any] = {"threads": 1, "best": BEST, "results": results}

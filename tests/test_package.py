@@ -50,6 +50,16 @@ def test_readme_tells_the_speed_that_was_measured() -> None:
     assert told in " ".join((ROOT / "README.md").read_text("utf-8").split())
 
 
+def test_every_benchmark_can_be_imported() -> None:
+    found = (path.relative_to(ROOT).with_suffix("") for path in (ROOT / "benchmarks").rglob("*.py"))
+    modules = sorted(".".join(path.parts) for path in found if "cache" not in path.parts)
+    assert "benchmarks.speed.__main__" in modules
+    program = "; ".join(f"import {module}" for module in modules)
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    result = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+
+
 def test_package_is_typed() -> None:
     assert (Path(segcrf.__file__).parent / "py.typed").is_file()
 
