@@ -1,6 +1,7 @@
 """The joint model: shapes, padding, precision, and a plain training loop with nothing but PyTorch."""
 
 import math
+from collections.abc import Callable, Iterable
 
 import pytest
 import torch
@@ -52,18 +53,22 @@ def test_the_structure_is_float32_under_autocast() -> None:
     assert output.distribution.log_partition.dtype == torch.float32
 
 
+def plain_loop(steps: int, parameters: Iterable[Tensor], loss: Callable[[], Tensor]) -> None:
+    optimiser = torch.optim.AdamW(parameters, lr=2e-2, weight_decay=0.0)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        loss().backward()
+        optimiser.step()
+
+
 def test_a_plain_loop_learns_classes_and_numbers() -> None:
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(4, (8, 5), generator=generator).repeat_interleave(10, dim=1)
     x = torch.randn(8, 50, 3, generator=generator) * 0.3 + labels[..., None]
     targets = labels[..., None].float() - 1.5
     model, objective, combine = build(num_targets=1), JointObjective(), FixedWeights()
-    optimiser = torch.optim.AdamW([*model.parameters(), *objective.parameters()], lr=2e-2, weight_decay=0.0)
-    for _ in range(60):
-        optimiser.zero_grad()
-        loss = combine(objective(model(x), labels, targets))
-        loss.backward()
-        optimiser.step()
+    parameters = [*model.parameters(), *objective.parameters()]
+    plain_loop(60, parameters, lambda: combine(objective(model(x), labels, targets)))
     output = model(x)
     assert (output.distribution.mode == labels).float().mean() > 0.98
     assert output.values is not None and (output.values - targets).square().mean() < 0.1
@@ -107,12 +112,7 @@ def test_a_plain_loop_learns_a_switching_model_from_all_some_or_no_labels(labell
     model = SwitchingModel(TCNEncoder(1, hidden=8, layers=1), LinearChainCRF(2), 1, posterior="smooth")
     objective, combine = SwitchingObjective(), FixedWeights()
     model.crf.transitions.data.copy_(3.0 * torch.eye(2))
-    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-2, weight_decay=0.0)
-    for _ in range(150):
-        optimiser.zero_grad()
-        loss = combine(objective(model(x), known, targets))
-        loss.backward()
-        optimiser.step()
+    plain_loop(150, model.parameters(), lambda: combine(objective(model(x), known, targets)))
     output = model(x)
     agree = (output.switching.given(targets).mode == labels).float().mean()  # x alone does not tell the class
     assert max(float(agree), 1.0 - float(agree) if labelled == 0.0 else 0.0) > 0.95

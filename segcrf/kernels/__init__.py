@@ -161,8 +161,7 @@ class Operator:
     ) -> tuple[Tensor | None, ...]:
         def negative_log_prob(potentials: Sequence[Tensor], lengths: Tensor, starts: Tensor) -> Tensor:
             emissions, *shared = potentials
-            allowed = agreeing(ctx.labels, emissions.shape[-1], lengths)
-            clamped = self._scan((emissions.masked_fill(~allowed, -torch.inf), *shared), lengths, starts)
+            clamped = self._scan((clamp(emissions, ctx.labels, lengths), *shared), lengths, starts)
             return self._scan(potentials, lengths, starts) - clamped
 
         grads = self._backward(ctx, None if grad is None else -grad, (*vectors, None), negative_log_prob)
@@ -254,6 +253,11 @@ def agreeing(labels: Tensor, num_classes: int, lengths: Tensor) -> Tensor:
     beyond = torch.arange(labels.shape[-1], device=labels.device) >= lengths[:, None]
     classes = torch.arange(num_classes, device=labels.device)
     return (labels[..., None] == classes) | ((labels == UNLABELLED) | beyond)[..., None]
+
+
+def clamp(emissions: Tensor, labels: Tensor, lengths: Tensor) -> Tensor:
+    """Emissions (B, T, C) that forbid (-inf) what does not agree with labels (B, T)."""
+    return emissions.masked_fill(~agreeing(labels, emissions.shape[-1], lengths), -torch.inf)
 
 
 def _fake_log_partition(emissions: Tensor, *rest: Tensor) -> Tensor:

@@ -242,7 +242,8 @@ def _message(weights, alpha, k, product, scale):
 
 
 @inlined
-def _least(value, least):
+def lesser(value, least):
+    """The least positive entry, one value more seen."""
     return smaller(where_above(value, splat(0.0), value, least), least)
 
 
@@ -261,11 +262,11 @@ def _forward(weights, alpha, begin, end, classes, matrix, state):
             p, q, r, s = _four(alpha, k, matrix, j, classes)
             p, q = _message(weights, ahead, k + j, p, scale), _message(weights, ahead, k + j + 1, q, scale)
             r, s = _message(weights, ahead, k + j + 2, r, scale), _message(weights, ahead, k + j + 3, s, scale)
-            least = _least(s, _least(r, _least(q, _least(p, least))))
+            least = lesser(s, lesser(r, lesser(q, lesser(p, least))))
             norm = norm + ((p + q) + (r + s))
         for j in range(whole, classes):
             p = _message(weights, ahead, k + j, _one(alpha, k, matrix, j, classes), scale)
-            least = _least(p, least)
+            least = lesser(p, least)
             norm = norm + p
         if any_outside(product, low, high):
             store(state, _PRODUCT, product)
@@ -360,10 +361,10 @@ def _backward(
             p, q, r, s = _four(weights, k, transposed, j, classes)
             p, q = _reached(alpha, k + j, p, beta, j), _reached(alpha, k + j + 1, q, beta, j + 1)
             r, s = _reached(alpha, k + j + 2, r, beta, j + 2), _reached(alpha, k + j + 3, s, beta, j + 3)
-            least = _least(s, _least(r, _least(q, _least(p, least))))
+            least = lesser(s, lesser(r, lesser(q, lesser(p, least))))
         for j in range(whole, classes):
             p = _reached(alpha, k + j, _one(weights, k, transposed, j, classes), beta, j)
-            least = _least(p, least)
+            least = lesser(p, least)
         if stayed.size:
             for c in range(classes):
                 kept = load(alpha, k + c) * splat(transposed[c * classes + c]) * load(weights, k + c)

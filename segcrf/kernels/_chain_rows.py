@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from segcrf.kernels._chain_lanes import BLOCK, SPAN, TINY, copy, predecessor
+from segcrf.kernels._chain_lanes import BLOCK, SPAN, TINY, copy, lesser, predecessor
 from segcrf.kernels._numba import explicit, inlined, part
 from segcrf.kernels._simd import (
     WIDTH,
@@ -158,7 +158,7 @@ def _advance(emissions, offset, step, begin, count, classes, matrix, edges, alph
             for v in range(width):
                 value = load(edges, v) * load(weights, v)
                 store(alpha, width + v, value)
-                norm, least = norm + value, _least(value, least)
+                norm, least = norm + value, lesser(value, least)
             state[_NORM], state[_LEAST] = total(norm), min(state[_LEAST], -peak(splat(0.0) - least))
             i = 1
         if width == 1:
@@ -184,11 +184,6 @@ def _exponentials(weights, frame, count, width, state):
             least = smaller(where_above(x, nothing, x, zero), least)
             store(weights, k + v, exp(x))
     state[_TOPS] = state[_TOPS] + tops if peak(zero - least) < SPAN else np.nan
-
-
-@inlined
-def _least(value, least):
-    return smaller(where_above(value, splat(0.0), value, least), least)
 
 
 @inlined
@@ -254,7 +249,7 @@ def _forward_narrow(weights, alpha, begin, end, matrix, state):
         if t % 2 == 0:
             norm = total(x)
         store(alpha, t + 1, x)
-        least = _least(x, least)
+        least = lesser(x, least)
     state[_NORM], state[_LEAST] = norm, min(state[_LEAST], -peak(splat(0.0) - least))
 
 
@@ -274,11 +269,11 @@ def _forward(weights, alpha, begin, end, width, classes, matrix, state):
             p, q = p * load(weights, k + v), q * load(weights, k + v + 1)
             store(alpha, k + width + v, p)
             store(alpha, k + width + v + 1, q)
-            least, sums = _least(q, _least(p, least)), sums + (p + q)
+            least, sums = lesser(q, lesser(p, least)), sums + (p + q)
         for v in range(even, width):
             p = _one(alpha, k * WIDTH, matrix, v, width, classes) * load(weights, k + v)
             store(alpha, k + width + v, p)
-            least, sums = _least(p, least), sums + p
+            least, sums = lesser(p, least), sums + p
         if t % 2 == 0:
             norm = total(sums)
     state[_NORM], state[_LEAST] = norm, min(state[_LEAST], -peak(splat(0.0) - least))
@@ -361,7 +356,7 @@ def _backward(weights, alpha, posterior, beta, begin, end, width, classes, trans
             store(weights, t, weight)
             # What cannot be reached may score any amount from here on: it must not overflow into the others.
             x = where_above(load(alpha, t), zero, _times(weight, transposed), zero)
-            least = _least(x, least)
+            least = lesser(x, least)
             continue
         for v in range(width):
             b = load(beta, v)
@@ -372,11 +367,11 @@ def _backward(weights, alpha, posterior, beta, begin, end, width, classes, trans
             p, q = where_above(load(alpha, k + v), zero, p, zero), where_above(load(alpha, k + v + 1), zero, q, zero)
             store(beta, v, p)
             store(beta, v + 1, q)
-            least = _least(q, _least(p, least))
+            least = lesser(q, lesser(p, least))
         for v in range(even, width):
             p = where_above(load(alpha, k + v), zero, _one(weights, k * WIDTH, transposed, v, width, classes), zero)
             store(beta, v, p)
-            least = _least(p, least)
+            least = lesser(p, least)
     if width == 1:
         store(beta, 0, x)
     return -peak(zero - least)

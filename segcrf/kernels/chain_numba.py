@@ -28,7 +28,7 @@ from torch import Tensor
 
 from segcrf.kernels import _chain_lanes as _lanes
 from segcrf.kernels import _chain_rows as _rows
-from segcrf.kernels import agreeing, working_dtype
+from segcrf.kernels import clamp, working_dtype
 from segcrf.kernels._chain_lanes import SPAN, TINY
 from segcrf.kernels._numba import array, compiled, explicit, part, share
 from segcrf.kernels._simd import WIDTH
@@ -62,8 +62,7 @@ def log_prob(
     outputs = (log_z.numpy(), total.numpy(), tuple(count.numpy() for count in counts))
     if _observe(array(emissions), *shared, labels.numpy(), lengths.numpy(), *outputs):
         partial = total.isnan().nonzero()[:, 0]
-        allowed = agreeing(labels[partial], emissions.shape[-1], lengths[partial])
-        clamped = emissions[partial].masked_fill(~allowed, -torch.inf)
+        clamped = clamp(emissions[partial], labels[partial], lengths[partial])
         score, *observed, _ = _sum(clamped, shared, lengths[partial], gradient=gradient, starts=False)
         total[partial] = torch.where(log_z[partial] == -torch.inf, -torch.inf, score - log_z[partial])
         for count, seen in zip(counts, observed, strict=True):
@@ -87,8 +86,9 @@ def max_product(
         if len(rows):
             inputs = (flat, lengths_of, rows, *_laid_out(shared, size), *outputs)
             _share(best, inputs, len(rows), 2.0 * rows.size * frames * classes**2)
+    tables = _laid_out(shared, _padded(classes)) if len(long) else ()
     for row in long:
-        _max_halves(flat, row, int(lengths_of[row]), classes, shared, outputs)
+        _max_halves(flat, row, int(lengths_of[row]), classes, tables, outputs)
     return scores, labels, starts
 
 
@@ -114,8 +114,8 @@ def _sum(
         if len(rows):
             inputs = (scores.reshape(-1), lengths_of, rows, *_exponentiated(shared, size), log_z_of, outputs)
             _share(scaled, inputs, len(rows), per_recording * rows.size)
+    weights = _exponentiated(shared, _padded(classes)) if len(long) else ()
     for row in long:
-        weights = _exponentiated(shared, _padded(classes))
         log_z_of[row] = _sum_halves(scores, row, int(lengths_of[row]), weights, outputs, per_recording)
     lost = np.isnan(log_z_of).nonzero()[0]
     if len(lost):  # apart, so that it is compiled when it is needed
@@ -206,11 +206,11 @@ def _sum_halves(scores: Any, row: int, length: int, weights: Any, outputs: Any, 
     return total + top * (length - 1) + ends
 
 
-def _max_halves(flat: Any, row: int, length: int, classes: int, shared: Any, outputs: Any) -> None:
+def _max_halves(flat: Any, row: int, length: int, classes: int, tables: Any, outputs: Any) -> None:
     """Labels, band starts and score of one long recording."""
     score, labels, starts = outputs
     size = _padded(classes)
-    transitions, transposed, edges = _laid_out(shared, size)
+    transitions, transposed, edges = tables
     back = np.full(size * size, -np.inf)  # of a transposed table each row is a class; where time runs back, they swap
     back[: len(transposed)] = transposed
     moves = ((transitions, transposed, edges), (back, transitions, np.roll(edges, size)))

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segcrf.kernels import agreeing, working_dtype
+from segcrf.kernels import clamp, working_dtype
 from segcrf.kernels._chain_lanes import SPAN, TINY
 from segcrf.kernels._numba import array, compiled, exponentiate, inlined, share
 from segcrf.kernels.chain_numba import _log_sum, _mark
@@ -47,8 +47,7 @@ def log_prob(
     _observe(*inputs, score.numpy(), *(count.numpy() for count in counts))
     partial = score.isnan().nonzero()[:, 0]
     if len(partial):
-        allowed = agreeing(labels[partial], emissions.shape[-1], lengths[partial])
-        clamped = emissions[partial].masked_fill(~allowed, -torch.inf), transitions[partial]
+        clamped = clamp(emissions[partial], labels[partial], lengths[partial]), transitions[partial]
         score[partial], *observed, _ = _sum(*clamped, start, end, lengths[partial], gradient=gradient, starts=False)
         for count, seen in zip(counts, observed, strict=True):
             if gradient:

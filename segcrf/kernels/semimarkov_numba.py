@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segcrf.kernels import agreeing, working_dtype
+from segcrf.kernels import clamp, working_dtype
 from segcrf.kernels._chain_lanes import copy
 from segcrf.kernels._chain_rows import outer, read, write
 from segcrf.kernels._numba import array, compiled, explicit, inlined, part, share
@@ -77,8 +77,7 @@ def log_prob(*inputs: Any) -> tuple[Tensor, ...]:
     _observe(*observed, score.numpy(), by_label.numpy(), counts.numpy())
     rows = score.isnan().nonzero()[:, 0]
     if len(rows):
-        allowed = agreeing(labels[rows], emissions.shape[-1], lengths[rows])
-        clamped = emissions[rows].masked_fill(~allowed, -torch.inf)
+        clamped = clamp(emissions[rows], labels[rows], lengths[rows])
         score[rows], *seen, _ = _scaled(clamped, tables, lengths[rows], gradient=gradient, starts=False)
         if gradient:
             by_label[rows] -= seen[0]

@@ -19,7 +19,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from segcrf.kernels import agreeing, working_dtype
+from segcrf.kernels import clamp, working_dtype
 from segcrf.kernels._triton import finite, log_add, options, padded_classes
 
 _BLOCK = 4096  # numbers of a window in registers at once
@@ -45,9 +45,8 @@ def log_prob(*inputs: Any) -> tuple[Tensor, ...]:
     The labels are a restriction of the same sums, so complete ones cost a second walk too.
     """
     emissions, *shared, labels, lengths, gradient = inputs
-    allowed = agreeing(labels, emissions.shape[-1], lengths)
     free = _Scan.over(emissions, *shared, lengths)
-    clamped = _Scan.over(emissions.masked_fill(~allowed, -torch.inf), *shared, lengths)
+    clamped = _Scan.over(clamp(emissions, labels, lengths), *shared, lengths)
     if gradient:
         log_z, *counts, _ = free.backward(free.forward(), False)
         score, *observed, _ = clamped.backward(clamped.forward(), False)
