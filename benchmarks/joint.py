@@ -40,6 +40,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks import record
+from benchmarks.data import DataSet, load
 from segcrf import metrics
 from segcrf.crf import LinearChainCRF
 from segcrf.encoders import LSTMEncoder
@@ -217,36 +218,30 @@ def founding(noise: float, seed: int) -> Problem:
 @functools.cache
 def gesture_phase(seed: int) -> Problem:
     """Two persons train, a third one tests."""
-    arrays = _load("gesture_phase")
+    recordings = load("gesture_phase")
     named = [["a1", "a2", "b1"], ["a3"], ["c1", "c3"]]
-    parts = [[_arrays(arrays, name) for name in names] for names in named]
+    parts = [[_of(recordings, name) for name in names] for names in named]
     return Problem("gesture_phase", _standardised(parts, own=True), 128, 5, "smooth")
 
 
 @functools.cache
 def nilm_devicescope(seed: int) -> Problem:
     """Two houses train, a third one tests."""
-    arrays = _load("nilm_devicescope")
+    recordings = load("nilm_devicescope")
     parts: list[list[tuple[Any, ...]]] = [[], [], []]
     for house in ("REFIT_House20", "UKDALE_House2"):
-        whole = _arrays(arrays, house)
+        whole = _of(recordings, house)
         cut = int(0.9 * len(whole[1]))
         parts[0].append(tuple(a[:cut] for a in whole))
         validation = tuple(a[cut:] for a in whole)
         parts[1] += [tuple(a[i : i + 1440] for a in validation) for i in range(0, len(validation[1]), 2 * 1440)]
-    whole = _arrays(arrays, "REFIT_House2")
+    whole = _of(recordings, "REFIT_House2")
     parts[2] = [tuple(a[i : i + 1440] for a in whole) for i in range(0, len(whole[1]), 10 * 1440)]
     return Problem("nilm_devicescope", _standardised(parts, own=False), 256, 6, "smooth")
 
 
-def _load(name: str) -> dict[str, Any]:
-    with np.load(Path(os.environ["SEGCRF_DATA"]) / name / "tidy.npz") as arrays:
-        return {key: arrays[key] for key in arrays.files if key[0] in "Xyr"}
-
-
-def _arrays(arrays: dict[str, Any], name: str) -> tuple[Any, Any, Any]:
-    labels = arrays[f"y/{name}"].astype(np.int64)
-    return arrays[f"X/{name}"], np.where(labels < 0, -100, labels), arrays[f"r/{name}"]
+def _of(recordings: DataSet, name: str) -> tuple[Any, Any, Any]:
+    return recordings.signals[name], recordings.labels[name], recordings.targets[name]
 
 
 def _standardised(parts: Sequence[Sequence[tuple[Any, ...]]], *, own: bool) -> Any:

@@ -17,7 +17,6 @@ import argparse
 import os
 import time
 import warnings
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +25,7 @@ from torch import nn
 from tqdm import tqdm
 
 from benchmarks import record
+from benchmarks.data import load
 from benchmarks.joint import PACKAGES, Problem, founding, gesture_phase, nilm_devicescope
 from segcrf.crf import LinearChainCRF
 from segcrf.encoders import LSTMEncoder
@@ -66,14 +66,11 @@ def _joint(problem: Problem, epochs: int) -> Case:
 
 
 def _classes(name: str, train: int, end: int, epochs: int) -> Case:
-    with np.load(Path(os.environ["SEGCRF_DATA"]) / name / "tidy.npz") as arrays:
-        names = sorted(key[2:] for key in arrays.files if key.startswith("X/"))[:end]
-        signals = [arrays[f"X/{name}"].astype(np.float64) for name in names]
-        labels = [arrays[f"y/{name}"].astype(np.int64) for name in names]
+    stored = load(name)
+    signals, labels = stored.lists(sorted(stored.signals)[:end])
     scaler = Standardizer.fit(signals[:train])
     scaled = [torch.from_numpy(scaler.apply(x).astype(np.float32)) for x in signals]
-    known = [torch.from_numpy(np.where(k < 0, -100, k)) for k in labels]
-    recordings = [Recording(x, k, None) for x, k in zip(scaled, known, strict=True)]
+    recordings = [Recording(x, torch.from_numpy(k), None) for x, k in zip(scaled, labels, strict=True)]
     classes = 1 + max(int(k.max()) for k in labels)
     return Case(recordings[:train], recordings[train:], True, epochs, classes)
 
