@@ -807,6 +807,10 @@ def drop_in(emissions: Tensor, tags: Tensor | None, mask: Tensor | None, num_tag
 
 def tags(values: Tensor, lengths: Tensor, num_tags: int) -> None:
     """Refuse a tag that is out of range where it counts; -100 is unlabelled."""
+    if values.numel() and not torch.compiler.is_compiling():
+        lowest, highest = values.aminmax()
+        if lowest.item() >= 0 and highest.item() < num_tags:
+            return
     counts = torch.arange(values.shape[1], device=values.device) < lengths[:, None]
     bad = counts & (values != UNLABELLED) & ((values < 0) | (values >= num_tags))
     if bad.any():

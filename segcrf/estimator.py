@@ -60,8 +60,10 @@ SWITCHING = ("mean", *FORMS)
 CUSTOM = "custom"
 # Durations beyond this share of the training bands, or this many frames, are left to the geometric tail.
 COVERED, LONGEST = 0.95, 1000
-# Measured: with bands of 58 frames (ECG) the likelihood alone needed several times the epochs; with shorter ones (gaze,
-# gestures, power) cross-entropy took it astray, most where nearly all frames are of one class.
+# Measured on validation recordings: with bands of 58 frames (ECG at 500 Hz) the likelihood alone needed several times
+# the epochs, and with 88 (EMG) it lost 5 points; but with 51 and 77 (motion capture, sinusoids) cross-entropy took it
+# astray by up to 30. With shorter ones (gaze, gestures, power) it never helped, least where nearly all frames are of
+# one class. So where bands are long both are tried.
 LONG_BANDS = 50
 # Measured on validation recordings: with targets too, rates a decade apart are best for different data, and trying them
 # saved a sixth of the error on two of three; for classes alone this one was within 4 % of the best (benchmarks.rates).
@@ -72,6 +74,17 @@ EMISSION_SCALE = 0.1
 FREE_TO_CHANGE = ("rate", "device", "directory", "progress", "patience")
 # Measured: 0.9 for gestures of three people before a camera, 0.2 for sleep, below 0.05 for ECG, EMG, power and motion.
 OFFSETS_DOMINATE = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class _Trained:
+    """A model, what its training left, by which weight and rate, and what was to be said before."""
+
+    model: JointModel | SwitchingModel
+    result: Result
+    frame_loss: float
+    rate: float
+    notes: list[str]
 
 
 class Segmenter:
@@ -96,7 +109,8 @@ class Segmenter:
             :func:`segcrf.recordings.offset_share`, and the encoder may see the whole recording.
         frame_loss: weight, at the start, of a cross-entropy of single frames beside the likelihood of the whole
             sequence; it fades until half of the epochs are over, see :class:`segcrf.losses.FadingWeights`. ``"auto"``:
-            1 where the median band lasts 50 frames or more, for there the likelihood alone learns slowly; else 0.
+            0; but where the median band lasts 50 frames or more the likelihood alone may learn slowly, and both 1 and 0
+            are trained, at twice the time, for the validation recordings to choose. Where there are none, 1.
         regression: loss of the targets, see :class:`segcrf.losses.JointObjective`; ``"auto"``: ``"mse"``, or with
             ``switching="likelihood"`` and ``"predictive"`` what these imply.
         combine: what makes one number of the losses of labels and targets:
@@ -138,7 +152,8 @@ class Segmenter:
             epochs are trained and the last is the best.
         seed: decides everything that is random.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
-        directory: where to keep the checkpoint ``last.ckpt`` and the best model so far, ``best``; None: nowhere.
+        directory: where to keep the checkpoint ``last.ckpt`` (two, where ``frame_loss`` trains twice) and the best
+            model so far, ``best``; None: nowhere.
         progress: whether to show a bar.
 
     Attributes:
@@ -304,7 +319,6 @@ class Segmenter:
             )
         self._measure(recordings, validating)
         self.max_duration_ = _max_duration(recordings.labels) if self.structure == "semi-markov" else None
-        self.frame_loss_ = _frame_loss(recordings.labels) if self.frame_loss == "auto" else float(self.frame_loss)
 
         def begin() -> JointModel | SwitchingModel:
             with torch.random.fork_rng(devices=[]):  # pyright: ignore[reportUnknownMemberType]
@@ -313,7 +327,8 @@ class Segmenter:
             model.crf.init_from(recordings.labels)  # pyright: ignore[reportCallIssue]
             return model
 
-        self._train(begin, self._scaled(recordings), self._scaled(validating), resume)
+        weights = self._frame_losses(recordings.labels, bool(validating.labels))
+        self._train(begin, weights, (self._scaled(recordings), self._scaled(validating)), resume)
         return self
 
     def _check_parameters(self, resume: bool) -> None:
@@ -477,31 +492,70 @@ class Segmenter:
             combine = FixedWeights() if alone else COMBINERS[name]()
         return FadingWeights("frames", self.frame_loss_, combine=combine) if self.frame_loss_ > 0 else combine
 
+    def _frame_losses(self, labels: Sequence[Array], validated: bool) -> list[float]:
+        """The weights of a loss of frames to try."""
+        if self.frame_loss != "auto":
+            return [float(self.frame_loss)]
+        if not _are_long(labels):
+            return [0.0]
+        return [1.0, 0.0] if validated else [1.0]
+
     def _train(
         self,
         begin: Callable[[], JointModel | SwitchingModel],
-        recordings: list[Recording],
-        held: list[Recording],
+        weights: list[float],
+        data: tuple[list[Recording], list[Recording]],
         resume: bool,
     ) -> None:
+        """Trains with each weight of the loss of frames, and keeps what is best on the validation recordings."""
+        errors: list[float] = []
+        best: _Trained | None = None
+        for weight in weights:
+            self.frame_loss_ = weight
+            trial, to_beat = f"frame_loss={weight:g}" if len(weights) > 1 else "", min(errors, default=math.inf)
+            trained = self._train_once(begin, data, resume, trial, to_beat)
+            errors.append(trained.result.history[trained.result.best_epoch].get("val_error", 0.0))
+            if errors[-1] < to_beat:
+                best = trained
+        assert best is not None
+        model, result = best.model, best.result
+        model.load_state_dict(result.weights)
+        self.model_, self.history_, self.best_epoch_ = model.to(self.device).eval(), result.history, result.best_epoch
+        self.frame_loss_, self.learning_rate_, self.notes_ = best.frame_loss, best.rate, best.notes + result.notes
+        if len(weights) > 1:
+            told = " and ".join(f"{error:.3f} with {weight:g}" for weight, error in zip(weights, errors, strict=True))
+            self.notes_.insert(0, f"frame_loss='auto' trained twice, as bands are long; validation error: {told}")
+
+    def _train_once(
+        self,
+        begin: Callable[[], JointModel | SwitchingModel],
+        data: tuple[list[Recording], list[Recording]],
+        resume: bool,
+        trial: str,
+        to_beat: float,
+    ) -> _Trained:
+        """Trains with ``frame_loss_``. A model with a validation error of ``to_beat`` is in the folder already."""
         try:
             from segcrf.training import Recipe, find_rate, train
         except ImportError as error:
             raise ImportError(f"fit needs Lightning ({error}); pip install 'segcrf[train]'") from error
 
         shared = {field.name for field in dataclasses.fields(Recipe)} & _defaults().keys()
-        frames = sum(len(recording.labels) for recording in recordings)
+        frames = sum(len(recording.labels) for recording in data[0])
         same = {name: _plain(v) for name, v in self.get_params().items() if name not in FREE_TO_CHANGE}
         given: dict[str, Any] = {name: getattr(self, name) for name in shared}
-        given["fingerprint"] = same | {"frames": frames}
+        given |= {"fingerprint": same | {"frames": frames}, "trial": trial}
         notes: list[str] = []
 
         def start() -> tuple[JointModel | SwitchingModel, JointObjective | SwitchingObjective, Combiner]:
             return begin(), self._objective(), self._combiner()
 
-        data = recordings, held
+        def keep(result: Result) -> None:
+            if result.history[-1].get("val_error", -math.inf) < to_beat:
+                self._keep(result)
+
         if given["learning_rate"] is None:
-            given["learning_rate"] = "auto" if self.n_targets_ and held else LEARNING_RATE
+            given["learning_rate"] = "auto" if self.n_targets_ and data[1] else LEARNING_RATE
         if given["learning_rate"] == "auto":
             given["learning_rate"] = 0.0
             tried = find_rate(start, Recipe(**given), data)
@@ -511,11 +565,9 @@ class Segmenter:
             notes = [f"learning_rate='auto' tried short trainings, whose error on validation recordings was {told}"]
         self.learning_rate_ = float(given["learning_rate"])
         model, objective, combine = start()
-        keep = None if self.directory is None else self._keep
-        result = train(model, objective, combine, Recipe(**given), data, resume=resume, on_best=keep)
-        model.load_state_dict(result.weights)
-        self.model_, self.history_, self.best_epoch_ = model.to(self.device).eval(), result.history, result.best_epoch
-        self.notes_ = notes + result.notes
+        on_best = None if self.directory is None else keep
+        result = train(model, objective, combine, Recipe(**given), data, resume=resume, on_best=on_best)
+        return _Trained(model, result, self.frame_loss_, self.learning_rate_, notes)
 
     # ----------------------------------------------------------------------------------------------- predicting
     def predict(self, X: Given) -> list[Array]:
@@ -737,10 +789,9 @@ def _max_duration(labels: Sequence[Array]) -> int:
     return int(np.clip(np.ceil(max(within)), 2, LONGEST))
 
 
-def _frame_loss(labels: Sequence[Array]) -> float:
-    """1 where most bands are long, else 0."""
-    durations = Segments.from_labels(labels).durations
-    return 1.0 if float(np.median(durations)) >= LONG_BANDS else 0.0
+def _are_long(labels: Sequence[Array]) -> bool:
+    """Whether most bands are so long that the likelihood alone may learn slowly."""
+    return float(np.median(Segments.from_labels(labels).durations)) >= LONG_BANDS
 
 
 def _plain(value: Any) -> Any:

@@ -38,7 +38,7 @@ Model = JointModel | SwitchingModel
 Output = ModelOutput | SwitchingModelOutput
 Objective = JointObjective | SwitchingObjective
 
-CHECKPOINT = "last.ckpt"
+CHECKPOINT = "last"
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ class Recipe:
     progress: bool
     fingerprint: dict[str, Any]
     """What a checkpoint must share with the fit that resumes from it."""
+    trial: str = ""
+    """Which of several trainings this is: in its bar, and in the name of its checkpoint."""
     balance: float | None = None
     max_batches: int | None = None
     """Batches per epoch at most; None: all."""
@@ -396,7 +398,9 @@ class _Bar(Callback):
         from tqdm.auto import tqdm
 
         self.told = 0
-        self.bar = tqdm(total=trainer.max_epochs, initial=trainer.current_epoch, desc="fit", unit="epoch", leave=True)
+        assert isinstance(pl_module, _Task)
+        title = " ".join(["fit", pl_module.recipe.trial]).strip()
+        self.bar = tqdm(total=trainer.max_epochs, initial=trainer.current_epoch, desc=title, unit="epoch", leave=True)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         names = ("crf", "regression", "val_crf", "val_regression", "val_f1")
@@ -439,7 +443,8 @@ def train(
     """
     learn, validate = recordings
     record = _Record(recipe, on_best)
-    checkpoint = None if recipe.directory is None else Path(recipe.directory) / CHECKPOINT
+    name = f"{CHECKPOINT}-{recipe.trial}" if recipe.trial else CHECKPOINT
+    checkpoint = None if recipe.directory is None else Path(recipe.directory) / f"{name}.ckpt"
     sampler = _sampler(learn, recipe)
     windows = grid(validate, VALIDATION_WINDOWS * recipe.window)
     batches = [windows[i : i + recipe.batch_size] for i in range(0, len(windows), recipe.batch_size)]

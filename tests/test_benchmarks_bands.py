@@ -218,9 +218,10 @@ def test_a_layer_is_a_segmenter_with_its_defaults(loss):
     ours.fit(toy.train.signals, toy.train.labels, validation=(toy.valid.signals, toy.valid.labels))
     for found, expected in zip(trained.test["bands"], ours.predict(toy.test.signals), strict=True):
         assert found.tolist() == expected.tolist()
-    assert len(trained.history) == 2 and trained.history[0]["weight_frames"] == 1.0
+    assert len(trained.history) == 2 and trained.history == ours.history_
     best = trained.history[trained.best_epoch]
-    assert trained.decoding == {"factor": best["val_decode_factor"], "by_frame": best["val_decode_by_frame"]}
+    decoding = {"factor": best["val_decode_factor"], "by_frame": best["val_decode_by_frame"]}
+    assert trained.decoding == decoding | {"frame_loss": ours.frame_loss_}
     assert [len(y) for y in trained.valid["sequence"]] == [len(y) for y in toy.valid.labels]
 
 

@@ -115,16 +115,48 @@ def test_validation_is_by_recording_or_given_or_by_time_or_none() -> None:
     assert everything.best_epoch_ == 2 and "val_loss" not in everything.history_[0]
 
 
-def test_long_bands_bring_a_loss_of_frames_which_fades() -> None:
+def long_bands() -> tuple[list[Any], list[Any]]:
+    """Signals of bands of 60 frames, and their labels."""
     rng = np.random.default_rng(0)
     labels = [np.repeat(rng.permutation(3), 60) for _ in range(4)]
-    X = [k[:, None] + rng.normal(size=(len(k), 1)) for k in labels]
-    model = Segmenter(**SMALL | {"max_epochs": 4}).fit(X, labels)
-    assert model.frame_loss_ == 1.0 and model.model_.crf.log_emission_scale is not None
-    assert [row["weight_frames"] for row in model.history_] == pytest.approx([1.0, 0.5, 0.0, 0.0])
-    short = model.fit([x[::4] for x in X], [k[::4] for k in labels])
+    return [k[:, None] + rng.normal(size=(len(k), 1)) for k in labels], labels
+
+
+def test_a_loss_of_frames_fades() -> None:
+    X, labels = long_bands()
+    model = Segmenter(**SMALL | {"max_epochs": 4}, frame_loss=0.5).fit(X, labels)
+    assert model.frame_loss_ == 0.5 and model.model_.crf.log_emission_scale is not None
+    assert [row["weight_frames"] for row in model.history_] == pytest.approx([0.5, 0.25, 0.0, 0.0])
+
+
+def test_where_bands_are_long_validation_chooses_whether_frames_have_a_loss(tmp_path: Path) -> None:
+    X, labels = long_bands()
+    each = {w: Segmenter(**SMALL, frame_loss=w).fit(X, labels) for w in (1.0, 0.0)}
+    errors = {w: model.history_[model.best_epoch_]["val_error"] for w, model in each.items()}
+    best = each[0.0 if errors[0.0] < errors[1.0] else 1.0]
+    assert errors[0.0] != errors[1.0]
+    model = Segmenter(**SMALL, directory=tmp_path).fit(X, labels)
+    assert model.frame_loss_ == best.frame_loss_ and model.history_ == best.history_
+    assert model.predict_proba(X)[0].tobytes() == best.predict_proba(X)[0].tobytes()
+    told = " and ".join(f"{error:.3f} with {weight:g}" for weight, error in errors.items())
+    assert model.notes_[0] == f"frame_loss='auto' trained twice, as bands are long; validation error: {told}"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["best", "last-frame_loss=0.ckpt", "last-frame_loss=1.ckpt"]
+    kept = Segmenter.load(tmp_path / "best")
+    assert kept.frame_loss_ == best.frame_loss_
+    assert kept.predict_proba(X)[0].tobytes() == best.predict_proba(X)[0].tobytes()
+    # A fit that was cut off in the second training goes on there; the first is not trained again.
+    (tmp_path / "last-frame_loss=0.ckpt").unlink()
+    before = (tmp_path / "last-frame_loss=1.ckpt").stat().st_mtime_ns
+    resumed = Segmenter(**SMALL, directory=tmp_path).fit(X, labels, resume=True)
+    assert (tmp_path / "last-frame_loss=1.ckpt").stat().st_mtime_ns == before
+    assert resumed.history_ == model.history_ and resumed.notes_ == model.notes_
+
+
+def test_a_loss_of_frames_where_bands_are_short_or_nothing_chooses() -> None:
+    X, labels = long_bands()
+    short = Segmenter(**SMALL).fit([x[::4] for x in X], [k[::4] for k in labels])
     assert short.frame_loss_ == 0.0 and "frames" not in short.history_[0]
-    assert model.set_params(frame_loss=0.5).fit(X, labels).history_[0]["weight_frames"] == 0.5
+    assert Segmenter(**SMALL, validation_fraction=0.0).fit(X, labels).frame_loss_ == 1.0
 
 
 def test_history_has_both_losses_and_the_best_epoch_is_kept(fitted: Segmenter) -> None:

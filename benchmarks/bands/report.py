@@ -339,7 +339,8 @@ def knob_table(result: Result) -> Table:
                 rows.append([description["title"], encoder, *texts])
     return Table(
         "Knobs, as tuned on validation recordings with the first seed; nothing where no penalty was better. Of the "
-        "layers: how the Segmenter decodes, which it chooses in each fit; the first seed's are shown.",
+        "layers: how the Segmenter decodes, and whether it trained with a loss of frames, which it chooses in each fit; the "
+        "first seed's are shown.",
         ["", "encoder", *map(plain, tasks)],
         rows,
     )
@@ -418,7 +419,8 @@ def _knob(result: Result, task: str, encoder: str, method: str) -> str:
     weight = [f"λ {network['weight']:g}"] if network["penalty"] else []
     decoding = rows[0]["decoding"]
     if decoding:
-        return f"factor {decoding['factor']:g}, {'by frame' if decoding['by_frame'] else 'sequence'}"
+        chosen = [f"factor {decoding['factor']:g}", "by frame" if decoding["by_frame"] else "sequence"]
+        return ", ".join(chosen + ["loss of frames"] * (decoding["frame_loss"] > 0))
     return ", ".join([*weight, *(f"{name.replace('_', ' ')} {value:g}" for name, value in knob.items())])
 
 

@@ -22,7 +22,7 @@ from benchmarks.bands.tasks import Task
 from segcrf import smoothing
 from segcrf.chain import LinearChain
 from segcrf.encoders import make_encoder
-from segcrf.estimator import LEARNING_RATE, OFFSETS_DOMINATE, Segmenter, _frame_loss
+from segcrf.estimator import LEARNING_RATE, OFFSETS_DOMINATE, Segmenter, _are_long
 from segcrf.inference import Inferred, infer
 from segcrf.losses import FixedWeights
 from segcrf.model import JointModel, ModelOutput
@@ -101,9 +101,9 @@ class Network:
         return self.loss if self.penalty is None else f"{self.loss}+{self.penalty}*{self.weight:g}"
 
     def on(self, task: Task) -> Network:
-        """The network to train on a task: where a ``Segmenter`` takes the likelihood alone, both are one."""
+        """The network to train on a task: where a ``Segmenter`` tries the likelihood alone only, both are one."""
         base = self.loss.removesuffix("+alone")
-        return Network(base) if base != self.loss and _frame_loss(task.train.labels) == 0.0 else self
+        return Network(base) if base != self.loss and not _are_long(task.train.labels) else self
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,8 @@ class Trained:
         valid, test: of each recording, what methods read: (T, C) class "scores" of a frame-wise network; of a
             structured one labels (T,), the "bands" as ``Segmenter.predict`` gives them, and the most probable
             "sequence".
-        decoding: the factor and manner of decoding that the ``Segmenter`` chose; empty for a frame-wise network.
+        decoding: what the ``Segmenter`` chose, the factor and manner of decoding and the weight of the loss of frames;
+            empty for a frame-wise network.
         history: scores of the validation windows, epoch by epoch.
         best_epoch: the one whose weights were kept.
         seconds: of training.
@@ -205,6 +206,7 @@ def _structured(task: Task, segmenter: Segmenter, learn: Labelled) -> Trained:
     seconds = time.perf_counter() - begin
     best = segmenter.history_[segmenter.best_epoch_]
     decoding = {"factor": best["val_decode_factor"], "by_frame": best["val_decode_by_frame"]}
+    decoding["frame_loss"] = segmenter.frame_loss_
     valid, test = ({"bands": _predicted(segmenter, p), "sequence": _sequence(segmenter, p)} for p in _judged(task))
     return Trained([], valid, test, decoding, segmenter.history_, segmenter.best_epoch_, seconds)
 

@@ -22,7 +22,9 @@ GRID = tuple(
     for frames in (100, 1_000, 10_000, 1_000_000)  # innermost: who is too slow at one length is not run at the next
 )
 LARGEST = 400_000_000  # bytes of emissions; a grid cell above is not run
-SCANNED = 2_000  # frames up to which the reference is the Python scan; beyond, the kernel in float64
+# Up to so many frames and numbers B T C^2 the reference is the Python scan; beyond, the kernel in float64.
+SCANNED, SCANNED_NUMBERS = 2_000, 40_000_000
+ROOM = 6e9  # bytes that a peer may take for one call
 TASKS = ("nll+backward", "decode")
 
 
@@ -50,7 +52,18 @@ class Problem:
     @cached_property
     def exact(self) -> LinearChain:
         scores = [p.detach().double().requires_grad_() for p in (self.emissions, *self.shared)]
-        return LinearChain(*scores, backend="torch" if self.frames <= SCANNED else "auto")
+        small = self.frames <= SCANNED and self.pairs <= SCANNED_NUMBERS
+        return LinearChain(*scores, backend="torch" if small else "auto")
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of classes, over all frames."""
+        return self.batch * self.frames * self.classes**2
+
+    def needs(self) -> dict[str, float]:
+        """Bytes that peers keep for a gradient, about: of every pair twice, or all triples of a tree's lowest level."""
+        pairs, triples = 8.0 * self.pairs, 2.0 * self.pairs * self.classes
+        return {"pytorch-crf": pairs, "TorchCRF": pairs, "torch-struct": triples}
 
     @property
     def shared(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -89,6 +102,10 @@ def tasks(batch: int, frames: int, classes: int) -> dict[str, Task]:
     no_scores = "takes features, not scores: it cannot be given these emissions"
     loss = [Contestant(name, _bind(make, problem), value=vector) for name, make in losses.items()]
     decode = [Contestant(name, _bind(make, problem), value=problem.score_of) for name, make in decoders.items()]
+    for contestant in loss + [c for c in decode if c.name == "torch-struct"]:
+        needed = problem.needs().get(contestant.name, 0.0)
+        if needed > ROOM:
+            contestant.prepare, contestant.reason = None, f"not run: it would keep {needed / 1e9:,.0f} GB"
     for contestants in (loss, decode):
         contestants.append(Contestant("python-crfsuite", reason=no_scores))
     return {"nll+backward": Task(loss, problem.exact_loss), "decode": Task(decode, problem.exact_score)}

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 SLOW = 20.0  # seconds: whoever takes longer is timed once, and not run at a larger size
+ENOUGH = 10.0  # seconds of timed runs after which a contestant leaves before the last round
+COLD = 0.1  # seconds of a run below which the caches, full of another's numbers, would count
 WORTH_ANOTHER = 1.0  # seconds of a first run from which a second tells whether it will always take so long
 WRONG = 1e-3  # relative error from which a result is not worth a time: float32 over many frames is below
 
@@ -95,9 +97,12 @@ def compete(contestants: list[Contestant], truth: Callable[[], Tensor], rounds: 
     for _ in range(rounds):
         gc.collect()
         for contestant in running:
+            if sum(contestant.seconds) > ENOUGH:
+                continue
             contestant.run()
-            contestant.run()  # the first one finds the caches full of another's numbers
-            contestant.seconds.pop(-2)
+            if contestant.seconds[-1] < COLD:
+                contestant.run()
+                contestant.seconds.pop(-2)
     return [c.row() for c in contestants]
 
 
