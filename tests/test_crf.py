@@ -189,6 +189,15 @@ def test_the_likelihood_and_its_gradients_are_theirs(batch_first: bool, reductio
         torch.testing.assert_close(got, gradient, rtol=1e-9, atol=1e-8, msg=lambda m, n=name: f"{n}: {m}")
 
 
+@pytest.mark.parametrize("num_tags", [256, 257])
+def test_decoded_lists_are_the_mode_whatever_the_number_of_tags(num_tags: int) -> None:
+    crf, emissions = CRF(num_tags, batch_first=True), 9.0 * torch.randn(2, 6, num_tags)
+    emissions[0, 0, -1] = 99.0
+    mask = torch.arange(6) < torch.tensor([[6], [3]])
+    modes = crf.distribution(emissions, mask).mode.tolist()
+    assert crf.decode(emissions, mask) == [modes[0], modes[1][:3]] and modes[0][0] == num_tags - 1
+
+
 @layouts
 @given(batch=batches())
 def test_decoded_tags_are_theirs(batch_first: bool, batch: Any) -> None:

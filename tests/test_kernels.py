@@ -91,6 +91,21 @@ def test_derivatives_of_every_order_are_those_of_the_reference(varying: bool) ->
         torch.testing.assert_close(ours, reference, rtol=1e-9, atol=1e-9)
 
 
+def test_a_gradient_of_a_plain_sum_may_be_asked_for_again() -> None:
+    """At the last time the counts that the kernel made are handed out; before, nobody may find them changed."""
+    emissions, labels = torch.randn(3, 20, 4, requires_grad=True), torch.randint(4, (3, 20))
+    loss = -LinearChain(emissions, torch.randn(4, 4)).log_prob(labels).sum()
+    (first,) = torch.autograd.grad(loss, emissions, retain_graph=True)
+    expected = first.clone()
+    torch.testing.assert_close(torch.autograd.grad(3.0 * loss, emissions, retain_graph=True)[0], 3.0 * expected)
+    for times in (1, 2):
+        loss.backward(retain_graph=True)
+        torch.testing.assert_close(emissions.grad, times * expected)
+    first.zero_()
+    torch.testing.assert_close(torch.autograd.grad(loss, emissions)[0], expected)
+    torch.testing.assert_close(emissions.grad, 2 * expected)
+
+
 def test_transforms_that_kernels_do_not_know_are_refused_with_what_works() -> None:
     emissions = torch.randn(2, 3, 4, 3, generator=torch.Generator().manual_seed(0))
 

@@ -39,7 +39,7 @@ def run(structure: str, sizes: tuple[tuple[int, ...], ...], rounds: int, peaks: 
     tasks_of: Any = chain.tasks if structure == "chain" else semimarkov.tasks
     letters = "BTC" if structure == "chain" else "BTKC"
     results: list[dict[str, Any]] = []
-    exhausted: dict[tuple[Any, ...], str] = {}  # who was too slow at a shorter length
+    known: dict[tuple[Any, ...], tuple[int, float]] = {}  # the last length of each, and the seconds that it took
     for size in sizes:
         where = dict(zip(letters, size, strict=True))
         input_bytes = 4 * size[0] * size[1] * size[-1]
@@ -50,14 +50,13 @@ def run(structure: str, sizes: tuple[tuple[int, ...], ...], rounds: int, peaks: 
             continue
         for task, (contestants, truth) in tasks_of(*size).items():
             for contestant in contestants:
-                key = (contestant.name, task, size[0], size[2:])
-                if key in exhausted:
-                    contestant.prepare, contestant.reason = None, exhausted[key]
+                frames, seconds = known.get((contestant.name, task, size[0], size[2:]), (size[1], 0.0))
+                if seconds * size[1] / frames > contest.SLOW:
+                    contestant.prepare, contestant.reason = None, f"not run: T = {frames:,} took {seconds:.1f} s"
             rows = contest.compete(contestants, truth, rounds)
             for contestant in contestants:
-                if contestant.first_seconds and contestant.first_seconds > contest.SLOW / 10:
-                    key = (contestant.name, task, size[0], size[2:])
-                    exhausted[key] = f"not run: T = {size[1]:,} took {contestant.first_seconds:.1f} s"
+                if contestant.first_seconds is not None:
+                    known[contestant.name, task, size[0], size[2:]] = size[1], contestant.first_seconds
             result = {**where, "task": task, "contestants": rows}
             if structure == "chain" and rows[0]["median_ms"] is not None:
                 work = ceilings.chain_work(task, *size)
@@ -119,10 +118,11 @@ def main() -> None:
 
 
 def extras(sizes: tuple[tuple[int, int, int], ...], rounds: int, quick: bool) -> dict[str, Any]:
-    """What is measured once: the first call, a training step, two threads, memory, growth."""
+    """What is measured once: the first call, a training step, the kernel's share, two threads, memory, growth."""
     result: dict[str, Any] = {
         "first_call": probes.first_calls(),
         "training_step": probes.training_share(rounds),
+        "inside": probes.inside(20 * rounds, sizes),
         "two_threads": probes.two_threads(rounds, TWO_THREADS[:1] if quick else TWO_THREADS),
         "growth": probes.growth(3, probes.LENGTHS[:2] if quick else probes.LENGTHS),
     }

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-SLOW = 20.0  # seconds: whoever takes longer is timed once, and not run at a larger size
+SLOW = 20.0  # seconds: whoever takes longer is timed once, and who would at a longer T is not run there
 ENOUGH = 10.0  # seconds of timed runs after which a contestant leaves before the last round
 COLD = 0.1  # seconds of a run below which the caches, full of another's numbers, would count
 WORTH_ANOTHER = 1.0  # seconds of a first run from which a second tells whether it will always take so long

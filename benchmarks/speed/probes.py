@@ -16,6 +16,7 @@ import torch
 from benchmarks.speed import chain, semimarkov
 from benchmarks.speed.contest import Call, Contestant, gradient_of
 from segcrf import CRF
+from segcrf.kernels import chain_numba
 
 LENGTHS = (1_000, 2_000, 5_000, 10_000, 20_000, 100_000, 1_000_000)
 #: (T, K) of the semi-Markov chain: one grows, then the other.
@@ -136,6 +137,28 @@ def two_threads(rounds: int, sizes: tuple[tuple[int, int, int], ...]) -> list[di
     return rows
 
 
+# ------------------------------------------------------------------------------------------------ where time goes
+def inside(rounds: int, sizes: tuple[tuple[int, int, int], ...] = chain.SIZES) -> list[dict[str, Any]]:
+    """Our time beside that of the compiled kernel in it: the rest is Python, checks, autograd and lists."""
+    rows: list[dict[str, Any]] = []
+    for size in sizes:
+        problem = chain.Problem(*size)
+        scores = [score.detach() for score in (problem.emissions, *problem.shared)]
+        lengths = torch.full((size[0],), size[1])
+        kernels: dict[str, Call] = {
+            "nll+backward": lambda s=scores, n=lengths, y=problem.tags: chain_numba.log_prob(*s, y, n, True),
+            "decode": lambda s=scores, n=lengths: chain_numba.max_product(*s, n),
+        }
+        for task, (contestants, _) in chain.tasks(*size).items():
+            prepare = contestants[0].prepare
+            assert prepare is not None
+            # Each twice, for a first run finds the caches full of the other's numbers.
+            whole, kernel = _medians((prepare(), kernels[task]), rounds, warm=True)
+            rows.append({**dict(zip("BTC", size, strict=True)), "task": task, "ms": 1e3 * whole, "kernel": kernel / whole})
+            print(f"{size!s:20} {task:13} {1e3 * whole:9.3f} ms, of which the kernel {kernel / whole:.0%}")
+    return rows
+
+
 # ------------------------------------------------------------------------------------------- a step of training
 def training_share(rounds: int, batch: int = 16, frames: int = 1000, classes: int = 8) -> list[dict[str, Any]]:
     """Share of the layer in a training step with an LSTM of 64 hidden units, ours and pytorch-crf's."""
@@ -167,10 +190,12 @@ def _layers(classes: int) -> dict[str, Any]:
     return layers
 
 
-def _medians(calls: tuple[Call, ...], rounds: int) -> list[float]:
+def _medians(calls: tuple[Call, ...], rounds: int, *, warm: bool = False) -> list[float]:
     seconds: list[list[float]] = [[] for _ in calls]
     for _ in range(rounds + 1):
         for call, times in zip(calls, seconds, strict=True):
+            if warm:
+                call()
             begin = time.perf_counter()
             call()
             times.append(time.perf_counter() - begin)

@@ -164,18 +164,29 @@ class Operator:
             clamped = self._scan((clamp(emissions, ctx.labels, lengths), *shared), lengths, starts)
             return self._scan(potentials, lengths, starts) - clamped
 
-        grads = self._backward(ctx, None if grad is None else -grad, (*vectors, None), negative_log_prob)
+        grads = self._backward(ctx, None if grad is None else -grad, (*vectors, None), negative_log_prob, owned=True)
         return (*grads, None, None, None)
 
     def _backward(
-        self, ctx: Any, grad: Tensor | None, vectors: tuple[Tensor | None, ...], scan: Callable[..., Tensor]
+        self,
+        ctx: Any,
+        grad: Tensor | None,
+        vectors: tuple[Tensor | None, ...],
+        scan: Callable[..., Tensor],
+        *,
+        owned: bool = False,
     ) -> list[Tensor]:
         """Gradients of the potentials, given that of the total (B,) and, for second derivatives, those of its
-        counts."""
+        counts. ``owned``: nobody else has the counts, so they may be handed out as gradients when they are."""
         lengths, *saved = ctx.saved_tensors
         potentials, counts = saved[: ctx.arity], saved[ctx.arity :]
         grad = None if grad is None else grad.to(counts[0].dtype)
-        grads = [None if grad is None else self._weighted(grad, count, i) for i, count in enumerate(counts)]
+        # The loss of most training is a sum: to multiply by ones would cost as much as a small kernel, in new memory.
+        unit = owned and grad is not None and _are_ones(grad)
+        grads = [
+            None if grad is None else count if unit and i < self.batched else self._weighted(grad, count, i)
+            for i, count in enumerate(counts)
+        ]
         if any(vector is not None for vector in vectors):
             second = self._second_order(scan, potentials, lengths, vectors)
             second = [each if i < self.batched else each.sum(0) for i, each in enumerate(second)]
@@ -245,6 +256,16 @@ def _remember(ctx: Any, potentials: Sequence[Tensor], lengths: Tensor, counts: S
     ctx.set_materialize_grads(False)
     ctx.arity = len(potentials)
     ctx.save_for_backward(lengths, *potentials, *counts)
+
+
+def _are_ones(grad: Tensor) -> bool:
+    """Whether a gradient is all ones, on a CPU, in a backward pass after which nobody needs what was saved: no graph is
+    kept or made, nothing traces it or maps over it."""
+    autograd, functorch = torch._C._autograd, torch._C._functorch  # pyright: ignore[reportPrivateUsage]
+    if grad.device.type != "cpu" or type(grad) is not Tensor or functorch.is_functorch_wrapped_tensor(grad):
+        return False
+    kept = torch.is_grad_enabled() or autograd._get_current_graph_task_keep_graph()
+    return not kept and bool((grad == 1.0).all())
 
 
 def agreeing(labels: Tensor, num_classes: int, lengths: Tensor) -> Tensor:
