@@ -102,7 +102,9 @@ def test_a_gradient_of_a_plain_sum_may_be_asked_for_again() -> None:
         loss.backward(retain_graph=True)
         torch.testing.assert_close(emissions.grad, times * expected)
     first.zero_()
-    torch.testing.assert_close(torch.autograd.grad(loss, emissions)[0], expected)
+    (last,) = torch.autograd.grad(loss, emissions)
+    torch.testing.assert_close(last, expected)
+    assert not last.requires_grad
     torch.testing.assert_close(emissions.grad, 2 * expected)
 
 

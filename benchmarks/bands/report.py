@@ -339,8 +339,8 @@ def knob_table(result: Result) -> Table:
                 rows.append([description["title"], encoder, *texts])
     return Table(
         "Knobs, as tuned on validation recordings with the first seed; nothing where no penalty was better. Of the "
-        "layers: how the Segmenter decodes, and whether it trained with a loss of frames, which it chooses in each fit; the "
-        "first seed's are shown.",
+        "layers: how the Segmenter decodes, and whether it trained with a loss of frames, which it chooses in each "
+        "fit; the first seed's are shown.",
         ["", "encoder", *map(plain, tasks)],
         rows,
     )

@@ -154,7 +154,8 @@ def inside(rounds: int, sizes: tuple[tuple[int, int, int], ...] = chain.SIZES) -
             assert prepare is not None
             # Each twice, for a first run finds the caches full of the other's numbers.
             whole, kernel = _medians((prepare(), kernels[task]), rounds, warm=True)
-            rows.append({**dict(zip("BTC", size, strict=True)), "task": task, "ms": 1e3 * whole, "kernel": kernel / whole})
+            where = dict(zip("BTC", size, strict=True))
+            rows.append({**where, "task": task, "ms": 1e3 * whole, "kernel": kernel / whole})
             print(f"{size!s:20} {task:13} {1e3 * whole:9.3f} ms, of which the kernel {kernel / whole:.0%}")
     return rows
 

@@ -184,7 +184,7 @@ class Operator:
         # The loss of most training is a sum: to multiply by ones would cost as much as a small kernel, in new memory.
         unit = owned and grad is not None and _are_ones(grad)
         grads = [
-            None if grad is None else count if unit and i < self.batched else self._weighted(grad, count, i)
+            None if grad is None else count.detach() if unit and i < self.batched else self._weighted(grad, count, i)
             for i, count in enumerate(counts)
         ]
         if any(vector is not None for vector in vectors):
