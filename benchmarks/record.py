@@ -40,6 +40,11 @@ def write(name: str, result: dict[str, Any]) -> Path:
     return path
 
 
+def read(name: str) -> dict[str, Any]:
+    """What ``write`` has written."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
 def digest(identity: dict[str, Any]) -> str:
     """A short name for what was computed from this, for a cache."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]

@@ -56,10 +56,17 @@ def test_who_would_be_too_slow_at_a_longer_recording_is_not_run_there(monkeypatc
     monkeypatch.setattr(chain, "tasks", tasks)
     monkeypatch.setattr(contest, "SLOW", 0.05)
     peaks = {"fma_per_s": 1e9, "copy_bytes_per_s": 1e9}
-    results = command.run("chain", ((1, 100, 2), (1, 10_000, 2), (2, 100, 2), (1, 10**9, 2)), 1, peaks)
+    kept: list[int] = []
+    sizes = ((1, 100, 2), (1, 10_000, 2), (2, 100, 2), (1, 10**9, 2))
+    results = command.run("chain", sizes, 1, peaks, [], keep=lambda results: kept.append(len(results)))
     assert set(ran) == {100} and [len(case["contestants"]) for case in results] == [1, 1, 1, 0]
     assert results[1]["contestants"][0]["reason"].startswith("not run: T = 100 took 0.0 s")
     assert results[3]["reason"] == "not run: the emissions alone take 8.0 GB"
+    assert kept == [1, 2, 3]
+    ran.clear()
+    again = command.run("chain", sizes, 1, peaks, results[:1])
+    assert set(ran) == {100} and again[0] is results[0] and [case["T"] for case in again] == [c["T"] for c in results]
+    assert "not run: T = 100" in again[1]["contestants"][0]["reason"]
 
 
 @pytest.mark.parametrize("tasks", [chain.tasks(2, 7, 3), semimarkov.tasks(2, 7, 4, 3)], ids=["chain", "semi-Markov"])

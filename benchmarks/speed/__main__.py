@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 # PyTorch's own threads spin for milliseconds after each of its operations, on the core that our second thread wants.
@@ -34,14 +35,22 @@ PACKAGES = (
 TWO_THREADS = ((16, 1000, 8), (128, 1000, 20), (64, 200, 50), (1, 100_000, 5), (1, 1_000_000, 5))
 
 
-def run(structure: str, sizes: tuple[tuple[int, ...], ...], rounds: int, peaks: dict[str, float]) -> list[Any]:
-    """Measure both tasks at all sizes, printing as it goes."""
+def run(
+    structure: str,
+    sizes: tuple[tuple[int, ...], ...],
+    rounds: int,
+    peaks: dict[str, float],
+    results: list[dict[str, Any]],
+    *,
+    keep: Callable[[list[dict[str, Any]]], Any] = lambda results: None,
+) -> list[dict[str, Any]]:
+    """Measure both tasks at all sizes that ``results`` lacks, adding to them, printing and keeping as it goes."""
     tasks_of: Any = chain.tasks if structure == "chain" else semimarkov.tasks
     letters = "BTC" if structure == "chain" else "BTKC"
-    results: list[dict[str, Any]] = []
-    known: dict[tuple[Any, ...], tuple[int, float]] = {}  # the last length of each, and the seconds that it took
     for size in sizes:
         where = dict(zip(letters, size, strict=True))
+        if any(where.items() <= case.items() for case in results):
+            continue
         input_bytes = 4 * size[0] * size[1] * size[-1]
         if input_bytes > chain.LARGEST:
             reason = f"not run: the emissions alone take {input_bytes / 1e9:.1f} GB"
@@ -50,20 +59,31 @@ def run(structure: str, sizes: tuple[tuple[int, ...], ...], rounds: int, peaks: 
             continue
         for task, (contestants, truth) in tasks_of(*size).items():
             for contestant in contestants:
-                frames, seconds = known.get((contestant.name, task, size[0], size[2:]), (size[1], 0.0))
-                if seconds * size[1] / frames > contest.SLOW:
+                frames, seconds = _before(contestant.name, where | {"task": task}, results)
+                if seconds * (size[1] / frames) ** contestant.power > contest.SLOW:
                     contestant.prepare, contestant.reason = None, f"not run: T = {frames:,} took {seconds:.1f} s"
             rows = contest.compete(contestants, truth, rounds)
-            for contestant in contestants:
-                if contestant.first_seconds is not None:
-                    known[contestant.name, task, size[0], size[2:]] = size[1], contestant.first_seconds
             result = {**where, "task": task, "contestants": rows}
             if structure == "chain" and rows[0]["median_ms"] is not None:
                 work = ceilings.chain_work(task, *size)
                 result |= work | ceilings.fraction(work, rows[0]["median_ms"] / 1e3, peaks)
             results.append(result)
             print_rows(size, result)
+        keep(results)
     return results
+
+
+def _before(name: str, where: dict[str, Any], results: list[dict[str, Any]]) -> tuple[int, float]:
+    """The longest shorter recording that somebody has done in an otherwise like case, and the seconds it took."""
+    like = {letter: value for letter, value in where.items() if letter != "T"}
+    times = [
+        (case["T"], row["first_s"])
+        for case in results
+        if like.items() <= case.items() and case["T"] < where["T"]
+        for row in case["contestants"]
+        if row["name"] == name and row["first_s"] is not None
+    ]
+    return max(times, default=(1, 0.0))
 
 
 def print_rows(size: tuple[int, ...], result: dict[str, Any]) -> None:
@@ -89,6 +109,7 @@ def main() -> None:
     parser.add_argument("--structure", choices=("chain", "semimarkov"), default="chain")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--grid", action="store_true", help="B x T x C of the chain instead of the usual sizes")
+    parser.add_argument("--resume", action="store_true", help="go on with a grid: measure what its JSON lacks")
     parser.add_argument("--quick", action="store_true", help="two small sizes, nothing else, nothing written")
     arguments = parser.parse_args()
     # Peers warn of their own use of PyTorch and NumPy, once per call.
@@ -107,14 +128,29 @@ def main() -> None:
         sizes = sizes[:2]
     structure = "chain" if arguments.grid else arguments.structure
     result: dict[str, Any] = {"structure": structure, "threads": 1, "cores": cores, "ceilings": peaks}
-    result["results"] = run(structure, sizes, arguments.rounds, peaks)
+    result |= record.environment(PACKAGES)
+    done = resumed(name, result) if arguments.resume else []
+
+    def keep(results: list[dict[str, Any]]) -> None:
+        if arguments.grid and not quick:  # it takes an hour: a kill loses one size
+            record.write(name, result | {"results": results})
+
+    result["results"] = run(structure, sizes, arguments.rounds, peaks, done, keep=keep)
     if structure == "chain" and not arguments.grid:
         result |= extras(sizes, arguments.rounds, quick)
     elif structure == "semimarkov":
         result["growth"] = probes.semimarkov_growth(3, probes.DURATIONS[:1] if quick else probes.DURATIONS)
-    result |= record.environment(PACKAGES)
     if not quick:
         print(f"written to {record.write(name, result)}")
+
+
+def resumed(name: str, result: dict[str, Any]) -> list[dict[str, Any]]:
+    """The cases of an earlier run, if it was of the same versions on the same machine."""
+    stored = record.read(name)
+    for key in ("versions", "machine"):
+        if stored[key] != result[key]:
+            raise SystemExit(f"{name}.json is of {key} {stored[key]}, got {result[key]}; run without --resume")
+    return stored["results"]
 
 
 def extras(sizes: tuple[tuple[int, int, int], ...], rounds: int, quick: bool) -> dict[str, Any]:

@@ -100,7 +100,12 @@ def tasks(batch: int, frames: int, classes: int) -> dict[str, Task]:
         "librosa": _librosa_decode, "hmmlearn": _hmmlearn_decode, "torbi": _torbi_decode
     }  # fmt: skip
     no_scores = "takes features, not scores: it cannot be given these emissions"
-    loss = [Contestant(name, _bind(make, problem), value=vector) for name, make in losses.items()]
+    # Each step of these takes a view of all emissions, whose gradient is as long as the recording.
+    powers = {"pytorch-crf": 2.0, "TorchCRF": 2.0}
+    loss = [
+        Contestant(name, _bind(make, problem), value=vector, power=powers.get(name, 1.0))
+        for name, make in losses.items()
+    ]
     decode = [Contestant(name, _bind(make, problem), value=problem.score_of) for name, make in decoders.items()]
     for contestant in loss + [c for c in decode if c.name == "torch-struct"]:
         needed = problem.needs().get(contestant.name, 0.0)

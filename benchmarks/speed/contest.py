@@ -27,7 +27,8 @@ class Contestant:
 
     ``prepare`` returns the call to be timed; it may raise, for one that is not installed or cannot do the size.
     ``value`` turns what the call returned into numbers to check, and is not timed. ``unchecked`` says why an
-    implementation of another model cannot be compared with the reference.
+    implementation of another model cannot be compared with the reference. ``power`` is that of T which its time grows
+    with.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Contestant:
     reason: str = ""
     value: Callable[[Any], Tensor] = torch.as_tensor
     unchecked: str = ""
+    power: float = 1.0
     seconds: list[float] = field(default_factory=list)
     first_seconds: float | None = None
     error: float | None = None
@@ -78,7 +80,7 @@ class Contestant:
             times = {key: round(1e3 * value, 4) for key, value in zip(times, picked, strict=True)}
         return {
             "name": self.name, "error": self.error, **times, "rounds": len(self.seconds),
-            "reason": self.reason or self.unchecked
+            "first_s": self.first_seconds, "reason": self.reason or self.unchecked
         }  # fmt: skip
 
 
