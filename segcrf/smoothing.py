@@ -344,7 +344,7 @@ def _hysteresis(scores: Array, enter: float, leave: float) -> IntArray:
 
 
 # --------------------------------------------------------------------------------------- filters by best path
-def hmm_filter(log_scores: Recordings, stay: float) -> list[IntArray]:
+def hmm_filter(log_scores: Recordings, stay: float, *, by_frame: bool = False) -> list[IntArray]:
     """Find the best path when a class stays with a fixed probability and all switches are equally likely.
 
     Args:
@@ -352,6 +352,8 @@ def hmm_filter(log_scores: Recordings, stay: float) -> list[IntArray]:
             hidden Markov model in the strict sense subtract the log of the class frequencies; scale
             overconfident scores down.
         stay: probability that the next frame has the same class, above 0 and below 1.
+        by_frame: take the class that is most probable at each frame given the whole recording, rather than the most
+            probable path, which leaves out bands whose boundaries are uncertain.
 
     Returns:
         List of (T,) int64 arrays.
@@ -373,10 +375,12 @@ def hmm_filter(log_scores: Recordings, stay: float) -> list[IntArray]:
     num_classes: int = arrays[0].shape[1]
     transitions = np.full((num_classes, num_classes), (1 - stay) / max(num_classes - 1, 1))
     np.fill_diagonal(transitions, stay)
-    return [_best_path(array, np.log(transitions), np.zeros(num_classes)) for array in arrays]
+    return [_decoded(array, np.log(transitions), np.zeros(num_classes), by_frame) for array in arrays]
 
 
-def viterbi_counted(log_scores: Recordings, training_labels: Recordings, pseudocount: float = 1.0) -> list[IntArray]:
+def viterbi_counted(
+    log_scores: Recordings, training_labels: Recordings, pseudocount: float = 1.0, *, by_frame: bool = False
+) -> list[IntArray]:
     """Find the best path under the transitions and first classes counted in training labels.
 
     Args:
@@ -385,6 +389,7 @@ def viterbi_counted(log_scores: Recordings, training_labels: Recordings, pseudoc
             it.
         pseudocount: added to every count, so that what was never seen is unlikely rather than impossible;
             above 0.
+        by_frame: as for :func:`hmm_filter`.
 
     Returns:
         List of (T,) int64 arrays.
@@ -409,7 +414,7 @@ def viterbi_counted(log_scores: Recordings, training_labels: Recordings, pseudoc
     transitions, start = _counts(labels, num_classes)
     log_transitions = np.log((transitions + pseudocount) / (transitions + pseudocount).sum(1, keepdims=True))
     log_start = np.log((start + pseudocount) / (start + pseudocount).sum())
-    return [_best_path(array, log_transitions, log_start) for array in arrays]
+    return [_decoded(array, log_transitions, log_start, by_frame) for array in arrays]
 
 
 def _counts(labels: list[IntArray], num_classes: int) -> tuple[IntArray, IntArray]:
@@ -424,7 +429,8 @@ def _counts(labels: list[IntArray], num_classes: int) -> tuple[IntArray, IntArra
     return transitions, start
 
 
-def _best_path(log_scores: Array, log_transitions: Array, log_start: Array) -> IntArray:
+def _decoded(log_scores: Array, log_transitions: Array, log_start: Array, by_frame: bool) -> IntArray:
     emissions = torch.as_tensor(np.array(log_scores, order="C"))[None]
     transitions, start = (emissions.new_tensor(scores) for scores in (log_transitions, log_start))
-    return LinearChain(emissions, transitions, start).mode[0].numpy()
+    chain = LinearChain(emissions, transitions, start)
+    return (chain.posterior_mode if by_frame else chain.mode)[0].numpy()

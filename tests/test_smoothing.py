@@ -287,6 +287,20 @@ def test_hmm_filter_is_the_best_path(seed, frames, classes, stay):
     assert smoothing.hmm_filter([log_scores], stay)[0].tolist() == expected
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_chains_answer_frame_by_frame_too(seed):
+    rng = np.random.default_rng(seed)
+    log_scores, stay = rng.normal(size=(5, 3)), 0.8
+    transitions = np.log(np.where(np.eye(3) > 0, stay, (1 - stay) / 2))
+    paths = list(itertools.product(range(3), repeat=5))
+    weights = np.exp([sum(log_scores[range(5), p]) + sum(transitions[a, b] for a, b in itertools.pairwise(p)) for p in paths])
+    posterior = [[weights[[p[t] == c for p in paths]].sum() for c in range(3)] for t in range(5)]
+    assert smoothing.hmm_filter([log_scores], stay, by_frame=True)[0].tolist() == np.argmax(posterior, 1).tolist()
+    # Counts of nothing are transitions of a half each way, and a start that says nothing.
+    counted = smoothing.viterbi_counted([log_scores], [[0]], 1e9, by_frame=True)
+    assert counted[0].tolist() == log_scores.argmax(1).tolist()
+
+
 @given(seeds, st.integers(1, 12))
 def test_an_hmm_that_stays_no_more_than_it_switches_is_the_argmax(seed, frames):
     values = scores(seed, frames, classes=4)

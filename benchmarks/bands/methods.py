@@ -26,9 +26,10 @@ Decoder = Callable[[list[Tensor], "Context", Knob], list[Array]]
 SCALES = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 2.0, 4.0, 8.0, 16.0)
 # Widths and shortest durations, as shares of the median training band.
 SHARES = (0.1, 0.2, 0.4, 0.8, 1.6)
-# Costs of a switch in nats, as log-odds of staying: the smallest ones hardly smooth, as every grid here ends where its
-# filter does nothing.
-COSTS = (-1.0, 0.0, 1.0, 3.0, 6.0, 12.0, 25.0)
+# Costs of a switch in nats. At none the filter does nothing, as at one end of every grid here.
+COSTS = (0.0, 0.5, 1.0, 3.0, 6.0, 12.0, 25.0)
+# What a chain is asked for, as of the layers: the most probable path, or the most probable class of each frame.
+ANSWERS = (0.0, 1.0)
 
 
 def no_knob(task: Task) -> Sequence[Knob]:
@@ -102,21 +103,23 @@ def purge(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
 
 
 def hysteresis(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
-    """Two thresholds on class probabilities."""
+    """Two thresholds on class probabilities; none where one is zero."""
+    if not knob["leave"]:
+        return argmax(scores, context, knob)
     return smoothing.hysteresis([array.softmax(1).numpy() for array in scores], knob["enter"], knob["leave"])
 
 
 def hmm(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
-    """The best path when every switch costs the same."""
-    return smoothing.hmm_filter(
-        [array.log_softmax(1).double().numpy() for array in scores], 1 / (1 + np.exp(-knob["cost"]))
-    )
+    """A chain whose switches all cost the same."""
+    others = scores[0].shape[1] - 1
+    log_scores = [array.log_softmax(1).double().numpy() for array in scores]
+    return smoothing.hmm_filter(log_scores, 1 / (1 + others * np.exp(-knob["cost"])), by_frame=bool(knob["by_frame"]))
 
 
 def counted(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
-    """The best path under counted transitions."""
+    """A chain of counted transitions."""
     scaled = [knob["scale"] * array.log_softmax(1).numpy() for array in scores]
-    return smoothing.viterbi_counted(scaled, context.task.train.labels)
+    return smoothing.viterbi_counted(scaled, context.task.train.labels, by_frame=bool(knob["by_frame"]))
 
 
 def as_they_are(labels: list[Tensor], context: Context, knob: Knob) -> list[Array]:
@@ -125,10 +128,11 @@ def as_they_are(labels: list[Tensor], context: Context, knob: Knob) -> list[Arra
 
 
 def frozen(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
-    """The best path under potentials, and a scale of the scores, learned on frozen scores of the training set."""
+    """A chain of potentials, and a scale of the scores, learned on frozen scores of the training set."""
     layer, scale = context.on_frozen
     with torch.no_grad():
-        return [layer(knob["scale"] * scale * x.log_softmax(1)[None]).mode[0].numpy() for x in scores]
+        chains = [layer(knob["scale"] * scale * x.log_softmax(1)[None]) for x in scores]
+        return [(chain.posterior_mode if knob["by_frame"] else chain.mode)[0].numpy() for chain in chains]
 
 
 def _learn_on_frozen(context: Context) -> tuple[LinearChainCRF, float]:
@@ -167,18 +171,18 @@ def shortest(task: Task) -> list[Knob]:
 
 def thresholds(task: Task) -> list[Knob]:
     """Thresholds to enter and to leave."""
-    pairs = ((enter, leave) for enter in (0.3, 0.5, 0.7, 0.9) for leave in (0.1, 0.3, 0.5) if leave <= enter)
-    return [{"enter": enter, "leave": leave} for enter, leave in pairs]
+    pairs = [(enter, leave) for enter in (0.3, 0.5, 0.7, 0.9) for leave in (0.1, 0.3, 0.5) if leave <= enter]
+    return [{"enter": enter, "leave": leave} for enter, leave in [(0.0, 0.0), *pairs]]
 
 
 def costs(task: Task) -> list[Knob]:
-    """Costs of a switch. To scale scores as well would be the same knob twice."""
-    return [{"cost": cost} for cost in COSTS]
+    """Costs of a switch, and what is asked for. To scale scores as well would be the same knob twice."""
+    return [{"cost": cost, "by_frame": answer} for cost in COSTS for answer in ANSWERS]
 
 
 def scales(task: Task) -> list[Knob]:
-    """Scales of the scores."""
-    return [{"scale": scale} for scale in SCALES]
+    """Scales of the scores, and what is asked for."""
+    return [{"scale": scale, "by_frame": answer} for scale in SCALES for answer in ANSWERS]
 
 
 def _layer(title: str, loss: str, reading: str = "bands") -> Method:
@@ -198,7 +202,7 @@ METHODS: dict[str, Method] = {
     "purge": Method("CE, minimum duration", "ce", purge, knobs=shortest),
     "hysteresis": Method("CE, hysteresis", "ce", hysteresis, knobs=thresholds),
     "hmm": Method("CE, HMM of fixed switch cost", "ce", hmm, knobs=costs),
-    "counted": Method("CE, Viterbi with counts", "ce", counted, knobs=scales),
+    "counted": Method("CE, chain of counted transitions", "ce", counted, knobs=scales),
     "frozen": Method("CRF on frozen CE scores", "ce", frozen, knobs=scales),
     "crf": _layer("CRF", "chain"),
     "crf,alone": _layer("CRF, likelihood alone", "chain+alone"),

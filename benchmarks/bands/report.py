@@ -421,7 +421,9 @@ def _knob(result: Result, task: str, encoder: str, method: str) -> str:
     if decoding:
         chosen = [f"factor {decoding['factor']:g}", "by frame" if decoding["by_frame"] else "sequence"]
         return ", ".join(chosen + ["loss of frames"] * (decoding["frame_loss"] > 0))
-    return ", ".join([*weight, *(f"{name.replace('_', ' ')} {value:g}" for name, value in knob.items())])
+    answer = {0.0: ["sequence"], 1.0: ["by frame"], None: []}[knob.get("by_frame")]
+    values = [f"{name.replace('_', ' ')} {value:g}" for name, value in knob.items() if name != "by_frame"]
+    return ", ".join([*weight, *values, *answer])
 
 
 def plain(task: str) -> str:
