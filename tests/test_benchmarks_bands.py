@@ -449,12 +449,32 @@ def test_the_page_is_of_all_real_data_sets_and_both_encoders(kept):
     assert len(means_of(kept, "edit")) == 2 * len(tasks.SOURCES)
 
 
-@pytest.mark.parametrize("metric", ["f1@50", "edit"])
-def test_a_layer_has_the_best_mean_rank(kept, metric):
+@pytest.mark.parametrize("metric", report.COMPARED)
+def test_the_layers_have_the_best_mean_ranks(kept, metric):
     for encoder in training.ENCODERS:
         ranks = report.mean_ranks(kept, encoder, metric)
-        best = sorted(ranks, key=lambda name: ranks[name])[: 3 if metric == "f1@50" else 1]
-        assert {*best} <= {*report.LAYERS, "crf,alone"}
+        best = sorted(ranks, key=lambda name: ranks[name])
+        assert {*best[:2]} == {*report.LAYERS} or ((encoder, metric) == ("causal", "edit") and best[0] == "crf")
+
+
+@pytest.mark.parametrize(
+    ("encoder", "metric"), [("causal", "f1@50"), ("bidirectional", "f1@50"), ("bidirectional", "edit")]
+)
+def test_the_lead_of_the_chain_is_larger_than_chance(kept, encoder, metric):
+    rivals = [name for name, method in kept["methods"].items() if not method["structured"]]
+    gaps = [report._gaps(kept, encoder, "crf", rival, metric) for rival in rivals]
+    assert all(len(values) == 7 and report.bootstrap(values)[0] > 0.0 for values in gaps)
+
+
+def test_every_method_that_the_page_names_has_all_its_seeds(kept):
+    for name in methods.METHODS:
+        for task in tasks.NAMES:
+            for encoder in training.ENCODERS:
+                assert {row["seed"] for row in report._rows(kept, task, encoder, name)} == {0, 1, 2}
+
+
+def test_everything_on_the_page_can_be_drawn(kept, tmp_path):
+    assert report.tables(kept) and figures.save_all(kept, tmp_path)
 
 
 def test_the_most_probable_sequence_has_too_few_bands_where_they_are_short(kept):
@@ -473,11 +493,14 @@ def test_chain_and_semi_markov_are_compared_as_the_page_says(kept):
     assert edit[ecg]["semi"] < edit[ecg]["crf"] and edit[ecg]["ce"] - edit[ecg]["crf"] < 1.0
     assert min(f1[ecg]["crf"] - f1[ecg]["ce"], accuracy[ecg]["crf"] - accuracy[ecg]["ce"]) > 0.5
     for encoder in training.ENCODERS:
+        for task in ("eye_lookatpoint", "emg_gestures", "nilm_devicescope"):
+            ahead = f1[task, encoder]["crf"] - f1[task, encoder]["semi"]
+            assert ahead > 1.0 or (task, encoder) == ("nilm_devicescope", "causal")
         for task in ("eye_lookatpoint", "nilm_devicescope"):
-            assert f1[task, encoder]["crf"] > f1[task, encoder]["semi"] > f1[task, encoder]["ce"] + 5.0
+            assert min(f1[task, encoder][name] for name in report.LAYERS) > f1[task, encoder]["ce"] + 5.0
     seconds = {(r["task"], r["encoder"], r["seed"], r["method"]): r["seconds"] for r in kept["rows"]}
     slower = [time / seconds[(*key, "crf")] for (*key, method), time in seconds.items() if method == "semi"]
-    assert 1.5 <= np.median(slower) <= 2.5
+    assert 1.25 <= np.median(slower) <= 1.9
 
 
 def test_other_remedies_help_where_the_page_says(kept):
@@ -486,10 +509,9 @@ def test_other_remedies_help_where_the_page_says(kept):
         emg = f1["emg_gestures", encoder]
         assert emg["crf"] > emg["crf,alone"] + 2.0
         assert emg["median"] > emg["bce+switches"] and emg["median"] > emg["ce"] + 5.0
-        noisy = [
-            [report._means(kept, t, encoder, name)["f1@50"] for name in ("crf", "crf,alone")] for t in tasks.NOISES
-        ]
-        assert all(alone > scheduled - 0.5 for scheduled, alone in noisy)
+        unwanted = [row for task in ("mocap6", "synthetic_low", "synthetic_mid")
+                    for row in report._rows(kept, task, encoder, "crf")]  # fmt: skip
+        assert all(row["decoding"]["frame_loss"] == 0.0 for row in unwanted)
         assert max(report._means(kept, "synthetic_high", encoder, name)["f1@50"] for name in kept["methods"]
                    if report._rows(kept, "synthetic_high", encoder, name)) < 100 / 3  # fmt: skip
     rows = [row for row in kept["rows"] if row["seed"] == 0 and row["task"] in tasks.SOURCES]
@@ -503,11 +525,11 @@ def test_where_a_crf_is_not_needed_and_where_nothing_can_be_told(kept):
     for metric in report.COMPARED:
         ecg = means_of(kept, metric)["ecg_ludb", "bidirectional"]
         assert max(score for name, score in ecg.items() if name in ("crf", "semi", "bce")) - ecg["ce"] < 1.0
-    first = [
-        r["best_epoch"] == 0 for r in kept["rows"] if r["task"] == "mocap6" and r["method"] in ("ce", "crf", "semi")
-    ]
+    first = [r["best_epoch"] == 0 for r in kept["rows"] if r["task"] == "mocap6" and r["method"] == "ce"]
     assert np.mean(first) > 0.5 and kept["tasks"]["mocap6"]["bands"][1] == 7
     edit, ratio = means_of(kept, "edit"), means_of(kept, "band_ratio")
     for encoder in training.ENCODERS:
         sleep = edit["sleep_edf20", encoder]
-        assert max(sleep, key=lambda name: sleep[name]) == "crf" and 0.9 < ratio["sleep_edf20", encoder]["crf"] < 1.15
+        assert max(sleep, key=lambda name: sleep[name]) == "crf" and 0.9 < ratio["sleep_edf20", encoder]["crf"] < 1.2
+        accuracy = means_of(kept, "accuracy")["sleep_edf20", encoder]
+        assert max(accuracy.values()) - max(accuracy["ce"], accuracy["bce"]) < 0.6

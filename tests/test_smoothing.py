@@ -293,7 +293,8 @@ def test_chains_answer_frame_by_frame_too(seed):
     log_scores, stay = rng.normal(size=(5, 3)), 0.8
     transitions = np.log(np.where(np.eye(3) > 0, stay, (1 - stay) / 2))
     paths = list(itertools.product(range(3), repeat=5))
-    weights = np.exp([sum(log_scores[range(5), p]) + sum(transitions[a, b] for a, b in itertools.pairwise(p)) for p in paths])
+    switches = [sum(transitions[step] for step in itertools.pairwise(path)) for path in paths]
+    weights = np.exp(np.add([sum(log_scores[range(5), path]) for path in paths], switches))
     posterior = [[weights[[p[t] == c for p in paths]].sum() for c in range(3)] for t in range(5)]
     assert smoothing.hmm_filter([log_scores], stay, by_frame=True)[0].tolist() == np.argmax(posterior, 1).tolist()
     # Counts of nothing are transitions of a half each way, and a start that says nothing.

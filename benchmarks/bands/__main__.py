@@ -39,8 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found = {task: described(load(task)) for task in sorted({cell["task"] for cell in cells})}
     result = summarise(cells, {"name": name} | settings(budget), methods, found)
     print(text(result))
-    if given.out:
-        path = record.write(given.out, record.environment(PACKAGES) | result)
+    out = default_name(given) if given.out is None else given.out
+    if out:
+        path = record.write(out, record.environment(PACKAGES) | result)
         print(f"written to {path}")
 
 
@@ -56,8 +57,15 @@ def parser() -> argparse.ArgumentParser:
                         help=", ".join(METHODS))  # fmt: skip
     parser.add_argument("--cache", type=Path, default=CACHE, help="folder of finished cells (default: build/bands)")
     parser.add_argument("--report", action="store_true", help="run nothing, report what is finished")
-    parser.add_argument("--out", default="bands", help="name of the JSON in benchmarks/results; '' writes none")
+    parser.add_argument("--out", help="name of the JSON in benchmarks/results, '' writes none (default: bands, of "
+                        "which the documentation is made; bands_quick; or none where not all was run)")  # fmt: skip
     return parser
+
+
+def default_name(given: argparse.Namespace) -> str:
+    """A part of the evidence, or a look at it, does not replace the whole."""
+    whole = (given.data_sets, given.encoders, given.methods) == (NAMES, tuple(ENCODERS), tuple(METHODS))
+    return ("bands_quick" if given.quick or given.budget == "quick" else "bands") if whole else ""
 
 
 def run(budget: Budget, tasks: Sequence[str], encoders: Sequence[str], methods: Sequence[str], root: Path) -> None:

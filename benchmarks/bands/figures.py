@@ -101,7 +101,7 @@ def critical_difference(result: Result, encoder: str, metric: str = "f1@50") -> 
     for i, (low, high) in enumerate(bars):
         ax.plot([low - 0.05, high + 0.05], [-0.25 - 0.18 * i] * 2, color=INK, linewidth=2.5)
     ax.set_title(
-        f"Mean rank by {metric} over {len(scores)} data sets, {encoder} encoder; critical difference {width:.1f}",
+        f"Mean rank by {metric} over {len(scores)} real data sets, {encoder} encoder; critical difference {width:.1f}",
         fontsize=9,
     )
     return figure
