@@ -347,8 +347,8 @@ def rank_table(result: Result) -> Table:
         if np.isfinite(mean[name])
     ]
     title = (
-        "Mean rank over the real data sets that every method has finished; 1 is best. F1@50 and accuracy are pooled over "
-        "recordings, edit is their mean; of the layers each once, as a Segmenter decodes it."
+        "Mean rank over the real data sets that every method has finished; 1 is best. F1@50 and accuracy are pooled "
+        "over recordings, edit is their mean; of the layers each once, as a Segmenter decodes it."
     )
     return Table(title, ["", *(f"{encoder}: {metric}" for encoder, metric in keys)], rows)
 
