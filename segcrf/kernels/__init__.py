@@ -261,7 +261,8 @@ def _remember(ctx: Any, potentials: Sequence[Tensor], lengths: Tensor, counts: S
 def _are_ones(grad: Tensor) -> bool:
     """Whether a gradient is all ones, on a CPU, in a backward pass after which nobody needs what was saved: no graph is
     kept or made, nothing traces it or maps over it."""
-    autograd, functorch = torch._C._autograd, torch._C._functorch  # pyright: ignore[reportPrivateUsage]
+    native: Any = torch._C  # pyright: ignore[reportPrivateUsage]
+    autograd, functorch = native._autograd, native._functorch
     if grad.device.type != "cpu" or type(grad) is not Tensor or functorch.is_functorch_wrapped_tensor(grad):
         return False
     kept = torch.is_grad_enabled() or autograd._get_current_graph_task_keep_graph()
