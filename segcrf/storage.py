@@ -16,6 +16,8 @@ __all__ = ["read_model", "write_model"]
 FORMAT = "segcrf-segmenter"
 FORMAT_VERSION = 1
 CONFIG, TENSORS = "config.json", "model.safetensors"
+# What a model folder holds; the last is the command line's, which writes it afterwards (segcrf.tables).
+OWN = (CONFIG, TENSORS, "columns.json")
 
 PathLike = str | os.PathLike[str]
 
@@ -24,12 +26,12 @@ def write_model(folder: PathLike, config: dict[str, Any], tensors: dict[str, Ten
     """Writes a model folder in one go: a reader finds the old model, or the new one, or none, but never half of one.
 
     Args:
-        folder: what to write; a model that is there is replaced.
+        folder: what to write; a model that is there is replaced, if nothing else lies beside it.
         config: everything but the numbers, as JSON.
         tensors: the numbers by name.
 
     Raises:
-        ValueError: there is something at ``folder`` that is not a model.
+        ValueError: there is something at ``folder`` that is not a model, or not only.
     """
     from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
 
@@ -51,13 +53,26 @@ def write_model(folder: PathLike, config: dict[str, Any], tensors: dict[str, Ten
 def _refuse_to_overwrite(target: Path) -> None:
     if target.is_dir():
         names = sorted(path.name for path in target.iterdir())
-        if names and CONFIG not in names:
+        # The whole folder goes when a model is replaced, so nothing in it may be anybody else's.
+        others = [name for name in names if name not in OWN]
+        if names and not others and not _is_ours(target / CONFIG):
+            others = names
+        if others:
             raise ValueError(
-                f"{target} is a folder with other things in it ({', '.join(names[:3])}), expected a new folder or an "
-                "earlier model. Choose another path."
+                f"{target} is a folder with other things in it ({', '.join(others[:3])}), expected a new folder or an "
+                "earlier model and nothing else. Choose another folder, or move them."
             )
     elif target.exists():
         raise ValueError(f"{target} is a file, expected a new folder. Choose another path.")
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether this is the config of a model, of whatever version."""
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and cast("dict[str, Any]", content).get("format") == FORMAT
 
 
 def _replace(draft: Path, target: Path) -> None:

@@ -49,11 +49,38 @@ def test_a_model_is_replaced_but_nothing_else(tmp_path: Path) -> None:
     write_model(tmp_path / "thesis", {}, TENSORS)  # empty: fine
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.tex").write_text("years of work")
-    with pytest.raises(ValueError, match=r"a folder with other things in it \(thesis.tex\).* Choose another path"):
+    with pytest.raises(ValueError, match=r"a folder with other things in it \(thesis.tex\).* Choose another folder"):
         write_model(tmp_path / "home", {}, TENSORS)
     with pytest.raises(ValueError, match=r"is a file, expected a new folder"):
         write_model(tmp_path / "home" / "thesis.tex", {}, TENSORS)
     assert (tmp_path / "home" / "thesis.tex").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("config", ['{"format": "bert"}', "[]", "not JSON"])
+def test_the_config_of_another_program_is_not_replaced(tmp_path: Path, config: str) -> None:
+    target = tmp_path / "bert"
+    target.mkdir()
+    (target / "config.json").write_text(config)
+    with pytest.raises(ValueError, match=r"other things in it \(config\.json\).* Choose another folder, or move them"):
+        write_model(target, {}, TENSORS)
+    for name in ("pytorch_model.bin", "vocab.txt", "training.log", "z.txt"):
+        (target / name).write_text("weeks of work")
+    with pytest.raises(ValueError, match=r"\(pytorch_model\.bin, training\.log, vocab\.txt\)"):
+        write_model(target, {}, TENSORS)
+    assert (target / "config.json").read_text() == config
+    assert len(list(target.iterdir())) == 5 and len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_its_owner_put_beside_a_model_survives(tmp_path: Path) -> None:
+    write_model(tmp_path / "model", {"version": 1}, TENSORS)
+    notes = tmp_path / "model" / "notes.txt"
+    notes.write_text("the good one")
+    with pytest.raises(ValueError, match=r"other things in it \(notes\.txt\)"):
+        write_model(tmp_path / "model", {"version": 2}, TENSORS)
+    assert notes.read_text() == "the good one" and read_model(tmp_path / "model")[0]["version"] == 1
+    notes.rename(tmp_path / "model" / "columns.json")  # that of the command line is part of the model
+    write_model(tmp_path / "model", {"version": 2}, TENSORS)
+    assert read_model(tmp_path / "model")[0]["version"] == 2
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
