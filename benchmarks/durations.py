@@ -6,8 +6,8 @@ The same encoder, recipe, budget, windows and seeds on recordings of other peopl
 * ``eye_lookatpoint``: fixations, saccades and blinks at 1 kHz. S1 to S4 train, S5 and S6 test. From one millisecond to
   the next a gaze moves by a hundredth of its spread, too little for an encoder to see: its velocity is given beside it.
 
-The chain is also trained by its likelihood alone, without the cross-entropy of frames that a Segmenter adds where bands
-are long; where they are short, both are one.
+The chain is also trained by its likelihood alone, without the cross-entropy of frames that a Segmenter tries too where
+bands are long; where they are short, both are one.
 
 Nothing is tuned. Scores are those of :func:`segcrf.metrics.evaluate`, per seed, and their mean; whichever is
 ahead. They are written to ``benchmarks/results/durations.json`` after every run, so that a kill loses one run; a data
@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import statistics
 import sys
 import time
@@ -106,8 +105,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    path = record.RESULTS / "durations.json"
-    results: dict[str, Any] = json.loads(path.read_text())["data_sets"] if path.is_file() else {}
+    results: dict[str, Any] = record.read("durations").get("data_sets", {})
     for name in arguments.names:
         try:
             recordings = load(name)

@@ -180,9 +180,7 @@ def _frames(trial: Trial, recordings: data.DataSet, name: str, stretch: int | No
 
 def store(name: str, result: dict[str, Any]) -> None:
     """Put a result beside those that are there."""
-    path = record.RESULTS / "real_data.json"
-    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    record.write("real_data", content | {name: result | record.environment(PACKAGES)})
+    record.write("real_data", record.read("real_data") | {name: result | record.environment(PACKAGES)})
 
 
 if __name__ == "__main__":

@@ -41,8 +41,9 @@ def write(name: str, result: dict[str, Any]) -> Path:
 
 
 def read(name: str) -> dict[str, Any]:
-    """What ``write`` has written."""
-    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    """What ``write`` has written; empty where nothing was."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def digest(identity: dict[str, Any]) -> str:

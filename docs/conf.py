@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import sys
 from importlib.metadata import version as version_of
@@ -97,10 +96,10 @@ def command_line_help() -> str:
 
 def bands_includes(folder: Path) -> None:
     """Tables and figures of the benchmark of bands, from its JSON."""
-    root = Path(__file__).parents[1]
+    from benchmarks import record
     from benchmarks.bands import figures, report
 
-    result = json.loads((root / "benchmarks" / "results" / "bands.json").read_text(encoding="utf-8"))
+    result = record.read("bands")
     folder.mkdir(exist_ok=True)
     report.write_includes(result, folder)
     barcodes = [path for path in figures.save_all(result, folder) if path.name.startswith("barcode")]

@@ -15,9 +15,8 @@ __all__ = ["read_model", "write_model"]
 
 FORMAT = "segcrf-segmenter"
 FORMAT_VERSION = 1
-CONFIG, TENSORS = "config.json", "model.safetensors"
 # What a model folder holds; the last is the command line's, which writes it afterwards (segcrf.tables).
-OWN = (CONFIG, TENSORS, "columns.json")
+CONFIG, TENSORS, COLUMNS = OWN = ("config.json", "model.safetensors", "columns.json")
 
 PathLike = str | os.PathLike[str]
 

@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from segcrf.storage import COLUMNS as COLUMNS_FILE
+
 if TYPE_CHECKING:
     import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
 
 FORMATS = (".csv", ".csv.gz", ".tsv", ".parquet")
-COLUMNS_FILE = "columns.json"
 RATE_TOLERANCE = 0.1
 _SEPARATORS = (",", ";", "\t")
 _LISTED = 20

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from benchmarks import record
 from benchmarks.bands import cells, figures, methods, report, tasks, training
 from benchmarks.bands.__main__ import main
 from segcrf.chain import LinearChain
@@ -431,14 +431,14 @@ def test_figures_are_written_of_whatever_is_finished(tmp_path):
 # ------------------------------------------------------------------------------------------- what the page says
 @pytest.fixture(scope="module")
 def kept():
-    return json.loads((PAGE.parents[1] / "benchmarks" / "results" / "bands.json").read_text(encoding="utf-8"))
+    return record.read("bands")
 
 
 def means_of(result, metric):
     """(task, encoder) -> method -> mean, of the real data sets."""
     found = {}
     for task, encoder in report._cells(result):
-        if not task.startswith("synthetic"):
+        if report.is_real(task):
             each = {name: report._scores(result, task, encoder, name, metric) for name in result["methods"]}
             found[task, encoder] = {name: float(np.mean(scores)) for name, scores in each.items() if scores}
     return found

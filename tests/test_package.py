@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import segcrf
+from benchmarks import record
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = {"lightning", "matplotlib", "numba", "pandas", "pyarrow", "pytorch_lightning", "safetensors", "scipy", "tqdm"}
@@ -39,7 +39,7 @@ def test_version_is_the_installed_one() -> None:
 
 
 def test_readme_tells_the_speed_that_was_measured() -> None:
-    speed = json.loads((ROOT / "benchmarks" / "results" / "speed.json").read_text("utf-8"))
+    speed = record.read("speed")
     times = [
         {row["name"]: row["median_ms"] for row in case["contestants"]}
         for case in speed["results"]

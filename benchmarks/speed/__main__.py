@@ -147,6 +147,8 @@ def main() -> None:
 def resumed(name: str, result: dict[str, Any]) -> list[dict[str, Any]]:
     """The cases of an earlier run, if it was of the same versions on the same machine."""
     stored = record.read(name)
+    if not stored:
+        return []
     for key in ("versions", "machine"):
         if stored[key] != result[key]:
             raise SystemExit(f"{name}.json is of {key} {stored[key]}, got {result[key]}; run without --resume")

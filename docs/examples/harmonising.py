@@ -260,8 +260,9 @@ print("error that auto saves against 0.005, %:", ", ".join(f"{name} {value:.0f}"
 # The trials chose the best rate or one next to it every time. The range test's steepest fall is spread over four
 # orders of magnitude; a tenth of the least is a fair guess, which saw no difference between gestures and other data. So
 # where there are targets, ``"auto"`` is what a Segmenter does by itself; for classes alone, where 0.005 loses little,
-# it is an option. It costs four trainings of 128 steps, which short fits notice and long ones do not. Two caveats:
-# these fits were short, and short fits like large rates; and the errors are those that the rate was chosen by.
+# it is an option. It costs four trainings of 128 steps, eight where bands are long and ``frame_loss="auto"`` trains
+# twice, which short fits notice and long ones do not. Two caveats: these fits were short, and short fits like large
+# rates; and the errors are those that the rate was chosen by.
 
 # %%
 # Choose a combiner
