@@ -203,6 +203,41 @@ def test_kernels_are_the_reference_on_longer_recordings(
         torch.testing.assert_close(ours[name], value, rtol=1e-9, atol=1e-8, msg=lambda m, n=name: f"{n}: {m}")
 
 
+@pytest.mark.parametrize("mask", [-INF, -2e4, -1e9, float(torch.finfo(torch.float32).min)])
+@pytest.mark.parametrize("longest", [1, 3, 4, 8])
+def test_masked_classes_of_any_depth_are_those_of_the_reference(longest: int, mask: float) -> None:
+    """A mask may be a large finite number, of one frame or of many: it must not drown the scores of the others."""
+    rng = np.random.default_rng(longest)
+    case = chain_case(longest, [70, 66, 5], 70, 3)
+    emissions = torch.from_numpy(rng.normal(size=(3, 70, 3)))
+    emissions[torch.from_numpy(rng.random((3, 70, 3)) < 0.2)] = mask
+    emissions[..., 0] = emissions[..., 0].masked_fill((emissions == mask).all(-1), 0.0)
+    # By class 0 at its best: the reference subtracts nothing, and would lose what all classes of a frame share.
+    emissions = emissions - emissions.amax(-1, keepdim=True)
+    durations = torch.from_numpy(rng.normal(0, 2, (3, longest)))
+    tail = torch.from_numpy(-rng.exponential(0.5, 3) - 0.01)
+    potentials = case.potentials | {"emissions": emissions, "durations": durations, "tail": tail}
+    case = Case(potentials, case.lengths, {"censored": True, "self_transitions": longest != 4})
+    ours, theirs = (as_semi_markov(case.differentiable(), backend) for backend in ("numba", "torch"))
+    for name in ("log_partition", "mode"):
+        torch.testing.assert_close(getattr(ours, name), getattr(theirs, name), rtol=1e-9, atol=1e-8)
+    for ours_, theirs_ in zip(ours.marginals, theirs.marginals, strict=True):
+        torch.testing.assert_close(ours_, theirs_, rtol=1e-9, atol=1e-8)
+    torch.testing.assert_close(ours.argmax().score, theirs.argmax().score, rtol=1e-9, atol=1e-8)
+    gradients = [torch.autograd.grad(d.log_partition.sum(), d.potentials[1:4]) for d in (ours, theirs)]
+    for ours_, theirs_ in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours_, theirs_, rtol=1e-9, atol=1e-8)
+
+
+def test_a_start_far_above_those_that_count_is_not_lost_in_infinity() -> None:
+    emissions = torch.tensor([[[0.0, 0.0], [0.0, -INF], [0.0, -740.0], [-398.0, 0.0]]], dtype=torch.float64)
+    durations = torch.tensor([[0.0, -INF], [0.0, 0.0]], dtype=torch.float64, requires_grad=True)
+    total = SemiMarkov(emissions, torch.zeros(2, 2, dtype=torch.float64), durations).log_partition.sum()
+    (got,) = torch.autograd.grad(total, durations)
+    # 0 | 1 1 is forbidden at frame 1, so that class 1 ends before it and is alone on frame 2: 1 0 1 1, 1 0 1 0.
+    torch.testing.assert_close(got, torch.tensor([[1.0, 0.0], [1.0, 1.0]], dtype=torch.float64))
+
+
 @on_every_backend
 def test_a_restriction_keeps_everything_but_the_emissions(backend: str) -> None:
     case = semi_markov_case(0, (5, 4), 6, 2, 3, censored=False, self_transitions=False)

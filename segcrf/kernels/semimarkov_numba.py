@@ -10,6 +10,10 @@ is a dot product over the window of the last K starts, when ``exp(G - reference)
 carried by one number per class and its scale. Transitions enter between segments, once per frame. Classes lie in SIMD
 lanes, in vectors of `_simd`: dot products, exponentials and logarithms of eight classes at a time.
 
+Differences of prefix sums are exact where the sums stay small. A score of one frame that is ``_WIDE`` below the best of
+its frame, as a mask of -1e9 is, would drown all others: the sums pass over it as over -inf, and a sweep adds it to
+every segment that it finds open.
+
 Nothing is lost in scaling: a sum that comes out between 1e-150 and 1e300 has dropped terms below 1e-300 only, less
 than float64 resolves; any other one is taken again in log space, and gives a new reference. The check is per class and
 frame, so no recording is ever too wide.
@@ -30,6 +34,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segcrf import _check
 from segcrf.kernels import clamp, working_dtype
 from segcrf.kernels._chain_lanes import copy
 from segcrf.kernels._chain_rows import outer, read, write
@@ -51,6 +56,7 @@ from segcrf.kernels._simd import (
 
 _LOW, _HIGH = 1e-150, 1e300
 _SPAN = 300.0
+_WIDE = 1e4
 _BLOCK = 64  # frames of a window that are kept beyond K
 _TAPS = 4  # durations that are summed apart
 
@@ -74,7 +80,8 @@ def log_prob(*inputs: Any) -> tuple[Tensor, ...]:
     log_z, by_label, counts, _ = _scaled(emissions, tables, lengths, gradient=gradient, starts=False)
     score = torch.empty_like(log_z)
     observed = (array(emissions), labels.numpy(), lengths.numpy(), *tables.plain[:5], *tables.laid_out[4:6])
-    _observe(*observed, score.numpy(), by_label.numpy(), counts.numpy())
+    if _observe(*observed, log_z.numpy(), score.numpy(), by_label.numpy(), counts.numpy()):
+        _check.labels(labels, (labels.shape[0], labels.shape[1]), emissions.shape[2], lengths)
     rows = score.isnan().nonzero()[:, 0]
     if len(rows):
         clamped = clamp(emissions[rows], labels[rows], lengths[rows])
@@ -218,6 +225,9 @@ def _sum_rows(
         entered, closed = np.empty(length * row), np.empty(length * row)
         log_z[b] = _prefix(emissions, offset, length, classes, width, shared, sums, forbids)
         count = counts[b] if back else nothing
+        lower = np.zeros(length * row if back and forbids.any() else 0)
+        if lower.size:
+            _passed(emissions, offset, classes, row, forbids, lower)
         raw = np.zeros(taps * row if back else 0)
         tally, steps = np.zeros((2 * size + 3) * row), np.zeros(classes * row)
         # Forwards, then backwards: the same sweep, so that it is compiled once.
@@ -241,15 +251,18 @@ def _sum_rows(
                         left[(length - 1 - origin) * row + c] = score
                         posterior[c] = np.exp(ends[c] - total)
                     _collect(
-                        n, stop, length, emissions, offset, forbids, sums, shared, forwards, opening, top, narrow,
-                        until, left, begun, entered, closed, total, posterior, starts, tally, count,
+                        n, stop, length, emissions, offset, forbids, sums, lower, shared, forwards, opening, top,
+                        narrow, until, left, begun, entered, closed, total, posterior, starts, tally, count,
                     )  # fmt: skip
                     outer(left, begun, 0, stop - n, width, classes, steps)
                     for k in range(2 if by_start.size else 1):
                         source, out = (starts, by_start) if k else (closed[origin * row :], by_label)
                         write(source, offset + origin * classes, classes, stop - n, classes, width, out)
             if way == 0:
-                total = _last(entered, opening, closing, shared, backwards, sums, state, length, size, ends)
+                total = _last(
+                    emissions, offset, forbids, entered, opening, closing, shared, backwards, sums, state, length,
+                    classes, ends,
+                )  # fmt: skip
                 log_z[b] += total
                 for c in range(row):
                     until[c] = state[_UNTIL * row + c]
@@ -281,9 +294,9 @@ def _finish(raw, weights, tally, steps, forwards, ends, total, classes, size, ro
 
 @part
 def _prefix(emissions, offset, length, classes, width, shared, sums, forbids):
-    """Prefix sums of the scores less their maximum per frame, that pass over -inf; which frames forbid a class; and
-    the sum of maxima."""
-    zero, nothing, shift = splat(0.0), splat(-np.inf), 0.0
+    """Prefix sums of the scores less their maximum per frame, that pass over -inf and what is far below; which frames
+    have such a class; and the sum of maxima."""
+    zero, nothing, wide, shift = splat(0.0), splat(-np.inf), splat(-_WIDE), 0.0
     read(emissions, offset, classes, length, classes, sums, width, width)
     for v in range(width):
         store(sums, v, zero)
@@ -296,11 +309,31 @@ def _prefix(emissions, offset, length, classes, width, shared, sums, forbids):
         shift += best
         for v in range(width):
             at = (t + 1) * width + v
-            x = load(sums, at)
-            if any_outside(where_above(load(shared, _VALID * width + v), zero, x, zero), nothing, splat(np.inf)):
+            x = load(sums, at) - splat(best)
+            if any_outside(where_above(load(shared, _VALID * width + v), zero, x, zero), wide, splat(np.inf)):
                 forbids[t] = True
-            store(sums, at, load(sums, at - width) + where_above(x, nothing, x - splat(best), zero))
+            store(sums, at, load(sums, at - width) + where_above(x, wide, x, zero))
     return shift
+
+
+@part
+def _far_below(emissions, at, classes, c):
+    """What the prefix sums leave out of the score of class c in the frame that begins at ``at``: all of it, less the
+    maximum of the frame, where that is far below; else 0."""
+    best = -np.inf
+    for i in range(classes):
+        best = max(best, np.float64(emissions[at + i]))
+    x = np.float64(emissions[at + c]) - best if best > -np.inf else best
+    return x if x <= -_WIDE else 0.0
+
+
+@part
+def _passed(emissions, offset, classes, row, forbids, lower):
+    """Sums, up to each frame, of the finite scores that the prefix sums leave out."""
+    for t in range(forbids.size):
+        for c in range(classes):
+            x = _far_below(emissions, offset + t * classes, classes, c) if forbids[t] else 0.0
+            lower[t * row + c] = (lower[(t - 1) * row + c] if t else 0.0) + (x if x > -np.inf else 0.0)
 
 
 @part
@@ -339,17 +372,20 @@ def _sweep(
             store(logs, here + v, score)
             store(entered, kept + v, score)
             x = score - load(state, _REFERENCE * width + v)
-            if _exceeds(x, 400.0):
+            if _exceeds(x, 340.0):
                 for c in range(v * WIDTH, (v + 1) * WIDTH):
                     newest = logs[here * WIDTH + c]
-                    if newest - state[_REFERENCE * row + c] > 400.0:
+                    if newest - state[_REFERENCE * row + c] > 340.0:
                         _refer(c, newest, here * WIDTH + c, min(size, n), row, logs, window, state)
                 x = score - load(state, _REFERENCE * width + v)
             store(window, here + v, exp(x))
         if forbids[at]:
             for c in range(classes):
-                if emissions[offset + at * classes + c] == -np.inf:
+                x = _far_below(emissions, offset + at * classes, classes, c)
+                if x == -np.inf:
                     _forbid(c, n, here * WIDTH + c, taps, row, logs, window, state)
+                elif x < 0.0:
+                    _lower(c, x, n, here * WIDTH + c, taps, row, logs, window, state)
         if n == length - 1:
             for v in range(width):
                 store(closed, kept + v, nothing)
@@ -374,7 +410,7 @@ def _sweep(
                 beyond, scale = load(state, _BEYOND * width + v), load(state, _SCALE * width + v)
                 has = larger(beyond, where_above(score, nothing, one, zero))
                 x = score - scale
-                beyond = beyond + where_above(x, splat(400.0), unknown, exp(x))
+                beyond = beyond + where_above(x, splat(340.0), unknown, exp(x))
                 if any_outside(where_above(has, zero, beyond, one), splat(1e-100), splat(1e100)):
                     for c in range(v * WIDTH, min((v + 1) * WIDTH, classes)):
                         if shared[_TAIL * row + c] > -np.inf:
@@ -468,13 +504,23 @@ def _refer(c, reference, newest, steps, row, logs, window, state):
 def _forbid(c, n, newest, taps, row, logs, window, state):
     """No segment of class c lasts beyond frame n - 1."""
     since = np.int64(state[_SINCE * row + c])
-    for k in range(min(n + 1 - since, taps)):
+    for k in range(min(n + 1 - since, taps + 1)):  # one more than K at most: that one is about to pass beyond K
         logs[newest - k * row], window[newest - k * row] = -np.inf, 0.0
     if since == 0:
         state[_UNTIL * row + c] = n
     state[_SINCE * row + c] = n + 1
     state[_BEYOND * row + c] = state[_FRAMES * row + c] = 0.0
     state[_WHOLE * row + c] = -np.inf
+
+
+@part
+def _lower(c, x, n, newest, taps, row, logs, window, state):
+    """Add the score x of frame n, that the prefix sums leave out, to all segments of class c."""
+    for k in range(min(n + 1 - np.int64(state[_SINCE * row + c]), taps + 1)):
+        logs[newest - k * row] += x
+        window[newest - k * row] = 0.0  # at most exp(340 - 1e4)
+    state[_SCALE * row + c] += x
+    state[_WHOLE * row + c] += x
 
 
 @part
@@ -511,7 +557,7 @@ def _exactly(c, n, newest, row, durations, logs, window, state, shared, whole, e
         if count.size:
             count[durations.shape[0] ** 2 + c * size + k] += np.exp(enters + score)
     total = best + np.log(total)
-    _refer(c, max(total - shared[_TOP * row + c], highest - 400.0), newest, steps, row, logs, window, state)
+    _refer(c, max(total - shared[_TOP * row + c], highest - 340.0), newest, steps, row, logs, window, state)
     return total
 
 
@@ -529,11 +575,13 @@ def _entering(c, at, closed, moves, classes, row):
 
 
 @part
-def _last(entered, opening, closing, shared, backwards, sums, state, length, size, ends):
+def _last(
+    emissions, offset, forbids, entered, opening, closing, shared, backwards, sums, state, length, classes, ends
+):
     """Log-sums over the segments of each class that end with the recording, whatever their length; their total."""
     row = ends.size
-    width, border = row // WIDTH, backwards.size // 2
-    zero, nothing = splat(0.0), splat(-np.inf)
+    width, size, border = row // WIDTH, opening.size // row, backwards.size // 2
+    zero, nothing, lower = splat(0.0), splat(-np.inf), np.empty(row)
     for v in range(width):
         since, tail = load(state, _SINCE * width + v), load(shared, _TAIL * width + v)
         whole = load(state, _WHOLE * width + v) + _lasting(opening, length, size, width, v, tail)
@@ -543,8 +591,13 @@ def _last(entered, opening, closing, shared, backwards, sums, state, length, siz
             if again:
                 best = where_above(best, nothing, best, zero)
                 sum_ = exp(whole - best)
-            for s in range(1, length):
+            store(lower, v, zero)  # what the prefix sums leave out of frames from s on
+            for s in range(length - 1, 0, -1):
+                if forbids[s]:
+                    for c in range(v * WIDTH, min((v + 1) * WIDTH, classes)):
+                        lower[c] += _far_below(emissions, offset + s * classes, classes, c)
                 score = load(entered, s * width + v) + _lasting(closing, length - s, size, width, v, tail)
+                score = score + load(lower, v)
                 score = where_above(splat(s + 0.5), since, score, nothing)
                 if again:
                     sum_ = sum_ + exp(score - best)
@@ -574,8 +627,8 @@ def _lasting(table, duration, size, width, v, tail):
 # ------------------------------------------------------------------------------------------------------- the counts
 @part
 def _collect(
-    begin, end, length, emissions, offset, forbids, sums, shared, forwards, opening, top, narrow, until, left, begun,
-    entered, closed, log_z, posterior, starts, tally, count,
+    begin, end, length, emissions, offset, forbids, sums, lower, shared, forwards, opening, top, narrow, until, left,
+    begun, entered, closed, log_z, posterior, starts, tally, count,
 ):  # fmt: skip
     """Marginals of frames ``begin`` to ``end``, counted from the last, in the place of ``closed``; and the factors of
     the counts of transitions in that of ``left`` and ``begun``, the scores of what follows an end or a start."""
@@ -590,6 +643,8 @@ def _collect(
             after = load(left, kept + v) - norm
             score = load(forwards, (classes + 1) * width + v) + after
             score = score + _lasting(opening, at + 1, size, width, v, load(shared, _TAIL * width + v))
+            if lower.size:
+                score = score + load(lower, at * width + v)
             mass = where_above(load(until, v), splat(at + 0.5), exp(score), zero)
             tap = (size + min(at, size - 1)) * width + v
             store(tally, tap, load(tally, tap) + mass)
@@ -638,19 +693,28 @@ def _pairs(before, after, classes, row, closed, begun, moves, log_z, count):
 
 
 @explicit
-def _observe(emissions, labels, lengths, transitions, durations, tail, start, end, opening, closing, score, by_label,
-             counts):
+def _observe(
+    emissions, labels, lengths, transitions, durations, tail, start, end, opening, closing, log_z, score, by_label,
+    counts,
+):  # fmt: skip
     """Score of complete labels, and their counts taken from the expected ones. NaN where several segmentations have the
-    same labels: one is missing, or segments of one class may touch."""
+    same labels: one is missing, or segments of one class may touch. Returns whether there is a label beyond the
+    classes: nobody may have looked before."""
     classes, size = durations.shape
-    row, touching = opening.size // size, False
+    row, touching, any_outside = opening.size // size, False, False
     at_tail, gradient = classes * (classes + size), by_label.shape[0] > 0
     for c in range(classes):
         touching = touching or transitions[c, c] > -np.inf
     for b in range(lengths.size):
-        length, lowest = lengths[b], labels[b, 0]
+        length, lowest, highest = lengths[b], labels[b, 0], labels[b, 0]
         for t in range(length):
-            lowest = min(lowest, labels[b, t])
+            lowest, highest = min(lowest, labels[b, t]), max(highest, labels[b, t])
+        if highest >= classes:
+            any_outside = True
+            continue
+        if log_z[b] == -np.inf:
+            score[b] = -np.inf
+            continue
         if touching or lowest < 0:
             score[b] = np.nan
             continue
@@ -687,6 +751,7 @@ def _observe(emissions, labels, lengths, transitions, durations, tail, start, en
                 label = following
             begin = stop
         score[b] = total
+    return any_outside
 
 
 # ------------------------------------------------------------------------------------------------------------- max
@@ -704,14 +769,14 @@ def _best_path(emissions, b, length, tables, path, starts):
     that begins there, small integers, then one pass back."""
     transitions, durations, tail, start, end, first, last = tables
     classes, size = durations.shape
-    sums, shift = _sums(emissions, b, length)
+    sums, far, shift = _sums(emissions, b, length)
     lasted, before = np.zeros((length, classes), np.int32), np.zeros((length, classes), np.int16)
     logs, backwards = np.empty((classes, length)), np.empty((classes, size))
     beyond, since = np.empty(classes), np.zeros(classes, np.int64)
     alive = np.zeros(classes, np.int64)
-    close, enter = np.empty(classes), np.empty(classes)
+    close, enter, whole = np.empty(classes), np.empty(classes), np.empty(classes)
     for c in range(classes):
-        beyond[c], enter[c] = -np.inf, start[c]
+        beyond[c], enter[c], whole[c] = -np.inf, start[c], start[c]
         for k in range(size):
             backwards[c, size - 1 - k] = durations[c, k]
     for t in range(length):
@@ -719,9 +784,15 @@ def _best_path(emissions, b, length, tables, path, starts):
             close[c] = -np.inf
             low = max(1, t + 1 - size, alive[c])
             logs[c, t] = enter[c] - sums[c, t] if t > 0 else -np.inf
-            if emissions[b, t, c] == -np.inf:
+            x = _below(emissions, b, t, c) if far[t] else 0.0
+            if x == -np.inf:
                 alive[c], beyond[c] = t + 1, -np.inf
-            elif t < length - 1:
+                continue
+            if x < 0.0:  # the sums leave it out
+                for s in range(max(t - size, alive[c], 1), t + 1):
+                    logs[c, s] += x
+                beyond[c], whole[c] = beyond[c] + x, whole[c] + x
+            if t < length - 1:
                 if t - size >= max(1, alive[c]):
                     if logs[c, t - size] > beyond[c]:
                         beyond[c], since[c] = logs[c, t - size], t - size
@@ -730,8 +801,8 @@ def _best_path(emissions, b, length, tables, path, starts):
                 total, s = _best_window(logs[c], low, t + 1, backwards[c], size)
                 if total > best:
                     best, begun = total, s
-                if alive[c] == 0 and start[c] + _long(first, tail, c, t + 1) > best:
-                    best, begun = start[c] + _long(first, tail, c, t + 1), 0
+                if alive[c] == 0 and whole[c] + _long(first, tail, c, t + 1) > best:
+                    best, begun = whole[c] + _long(first, tail, c, t + 1), 0
                 close[c], lasted[t, c] = best + sums[c, t + 1], t + 1 - begun
         if t < length - 1:
             for j in range(classes):
@@ -741,7 +812,7 @@ def _best_path(emissions, b, length, tables, path, starts):
                         enter[j], before[t + 1, j] = close[i] + transitions[i, j], i
     best, label = -np.inf, 0
     for c in range(classes):
-        total, begun = _best_last(logs[c], c, alive[c], length, tail, start, first, last)
+        total, begun = _best_last(emissions, b, far, logs[c], c, alive[c], length, tail, whole[c], first, last)
         lasted[length - 1, c] = length - begun
         if total + sums[c, length] + end[c] > best:
             best, label = total + sums[c, length] + end[c], c
@@ -770,13 +841,19 @@ def _best_window(logs, low, high, backwards, size):
 
 
 @inlined
-def _best_last(logs, c, alive, length, tail, start, first, last):
-    best, begun = -np.inf, 0
+def _best_last(emissions, b, far, logs, c, alive, length, tail, whole, first, last):
+    best, begun, later, size = -np.inf, 0, 0.0, last.shape[1]
+    for s in range(length - 1, max(1, alive) - 1, -1):
+        passed = s + size + 1  # from there on, nothing that the sums leave out has been added to ``logs[s]``
+        if passed < length and far[passed]:
+            later += _below(emissions, b, passed, c)
+        score = logs[s] + later + _long(last, tail, c, length - s)
+        if score >= best and score > -np.inf:  # of equals the earliest
+            best, begun = score, s
     if alive == 0:
-        best = start[c] + _long(first, tail, c, length)
-    for s in range(max(1, alive), length):
-        if logs[s] + _long(last, tail, c, length - s) > best:
-            best, begun = logs[s] + _long(last, tail, c, length - s), s
+        score = whole + _long(first, tail, c, length)
+        if score >= best and score > -np.inf:
+            best, begun = score, 0
     return best, begun
 
 
@@ -794,9 +871,10 @@ def _trace(lasted, before, label, path, starts):
 
 @compiled
 def _sums(emissions, b, length):
-    """Prefix sums (C, T + 1) of the scores less their maximum per frame, that pass over -inf, and the sum of maxima."""
+    """Prefix sums (C, T + 1) of the scores less their maximum per frame, that pass over -inf and what is far below;
+    which frames have such a class; and the sum of maxima."""
     classes = emissions.shape[2]
-    sums, shift = np.zeros((classes, length + 1)), 0.0
+    sums, far, shift = np.zeros((classes, length + 1)), np.zeros(length, np.bool_), 0.0
     for t in range(length):
         top = -np.inf
         for c in range(classes):
@@ -805,8 +883,14 @@ def _sums(emissions, b, length):
         shift += top
         for c in range(classes):
             x = np.float64(emissions[b, t, c]) - top
-            sums[c, t + 1] = sums[c, t] + (x if x > -np.inf else 0.0)
-    return sums, shift
+            far[t] = far[t] or x <= -_WIDE
+            sums[c, t + 1] = sums[c, t] + (x if x > -_WIDE else 0.0)
+    return sums, far, shift
+
+
+@compiled
+def _below(emissions, b, t, c):
+    return _far_below(emissions[b, t], 0, emissions.shape[2], c)
 
 
 @compiled
