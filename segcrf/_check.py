@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 #: Marks a frame without a label, and every frame beyond a recording's length (PyTorch's ``ignore_index``).
 UNLABELLED = -100
@@ -32,6 +33,11 @@ def potentials(emissions: Tensor, shared: dict[str, Tensor], lengths: Tensor) ->
 def transformed(potentials: tuple[Tensor, ...], backend: str, validated: bool) -> None:
     """Refuse what torch.func transforms (vmap, grad, jacrev) cannot see into, and name the ways that work."""
     inside: Any = cast(Any, torch)._C._functorch
+    if backend != "torch" and not torch.compiler.is_compiling() and any(map(_has_tangent, potentials)):
+        raise ValueError(
+            f"forward-mode derivatives do not pass through backend {backend!r}, they would be lost; use "
+            "backend='torch', or reverse mode (backward, torch.autograd.grad)"
+        )
     if torch.compiler.is_compiling() or not any(inside.is_functorch_wrapped_tensor(p) for p in potentials):
         return
     mapped = any(inside.is_batchedtensor(p) for p in potentials)
@@ -41,6 +47,10 @@ def transformed(potentials: tuple[Tensor, ...], backend: str, validated: bool) -
             "instead of vmap add a batch axis (emissions (B, T, C) hold many recordings, `marginals` are a gradient "
             "for each), or use backend='torch', validate_args=False"
         )
+
+
+def _has_tangent(values: Tensor) -> bool:
+    return forward_ad._current_level >= 0 and forward_ad.unpack_dual(values).tangent is not None  # pyright: ignore[reportPrivateUsage]
 
 
 def shape(values: Tensor, name: str, expected: tuple[int, ...], meaning: str) -> Tensor:

@@ -73,6 +73,7 @@ class Stream:
         self._before: list[IntArray] = []
         self._oldest = np.empty(0, np.int64)
         self._open: tuple[int, int] | None = None  # the last decided band: label, start
+        self._end = np.empty(0)  # scores of the last label, should it be that of the last frame so far
 
     @property
     def frames(self) -> int:
@@ -123,7 +124,7 @@ class Stream:
         with torch.no_grad():
             chain = self._layer(emissions.detach()[None])
         _check.streamable(chain, LinearChain)
-        scores, transitions, start = (p.detach().double().cpu().numpy() for p in chain.potentials[:3])
+        scores, transitions, start, end = (p.detach().double().cpu().numpy() for p in chain.potentials)
         best, running, oldest, before = self._best, self._running, self._oldest, list(self._before)
         classes, decided = np.arange(len(start)), [np.empty(0, np.int64)]
         for t, row in enumerate(scores[0], self._frames):
@@ -144,7 +145,7 @@ class Stream:
                 oldest = _forget(before, best, decided)
         if len(np.unique(oldest[best > -np.inf])) == 1 and before:
             oldest = _forget(before, best, decided)
-        self._best, self._running, self._oldest, self._before = best, running, oldest, before
+        self._best, self._running, self._oldest, self._before, self._end = best, running, oldest, before, end
         self._frames += len(emissions)
         return self._cut(np.concatenate(decided))
 
@@ -156,9 +157,7 @@ class Stream:
         """
         _check.still_open(self._finished)
         self._require_frames()
-        with torch.no_grad():
-            end = self._layer(torch.zeros(1, 1, len(self._best))).potentials[3].detach().double().cpu().numpy()
-        final = self._best + end
+        final = self._best + self._end
         _check.still_allowed(final, self._frames - 1)
         labels, self._before, self._finished = _path(self._before, int(final.argmax())), [], True
         bands = self._cut(labels)

@@ -179,7 +179,8 @@ class Structure(Distribution):
         """The most probable labelling with its score (not normalised), differentiable in the potentials."""
         best = self._best
         if self._differentiable:
-            return best._replace(score=self._score_of(best.labels, best.starts).to(self.dtype))
+            score = self._score_of(best.labels, best.starts)
+            return best._replace(score=torch.where(best.score == -torch.inf, -torch.inf, score).to(self.dtype))
         return best._replace(score=best.score.to(self.dtype))
 
     def topk(self, k: int) -> Best:
@@ -195,13 +196,7 @@ class Structure(Distribution):
             self._refuse_infeasible(scores[0])
             each = torch.eye(k, dtype=scores.dtype, device=scores.device)[..., None].expand(k, *scores.shape)
             grads = torch.autograd.grad(scores, [leaves[0], starts], each, is_grads_batched=True)
-        labels, band_starts = self._path(grads)
-        absent = (scores == -torch.inf)[..., None]
-        return Best(
-            scores.detach().to(self.dtype),
-            labels.masked_fill(absent, UNLABELLED),
-            band_starts.masked_fill(absent, False),
-        )
+        return Best(scores.detach().to(self.dtype), *self._path(grads, scores))
 
     def entropy(self) -> Tensor:
         """Entropy (B,) in nats of the distribution over label sequences."""
@@ -494,17 +489,20 @@ class Structure(Distribution):
             with torch.enable_grad():
                 leaves, starts = self._leaves(1)
                 score = self._scan(Max(), leaves, self.lengths, starts)
-                best = Best(score.detach(), *self._path(torch.autograd.grad(score.sum(), [leaves[0], starts])))
+                grads = torch.autograd.grad(score.sum(), [leaves[0], starts])
+                best = Best(score.detach(), *self._path(grads, score))
         else:
             with torch.no_grad():
                 best = Best(*self.operator.max_product(*self._kernel_inputs, self.lengths))
         self._refuse_infeasible(best.score)
         return best
 
-    def _path(self, grads: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """Labels and starts of the one labelling whose indicator is the gradient of its score."""
-        labels = grads[0].argmax(-1).masked_fill(~self._valid, UNLABELLED)
-        return labels, grads[1].sum(-1) > 0.5
+    def _path(self, grads: tuple[Tensor, ...], score: Tensor) -> tuple[Tensor, Tensor]:
+        """Labels and starts of the one labelling whose indicator is the gradient of its score; none where that is
+        -inf."""
+        absent = (score == -torch.inf)[..., None]
+        labels = grads[0].argmax(-1).masked_fill(~self._valid | absent, UNLABELLED)
+        return labels, (grads[1].sum(-1) > 0.5) & ~absent
 
     @property
     def _kernel_inputs(self) -> tuple[Tensor, ...]:

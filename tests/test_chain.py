@@ -283,6 +283,28 @@ def test_a_million_frames_keep_their_digits(dtype: torch.dtype) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ wide scores
+@on_every_backend
+@pytest.mark.parametrize("batch", [1, 2, 8])
+def test_the_only_way_may_be_far_below_the_others(backend: str, batch: int) -> None:
+    emissions = torch.zeros(batch, 3, 2, dtype=torch.float64)
+    emissions[:, 1, 1] = -1000.0
+    never = torch.tensor([[0.0, -INF], [-INF, 0.0]], dtype=torch.float64)
+    dist = LinearChain(emissions, never, torch.tensor([-INF, 0.0], dtype=torch.float64), backend=backend)
+    assert dist.log_partition.tolist() == [-1000.0] * batch
+
+
+@pytest.mark.parametrize("per_step", [False, True])
+def test_large_totals_leave_probabilities_their_digits(per_step: bool) -> None:
+    case = ragged(2, [40, 7, 1], num_classes=3)
+    case = varying(case) if per_step else case
+    emissions = case.emissions.clone()
+    emissions[..., 1] -= 300.0  # not for scaled probabilities
+    small, large = (as_chain(case.having(emissions=e), "numba").marginals for e in (emissions, emissions + 2.0**36))
+    for ours, theirs in zip(large, small, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)  # 2**36 leaves 1e-5 of a score
+    assert large.labels.max() <= 1.0 + 1e-12
+
+
 @pytest.mark.parametrize("span", [140.0, 149.999, 150.0, 150.001, 160.0, 700.0, 710.0, 1e4])
 @pytest.mark.parametrize("place", ["emissions", "transitions", "start", "end"])
 def test_scores_that_span_more_than_scaled_probabilities_hold(span: float, place: str) -> None:
@@ -444,6 +466,23 @@ def test_unvalidated_forbidden_labels_have_no_probability(backend: str) -> None:
     dist = as_chain(case.having(transitions=transitions), backend, validate_args=False)
     got = dist.log_prob(torch.tensor([[0, 1, 1, 1], [1, 1, 0, 0]]))
     assert got[0] == -INF and got[1] > -INF
+
+
+@on_every_backend
+def test_where_nothing_is_allowed_nothing_has_a_gradient(backend: str) -> None:
+    emissions = torch.zeros(2, 3, 2, dtype=torch.float64)
+    emissions[0, 1] = -INF
+    emissions.requires_grad_()
+    transitions = torch.zeros(2, 2, dtype=torch.float64, requires_grad=True)
+    dist = LinearChain(emissions, transitions, backend=backend, validate_args=False)
+    total = dist.log_prob(torch.zeros(2, 3, dtype=torch.int64))
+    assert total[0] == -INF
+    torch.testing.assert_close(total[1].item(), -3 * math.log(2))
+    counts, steps = torch.autograd.grad(total.sum(), (emissions, transitions))
+    assert not counts[0].any()
+    torch.testing.assert_close(steps, torch.tensor([[1.5, -0.5], [-0.5, -0.5]], dtype=torch.float64))
+    best = dist.argmax()
+    assert best.score.tolist() == [-INF, 0.0] and best.labels[0].tolist() == [-100] * 3
 
 
 @on_every_backend

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -20,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import segcrf.kernels
 from segcrf import LinearChain, LinearChainCRF
-from segcrf.kernels import BACKENDS, _simd, chain_numba, pick, working_dtype
+from segcrf.kernels import BACKENDS, _numba, _simd, chain_numba, pick, working_dtype
 from segcrf.kernels._numba import array, share
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
@@ -127,6 +128,42 @@ def test_transforms_that_kernels_do_not_know_are_refused_with_what_works() -> No
     torch.testing.assert_close(torch.vmap(lambda e: total(e, **options))(emissions), expected)
     per_recording = torch.vmap(torch.func.grad(lambda e: total(e[None], **options).sum()))(emissions[0])
     torch.testing.assert_close(per_recording, LinearChain(emissions[0], torch.zeros(3, 3)).marginals.labels)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # PyTorch's own, in make_dual
+def test_forward_mode_derivatives_are_refused_with_what_works() -> None:
+    emissions, direction = torch.randn(2, 5, 3), torch.randn(2, 5, 3)
+
+    def total(emissions: Tensor, backend: str) -> Tensor:
+        return LinearChain(emissions, torch.zeros(3, 3), backend=backend).log_partition
+
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(emissions, direction)
+        with pytest.raises(ValueError, match=r"backend 'numba', they would be lost; use backend='torch', or reverse"):
+            total(dual, "numba")
+        got = torch.autograd.forward_ad.unpack_dual(total(dual, "torch")).tangent
+    (gradient,) = torch.autograd.grad(total(emissions.requires_grad_(), "numba").sum(), emissions)
+    torch.testing.assert_close(got, (gradient * direction).sum((1, 2)))
+
+
+@pytest.mark.parametrize("label", [3, 10**9, 2**62])
+@pytest.mark.parametrize("structure", ["chain", "chain_varying", "semimarkov"])
+def test_a_label_beyond_the_classes_is_no_address(structure: str, label: int) -> None:
+    labels, lengths = torch.zeros(2, 4, dtype=torch.int64), torch.tensor([4, 3])
+    labels[1, 3] = label  # beyond its length, where nothing is read
+    emissions, table, vector = torch.zeros(2, 4, 3), torch.zeros(3, 3), torch.zeros(3)
+    shared = (table, vector, vector)
+    if structure == "chain_varying":
+        shared = (torch.zeros(2, 3, 3, 3), vector, vector)
+    if structure == "semimarkov":
+        shared = (table.fill_diagonal_(-math.inf), table.exp(), vector - 1, vector, vector, table.exp(), table.exp())
+    operator = getattr(torch.ops.segcrf, f"{structure}_log_prob")
+    for gradient in (False, True):
+        assert operator(emissions, *shared, labels, lengths, gradient)[0].isfinite().all()
+        labels[1, 2] = label
+        with pytest.raises(ValueError, match=rf"label of recording 1, frame 2: got {label}, expected 0 to 2"):
+            operator(emissions, *shared, labels, lengths, gradient)
+        labels[1, 2] = 0
 
 
 @pytest.mark.slow
@@ -325,6 +362,24 @@ def test_an_error_in_a_thread_reaches_the_caller() -> None:
             share(piece, 4, work=1e9)
     finally:
         torch.set_num_threads(before)
+
+
+def test_work_goes_on_while_the_interpreter_shuts_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[int] = []
+    closed = ThreadPoolExecutor(1)
+    closed.shutdown()
+    monkeypatch.setattr(_numba, "_pool", lambda _: closed)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    share(lambda first, last: done.extend(range(first, last)), 10, work=1e9)
+    assert sorted(done) == list(range(10))
+
+
+def test_what_is_cached_on_disk_is_of_these_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = _numba._sources()
+    assert chain_numba._sum_rows._cache._cache_file._source_stamp == before
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + b"\n" * (path.name == "_simd.py"))
+    assert _numba._sources.__wrapped__() != before
 
 
 def test_the_fast_exponential_is_accurate() -> None:

@@ -159,9 +159,11 @@ class Operator:
     def _log_prob_backward(
         self, ctx: Any, grad: Tensor | None, _: Tensor | None, *vectors: Tensor | None
     ) -> tuple[Tensor | None, ...]:
+        labels = ctx.saved_tensors[-1]
+
         def negative_log_prob(potentials: Sequence[Tensor], lengths: Tensor, starts: Tensor) -> Tensor:
             emissions, *shared = potentials
-            clamped = self._scan((clamp(emissions, ctx.labels, lengths), *shared), lengths, starts)
+            clamped = self._scan((clamp(emissions, labels, lengths), *shared), lengths, starts)
             return self._scan(potentials, lengths, starts) - clamped
 
         grads = self._backward(ctx, None if grad is None else -grad, (*vectors, None), negative_log_prob, owned=True)
@@ -179,7 +181,7 @@ class Operator:
         """Gradients of the potentials, given that of the total (B,) and, for second derivatives, those of its
         counts. ``owned``: nobody else has the counts, so they may be handed out as gradients when they are."""
         lengths, *saved = ctx.saved_tensors
-        potentials, counts = saved[: ctx.arity], saved[ctx.arity :]
+        potentials, counts = saved[: ctx.arity], saved[ctx.arity : 2 * ctx.arity]
         grad = None if grad is None else grad.to(counts[0].dtype)
         # The loss of most training is a sum: to multiply by ones would cost as much as a small kernel, in new memory.
         unit = owned and grad is not None and _are_ones(grad)
@@ -248,14 +250,14 @@ def _remember_sum_product(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tenso
 
 
 def _remember_log_prob(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *potentials, ctx.labels, lengths, _ = inputs
-    _remember(ctx, potentials, lengths, output[2:])
+    *potentials, labels, lengths, _ = inputs
+    _remember(ctx, potentials, lengths, output[2:], labels)
 
 
-def _remember(ctx: Any, potentials: Sequence[Tensor], lengths: Tensor, counts: Sequence[Tensor]) -> None:
+def _remember(ctx: Any, potentials: Sequence[Tensor], lengths: Tensor, counts: Sequence[Tensor], *more: Tensor) -> None:
     ctx.set_materialize_grads(False)
     ctx.arity = len(potentials)
-    ctx.save_for_backward(lengths, *potentials, *counts)
+    ctx.save_for_backward(lengths, *potentials, *counts, *more)
 
 
 def _are_ones(grad: Tensor) -> bool:

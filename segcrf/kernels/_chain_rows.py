@@ -68,7 +68,7 @@ def sum_row(emissions, offset, length, classes, held, matrix, transposed, edges,
     for v in range(width):
         mass += total(load(alpha, last + v) * load(edges, width + v))
     if mass == 0.0:
-        return -np.inf
+        return np.nan if np.isnan(state[_TOPS]) else -np.inf  # NaN: what was too far below may be possible
     if by_step.size:
         beta, stay = np.empty(width * WIDTH), np.zeros(width * WIDTH)
         for v in range(width):

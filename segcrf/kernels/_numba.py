@@ -4,10 +4,13 @@
 # NumPy scalars reinterpret their bits here, and Numba infers the types.
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import cache
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -51,9 +54,24 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
 def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     options |= {"nogil": True, "error_model": "numpy"}
     try:
-        return numba.njit(cache=True, **options)(function)
+        dispatcher = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no cache folder can be written: a read-only installation without a home
         return numba.njit(**options)(function)
+    # Numba looks at the file of the function only, and what it calls is compiled into it: without this a changed part
+    # would never be seen. Private to Numba; a later one that keeps it elsewhere falls back to Numba's own rule.
+    file: Any = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
+    if hasattr(file, "_source_stamp"):
+        file._source_stamp = _sources()
+    return dispatcher
+
+
+@cache
+def _sources() -> str:
+    """A digest of all kernels: the cache on disk holds for no other."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 _LOG2E = 1.4426950408889634
@@ -115,8 +133,13 @@ def share(function: Callable[[int, int], None], count: int, work: float) -> None
         return
     bounds = [count * i // threads for i in range(threads + 1)]
     # The pieces run without the interpreter lock, the first of them here: one thread less to wake.
-    others = [_pool(os.getpid()).submit(function, *piece) for piece in pairwise(bounds[1:])]
+    others: list[Future[None]] = []
     try:
+        try:
+            for piece in pairwise(bounds[1:]):
+                others.append(_pool(os.getpid()).submit(function, *piece))
+        except RuntimeError:  # the interpreter shuts down while a thread of the user's still computes
+            function(bounds[1 + len(others)], count)
         function(0, bounds[1])
     finally:  # no piece may still write when an error leaves
         wait(others)

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segcrf import _check
 from segcrf.kernels import _chain_lanes as _lanes
 from segcrf.kernels import _chain_rows as _rows
 from segcrf.kernels import clamp, working_dtype
@@ -36,6 +37,7 @@ from segcrf.kernels._simd import WIDTH
 _KEPT = 1 << 17  # numbers kept at once of each kind: 1 MiB, about a core's cache
 _AT_ONCE = 10  # multiply-adds in the time that `share` reckons for one
 _LANES_FROM = 4  # recordings; fewer go one after another
+_LARGE = 1e4  # a score of a frame that is taken out before logarithms are summed
 _LONG = 1 << 14  # frames from which a recording by itself is worth two threads
 
 
@@ -60,7 +62,10 @@ def log_prob(
     log_z, *counts, _ = _sum(emissions, shared, lengths, gradient=gradient, starts=False)
     total = torch.empty_like(log_z)
     outputs = (log_z.numpy(), total.numpy(), tuple(count.numpy() for count in counts))
-    if _observe(array(emissions), *shared, labels.numpy(), lengths.numpy(), *outputs):
+    any_partial, any_outside = _observe(array(emissions), *shared, labels.numpy(), lengths.numpy(), *outputs)
+    if any_outside:
+        _check.labels(labels, (labels.shape[0], labels.shape[1]), emissions.shape[2], lengths)
+    if any_partial:
         partial = total.isnan().nonzero()[:, 0]
         clamped = clamp(emissions[partial], labels[partial], lengths[partial])
         score, *observed, _ = _sum(clamped, shared, lengths[partial], gradient=gradient, starts=False)
@@ -395,15 +400,22 @@ def _of(row, counts):
 @explicit
 def _observe(emissions, transitions, start, end, labels, lengths, log_z, total, counts):
     """Log-probability of complete labels, and their counts taken from the expected ones; where a label is missing NaN,
-    and no count taken. Returns whether that is so of any."""
+    and no count taken. Returns whether that is so of any, and whether there is a label beyond the classes: nobody may
+    have looked before."""
     by_label, by_step, by_first, by_last = counts
-    gradient, any_partial = by_label.shape[0] > 0, False
+    gradient, any_partial, any_outside = by_label.shape[0] > 0, False, False
     for b in range(lengths.size):
-        lowest = labels[b, 0]
+        lowest = highest = labels[b, 0]
         for t in range(1, lengths[b]):
-            lowest = min(lowest, labels[b, t])
+            lowest, highest = min(lowest, labels[b, t]), max(highest, labels[b, t])
+        if highest >= start.size:
+            any_outside = True
+            continue
         if lowest < 0:
             total[b], any_partial = np.nan, True
+            continue
+        if log_z[b] == -np.inf:
+            total[b] = -np.inf
             continue
         before = labels[b, 0]
         score = start[before] + emissions[b, 0, before]
@@ -411,7 +423,7 @@ def _observe(emissions, transitions, start, end, labels, lengths, log_z, total, 
             label = labels[b, t]
             score += emissions[b, t, label] + transitions[before, label]
             before = label
-        total[b] = score + end[before] - log_z[b] if log_z[b] > -np.inf else -np.inf
+        total[b] = score + end[before] - log_z[b]
         if gradient:
             before = labels[b, 0]
             by_first[b, before] -= 1.0
@@ -422,7 +434,7 @@ def _observe(emissions, transitions, start, end, labels, lengths, log_z, total, 
                 by_step[b, before, label] -= 1.0
                 before = label
             by_last[b, before] -= 1.0
-    return any_partial
+    return any_partial, any_outside
 
 
 @compiled
@@ -454,6 +466,7 @@ def _clear(counts, row, length, everything):
 @compiled
 def _logarithmic(scores, transitions, start, end, out):
     """Forward-backward in log space, for scores of any range: slower, and as exact as float64."""
+    scores, tops = _less_best(scores)
     length, classes = scores.shape
     alpha = np.empty((length, classes))
     terms = np.empty(classes)
@@ -469,7 +482,23 @@ def _logarithmic(scores, transitions, start, end, out):
     total = _log_sum(terms)
     if out[0].shape[0] and total > -np.inf:
         _logarithmic_counts(scores, transitions, end, alpha, total, out)
-    return total
+    return total + tops
+
+
+@compiled
+def _less_best(scores):
+    """Scores in float64, less the best of their frame where that is large, and the sum of what was taken: digits of a
+    large total would be missing from the probabilities. Only there: what counts may be far below the best."""
+    less, tops = np.empty(scores.shape), 0.0
+    for t in range(scores.shape[0]):
+        top = -np.inf
+        for c in range(scores.shape[1]):
+            top = max(top, np.float64(scores[t, c]))
+        top = top if abs(top) > _LARGE and top > -np.inf else 0.0
+        tops += top
+        for c in range(scores.shape[1]):
+            less[t, c] = np.float64(scores[t, c]) - top
+    return less, tops
 
 
 @compiled

@@ -497,7 +497,8 @@ def _backward(
 def _score(
     emissions, transitions, start, end, labels, lengths, out, frames, C: tl.constexpr, BT: tl.constexpr
 ):  # fmt: skip
-    """Score of the labels of a block of frames, in float64; NaN where one is missing."""
+    """Score of the labels of a block of frames, in float64; NaN where one is missing, -inf where one is beyond the
+    classes: nobody may have looked before."""
     recording = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * BT + tl.arange(0, BT)
     length = tl.load(lengths + recording)
@@ -506,13 +507,14 @@ def _score(
     label = tl.load(labels + at, mask=valid, other=0)
     before = tl.load(labels + at - 1, mask=valid & (t > 0), other=0)
     known = (label >= 0) & (before >= 0)
-    valid &= known
+    outside = tl.max(tl.where((label >= C) | (before >= C), 1, 0), 0) > 0
+    valid &= known & (label < C) & (before < C)
     score = tl.load(emissions + at * C + label, mask=valid, other=0.0).to(tl.float64)
     score += tl.load(transitions + before * C + label, mask=valid & (t > 0), other=0.0).to(tl.float64)
     score += tl.load(start + label, mask=valid & (t == 0), other=0.0).to(tl.float64)
     score += tl.load(end + label, mask=valid & (t == length - 1), other=0.0).to(tl.float64)
     missing = tl.max(tl.where(known, 0, 1), 0) > 0
-    total = tl.where(missing, float("nan"), tl.sum(score, 0))
+    total = tl.where(missing, float("nan"), tl.where(outside, float("-inf"), tl.sum(score, 0)))
     tl.store(out + recording * tl.num_programs(1) + tl.program_id(1), total)
 
 

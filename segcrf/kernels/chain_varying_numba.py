@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segcrf import _check
 from segcrf.kernels import clamp, working_dtype
 from segcrf.kernels._chain_lanes import SPAN, TINY
 from segcrf.kernels._numba import array, compiled, exponentiate, inlined, share
-from segcrf.kernels.chain_numba import _log_sum, _mark
+from segcrf.kernels.chain_numba import _less_best, _log_sum, _mark
 
 _KEPT = 1 << 15  # matrix entries exponentiated at once: 256 KiB, within the second-level cache
 
@@ -44,7 +45,8 @@ def log_prob(
     log_z, *counts, _ = _sum(emissions, transitions, start, end, lengths, gradient=gradient, starts=False)
     score = torch.empty_like(log_z)
     inputs = (*_arrays(emissions, transitions, start, end, lengths), labels.numpy())
-    _observe(*inputs, score.numpy(), *(count.numpy() for count in counts))
+    if _observe(*inputs, log_z.numpy(), score.numpy(), *(count.numpy() for count in counts)):
+        _check.labels(labels, (labels.shape[0], labels.shape[1]), emissions.shape[2], lengths)
     partial = score.isnan().nonzero()[:, 0]
     if len(partial):
         clamped = clamp(emissions[partial], labels[partial], lengths[partial]), transitions[partial]
@@ -323,23 +325,29 @@ def _clear(by_label, by_step, by_first, by_last, by_start, row, length, everythi
 
 @compiled
 def _observe(
-    emissions, transitions, start, end, lengths, labels, score, by_label, by_step, by_first, by_last
+    emissions, transitions, start, end, lengths, labels, log_z, score, by_label, by_step, by_first, by_last
 ):  # fmt: skip
-    """Score of complete labels, and their counts taken from the expected ones; NaN where a label is missing."""
+    """Score of complete labels, and their counts taken from the expected ones; NaN where a label is missing. Returns
+    whether there is a label beyond the classes: nobody may have looked before."""
+    any_outside = False
     for b in range(lengths.size):
-        total = 0.0
-        for t in range(lengths[b]):
-            if labels[b, t] < 0:
-                total = np.nan
-                break
-        if np.isnan(total):
-            score[b] = total
+        lowest = highest = labels[b, 0]
+        for t in range(1, lengths[b]):
+            lowest, highest = min(lowest, labels[b, t]), max(highest, labels[b, t])
+        if highest >= start.size:
+            any_outside = True
+            continue
+        if lowest < 0:
+            score[b] = np.nan
+            continue
+        if log_z[b] == -np.inf:
+            score[b] = -np.inf
             continue
         before = labels[b, 0]
         total = start[before] + emissions[b, 0, before]
         for t in range(1, lengths[b]):
             label = labels[b, t]
-            total += emissions[b, t, label] + transitions[b, t - 1, before, label]
+            total += np.float64(emissions[b, t, label]) + transitions[b, t - 1, before, label]
             before = label
         score[b] = total + end[before]
         if by_label.shape[0]:
@@ -349,6 +357,7 @@ def _observe(
                 by_label[b, t, labels[b, t]] -= 1.0
                 if t:
                     by_step[b, t - 1, labels[b, t - 1], labels[b, t]] -= 1.0
+    return any_outside
 
 
 # ---------------------------------------------------------------------------------------------- sum: logarithms
@@ -361,12 +370,13 @@ def _sum_logarithmic(
     for g in range(first, last):
         row = rows[g]
         length = lengths[row]
-        scores, steps = emissions[row, :length], transitions[row, : length - 1]
+        (scores, tops), steps = _less_best(emissions[row, :length]), transitions[row, : length - 1]
         alpha = np.empty((length, start.size))
-        log_z[row] = _logarithmic(scores, steps, start, end, alpha)
-        if by_label.shape[0] and log_z[row] > -np.inf:
+        total = _logarithmic(scores, steps, start, end, alpha)
+        log_z[row] = total + tops
+        if by_label.shape[0] and total > -np.inf:
             _logarithmic_counts(
-                scores, steps, end, alpha, log_z[row], by_label[row], by_step[row], by_first[row], by_last[row]
+                scores, steps, end, alpha, total, by_label[row], by_step[row], by_first[row], by_last[row]
             )  # fmt: skip
             if by_start.shape[0]:
                 _starts(by_label[row], by_step[row], by_start[row], length)
