@@ -419,6 +419,23 @@ def test_results_have_the_widest_type_of_the_potentials(backend: str) -> None:
             assert value.dtype == torch.float64, f"{key} with {name} in float64"
 
 
+@pytest.mark.parametrize("num_classes", [1, 3, 8, 11])
+@pytest.mark.parametrize("batch", [5, 8, 17])
+def test_emissions_with_time_first_are_read_where_they_lie(batch: int, num_classes: int) -> None:
+    lengths = [90, 1, 33, *np.random.default_rng(batch).integers(1, 91, batch - 3).tolist()]
+    case = ragged(batch, lengths, num_classes)
+    by_time = case.emissions.transpose(0, 1).contiguous().transpose(0, 1)
+    assert not by_time.is_contiguous()
+    labels = as_chain(case).sample(generator=torch.Generator().manual_seed(0))
+    ours, same = (answers(as_chain(c, "numba"), labels) for c in (case.having(emissions=by_time), case))
+    for name, value in same.items():
+        assert torch.equal(ours[name], value), name
+    scale = torch.full((batch, 1, 1), 200.0, dtype=torch.float64)  # some in log space
+    scale[::2] = 1.0
+    ours, same = (as_chain(case.having(emissions=e * scale), "numba") for e in (by_time, case.emissions))
+    assert torch.equal(ours.marginals.labels, same.marginals.labels)
+
+
 @on_every_backend
 def test_any_memory_layout(backend: str) -> None:
     case = ragged(8, [9, 9, 4], num_classes=3)

@@ -44,13 +44,13 @@ _NORM, _PRODUCT, _LOGS, _LEAST, _TOPS, _STATE = 0, 1, 2, 3, 4, 5
 
 # ---------------------------------------------------------------------------------------------- into lanes and back
 @inlined
-def places(rows, lengths, frames, classes, size):
-    """For each lane: the frame of the group at which it begins, and the number in a flat (B, T, C) array at which the
-    group's frame 0 would lie."""
+def places(rows, lengths, size, steps):
+    """For each lane: the frame of the group at which it begins, and the number in a flat array at which the group's
+    frame 0 would lie; ``steps`` are those from recording to recording and from frame to frame."""
     first, offsets = np.empty(WIDTH, np.int64), np.empty(WIDTH, np.int64)
     for lane in range(WIDTH):
         first[lane] = size - lengths[rows[lane]]
-        offsets[lane] = (rows[lane] * frames - first[lane]) * classes
+        offsets[lane] = rows[lane] * steps[0] - first[lane] * steps[1]
     return first, offsets
 
 
@@ -80,9 +80,28 @@ def copy(source, k, target, m, count):
 
 
 @part
-def _pack(emissions, offsets, first, frame, count, classes, buffer, k):
-    """Scores of ``count`` frames into vectors from number ``k`` on; 0 where a lane has not begun."""
-    size, begin = count * classes, frame * classes
+def _pack(emissions, step, offsets, first, frame, count, classes, buffer, k):
+    """Scores of ``count`` frames, ``step`` numbers apart, into vectors from number ``k`` on; 0 where a lane has not
+    begun."""
+    if step == classes:
+        _pack_run(emissions, step, offsets, first, frame, count, classes, buffer, k)
+        return
+    joined, whole = min(max(_latest(first) - frame, 0), count), classes // WIDTH * WIDTH
+    for i in range(joined):
+        _pack_run(emissions, step, offsets, first, frame + i, 1, classes, buffer, k + i * classes)
+    for i in range(joined, count):
+        begin, at = (frame + i) * step, k + i * classes
+        for c in range(0, whole, WIDTH):
+            gather(emissions, offsets, begin + c, buffer, at + c)
+        for c in range(whole, classes):
+            for lane in range(WIDTH):
+                buffer[(at + c) * WIDTH + lane] = emissions[offsets[lane] + begin + c]
+
+
+@part
+def _pack_run(emissions, step, offsets, first, frame, count, classes, buffer, k):
+    """The same where frames follow each other, or of one frame."""
+    size, begin = count * classes, frame * step
     common = min(max(_latest(first) - frame, 0) * classes, size)  # from here on, every lane has begun
     whole = common + (size - common) // WIDTH * WIDTH
     for i in range(common, whole, WIDTH):
@@ -99,7 +118,7 @@ def _pack(emissions, offsets, first, frame, count, classes, buffer, k):
 
 @part
 def _deliver(buffer, offsets, first, frame, count, classes, out):
-    """The inverse of `_pack`, of lanes that have begun."""
+    """The inverse of `_pack`, of lanes that have begun, into frames that follow each other."""
     size, begin = count * classes, frame * classes
     common = min(max(_latest(first) - frame, 0) * classes, size)
     whole = common + (size - common) // WIDTH * WIDTH
@@ -133,12 +152,12 @@ def _one(vectors, k, matrix, j, classes):
 
 # -------------------------------------------------------------------------------------------------------------- sum
 @inlined
-def sum_group(emissions, shape, rows, lengths, matrix, transposed, edges, log_z, outputs, alpha, weights):
+def sum_group(emissions, steps, shape, rows, lengths, matrix, transposed, edges, log_z, outputs, alpha, weights):
     """One group of recordings ``rows``, one per lane. ``log_z`` (less the maxima of the shared scores) and counts go
     to the recordings' places; NaN where mass could be lost."""
-    frames, classes, held = shape
+    _, classes, held = shape
     size = longest(rows, lengths)
-    first, offsets = places(rows, lengths, frames, classes, size)
+    first, offsets = places(rows, lengths, size, steps)
     chunks = (size + held - 1) // held
     kept = np.empty((chunks, (classes + 1) * WIDTH))  # the message before each chunk, and its norm
     state = _fresh_state()
@@ -150,7 +169,7 @@ def sum_group(emissions, shape, rows, lengths, matrix, transposed, edges, log_z,
             copy(alpha, held * classes, alpha, 0, classes)
         copy(alpha, 0, kept[k], 0, classes)
         store(kept[k], classes, load(state, _NORM))
-        _advance(emissions, first, offsets, k * held, count, classes, matrix, edges, alpha, weights, state)
+        _advance(emissions, steps[1], first, offsets, k * held, count, classes, matrix, edges, alpha, weights, state)
     last = (size - (chunks - 1) * held) * classes
     mass = splat(0.0)
     for c in range(classes):
@@ -168,7 +187,7 @@ def sum_group(emissions, shape, rows, lengths, matrix, transposed, edges, log_z,
             store(beta, c, splat(edges[classes + c]) / mass)
         moves = (matrix, transposed, edges)
         least = _counts(
-            emissions, shape, rows, lengths, first, offsets, moves, alpha, weights, kept, beta, outputs
+            emissions, steps, shape, rows, lengths, first, offsets, moves, alpha, weights, kept, beta, outputs
         )
         for lane in range(WIDTH):
             if not least[lane] >= TINY:
@@ -185,11 +204,11 @@ def _fresh_state():
 
 
 @part
-def _advance(emissions, first, offsets, begin, count, classes, matrix, edges, alpha, weights, state):
+def _advance(emissions, step, first, offsets, begin, count, classes, matrix, edges, alpha, weights, state):
     """Messages of ``count`` frames, block by block; lanes begin where they do."""
     for t in range(0, count, BLOCK):
         stop = min(t + BLOCK, count)
-        _pack(emissions, offsets, first, begin + t, stop - t, classes, weights, t * classes)
+        _pack(emissions, step, offsets, first, begin + t, stop - t, classes, weights, t * classes)
         _exponentials(weights, t, stop - t, classes, state)
         i = t
         while i < stop:
@@ -301,10 +320,10 @@ def _join(first, begins, weights, alpha, frame, classes, matrix, edges, state):
 
 
 @inlined
-def _counts(emissions, shape, rows, lengths, first, offsets, moves, alpha, weights, kept, beta, outputs):
+def _counts(emissions, apart, shape, rows, lengths, first, offsets, moves, alpha, weights, kept, beta, outputs):
     """Expected counts into the recordings' places, frames from last to first; returns the least positive entry of
-    beta of each lane."""
-    _, classes, held = shape
+    beta of each lane. ``apart``: the steps of `places`."""
+    frames, classes, held = shape
     matrix, transposed, edges = moves
     by_label, by_step, by_first, by_last, by_start = outputs
     labels, starts = by_label.reshape(-1), by_start.reshape(-1)
@@ -313,20 +332,21 @@ def _counts(emissions, shape, rows, lengths, first, offsets, moves, alpha, weigh
     stayed = np.empty(BLOCK * classes * WIDTH if starts.size else 0)
     least = np.ones(WIDTH)
     size = longest(rows, lengths)
+    _, outwards = places(rows, lengths, size, (frames * classes, classes))
     for k in range(kept.shape[0] - 1, -1, -1):
         begin = k * held
         count = min(held, size - begin)
         if k < kept.shape[0] - 1:
             copy(kept[k], 0, alpha, 0, classes)
             store(state, _NORM, load(kept[k], classes))
-            _advance(emissions, first, offsets, begin, count, classes, matrix, edges, alpha, weights, state)
+            _advance(emissions, apart[1], first, offsets, begin, count, classes, matrix, edges, alpha, weights, state)
         for stop in range(count, 0, -BLOCK):
             t = max(stop - BLOCK, 0)
             _backward(weights, alpha, posterior, stayed, beta, t, stop - t, classes, transposed, first, begin, least)
             _outer(alpha, weights, t, stop - t, classes, steps)
-            _deliver(posterior, offsets, first, begin + t, stop - t, classes, labels)
+            _deliver(posterior, outwards, first, begin + t, stop - t, classes, labels)
             if starts.size:
-                _deliver(stayed, offsets, first, begin + t, stop - t, classes, starts)
+                _deliver(stayed, outwards, first, begin + t, stop - t, classes, starts)
     for lane in range(WIDTH):
         row = rows[lane]
         for i in range(classes):
@@ -413,11 +433,11 @@ def _outer(left, right, frame, count, classes, out):
 
 # -------------------------------------------------------------------------------------------------------------- max
 @inlined
-def best_group(emissions, shape, rows, lengths, transitions, transposed, edges, score, labels, best, scores):
+def best_group(emissions, steps, shape, rows, lengths, transitions, transposed, edges, score, labels, best, scores):
     """Viterbi for one group of recordings ``rows``, one per lane."""
-    frames, classes, held = shape
+    _, classes, held = shape
     size = longest(rows, lengths)
-    first, offsets = places(rows, lengths, frames, classes, size)
+    first, offsets = places(rows, lengths, size, steps)
     chunks = (size + held - 1) // held
     kept = np.empty((chunks, classes * WIDTH))
     for c in range(classes):
@@ -427,7 +447,7 @@ def best_group(emissions, shape, rows, lengths, transitions, transposed, edges, 
             copy(best, held * classes, best, 0, classes)
         copy(best, 0, kept[k], 0, classes)
         count = min(held, size - k * held)
-        _climb(emissions, first, offsets, k * held, count, classes, transitions, edges, best, scores)
+        _climb(emissions, steps[1], first, offsets, k * held, count, classes, transitions, edges, best, scores)
     label = np.zeros(WIDTH, np.int64)
     final = (size - (chunks - 1) * held) * classes * WIDTH
     for lane in range(WIDTH):
@@ -442,16 +462,16 @@ def best_group(emissions, shape, rows, lengths, transitions, transposed, edges, 
         count = min(held, size - begin)
         if k < chunks - 1:
             copy(kept[k], 0, best, 0, classes)
-            _climb(emissions, first, offsets, begin, count, classes, transitions, edges, best, scores)
+            _climb(emissions, steps[1], first, offsets, begin, count, classes, transitions, edges, best, scores)
         _trace(best, transposed, rows, first, begin, count, classes, label, labels)
 
 
 @part
-def _climb(emissions, first, offsets, begin, count, classes, transitions, edges, best, scores):
+def _climb(emissions, step, first, offsets, begin, count, classes, transitions, edges, best, scores):
     """best[t + 1] from best[t] for ``count`` frames, in blocks; lanes begin where they do."""
     for t in range(0, count, BLOCK):
         stop = min(t + BLOCK, count)
-        _pack(emissions, offsets, first, begin + t, stop - t, classes, scores, 0)
+        _pack(emissions, step, offsets, first, begin + t, stop - t, classes, scores, 0)
         i = t
         while i < stop:
             joins = _next(first, begin + i) - begin

@@ -62,7 +62,7 @@ def log_prob(
     log_z, *counts, _ = _sum(emissions, shared, lengths, gradient=gradient, starts=False)
     total = torch.empty_like(log_z)
     outputs = (log_z.numpy(), total.numpy(), tuple(count.numpy() for count in counts))
-    any_partial, any_outside = _observe(array(emissions), *shared, labels.numpy(), lengths.numpy(), *outputs)
+    any_partial, any_outside = _observe(*_flat(emissions), *shared, labels.numpy(), lengths.numpy(), *outputs)
     if any_outside:
         _check.labels(labels, (labels.shape[0], labels.shape[1]), emissions.shape[2], lengths)
     if any_partial:
@@ -85,11 +85,13 @@ def max_product(
     labels = torch.empty(batch, frames, dtype=torch.int64)
     starts = torch.empty(batch, frames, dtype=torch.bool)
     outputs = (scores.numpy(), labels.numpy(), starts.numpy())
-    flat, lengths_of, shared = array(emissions).reshape(-1), lengths.numpy(), _plain(transitions, start, end)
+    lengths_of, shared = lengths.numpy(), _plain(transitions, start, end)
     groups, short, long = _groups(lengths_of)
+    flat, steps = _flat(emissions, copied=len(groups) * WIDTH < batch)
     for best, rows, size in ((_max_lanes, groups, classes), (_max_rows, short, _padded(classes))):
         if len(rows):
-            inputs = (flat, lengths_of, rows, *_laid_out(shared, size), *outputs)
+            read = (flat, steps) if best is _max_lanes else (flat,)
+            inputs = (*read, lengths_of, rows, *_laid_out(shared, size), *outputs)
             _share(best, inputs, len(rows), 2.0 * rows.size * frames * classes**2)
     tables = _laid_out(shared, _padded(classes)) if len(long) else ()
     for row in long:
@@ -111,22 +113,33 @@ def _sum(
         torch.empty(rows, classes, dtype=dtype),
         torch.empty(batch if starts else 0, frames, classes, dtype=dtype),
     ]
-    log_z_of, outputs = log_z.numpy(), tuple(count.numpy() for count in counts)
-    scores, lengths_of = array(emissions), lengths.numpy()
+    log_z_of, outputs, lengths_of = log_z.numpy(), tuple(count.numpy() for count in counts), lengths.numpy()
     groups, short, long = _groups(lengths_of)
+    flat, steps = _flat(emissions, copied=len(groups) * WIDTH < batch)
     per_recording = float(classes + 4) * (3.0 if gradient else 1.0) * frames * classes
     for scaled, rows, size in ((_sum_lanes, groups, classes), (_sum_rows, short, _padded(classes))):
         if len(rows):
-            inputs = (scores.reshape(-1), lengths_of, rows, *_exponentiated(shared, size), log_z_of, outputs)
+            read = (flat, steps) if scaled is _sum_lanes else (flat,)
+            inputs = (*read, lengths_of, rows, *_exponentiated(shared, size), log_z_of, outputs)
             _share(scaled, inputs, len(rows), per_recording * rows.size)
     weights = _exponentiated(shared, _padded(classes)) if len(long) else ()
     for row in long:
-        log_z_of[row] = _sum_halves(scores, row, int(lengths_of[row]), weights, outputs, per_recording)
+        log_z_of[row] = _sum_halves(flat, row, int(lengths_of[row]), frames, weights, outputs, per_recording)
     lost = np.isnan(log_z_of).nonzero()[0]
     if len(lost):  # apart, so that it is compiled when it is needed
-        inputs = (scores, lengths_of, lost, *shared, log_z_of, outputs)
+        inputs = (array(emissions), lengths_of, lost, *shared, log_z_of, outputs)
         _share(_sum_logarithmic, inputs, len(lost), 32.0 * per_recording * len(lost))
     return log_z, *counts
+
+
+def _flat(emissions: Tensor, *, copied: bool = False) -> tuple[Any, tuple[int, int]]:
+    """Scores in a flat array, and the steps in it from recording to recording and from frame to frame. Those with time
+    first, as pytorch-crf and PyTorch's recurrent networks have them, are read where they lie, unless ``copied``."""
+    batch, frames, classes = emissions.shape
+    by_time = emissions.transpose(0, 1)
+    if not copied and not emissions.is_contiguous() and by_time.is_contiguous():
+        return array(by_time).reshape(-1), (classes, batch * classes)
+    return array(emissions).reshape(-1), (frames * classes, classes)
 
 
 def _share(kernel: Any, inputs: tuple[Any, ...], count: int, work: float) -> None:
@@ -170,13 +183,15 @@ def _halves(row: int, length: int, frames: int, classes: int) -> tuple[Any, Any,
     return ends, np.array([classes, -classes]), counts, _chunk(counts.max(), _padded(classes) // WIDTH)
 
 
-def _sum_halves(scores: Any, row: int, length: int, weights: Any, outputs: Any, work: float) -> float:
+def _sum_halves(
+    flat: Any, row: int, length: int, frames: int, weights: Any, outputs: Any, work: float
+) -> float:
     """Log partition of one long recording, and its counts."""
     matrix, transposed, edges, top, ends, fits = weights
     by_label, by_step, by_first, by_last, by_start = outputs
     if not fits:
         return np.nan
-    flat, (_, frames, classes), size = scores.reshape(-1), scores.shape, len(edges) // 2
+    classes, size = by_first.shape[1], len(edges) // 2
     offsets, steps, counts, held = _halves(row, length, frames, classes)
     moves = ((matrix, transposed, edges), (transposed, matrix, np.roll(edges, size)))
     kept = [np.empty((-(-count // held), size + WIDTH)) for count in counts]
@@ -333,7 +348,7 @@ def _lay_out(transitions, start, end, size, row, matrix, transposed, edges):
 
 @explicit
 def _sum_lanes(
-    emissions, lengths, groups, matrix, transposed, edges, top, ends, fits, log_z, counts, first, last
+    emissions, steps, lengths, groups, matrix, transposed, edges, top, ends, fits, log_z, counts, first, last
 ):
     """Groups of recordings side by side; NaN where mass could be lost."""
     classes = edges.size // 2
@@ -345,7 +360,7 @@ def _sum_lanes(
         rows = groups[g]
         if fits:
             _lanes.sum_group(
-                emissions, shape, rows, lengths, matrix, transposed, edges, log_z, counts, alpha, weights
+                emissions, steps, shape, rows, lengths, matrix, transposed, edges, log_z, counts, alpha, weights
             )
         before = -1
         for row in rows:
@@ -398,7 +413,7 @@ def _of(row, counts):
 
 
 @explicit
-def _observe(emissions, transitions, start, end, labels, lengths, log_z, total, counts):
+def _observe(emissions, steps, transitions, start, end, labels, lengths, log_z, total, counts):
     """Log-probability of complete labels, and their counts taken from the expected ones; where a label is missing NaN,
     and no count taken. Returns whether that is so of any, and whether there is a label beyond the classes: nobody may
     have looked before."""
@@ -418,10 +433,11 @@ def _observe(emissions, transitions, start, end, labels, lengths, log_z, total, 
             total[b] = -np.inf
             continue
         before = labels[b, 0]
-        score = start[before] + emissions[b, 0, before]
+        at = b * steps[0]
+        score = start[before] + emissions[at + before]
         for t in range(1, lengths[b]):
             label = labels[b, t]
-            score += emissions[b, t, label] + transitions[before, label]
+            score += emissions[at + t * steps[1] + label] + transitions[before, label]
             before = label
         total[b] = score + end[before] - log_z[b]
         if gradient:
@@ -543,7 +559,7 @@ def _log_sum(terms):
 
 # ------------------------------------------------------------------------------------------------------------- max
 @explicit
-def _max_lanes(emissions, lengths, groups, transitions, transposed, edges, score, labels, starts, first, last):
+def _max_lanes(emissions, steps, lengths, groups, transitions, transposed, edges, score, labels, starts, first, last):
     classes = edges.size // 2
     frames = labels.shape[1]
     held = _chunk(frames, classes)
@@ -552,7 +568,7 @@ def _max_lanes(emissions, lengths, groups, transitions, transposed, edges, score
     for g in range(first, last):
         rows = groups[g]
         _lanes.best_group(
-            emissions, shape, rows, lengths, transitions, transposed, edges, score, labels, best, scores
+            emissions, steps, shape, rows, lengths, transitions, transposed, edges, score, labels, best, scores
         )
         for row in rows:
             _mark(labels, starts, row, 0 if score[row] == -np.inf else lengths[row])
