@@ -129,6 +129,32 @@ def scores(values: Tensor, name: str, lengths: Tensor | None = None) -> None:
     )
 
 
+def any_class(logits: Tensor, lengths: Tensor) -> None:
+    """Refuse a frame whose every class is forbidden: it has no probabilities."""
+    if torch.compiler.is_compiling():
+        return
+    within = torch.arange(logits.shape[1], device=logits.device) < lengths[:, None]
+    bad = (logits.detach().amax(-1) == -torch.inf) & within
+    if bad.any():
+        recording, frame = bad.nonzero()[0].tolist()
+        raise ValueError(_no_class(f"logits of recording {recording}, frame {frame}"))
+
+
+def any_class_of(arrays: Sequence[Array], name: str) -> None:
+    """Refuse a frame whose every class is forbidden in one of a list of (T, C) arrays."""
+    for recording, array in enumerate(arrays):
+        bad = np.flatnonzero(array.max(1) == -np.inf)
+        if bad.size:
+            raise ValueError(_no_class(f"{name}, recording {recording}, frame {bad[0]}"))
+
+
+def _no_class(place: str) -> str:
+    return (
+        f"{place}: got -inf (forbidden) for every class, expected a finite score for one at least; relax the scores "
+        "of that frame"
+    )
+
+
 # -------------------------------------------------------------------------------------------------- labels
 def labels(values: Tensor, event: tuple[int, int], num_classes: int, lengths: Tensor) -> Tensor:
     """Check labels (..., B, T) and return them as int64; what stands beyond ``lengths`` is not looked at."""
@@ -532,7 +558,10 @@ def targets(values: Sequence[npt.ArrayLike], lengths: Sequence[int], num_targets
 # ----------------------------------------------------------------------- label sequences (segments, metrics)
 def to_numpy(values: object) -> Array:
     """Return an array, a tensor (on any device) or a nested sequence as a numpy array."""
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if not isinstance(values, Tensor):
+        return np.asarray(values)
+    held = values.detach().cpu()
+    return (held.float() if held.dtype == torch.bfloat16 else held).numpy()  # numpy has no bfloat16
 
 
 def recordings(values: object, name: str, ndim: int = 1) -> list[Array]:
