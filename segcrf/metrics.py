@@ -104,6 +104,32 @@ def evaluate(
     return row | {"band_ratio": band_ratio(pred, true, pooled)}
 
 
+def conventions(*, ignore: Sequence[Class] = (), pooled: bool = True, matching: Matching = "greedy") -> str:
+    """Return one line that says how :func:`evaluate` counts, to be printed with its scores.
+
+    Args:
+        ignore: as given to :func:`evaluate`.
+        pooled: as given to :func:`evaluate`.
+        matching: as given to :func:`evaluate`.
+
+    Raises:
+        TypeError, ValueError: ``ignore`` is no list, ``pooled`` neither True nor False, or ``matching`` unknown.
+
+    >>> print(conventions(ignore=["rest"]))
+    pooled over recordings: accuracy, macro F1, F1@k (greedy matching), bands pred/true; mean over recordings: edit;
+    unlabelled frames left out; classes left out of edit and F1@k: rest
+    """
+    _check.flag(pooled, "pooled")
+    _check.choice(matching, "matching", ("greedy", "optimal"))
+    dropped = ", ".join(map(str, _check.class_list(ignore, "ignore")))
+    moved = f"F1@k ({matching} matching), bands pred/true"
+    summed, averaged = (f"accuracy, macro F1, {moved}", "edit") if pooled else ("macro F1", f"accuracy, edit, {moved}")
+    return (
+        f"pooled over recordings: {summed}; mean over recordings: {averaged}; unlabelled frames left out; "
+        f"classes left out of edit and F1@k: {dropped or 'none'}"
+    )
+
+
 # ----------------------------------------------------------------------------------------------------- frames
 def frame_accuracy(
     pred: Recordings, true: Recordings, pooled: bool = True, *, ignore: Sequence[Class] = ()

@@ -501,6 +501,31 @@ def test_evaluate_is_the_standard_row():
     assert metrics.evaluate(pred, true, classes=[2])["macro_f1"] == 100.0
 
 
+@pytest.mark.parametrize("pooled", [True, False])
+@pytest.mark.parametrize("ignore", [(), (0, 2)])
+@pytest.mark.parametrize("matching", ["greedy", "optimal"])
+def test_the_line_says_how_the_standard_row_is_counted(pooled, ignore, matching):
+    rng = np.random.default_rng(1)
+    case = [[rng.integers(0, 4, frames) for frames in (8, 60)] for _ in range(2)]
+    row = metrics.evaluate(*case, ignore=ignore, pooled=pooled, matching=matching)
+    line = metrics.conventions(ignore=ignore, pooled=pooled, matching=matching)
+    told = dict(part.split(": ") for part in line.split("; ") if ": " in part)
+    named = [int(c) for c in told["classes left out of edit and F1@k"].replace("none", "").split(", ") if c]
+    for how, together in (("pooled over recordings", True), ("mean over recordings", False)):
+        for score in told[how].split(", "):
+            {
+                "accuracy": lambda p=together: same(row["accuracy"], metrics.frame_accuracy(*case, p)),
+                "macro F1": lambda p=together: same(row["macro_f1"], metrics.macro_f1(*case, pooled=p)),
+                "edit": lambda p=together: same(row["edit"], metrics.edit_score(*case, named, p)),
+                "bands pred/true": lambda p=together: same(row["band_ratio"], metrics.band_ratio(*case, p)),
+                f"F1@k ({matching} matching)": lambda p=together: same(
+                    [row[f"f1@{k}"] for k in (10, 25, 50)],
+                    [metrics.segment_f1(*case, k / 100, p, named, matching=matching) for k in (10, 25, 50)],
+                ),
+            }[score]()
+    assert "unlabelled frames left out" in line
+
+
 # -------------------------------------------------------------------------------------------------------- properties
 SCORES = {
     "accuracy": metrics.frame_accuracy,
