@@ -95,7 +95,7 @@ def table(results: dict[str, Any]) -> str:
             row = result["mean"].get(way)
             if row:
                 lines.append(f"{name:17}{way:32}" + "".join(f"{row[key]:12.2f}" for key in SHOWN))
-    return "\n".join(lines)
+    return "\n".join([*lines, metrics.conventions()])
 
 
 def main() -> None:

@@ -545,7 +545,7 @@ def table(result: dict[str, Any]) -> str:
                 )),
             ]  # fmt: skip
             lines.append(f"{row['method']:<{width}} " + "  ".join(cells))
-    return "\n".join(lines)
+    return "\n".join([*lines, "", metrics.conventions()])
 
 
 def _number(row: dict[str, Any], key: str, form: str) -> str:

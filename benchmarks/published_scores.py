@@ -2,9 +2,10 @@
 
 ``CLONE`` is a clone of github.com/colincsl/TemporalConvolutionalNetworks, which keeps the predictions that Lea et al.,
 "Temporal convolutional networks for action segmentation and detection" (2017) scored: 50 Salads, mid level, five
-splits. Their convention is the mean over recordings with the background (class 0) left out of edit and F1. The command
-fails where the published row is not reproduced, and writes ``results/published_scores.json``, which also
-says by how much other conventions move the scores of the very same predictions.
+splits. Their convention is the mean over recordings with the background (class 0) left out of edit and F1. MS-TCN
+(Farha and Gall, 2019) pools frames and bands of each split. The command fails where either is not reproduced, and
+writes ``results/published_scores.json``, which also says by how much other conventions move the scores of the very same
+predictions.
 """
 
 from __future__ import annotations
@@ -17,18 +18,34 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks import record
+from benchmarks.bands.report import Table, rst
 from segcrf import metrics
 
 Array = npt.NDArray[Any]
+# Predicted and true labels of the recordings of one split.
+Split = tuple[list[Array], list[Array]]
 
 MODELS = {"ED-TCN": "mid_video_ED-TCN_L2_C15", "Dilated TCN": "mid_video_DilatedTCN_B3_L5"}
-# Accuracy, edit, F1@10, F1@25, F1@50 as published.
-PUBLISHED = {"ED-TCN": (64.7, 59.8, 68.0, 63.9, 52.6), "Dilated TCN": (59.3, 43.1, 52.2, 47.6, 37.4)}
-CONVENTIONS: dict[str, dict[str, Any]] = {
-    "mean over recordings, background left out": {"pooled": False, "ignore": [0]},
-    "pooled, background left out": {"pooled": True, "ignore": [0]},
-    "mean over recordings, background kept": {"pooled": False, "ignore": []},
-    "pooled, background kept": {"pooled": True, "ignore": []},
+COLUMNS = ("accuracy", "edit", "f1@10", "f1@25", "f1@50")
+POOLING = {
+    "recording": "mean over recordings",
+    "split": "pooled in each split, mean over splits",
+    "all": "pooled over all recordings",
+}
+BACKGROUND = {"left out": [0], "kept": []}
+# Whose convention it is, where the background is left out.
+AUTHORS = {"recording": " (Lea et al., 2017)", "split": " (MS-TCN, but for edit)", "all": ""}
+# What a convention has to give. Per recording: what Lea et al. print. Per split: what the functions of MS-TCN's own
+# eval.py (github.com/yabufarha/ms-tcn at 33ed91c) count; its edit is a mean over recordings, and not among these.
+EXPECTED = {
+    "recording": {
+        "ED-TCN": {"accuracy": 64.7, "edit": 59.8, "f1@10": 68.0, "f1@25": 63.9, "f1@50": 52.6},
+        "Dilated TCN": {"accuracy": 59.3, "edit": 43.1, "f1@10": 52.2, "f1@25": 47.6, "f1@50": 37.4},
+    },
+    "split": {
+        "ED-TCN": {"accuracy": 64.3, "f1@10": 67.2, "f1@25": 63.1, "f1@50": 51.9},
+        "Dilated TCN": {"accuracy": 58.5, "f1@10": 50.5, "f1@25": 45.7, "f1@50": 35.3},
+    },
 }
 
 
@@ -37,37 +54,82 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clone", type=Path, help="folder of the clone")
     clone = parser.parse_args().clone
-    rows: dict[str, dict[str, list[float]]] = {}
+    rows: list[dict[str, Any]] = []
     for model, folder in MODELS.items():
-        predicted, true = read(clone / "predictions" / "50Salads" / "mid" / folder)
-        rows[model] = {name: score(predicted, true, **options) for name, options in CONVENTIONS.items()}
-        for name, row in rows[model].items():
-            print(f"{model:12} {name:42}", *(f"{value:5.1f}" for value in row))
-        ours = np.round(next(iter(rows[model].values())), 1)
-        assert np.allclose(ours, PUBLISHED[model]), f"{model}: got {ours}, published {PUBLISHED[model]}"
-    columns = ["accuracy", "edit", "f1@10", "f1@25", "f1@50"]
-    result = {"columns": columns, "published": PUBLISHED, "rows": rows}
+        splits = read(clone / "predictions" / "50Salads" / "mid" / folder)
+        for background, ignore in BACKGROUND.items():
+            for pooling in POOLING:
+                row = {"model": model, "pooling": pooling, "background": background}
+                rows.append(row | score(splits, pooling, ignore))
+    check(rows)
+    result = {"expected": EXPECTED, "rows": rows}
+    print(table(result))
     print("written to", record.write("published_scores", record.environment(("segcrf", "numpy", "scipy")) | result))
 
 
-def read(folder: Path) -> tuple[list[Array], list[Array]]:
-    """Predicted and true labels of all recordings of all splits."""
+def read(folder: Path) -> list[Split]:
+    """The recordings of each split."""
     from scipy.io import loadmat
 
-    splits = [loadmat(folder / f"{split}.mat") for split in range(1, 6)]
-    predicted, true = ([_labels(cell) for split in splits for cell in split[name].ravel()] for name in ("P", "Y"))
-    return predicted, true
+    files = [loadmat(folder / f"{split}.mat") for split in range(1, 6)]
+    return [(_labels(file["P"]), _labels(file["Y"])) for file in files]
 
 
-def _labels(cell: Any) -> Array:
-    return np.asarray(cell).ravel().astype(np.int64)
+def _labels(cells: Any) -> list[Array]:
+    return [np.asarray(cell).ravel().astype(np.int64) for cell in cells.ravel()]
 
 
-def score(predicted: list[Array], true: list[Array], pooled: bool, ignore: list[int]) -> list[float]:
-    """Accuracy, edit and F1 at 10, 25 and 50 % overlap."""
-    f1 = [metrics.segment_f1(predicted, true, iou, pooled, ignore) for iou in (0.1, 0.25, 0.5)]
-    row = [metrics.frame_accuracy(predicted, true, pooled), metrics.edit_score(predicted, true, ignore), *f1]
-    return [round(value, 3) for value in row]
+def score(splits: list[Split], pooling: str, ignore: list[int]) -> dict[str, float]:
+    """Accuracy, edit and F1 at 10, 25 and 50 % overlap.
+
+    Args:
+        splits: predicted and true labels.
+        pooling: a key of ``POOLING``.
+        ignore: classes whose bands edit and F1 leave out.
+    """
+    pooled = pooling != "recording"
+    if pooling != "split":
+        splits = [([p for split in splits for p in split[0]], [t for split in splits for t in split[1]])]
+    each = [
+        [
+            metrics.frame_accuracy(*split, pooled),
+            metrics.edit_score(*split, ignore, pooled),
+            *(metrics.segment_f1(*split, iou, pooled, ignore) for iou in (0.1, 0.25, 0.5)),
+        ]
+        for split in splits
+    ]
+    return dict(zip(COLUMNS, np.round(np.mean(each, axis=0), 3).tolist(), strict=True))
+
+
+def check(rows: list[dict[str, Any]]) -> None:
+    """Refuse scores that are not as expected where the background is left out."""
+    for pooling, models in EXPECTED.items():
+        for model, expected in models.items():
+            wanted = {"model": model, "pooling": pooling, "background": "left out"}
+            row = next(row for row in rows if wanted.items() <= row.items())
+            for column, value in expected.items():
+                if round(row[column], 1) != value:
+                    raise ValueError(
+                        f"{model}, {POOLING[pooling]}, background left out: got {column} {row[column]}, expected "
+                        f"{value}; see whether the clone is at cccdf86, and what has changed in segcrf.metrics"
+                    )
+
+
+def table(result: dict[str, Any]) -> str:
+    """The scores as a table for the documentation; a sentence where there are none."""
+    if not result:
+        return "Not measured: ``python -m benchmarks.published_scores`` has not been run.\n"
+    lines = []
+    for row in result["rows"]:
+        author = AUTHORS[row["pooling"]] if row["background"] == "left out" else ""
+        convention = f"{POOLING[row['pooling']]}; background {row['background']}{author}"
+        lines.append([row["model"], convention, *(f"{row[column]:.1f}" for column in COLUMNS)])
+    header = ["Predictions", "Convention", "Accuracy", "Edit", "F1@10", "F1@25", "F1@50"]
+    title = (
+        "In percent: frame accuracy, always of all classes; edit; F1 of bands, greedy matching. Edit and F1 with or "
+        "without the bands of the background. 50 recordings in five splits, without unlabelled frames."
+    )
+    return rst(Table(title, header, lines))
 
 
 if __name__ == "__main__":

@@ -115,7 +115,7 @@ def table(runs: list[dict[str, Any]]) -> str:
         if rows:
             means = (statistics.mean(row[name] for row in rows) for name in columns)
             lines.append(f"{way:14}" + "".join(f"{mean:12.2f}" for mean in means))
-    return "\n".join(lines)
+    return "\n".join([*lines, metrics.conventions()])
 
 
 def main() -> None:

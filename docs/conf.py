@@ -107,6 +107,13 @@ def bands_includes(folder: Path) -> None:
     (folder / "barcodes.inc").write_text("\n".join(shown), encoding="utf-8")
 
 
+def conventions() -> str:
+    """The same predictions scored by several conventions, from the JSON of the benchmark of published scores."""
+    from benchmarks import published_scores, record
+
+    return published_scores.table(record.read("published_scores"))
+
+
 def data_sets() -> str:
     """A section for each data set that benchmarks and tests run on, from where these read it."""
     from benchmarks.data import SOURCES
@@ -130,4 +137,5 @@ def setup(app: Any) -> None:
     folder.mkdir(exist_ok=True)
     (folder / "cli.inc").write_text(command_line_help(), encoding="utf-8")
     bands_includes(folder / "bands")
+    (folder / "conventions.inc").write_text(conventions(), encoding="utf-8")
     (folder / "data.inc").write_text(data_sets(), encoding="utf-8")

@@ -139,6 +139,32 @@ def scores(values: Tensor, name: str, lengths: Tensor | None = None) -> None:
     )
 
 
+def any_class(logits: Tensor, lengths: Tensor) -> None:
+    """Refuse a frame whose every class is forbidden: it has no probabilities."""
+    if torch.compiler.is_compiling():
+        return
+    within = torch.arange(logits.shape[1], device=logits.device) < lengths[:, None]
+    bad = (logits.detach().amax(-1) == -torch.inf) & within
+    if bad.any():
+        recording, frame = bad.nonzero()[0].tolist()
+        raise ValueError(_no_class(f"logits of recording {recording}, frame {frame}"))
+
+
+def any_class_of(arrays: Sequence[Array], name: str) -> None:
+    """Refuse a frame whose every class is forbidden in one of a list of (T, C) arrays."""
+    for recording, array in enumerate(arrays):
+        bad = np.flatnonzero(array.max(1) == -np.inf)
+        if bad.size:
+            raise ValueError(_no_class(f"{name}, recording {recording}, frame {bad[0]}"))
+
+
+def _no_class(place: str) -> str:
+    return (
+        f"{place}: got -inf (forbidden) for every class, expected a finite score for one at least; relax the scores "
+        "of that frame"
+    )
+
+
 # -------------------------------------------------------------------------------------------------- labels
 def labels(values: Tensor, event: tuple[int, int], num_classes: int, lengths: Tensor) -> Tensor:
     """Check labels (..., B, T) and return them as int64; what stands beyond ``lengths`` is not looked at."""
@@ -492,13 +518,43 @@ def any_labelled(arrays: Sequence[Array], where: str) -> None:
         )
 
 
-def same_kind(classes: Sequence[object], names: Sequence[str]) -> None:
-    """Refuse classes given by name where labels are numbers (no ``names``), and the other way round."""
-    expected = str if names else int | np.integer
-    odd = [label for label in classes if not isinstance(label, expected)]
-    if odd:
-        kind = "names" if names else "numbers"
-        raise TypeError(f"got the class {odd[0]!r}, expected class {kind}, as the labels are; give it so")
+def class_list(values: object, name: str) -> list[Any]:
+    """Return several classes as a list; a single name is no list of letters."""
+    listed = to_numpy(values).tolist() if isinstance(values, Tensor | np.ndarray) else values
+    if isinstance(listed, str | bytes) or not isinstance(listed, Iterable):
+        raise TypeError(f"{name}: got {listed!r}, expected a list of classes; write [{listed!r}]")
+    return list(cast(Iterable[Any], listed))
+
+
+def known_classes(classes: Sequence[Any], name: str, names: Sequence[str] | None, occur: str) -> None:
+    """Refuse classes that are not given as the labels are, or do not occur.
+
+    Args:
+        classes: numbers, or names where labels are text.
+        name: what the argument is called.
+        names: those that occur in the labels; None: labels are numbers.
+        occur: whether "all" the names must occur, or "any" of them.
+    """
+    kind, expected = ("numbers", int | np.integer) if names is None else ("names", str)
+    for label in classes:
+        if not isinstance(label, expected) or isinstance(label, bool):
+            raise TypeError(f"{name}: got the class {label!r}, expected class {kind}, as the labels are; give it so")
+        if label == "" or (names is None and label < 0):
+            raise ValueError(
+                f"{name}: got {label!r}, expected a class; leave it out: frames without a label never count"
+            )
+    unknown = [] if names is None else [label for label in classes if label not in names]
+    if unknown and (occur == "all" or len(unknown) == len(classes)):
+        raise ValueError(
+            f"{name}: got the class {unknown[0]!r}, expected one that occurs in the labels: {', '.join(names or [])}; "
+            "correct its spelling, or leave it out"
+        )
+
+
+def flag(value: object, name: str) -> None:
+    """Refuse anything but True and False."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name}: got {value!r}, expected True or False")
 
 
 def choice(value: object, name: str, known: Sequence[str]) -> None:
@@ -542,7 +598,10 @@ def targets(values: Sequence[npt.ArrayLike], lengths: Sequence[int], num_targets
 # ----------------------------------------------------------------------- label sequences (segments, metrics)
 def to_numpy(values: object) -> Array:
     """Return an array, a tensor (on any device) or a nested sequence as a numpy array."""
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if not isinstance(values, Tensor):
+        return np.asarray(values)
+    held = values.detach().cpu()
+    return (held.float() if held.dtype == torch.bfloat16 else held).numpy()  # numpy has no bfloat16
 
 
 def recordings(values: object, name: str, ndim: int = 1) -> list[Array]:
@@ -572,7 +631,7 @@ def label_arrays(values: object, name: str = "labels") -> list[npt.NDArray[np.in
     return _named_by(name, class_indices, arrays)
 
 
-def label_pair(pred: object, true: object) -> tuple[list[Array], list[Array], list[str]]:
+def label_pair(pred: object, true: object) -> tuple[list[Array], list[Array], list[str] | None]:
     """Return predicted and true labels as int64 arrays that match, and the class names where labels are text."""
     sides = {"pred": _labels_of(pred, "pred"), "true": _labels_of(true, "true")}
     same_number(len(sides["pred"]), len(sides["true"]), "pred", "true")
@@ -587,7 +646,7 @@ def label_pair(pred: object, true: object) -> tuple[list[Array], list[Array], li
         raise TypeError(f"labels are of two kinds, got {kinds}; give pred and true the same, integers or text")
     if kinds["true"] == "index":
         indices = [_named_by(name, class_indices, arrays) for name, arrays in sides.items()]
-        return indices[0], indices[1], []
+        return indices[0], indices[1], None
     known = sorted({str(text) for arrays in sides.values() for array in arrays for text in np.unique(array)} - {""})
     return class_names(sides["pred"], known), class_names(sides["true"], known), known
 
@@ -763,8 +822,12 @@ def whole(value: object, name: str, lowest: int) -> None:
 
 def number(value: Any, name: str, lowest: float) -> None:
     """Refuse anything but a finite number of at least ``lowest``."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not lowest <= value < float("inf"):
+    if not _is_number(value) or not lowest <= value < float("inf"):
         raise ValueError(f"{name}: got {value!r}, expected a finite number of {lowest:g} or more")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
 def sinusoid_frequencies(values: Sequence[float], rate: float) -> None:
@@ -834,19 +897,19 @@ def tags(values: Tensor, lengths: Tensor, num_tags: int) -> None:
 # ---------------------------------------------------------------------------------- arguments (metrics, smoothing)
 def fraction(value: float, name: str) -> None:
     """Refuse anything but a number above 0 and at most 1."""
-    if not 0 < value <= 1:
+    if not _is_number(value) or not 0 < value <= 1:
         raise ValueError(f"{name}: got {value!r}, expected above 0 and at most 1, such as 0.5")
 
 
 def margin(value: float, sampling_rate: float | None) -> int:
     """Return a margin in whole frames; with a sampling rate the margin is in seconds."""
     per_second = rate(sampling_rate)
-    if not 0 <= value < float("inf"):
+    if not _is_number(value) or not 0 <= value < float("inf"):
         raise ValueError(
             f"margin: got {value!r}, expected 0 or more {'frames' if sampling_rate is None else 'seconds'}"
         )
-    # 0.29 s at 100 Hz is 28.999999999999996 frames in floating point, and means 29.
-    return int(np.floor(value * per_second + 1e-6))
+    # 0.29 s at 100 Hz is 28.999999999999996 frames in floating point, and means 29. A product may be infinite.
+    return int(min(np.floor(value * per_second + 1e-6), 2.0**53))
 
 
 def score_arrays(values: object, name: str) -> list[Array]:

@@ -279,8 +279,8 @@ def table(results: Sequence[Result], signals: SwitchingSignal) -> str:
     weights = ", ".join(f"{weight:g}" for weight in PENALTIES)
     lines += [
         "",
-        f"{number} held-out signals of {length / RATE:g} s with {bands} true bands. Edit: mean over signals; accuracy",
-        "and F1@50: pooled; no class left out. The encoder is causal, so ŷ is a forecast; the CRF decodes",
+        f"{number} held-out signals of {length / RATE:g} s with {bands} true bands. Edit: mean over signals; accuracy,",
+        "bands, F1@50 (greedy): pooled; no class left out. The encoder is causal, so ŷ is a forecast; the CRF decodes",
         f"k with the whole signal at hand. Penalty: best validation F1@50 of the weights {weights}.",
     ]
     return "\n".join(lines)

@@ -97,13 +97,13 @@ class Report:
         bands = f"bands left out: {', '.join(self.ignore) or 'none'}"
         return {
             "unlabelled": "frames left out",
-            "accuracy": pooled,
-            "macro_f1": "frames pooled, mean over classes",
-            "kappa": "frames pooled",
+            "accuracy": f"{pooled}, all classes",
+            "macro_f1": "pooled over recordings, mean over all classes that occur",
+            "kappa": "pooled over recordings, all classes",
             "edit": f"mean over recordings, {bands}",
             "f1": f"{pooled}, greedy matching, {bands}",
-            "covering": "mean over recordings, classes disregarded",
-            "band_ratio": pooled,
+            "covering": "mean over recordings, all classes, a band of any may cover",
+            "band_ratio": f"{pooled}, bands of all classes",
         }
 
     def __str__(self) -> str:

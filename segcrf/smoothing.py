@@ -2,7 +2,8 @@
 
 **Penalties** take the class scores of a network before the softmax, (B, T, C), and the frames of each
 recording, and return one number to add to a frame-wise loss with a weight of one's own. Each is a sum over
-neighbouring frames divided by the number of valid frames; padding counts for nothing.
+neighbouring frames divided by the number of valid frames; padding counts for nothing. A score of -inf forbids a
+class at a frame: its probability is 0. Half precision is computed, and returned, in float32.
 
 **Filters** take and return lists of recordings as numpy arrays, and know nothing of training:
 
@@ -49,7 +50,8 @@ def expected_switches(logits: Tensor, lengths: Tensor | None = None) -> Tensor:
         A scalar, 0 to 1.
 
     Raises:
-        TypeError, ValueError: ``logits`` are no (B, T, C) floating tensor, or a length is not from 1 to T.
+        TypeError, ValueError: ``logits`` are no (B, T, C) floating tensor, a length is not from 1 to T, or a
+            frame forbids every class.
 
     >>> certain = torch.tensor([[[9.0, -9.0], [9.0, -9.0], [-9.0, 9.0], [-9.0, 9.0]]])
     >>> round(expected_switches(certain).item(), 4)
@@ -85,7 +87,9 @@ def total_variation(logits: Tensor, lengths: Tensor | None = None) -> Tensor:
 def neighbour_kl(logits: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Return the Kullback-Leibler divergence KL(p[t - 1] || p[t]) per frame, in nats.
 
-    The earlier frame is a target: no gradient goes through it.
+    The earlier frame is a target: no gradient goes through it. A class that is forbidden (-inf) in the earlier
+    frame adds nothing. One that is forbidden in the later frame only makes the divergence infinite, as its
+    definition says; the gradient is finite even so.
 
     Args:
         logits: class scores before the softmax, (B, T, C).
@@ -104,14 +108,19 @@ def neighbour_kl(logits: Tensor, lengths: Tensor | None = None) -> Tensor:
     """
     before, after, frames = _neighbours(logits, lengths)
     target = before.detach().log_softmax(-1)
-    return (target.exp() * (target - after.log_softmax(-1))).sum() / frames
+    share = target.exp()
+    # 0 log 0 is 0: an infinite difference times 0 would be NaN.
+    difference = torch.where(share > 0, target - after.log_softmax(-1), 0.0)
+    return (share * difference).sum() / frames
 
 
 def truncated_mse(logits: Tensor, lengths: Tensor | None = None, tau: float = 4.0) -> Tensor:
     """Return the truncated mean squared difference of neighbouring log-probabilities, per frame and class.
 
     The sum of min(abs(log p[t, c] - log p[t - 1, c]), tau)^2, divided by valid frames times classes. The
-    earlier frame is a target: no gradient goes through it. The weight of the paper is 0.15.
+    earlier frame is a target: no gradient goes through it. A class that is forbidden (-inf) in both frames has not
+    changed and adds nothing; one that is forbidden in one of them adds ``tau`` squared. The weight of the paper is
+    0.15.
 
     Args:
         logits: class scores before the softmax, (B, T, C).
@@ -132,8 +141,10 @@ def truncated_mse(logits: Tensor, lengths: Tensor | None = None, tau: float = 4.
     """
     _check.positive(tau, "tau")
     before, after, frames = _neighbours(logits, lengths)
-    difference = (after.log_softmax(-1) - before.detach().log_softmax(-1)).abs()
-    return difference.clamp(max=tau).square().sum() / (frames * logits.shape[-1])
+    now, target = after.log_softmax(-1), before.detach().log_softmax(-1)
+    # Before abs(), whose gradient at NaN, -inf minus -inf, is NaN.
+    change = torch.where((now > -torch.inf) | (target > -torch.inf), now - target, 0.0)
+    return change.abs().clamp(max=tau).square().sum() / (frames * logits.shape[-1])
 
 
 def _neighbours(logits: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -142,7 +153,10 @@ def _neighbours(logits: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor,
     lengths = _check.lengths(lengths, num_recordings, num_frames, logits.device)
     # Chosen, not masked: padding may hold NaN, and NaN times zero is NaN in the gradient too.
     inside = torch.arange(1, num_frames, device=logits.device) < lengths[:, None]
-    return logits[:, :-1][inside], logits[:, 1:][inside], lengths.sum()
+    _check.any_class(logits, lengths)
+    # A sum over many frames in float16 would pass its largest number, 65,504.
+    scores = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return scores[:, :-1][inside], scores[:, 1:][inside], lengths.sum()
 
 
 # ------------------------------------------------------------------------------- filters of scores and labels
@@ -150,14 +164,15 @@ def median_filter(scores: Recordings, width: int) -> list[Array]:
     """Replace each score by the median of a window around it, class by class.
 
     Args:
-        scores: list of (T, C) floating arrays.
+        scores: list of (T, C) floating arrays; -inf is a score like others.
         width: frames of the window, odd; at the ends the recording is mirrored.
 
     Returns:
-        List of (T, C) arrays; their argmax over classes is the labelling.
+        List of (T, C) arrays of the same type (float32 for bfloat16, which numpy does not have); their argmax
+        over classes is the labelling.
 
     Raises:
-        TypeError, ValueError: scores are no finite (T, C) arrays of floats, or the width is not odd.
+        TypeError, ValueError: scores are no (T, C) arrays of floats without NaN, or the width is not odd.
 
     >>> blip = np.array([[0.9, 0.1], [0.9, 0.1], [0.2, 0.8], [0.9, 0.1]])
     >>> median_filter([blip], width=3)[0].argmax(1)
@@ -166,10 +181,14 @@ def median_filter(scores: Recordings, width: int) -> list[Array]:
     ndimage = importlib.import_module("scipy.ndimage")
     arrays = _check.score_arrays(scores, "scores")
     size = 2 * _check.window(width, "width") + 1
-    # Class by class: scipy's filter of one dimension takes log(width) per frame, that of two takes width.
-    return [
-        np.stack([ndimage.median_filter(array[:, c], size) for c in range(array.shape[1])], axis=1) for array in arrays
-    ]
+
+    def filtered(array: Array) -> Array:
+        wide = array.astype(np.promote_types(array.dtype, np.float32))  # scipy knows no float16
+        # Class by class: scipy's filter of one dimension takes log(width) per frame, that of two takes width.
+        columns = [ndimage.median_filter(wide[:, c], size) for c in range(wide.shape[1])]
+        return np.stack(columns, axis=1).astype(array.dtype)
+
+    return [filtered(array) for array in arrays]
 
 
 def mode_filter(labels: Recordings, width: int) -> list[IntArray]:
@@ -359,8 +378,8 @@ def hmm_filter(log_scores: Recordings, stay: float, *, by_frame: bool = False) -
         List of (T,) int64 arrays.
 
     Raises:
-        TypeError, ValueError: scores are no (T, C) arrays of floats without NaN, or ``stay`` is not between 0
-            and 1.
+        TypeError, ValueError: scores are no (T, C) arrays of floats without NaN, a frame forbids every class,
+            or ``stay`` is not between 0 and 1.
 
     Source: Rabiner, "A tutorial on hidden Markov models", 1989.
 
@@ -370,6 +389,7 @@ def hmm_filter(log_scores: Recordings, stay: float, *, by_frame: bool = False) -
     """
     _check.probability(stay, "stay")
     arrays = _check.score_arrays(log_scores, "log_scores")
+    _check.any_class_of(arrays, "log_scores")
     if not arrays:
         return []
     num_classes: int = arrays[0].shape[1]
@@ -395,8 +415,8 @@ def viterbi_counted(
         List of (T,) int64 arrays.
 
     Raises:
-        TypeError, ValueError: scores are no (T, C) arrays of floats without NaN, labels are no classes below
-            C, or the pseudocount is not above 0.
+        TypeError, ValueError: scores are no (T, C) arrays of floats without NaN, a frame forbids every class,
+            labels are no classes below C, or the pseudocount is not above 0.
 
     Source: Rabiner, "A tutorial on hidden Markov models", 1989.
 
@@ -406,14 +426,14 @@ def viterbi_counted(
     """
     _check.positive(pseudocount, "pseudocount")
     arrays = _check.score_arrays(log_scores, "log_scores")
+    _check.any_class_of(arrays, "log_scores")
     labels = _check.label_arrays(training_labels, "training_labels")
     if not arrays:
         return []
     num_classes: int = arrays[0].shape[1]
     _check.known_labels(labels, num_classes, "training_labels")
     transitions, start = _counts(labels, num_classes)
-    log_transitions = np.log((transitions + pseudocount) / (transitions + pseudocount).sum(1, keepdims=True))
-    log_start = np.log((start + pseudocount) / (start + pseudocount).sum())
+    log_transitions, log_start = (_log_shares(counts + pseudocount) for counts in (transitions, start))
     return [_decoded(array, log_transitions, log_start, by_frame) for array in arrays]
 
 
@@ -427,6 +447,12 @@ def _counts(labels: list[IntArray], num_classes: int) -> tuple[IntArray, IntArra
         first = array[:1]
         start[first[first != UNLABELLED]] += 1
     return transitions, start
+
+
+def _log_shares(counts: Array) -> Array:
+    """Log of each count's share of its row; the quotient itself may round to 0, which would forbid."""
+    logs = np.log(counts)
+    return logs - np.logaddexp.reduce(logs, axis=-1, keepdims=True)
 
 
 def _decoded(log_scores: Array, log_transitions: Array, log_start: Array, by_frame: bool) -> IntArray:

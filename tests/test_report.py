@@ -34,14 +34,47 @@ def test_scores_are_those_of_the_metrics():
 def test_per_recording_averages_and_says_so():
     report = Report.of(FOUND, truth(), pooled=False)
     assert report.scores["accuracy"] == pytest.approx((75 + 100) / 2)
-    assert report.conventions()["accuracy"] == "mean over recordings"
-    assert Report.of(FOUND, truth()).conventions()["accuracy"] == "pooled over recordings"
+    assert report.conventions()["accuracy"] == "mean over recordings, all classes"
+    assert Report.of(FOUND, truth()).conventions()["accuracy"] == "pooled over recordings, all classes"
 
 
 def test_ignored_classes_are_left_out_and_named():
     report = Report.of(FOUND, truth(), ignore=("a",))
     assert report.scores["edit"] == metrics.edit_score(FOUND, TRUE, ignore=["a"])
     assert report.conventions()["edit"].endswith("bands left out: a")
+    with pytest.raises(ValueError, match=r"ignore: got the class 'A', expected one that occurs in the labels: a, b"):
+        Report.of(FOUND, truth(), ignore=("A",))
+
+
+# Each score by the convention that a line of the text names.
+COUNTED = {
+    "frame accuracy": lambda case, pooled, ignore: metrics.frame_accuracy(*case, pooled),
+    "frame macro F1": lambda case, pooled, ignore: metrics.macro_f1(*case, pooled=pooled),
+    "frame Cohen's kappa": lambda case, pooled, ignore: metrics.cohen_kappa(*case, pooled=pooled),
+    "segment edit": lambda case, pooled, ignore: metrics.edit_score(*case, ignore, pooled),
+    "segment F1@10": lambda case, pooled, ignore: metrics.segment_f1(*case, 0.10, pooled, ignore),
+    "segment F1@25": lambda case, pooled, ignore: metrics.segment_f1(*case, 0.25, pooled, ignore),
+    "segment F1@50": lambda case, pooled, ignore: metrics.segment_f1(*case, 0.50, pooled, ignore),
+    "segment covering": lambda case, pooled, ignore: metrics.covering(*case, pooled, ignore=ignore),
+    "bands predicted/true": lambda case, pooled, ignore: metrics.band_ratio(*case, pooled, ignore=ignore),
+}
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+@pytest.mark.parametrize("ignore", [(), ("a",)])
+def test_every_number_is_what_its_line_says(pooled, ignore):
+    rng = np.random.default_rng(0)
+    case = [[rng.choice(["a", "b", "c"], frames) for frames in (6, 40)] for _ in range(2)]
+    lines = str(Report.of(case[0], truth(case[1]), ignore=ignore, pooled=pooled)).splitlines()[1:]
+    assert [line[:21].strip() for line in lines] == list(COUNTED)
+    for line, count in zip(lines, COUNTED.values(), strict=True):
+        how, *rest = line[32:].split(", ")
+        assert how in ("pooled over recordings", "mean over recordings")
+        left_out = [part.removeprefix("bands left out: ") for part in rest if part.startswith("bands left out: ")]
+        named = [name for name in left_out if name != "none"]
+        assert bool(left_out) != any("all classes" in part for part in rest), line
+        printed = 0.0501 if line[29] == "%" else 0.00501  # half the last digit
+        assert float(line[22:28]) == pytest.approx(count(case, how == "pooled over recordings", named), abs=printed)
 
 
 def test_errors_of_targets_leave_unknown_values_out():
@@ -58,7 +91,7 @@ def test_errors_of_targets_leave_unknown_values_out():
 def test_text_shows_every_score_with_its_rule():
     lines = str(Report.of(FOUND, truth())).splitlines()
     assert lines[0] == "8 frames of 2 recordings; 1 unlabelled frames left out"
-    assert lines[1] == "frame accuracy          85.7 %  pooled over recordings"
+    assert lines[1] == "frame accuracy          85.7 %  pooled over recordings, all classes"
     assert [line.split("  ")[0] for line in lines[5:8]] == ["segment F1@10", "segment F1@25", "segment F1@50"]
 
 

@@ -151,6 +151,86 @@ def test_scores_that_are_none(name, logits, lengths, error):
         PENALTIES[name](logits, lengths)
 
 
+@st.composite
+def batches_with_forbidden_classes(draw):
+    (logits, lengths) = draw(batches())
+    rng = np.random.default_rng(draw(seeds))
+    forbidden = rng.random(logits.shape) < 0.4
+    # One class of each frame stays allowed.
+    np.put_along_axis(forbidden, rng.integers(0, logits.shape[2], (*logits.shape[:2], 1)), False, axis=2)
+    return np.where(forbidden, -np.inf, logits), lengths
+
+
+def reference_with_forbidden_classes(name, logits, lengths):
+    """The formulas class by class, with what a probability of 0 means written out."""
+
+    def divergence(a, b):
+        return 0.0 if a == 0 else math.inf if b == 0 else a * math.log(a / b)
+
+    def square(a, b):
+        return 0.0 if a == b == 0 else 16.0 if 0 in (a, b) else min(abs(math.log(b) - math.log(a)), 4.0) ** 2
+
+    total = 0.0
+    for scores, length in zip(logits, lengths, strict=True):
+        p = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+        for before, after in itertools.pairwise(p[:length]):
+            total += {
+                "expected_switches": lambda a=before, b=after: 1 - sum(a * b),
+                "total_variation": lambda a=before, b=after: sum(abs(b - a)),
+                "neighbour_kl": lambda a=before, b=after: sum(map(divergence, a, b)),
+                "truncated_mse": lambda a=before, b=after: sum(map(square, a, b)) / len(a),
+            }[name]()
+    return total / sum(lengths)
+
+
+@every_penalty
+@given(case=batches_with_forbidden_classes())
+def test_a_forbidden_class_has_the_probability_0(name, case):
+    logits, lengths = torch.tensor(case[0], requires_grad=True), torch.tensor(case[1])
+    cost = PENALTIES[name](logits, lengths)
+    assert cost.item() == pytest.approx(reference_with_forbidden_classes(name, *case), abs=1e-12)
+    assert torch.autograd.grad(cost, logits)[0].isfinite().all()
+
+
+@every_penalty
+def test_a_class_that_is_always_forbidden_changes_neither_value_nor_gradient(name):
+    logits = torch.randn(2, 6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    fewer, more = logits.clone().requires_grad_(), functional.pad(logits, (0, 1), value=-math.inf).requires_grad_()
+    costs = PENALTIES[name](fewer), PENALTIES[name](more)
+    per_class = 4 / 3 if name == "truncated_mse" else 1.0  # which is a mean over classes
+    torch.testing.assert_close(costs[1] * per_class, costs[0])
+    grads = [torch.autograd.grad(cost, leaf)[0] for cost, leaf in zip(costs, (fewer, more), strict=True)]
+    torch.testing.assert_close(grads[1][..., :3] * per_class, grads[0])
+    assert (grads[1][..., 3] == 0).all()
+
+
+def test_the_gradient_of_an_infinite_divergence_is_the_formula_s():
+    # d KL(p || q) / d logits of q is q - p, whatever q forbids.
+    logits = torch.tensor([[[0.3, -0.2, 1.0], [0.5, -math.inf, 0.1]]], dtype=torch.float64, requires_grad=True)
+    cost = smoothing.neighbour_kl(logits)
+    assert cost.item() == math.inf
+    p, q = logits.detach()[0].softmax(-1)
+    torch.testing.assert_close(torch.autograd.grad(cost, logits)[0][0, 1], (q - p) / 2)
+
+
+@every_penalty
+def test_a_frame_without_any_class_is_named(name):
+    logits = torch.zeros(2, 4, 3)
+    logits[1, 2] = -math.inf
+    with pytest.raises(ValueError, match=r"logits of recording 1, frame 2: got -inf \(forbidden\) for every class"):
+        PENALTIES[name](logits)
+    PENALTIES[name](logits, torch.tensor([4, 2]))  # padding may hold anything
+
+
+@every_penalty
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_summed_in_more(name, dtype):
+    logits = (20 * torch.randn(1, 90_000, 2, generator=torch.Generator().manual_seed(3))).to(dtype)
+    cost = PENALTIES[name](logits)
+    assert cost.dtype == torch.float32
+    torch.testing.assert_close(cost.double(), PENALTIES[name](logits.double()), rtol=1e-5, atol=0)
+
+
 def test_tau_must_be_above_0():
     with pytest.raises(ValueError, match=r"tau: got 0"):
         smoothing.truncated_mse(torch.zeros(1, 2, 2), tau=0)
@@ -170,6 +250,17 @@ def test_median_filter_is_its_definition(seed, frames, width):
     mirrored = np.pad(values, ((reach, reach), (0, 0)), mode="symmetric")
     expected = [np.median(mirrored[t : t + width], axis=0) for t in range(frames)]
     np.testing.assert_array_equal(smoothing.median_filter([values], width)[0], expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_the_median_of_every_type_of_score_is_one_of_its_scores(dtype):
+    values = torch.tensor(scores(0, 50)).log().to(dtype)
+    values[3:7, 0] = -math.inf
+    (got,) = smoothing.median_filter([values], 5)
+    (expected,) = smoothing.median_filter([values.double()], 5)
+    assert got.dtype == (np.float32 if dtype == torch.bfloat16 else values.numpy().dtype)
+    np.testing.assert_array_equal(got.astype(np.float64), expected)
+    assert (expected[4:6, 0] == -np.inf).all()
 
 
 @given(labels, st.sampled_from([1, 3, 5, 21]))
@@ -362,6 +453,21 @@ def test_tensors_are_welcome(run):
             np.testing.assert_array_equal(got, expected)
 
 
+@every_filter
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_welcome(run, dtype):
+    own = [torch.tensor(scores(seed, 9)).to(dtype) for seed in range(2)]
+    for got, expected in zip(run(own), run([values.double() for values in own]), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_a_count_that_rounds_to_nothing_forbids_nothing():
+    seen = [[0, 1] * 50]
+    log_scores = np.array([[0.0, -np.inf], [0.0, -np.inf]])  # twice class 0, which was never seen in a row
+    for pseudocount in (5e-324, 1e308):
+        assert smoothing.viterbi_counted([log_scores], seen, pseudocount)[0].tolist() == [0, 0]
+
+
 def test_a_forbidden_score_is_a_score():
     log_scores = np.array([[0.0, -np.inf], [-9.0, 0.0], [0.0, -np.inf]])
     assert smoothing.hmm_filter([log_scores], 0.999)[0].tolist() == [0, 0, 0]
@@ -383,6 +489,16 @@ def test_a_forbidden_score_is_a_score():
             lambda: smoothing.hmm_filter([np.zeros((4, 2)), np.array([[0, 0], [0, np.nan]])], 0.9),
             ValueError,
             r"log_scores, recording 1, frame 1, class 1: got nan",
+        ),
+        (
+            lambda: smoothing.hmm_filter([np.zeros((4, 2)), np.array([[0, 0], [-np.inf, -np.inf]])], 0.9),
+            ValueError,
+            r"log_scores, recording 1, frame 1: got -inf \(forbidden\) for every class.*; relax",
+        ),
+        (
+            lambda: smoothing.viterbi_counted([np.zeros((4, 2)), np.full((3, 2), -np.inf)], [[0]], by_frame=True),
+            ValueError,
+            r"log_scores, recording 1, frame 0: got -inf \(forbidden\) for every class",
         ),
         (lambda: smoothing.hysteresis([np.eye(2), np.eye(3)], 1, 0), ValueError, r"recording 1.*2 classes"),
         (

@@ -42,11 +42,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from segcrf import metrics
+
 pd.set_option("display.max_rows", 100)
 result = json.loads(Path("../../benchmarks/results/joint.json").read_text(encoding="utf-8"))
 size = result["budget"]
 print(f"{size['steps']} steps of {size['batch_size']} windows, LSTM of {size['hidden']} units")
 print(f"learning rates tried: {', '.join(f'{rate:g}' for rate in size['rates'])}")
+print(f"scores: {metrics.conventions()}")
 print("networks per method:", ", ".join(f"{name}: {count}" for name, count in result["seeds"].items()))
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 import segcrf
-from segcrf import LinearChain, LinearChainCRF, Segments
+from segcrf import LinearChain, LinearChainCRF, Segments, metrics
 
 torch.manual_seed(0)
 crf = LinearChainCRF(num_classes=3)
@@ -64,6 +64,7 @@ runs = json.loads((results / "unlabelled.json").read_text())["runs"]
 for way in dict.fromkeys(run["way"] for run in runs):
     scores = [run["scores"] for run in runs if run["way"] == way]
     print(f"{way:12}", {name: round(sum(row[name] for row in scores) / len(scores), 1) for name in scores[0]})
+print(metrics.conventions())
 
 # %%
 # Which tag do I pad with?
