@@ -80,18 +80,28 @@ def emissions_shape(emissions: Tensor) -> tuple[int, int, int]:
     return emissions.shape[0], emissions.shape[1], emissions.shape[2]
 
 
+def emissions_of(emissions: Tensor, num_classes: int) -> None:
+    """Refuse emissions of another number of classes than the layer has."""
+    classes = emissions_shape(emissions)[2]
+    if classes != num_classes:
+        raise ValueError(
+            f"emissions have {classes} classes, the layer has {num_classes}; build it with num_classes={classes}, or "
+            f"emit {num_classes} scores per frame"
+        )
+
+
 def lengths(values: Tensor | None, num_recordings: int, num_frames: int, device: torch.device) -> Tensor:
     """Return lengths (B,) as int64 on ``device``; ``None`` means that every recording has all T frames."""
     if values is None:
         return torch.full((num_recordings,), num_frames, dtype=torch.int64, device=device)
     values = torch.as_tensor(values)
+    hint = "lengths are frame counts; for a mask use mask.sum(1)"
     if values.is_floating_point() or values.dtype == torch.bool:
-        raise TypeError(f"lengths must be integers (frames per recording), got {values.dtype}")
+        advice = hint if values.dtype == torch.bool else "convert with .long()"
+        raise TypeError(f"lengths must be integers (frames per recording), got {values.dtype}; {advice}")
     if values.shape != (num_recordings,):
-        raise ValueError(
-            f"lengths must have shape (B,) = ({num_recordings},), got {tuple(values.shape)}; give one length "
-            f"per recording"
-        )
+        advice = hint if values.shape == (num_recordings, num_frames) else "give one length per recording"
+        raise ValueError(f"lengths must have shape (B,) = ({num_recordings},), got {tuple(values.shape)}; {advice}")
     values = values.to(device, torch.int64)
     if torch.compiler.is_compiling():
         return values
