@@ -372,7 +372,7 @@ Array = npt.NDArray[Any]
 
 def signals(values: Sequence[npt.ArrayLike], num_channels: int | None = None) -> list[Array]:
     """Return recordings as a list of (T, F) numeric arrays, finite, with one number of channels."""
-    arrays = _listed(values, "X", "(T, F) signals")
+    arrays = _listed(values, "X", "(T, F) signals", 2)
     expected = num_channels
     for i, array in enumerate(arrays):
         if array.ndim != 2:
@@ -397,14 +397,23 @@ def signals(values: Sequence[npt.ArrayLike], num_channels: int | None = None) ->
     return arrays
 
 
-def _listed(values: Any, name: str, what: str) -> list[Array]:
+def _listed(values: Any, name: str, what: str, ndim: int) -> list[Array]:
+    """Return a list of arrays, one per recording; an array with an axis more than one recording's ``ndim`` is one."""
     if isinstance(values, (str, bytes, dict)) or not hasattr(values, "__len__"):
         raise TypeError(f"{name} must be a list of {what}, one per recording, got {type(values).__name__}")
-    if isinstance(values, np.ndarray) and values.ndim < 2 and values.dtype != object:
-        raise TypeError(f"{name} must be a list of {what}, got one array of shape {values.shape}; put it in a list")
+    shape = getattr(values, "shape", None)
+    holds_arrays = getattr(getattr(values, "dtype", None), "kind", "") == "O" and len(shape or ()) == 1
+    if shape is not None and len(shape) <= ndim and not holds_arrays:
+        raise TypeError(f"{name} must be a list of {what}, got one array of shape {tuple(shape)}; put it in a list")
     if len(values) == 0:
         raise ValueError(f"{name} holds no recording; give at least one")
-    return [np.asarray(value) for value in values]
+    arrays = [np.asarray(value) for value in values]
+    if all(array.ndim == 0 for array in arrays) and any(array.dtype != object for array in arrays):
+        raise TypeError(
+            f"{name} must be a list of {what}, one per recording, got one list of {len(arrays)} numbers or words; put "
+            "it in a list"
+        )
+    return arrays
 
 
 def _finite(array: Array, place: str) -> None:
@@ -417,12 +426,18 @@ def _finite(array: Array, place: str) -> None:
         )
 
 
-def matching(values: Sequence[npt.ArrayLike], name: str, lengths: Sequence[int]) -> list[Array]:
-    """Return ``values`` as a list of arrays, one per recording and as long as it."""
-    arrays = _listed(values, name, "arrays")
+def matching(values: Sequence[npt.ArrayLike], name: str, lengths: Sequence[int], ndim: int = 1) -> list[Array]:
+    """Return ``values`` as a list of arrays, one per recording and as long as it; one recording's has ``ndim`` axes."""
+    arrays = _listed(values, name, "arrays", ndim)
     if len(arrays) != len(lengths):
         raise ValueError(f"{name} holds {len(arrays)} recordings, X {len(lengths)}; give one array for each")
     for i, (array, length) in enumerate(zip(arrays, lengths, strict=True)):
+        if array.dtype == object and array.ndim == 0 and array.item() is None:
+            nothing = "NaN" if name == "targets" else f"{UNLABELLED} (or '' among names)"
+            raise TypeError(
+                f"recording {i}: {name} are None, expected an array of {length} frames; where nothing is known, fill "
+                f"it with {nothing}"
+            )
         if array.ndim == 0 or len(array) != length:
             got = f"{len(array)} frames" if array.ndim else f"the single value {array}"
             raise ValueError(f"recording {i}: {name} has {got}, X has {length}; they must match frame by frame")
@@ -442,6 +457,8 @@ def label_kind(arrays: Sequence[Array]) -> str:
         elif array.dtype.kind == "U" or (array.dtype.kind in "OT" and all(isinstance(name, str) for name in array)):
             kinds.add("name")
         else:
+            for recording, other in enumerate(arrays):
+                _no_missing(other, recording)
             raise TypeError(
                 f"recording {i}: labels must be integers ({UNLABELLED} = unlabelled) or text ('' = unlabelled), "
                 f"got {array.dtype}; convert them with .astype(int) or .astype(str)"
@@ -449,6 +466,17 @@ def label_kind(arrays: Sequence[Array]) -> str:
     if len(kinds) > 1:
         raise TypeError("labels mix integers and text; use one kind in all recordings")
     return kinds.pop() if kinds else "index"
+
+
+def _no_missing(array: Array, recording: int) -> None:
+    """Refuse labels that are missing in another way than ours, which conversion would make a class."""
+    for frame, label in enumerate(array):
+        missing = label is None or type(label).__name__ in ("NAType", "NaTType")  # of pandas, not imported for this
+        if missing or (isinstance(label, float | np.floating) and np.isnan(label)):
+            raise TypeError(
+                f"recording {recording}, frame {frame}: got label {label}, expected a class; mark a frame without a "
+                f"label {UNLABELLED} among integers, '' among names"
+            )
 
 
 def class_indices(arrays: Sequence[Array], num_classes: int | None = None) -> list[Array]:
@@ -516,7 +544,7 @@ def share(value: float, name: str) -> None:
 
 def targets(values: Sequence[npt.ArrayLike], lengths: Sequence[int], num_targets: int | None = None) -> list[Array]:
     """Return targets as (T, R) arrays with one R; NaN is allowed (unknown), infinity is not."""
-    arrays = matching(values, "targets", lengths)
+    arrays = matching(values, "targets", lengths, ndim=2)
     expected = num_targets
     for i, array in enumerate(arrays):
         if array.dtype.kind not in "biuf":

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -521,6 +522,11 @@ def cut(recording: int, frames: int) -> Any:
     return lambda arrays: [a[:frames] if i == recording else a for i, a in enumerate(arrays)]
 
 
+def missing(value: Any, names: Array) -> Any:
+    """Labels as objects, one of which is missing."""
+    return lambda labels: at(value, 2, 7)([names[k].astype(object) for k in labels])
+
+
 BAD: list[tuple[str, Any, type[Exception], str]] = [
     ("X", at(np.nan, 1, 17, 1), ValueError, "recording 1, frame 17, channel 1: got nan, expected a finite number"),
     ("X", at(-np.inf, 0, 3, 0), ValueError, "recording 0, frame 3, channel 0: got -inf"),
@@ -528,7 +534,11 @@ BAD: list[tuple[str, Any, type[Exception], str]] = [
     ("X", cut(2, 9), ValueError, "recording 2: labels has [0-9]+ frames, X has 9"),
     ("X", lambda X: X[:4], ValueError, "labels holds 5 recordings, X 4"),
     ("X", lambda X: [], ValueError, "X holds no recording"),
-    ("X", lambda X: X[0], ValueError, r"recording 0: X must have shape \(T, F\) = .*reshape\(-1, 1\)"),
+    ("X", lambda X: [x[:, 0] for x in X], ValueError, r"recording 0: X must have shape \(T, F\) .*reshape\(-1, 1\)"),
+    ("X", lambda X: X[0], TypeError, r"X must be a list of .*, got one array of shape \(\d+, 2\); put it in a list"),
+    ("X", lambda X: torch.as_tensor(X[0]), TypeError, r"X must be a list of .*, got one array of shape \(\d+, 2\)"),
+    ("X", lambda X: pd.DataFrame(X[0]), TypeError, r"X must be a list of .*, got one array of shape \(\d+, 2\)"),
+    ("X", lambda X: X[0][:, 0].tolist(), TypeError, "X must be a list of .*, got one list of [0-9]+ numbers or words"),
     ("X", lambda X: X[0][:, 0], TypeError, "X must be a list of .* signals.* put it in a list"),
     ("X", lambda X: [*X[:3], X[3][:, :1], X[4]], ValueError, "recording 3 has 1 channels, expected 2, as recording 0"),
     ("X", lambda X: [x.astype(str) for x in X], TypeError, "recording 0: X must hold real numbers, got <U32"),
@@ -538,10 +548,19 @@ BAD: list[tuple[str, Any, type[Exception], str]] = [
     ("labels", lambda k: [np.full_like(a, -100) for a in k], ValueError, "all labels are missing"),
     ("labels", lambda k: [NAMES[k[0]], *k[1:]], TypeError, "labels mix integers and text"),
     ("labels", lambda k: k[0], TypeError, "labels must be a list of arrays.* put it in a list"),
+    ("labels", lambda k: NAMES[k[0]].tolist(), TypeError, "labels must be a list .* numbers or words; put it in a "),
+    ("labels", lambda k: [], ValueError, "labels holds no recording; give at least one"),
+    ("labels", lambda k: [k[0], None, *k[2:]], TypeError, "recording 1: labels are None, .* fill it with -100"),
+    ("labels", missing(None, NAMES), TypeError, "recording 2, frame 7: got label None, expected a class; .*''"),
+    ("labels", missing(np.nan, NAMES), TypeError, "recording 2, frame 7: got label nan, expected a class; .*''"),
+    ("labels", missing(pd.NA, np.arange(3)), TypeError, "recording 2, frame 7: got label <NA>, expected .* -100 among"),
+    ("labels", lambda k: at(np.nan, 2, 7)([a * 1.0 for a in k]), TypeError, "recording 2, frame 7: got label nan"),
     ("targets", lambda y: [a[:, 0] for a in y], ValueError, r"recording 0: targets must have shape \(T, R\)"),
     ("targets", lambda y: [*y[:4], np.hstack([y[4], y[4]])], ValueError, r"recording 4: targets .* 1\), got \(.*, 2\)"),
     ("targets", at(np.inf, 2, 7, 0), ValueError, "recording 2, frame 7, target 0: got inf"),
     ("targets", lambda y: y[:3], ValueError, "targets holds 3 recordings, X 5"),
+    ("targets", lambda y: y[0], TypeError, r"targets must be a list of arrays, got one array of shape \(\d+, 1\); put"),
+    ("targets", lambda y: [*y[:4], None], TypeError, "recording 4: targets are None, .* fill it with NaN"),
 ]
 
 
