@@ -70,6 +70,8 @@ LONG_BANDS = 50
 LEARNING_RATE = 5e-3
 # Scores that are logits of single frames say too much in a sequence, where frames of a band err together.
 EMISSION_SCALE = 0.1
+# Scores, of which somebody may have forbidden some by hand: there -inf is no damage.
+FORBIDDING = tuple(f"model.crf.{name}" for name in ("transitions", "start", "end", "durations.table"))
 # What may differ between a fit and its resumption: it changes where and how long, not what is computed.
 FREE_TO_CHANGE = ("rate", "device", "directory", "progress", "patience")
 # Measured: 0.9 for gestures of three people before a camera, 0.2 for sleep, below 0.05 for ECG, EMG, power and motion.
@@ -741,9 +743,10 @@ class Segmenter:
             device: where it shall run.
 
         Raises:
-            ValueError: the folder is missing, damaged or of another program; the message says what was found.
+            ValueError: the folder is missing, damaged or of another program, or a number in it is not finite; the
+                message says what was found.
         """
-        config, tensors = storage.read_model(folder)
+        config, tensors = storage.read_model(folder, forbidding=FORBIDDING)
         try:
             return cls._restore(config, tensors, device)
         except (KeyError, TypeError, RuntimeError) as error:

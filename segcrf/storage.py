@@ -6,9 +6,11 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from torch import Tensor
 
 __all__ = ["read_model", "write_model"]
@@ -87,11 +89,16 @@ def _replace(draft: Path, target: Path) -> None:
     shutil.rmtree(old.parent)
 
 
-def read_model(folder: PathLike) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_model(folder: PathLike, *, forbidding: Collection[str] = ()) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Reads what ``write_model`` wrote: its config and tensors.
 
+    Args:
+        folder: where it is.
+        forbidding: names of tensors of scores, in which -inf forbids; all others must be finite.
+
     Raises:
-        ValueError: the folder or a file is missing, damaged, of another program, or of a newer segcrf.
+        ValueError: the folder or a file is missing, damaged, of another program, or of a newer segcrf; or a tensor
+            holds numbers that are not finite.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
@@ -106,13 +113,29 @@ def read_model(folder: PathLike) -> tuple[dict[str, Any], dict[str, Tensor]]:
             )
     config = _read_config(source / CONFIG)
     try:
-        return config, load_file(source / TENSORS)
+        tensors = load_file(source / TENSORS)
     except (SafetensorError, OSError) as error:
         size = (source / TENSORS).stat().st_size
         raise ValueError(
             f"{source / TENSORS}: expected tensors in safetensors format, found {size} bytes that are not ({error}). "
             "The file is cut short or damaged: copy the folder again, or save the model again."
         ) from error
+    for name, tensor in tensors.items():
+        _refuse_not_finite(tensor, f"{source / TENSORS}, tensor {name}", name in forbidding)
+    return config, tensors
+
+
+def _refuse_not_finite(tensor: Tensor, place: str, forbidding: bool) -> None:
+    bad = ~tensor.isfinite()
+    if forbidding:
+        bad &= tensor != -torch.inf
+    if bad.any():
+        where = bad.nonzero()[0].tolist()
+        raise ValueError(
+            f"{place}{where or ''}: expected finite numbers{' or -inf' if forbidding else ''}, found "
+            f"{tensor[tuple(where)].item()}. The file is damaged, or training went wrong: copy the folder again, or "
+            "fit again."
+        )
 
 
 def _read_config(path: Path) -> dict[str, Any]:

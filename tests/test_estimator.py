@@ -437,6 +437,21 @@ def test_a_config_that_does_not_fit_the_tensors_is_refused(fitted: Segmenter, tm
         Segmenter.load(tmp_path / "model")
 
 
+def test_a_switch_that_was_forbidden_by_hand_survives_storage_and_a_weight_that_is_no_number_does_not(
+    tmp_path: Path,
+) -> None:
+    X, labels, _ = recordings()
+    model = Segmenter(**SMALL | {"max_epochs": 1}).fit(X, labels)
+    model.model_.crf.transitions.data[0, 2] = -torch.inf
+    model.save(tmp_path / "model")
+    again = Segmenter.load(tmp_path / "model")
+    assert all((a == b).all() for a, b in zip(again.predict(X), model.predict(X), strict=True))
+    model.model_.class_head.weight.data[1, 3] = torch.nan
+    model.save(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"tensor model\.class_head\.weight\[1, 3\]: expected finite .* found nan"):
+        Segmenter.load(tmp_path / "model")
+
+
 # ---------------------------------------------------------------------------------------- litter, noise, resumption
 def test_it_is_silent_and_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
