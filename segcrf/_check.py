@@ -6,7 +6,10 @@ what was expected, and ends with the next step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -529,7 +532,77 @@ def same_kind(classes: Sequence[object], names: Sequence[str]) -> None:
         raise TypeError(f"got the class {odd[0]!r}, expected class {kind}, as the labels are; give it so")
 
 
-def choice(value: object, name: str, known: Sequence[str]) -> None:
+def class_list(values: Any) -> list[object]:
+    """Return the names of classes as a list, after checking that each could be a class of its own."""
+    if isinstance(values, str) or not hasattr(values, "__len__"):
+        raise TypeError(f"classes: got {values!r}, expected a list of names, such as ['rest', 'walk']")
+    listed = names(values, "classes", -1)
+    if not listed:
+        raise ValueError("classes: got an empty list, expected names; or None for those found in the labels")
+    if "" in listed:
+        raise ValueError(f"classes: got '' in {listed}, which marks a frame without a label; leave it out, or name it")
+    return listed
+
+
+def loss_weights(values: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Refuse weights of losses that there will not be, and what is no weight."""
+    for name, value in values.items():
+        if name not in known:
+            raise ValueError(
+                f"combine: a weight was given for the loss {name!r}, expected one of {', '.join(map(repr, known))}; "
+                "correct its name, or leave it out"
+            )
+        number(value, f"combine[{name!r}]", 0.0)
+
+
+def device(value: object) -> None:
+    """Refuse a device that this machine does not have."""
+    numbers = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    try:
+        found = torch.device(value) if isinstance(value, str | torch.device) else None
+    except RuntimeError:
+        found = None
+    if found is None or (found.index or 0) >= numbers.get(found.type, 0):
+        here = [f"{kind}:{i}" if kind == "cuda" else kind for kind, number in numbers.items() for i in range(number)]
+        raise ValueError(f"device: got {value!r}, expected one that this machine has: {', '.join(map(repr, here))}")
+
+
+def directory(value: Any) -> None:
+    """Refuse what is no folder that can be written to, nor can be made."""
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"directory: got {value!r}, expected the path of a folder, or None")
+    path = Path(value).absolute()  # pyright: ignore[reportUnknownArgumentType]
+    nearest = next(folder for folder in (path, *path.parents) if os.path.exists(folder))
+    if not nearest.is_dir():
+        raise ValueError(f"directory: got {str(value)!r}, but {nearest} is a file; choose another folder, or move it")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"directory: got {str(value)!r}, but {nearest} cannot be written to; choose another folder, or change its "
+            "permissions"
+        )
+
+
+def validation(values: Any) -> Sequence[Any]:
+    """Return recordings for validation if they are given as two or three lists."""
+    if not isinstance(values, (tuple, list)) or len(values) not in (2, 3):
+        count = f" of {len(values)}" if isinstance(values, (tuple, list)) else ""
+        raise TypeError(
+            f"validation: got {type(values).__name__}{count}, expected (X, labels) or (X, labels, targets); to hold "
+            "out a share of the recordings, set validation_fraction"
+        )
+    return cast("Sequence[Any]", values)
+
+
+@contextmanager
+def about(name: str) -> Generator[None, None, None]:
+    """Begin the messages of checks with whose recordings they are about."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from None
+
+
+def choice(value: object, name: str, known: Sequence[object]) -> None:
     """Refuse a parameter that is not among the ``known`` ones."""
     if value not in known:
         raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(map(repr, known))}")
@@ -627,10 +700,8 @@ def _labels_of(values: object, name: str) -> list[Array]:
 
 def _named_by(name: str, check: Callable[[list[Array]], Any], arrays: list[Array]) -> Any:
     """Run a check of label arrays so that its message says whose labels they are."""
-    try:
+    with about(name):
         return check(arrays)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{name}: {error}") from None
 
 
 def band_starts(values: object, like: Sequence[npt.NDArray[np.int64]]) -> list[npt.NDArray[np.bool_]]:
@@ -739,8 +810,9 @@ def rate(value: float | None) -> float:
     """Return a sampling rate in frames per second; None is 1, so that times are frames."""
     if value is None:
         return 1.0
-    if not 0 < value < float("inf"):
-        raise ValueError(f"rate: got {value}, expected frames per second, above 0; or None to count in frames")
+    known: Any = value
+    if isinstance(known, bool) or not isinstance(known, int | float | np.number) or not 0 < value < float("inf"):
+        raise ValueError(f"rate: got {value!r}, expected frames per second, above 0; or None to count in frames")
     return float(value)
 
 

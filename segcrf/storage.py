@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-__all__ = ["read_model", "write_model"]
+__all__ = ["check_replaceable", "read_model", "write_model"]
 
 FORMAT = "segcrf-segmenter"
 FORMAT_VERSION = 1
@@ -39,7 +39,7 @@ def write_model(folder: PathLike, config: dict[str, Any], tensors: dict[str, Ten
     import segcrf
 
     target = Path(folder)
-    _refuse_to_overwrite(target)
+    check_replaceable(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
@@ -51,7 +51,12 @@ def write_model(folder: PathLike, config: dict[str, Any], tensors: dict[str, Ten
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _refuse_to_overwrite(target: Path) -> None:
+def check_replaceable(target: Path) -> None:
+    """Refuses a folder that is neither new, nor empty, nor a model and nothing else.
+
+    Raises:
+        ValueError: there is something at ``target`` that is not a model, or not only.
+    """
     if target.is_dir():
         names = sorted(path.name for path in target.iterdir())
         # The whole folder goes when a model is replaced, so nothing in it may be anybody else's.

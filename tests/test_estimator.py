@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import signal
@@ -78,7 +79,7 @@ def test_labels_come_back_as_they_were_given() -> None:
     X, labels, _ = recordings()
     for given, classes, expected in (
         ([k.astype(np.int8) for k in labels], None, [0, 1, 2]),
-        (labels, ["a", "b", "c", "never"], ["a", "b", "c", "never"]),
+        (labels, ["a", "b", "c"], ["a", "b", "c"]),
         ([NAMES[k] for k in labels], None, ["rest", "swing", "walk"]),
         ([NAMES[k].astype(object) for k in labels], ["walk", "swing", "rest"], ["walk", "swing", "rest"]),
     ):
@@ -382,6 +383,94 @@ def test_prediction_does_not_depend_on_the_company(fitted: Segmenter) -> None:
 
 
 # ------------------------------------------------------------------------------------------- scikit-learn's manners
+def everything(model: Segmenter, X: list[Array]) -> bytes:
+    """All that a model with targets says of recordings."""
+    arrays = [*model.predict(X), *model.predict_proba(X), *model.predict_targets(X)]
+    return b"".join(a.tobytes() for a in arrays) + model.predict_segments(X).to_csv().encode()
+
+
+@pytest.mark.parametrize("way", ["the door", "a loss", "an interrupt"])
+def test_a_fit_that_fails_leaves_what_was_there(way: str) -> None:
+    X, labels, targets = recordings(3)
+
+    def fail(losses: dict[str, torch.Tensor]) -> torch.Tensor:
+        if way == "an interrupt":
+            raise KeyboardInterrupt
+        return losses["crf"] * torch.nan
+
+    kinds = (ValueError, KeyboardInterrupt)
+    broken: dict[str, Any] = {"structure": "semi-markov", "hidden": 9}
+    broken |= {"classes": ["a"]} if way == "the door" else {"combine": fail}
+    other = [np.column_stack([x, x]) for x in X], [np.minimum(k, 1) for k in labels]
+    model = Segmenter(**SMALL | {"max_epochs": 1} | broken)
+    with pytest.raises(kinds):
+        model.fit(*other)
+    with pytest.raises(ValueError, match="has learned nothing yet"):
+        model.predict(X)
+    model = Segmenter(**SMALL | {"max_epochs": 1}).fit(X, labels, targets)
+    before, learned = everything(model, X), {k: v for k, v in vars(model).items() if k not in model.get_params()}
+    with pytest.raises(kinds):
+        model.set_params(**broken).fit(*other)
+    assert everything(model, X) == before
+    assert all(vars(model)[name] is value for name, value in learned.items())
+
+
+def test_parameters_that_are_set_after_a_fit_count_from_the_next(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    labels = [np.repeat(random.integers(2, size=8), 20) for _ in range(3)]
+    X = [k[:, None] + random.normal(size=(len(k), 1)) for k in labels]
+    data = X, labels, [x * (2 * k - 1)[:, None] for x, k in zip(X, labels, strict=True)]
+    options = {"switching": "mean", "posterior": "filter", "bidirectional": False, "standardize": "dataset"}
+    combine = {"regression": 0.5}
+    model = Segmenter(**SMALL | options | {"max_epochs": 2}, combine=combine).fit(*data)
+    before = everything(model, X)
+    running = model.stream()
+    bands = [running.push(X[0][:30])]
+    later: dict[str, Any] = {"switching": None, "posterior": "smooth", "bidirectional": True, "hidden": 5}
+    later |= {"structure": "semi-markov", "encoder": "gru", "device": "meta", "layers": 3, "classes": ["a", "b"]}
+    model.set_params(**later)
+    combine["regression"] = 7.0
+    assert everything(model, X) == before
+    model.save(tmp_path / "model")
+    again = Segmenter.load(tmp_path / "model")
+    assert everything(again, X) == before
+    assert (again.hidden, again.posterior, again.combine) == (8, "filter", {"regression": 0.5})
+    expected = model.stream()  # and a stream that is running goes on when another model is fitted
+    whole = [expected.push(X[0]), expected.finish()]
+    model.set_params(device="cpu", posterior=None).fit([np.column_stack([x, x]) for x in X], *data[1:])
+    assert model.model_.encoder.causal is False
+    bands += [running.push(X[0][30:]), running.finish()]
+    assert pd.concat(bands).to_csv(index=False) == pd.concat(whole).to_csv(index=False)
+
+
+def test_the_rate_is_the_unit_of_tables_and_counts_at_once(fitted: Segmenter, tmp_path: Path) -> None:
+    X, _, _ = recordings(seed=1)
+    seconds = fitted.predict_segments(X)
+    other = copy.copy(fitted).set_params(rate=None)
+    np.testing.assert_allclose(other.predict_segments(X)["end"], seconds["end"] * 10.0)
+    other.save(tmp_path / "model")
+    assert Segmenter.load(tmp_path / "model").rate is None
+    with pytest.raises(ValueError, match="rate: got 'fast', expected frames per second"):
+        other.set_params(rate="fast").save(tmp_path / "other")
+
+
+def test_numbers_of_numpy_and_devices_of_torch_are_parameters(tmp_path: Path) -> None:
+    X, labels, targets = recordings(3)
+    given: dict[str, Any] = {name: np.asarray(value)[()] for name, value in SMALL.items()}
+    given |= {"seed": np.int64(0), "layers": np.int32(1), "dropout": np.float32(0.25), "frame_loss": np.float64(0.0)}
+    given |= {"bidirectional": np.bool_(True), "device": torch.device("cpu"), "classes": np.array(["a", "b", "c"])}
+    assert type(given["hidden"]) is np.int64 and type(given["learning_rate"]) is np.float64
+    model = Segmenter(**given, directory=tmp_path / "fit").fit(X, labels, targets)
+    assert model.hidden is given["hidden"] and model.device is given["device"]
+    plain = Segmenter(**SMALL, dropout=0.25, frame_loss=0.0, classes=["a", "b", "c"]).fit(X, labels, targets)
+    assert everything(model, X) == everything(plain, X)
+    again = Segmenter(**given, directory=tmp_path / "fit").fit(X, labels, targets, resume=True)
+    assert everything(again, X) == everything(plain, X)
+    model.save(tmp_path / "model")
+    loaded = Segmenter.load(tmp_path / "model", device=torch.device("cpu"))
+    assert everything(loaded, X) == everything(plain, X)
+
+
 def test_parameters_are_kept_verbatim() -> None:
     classes = ["a", "b"]
     model = Segmenter(classes=classes, window=128)
@@ -392,7 +481,8 @@ def test_parameters_are_kept_verbatim() -> None:
     assert repr(model) == "Segmenter(hidden=3, classes=['a', 'b'], window=128)"
     assert repr(Segmenter(classes=np.array(["a"]))) == "Segmenter(classes=array(['a'], dtype='<U1'))"
     with pytest.raises(ValueError, match=r"'depth' is no parameter of Segmenter\. It has structure, encoder"):
-        model.set_params(depth=3)
+        model.set_params(window=64, depth=3)
+    assert model.window == 128  # all of them or none
 
 
 # -------------------------------------------------------------------------------------------------------- storage
@@ -514,6 +604,30 @@ def test_a_killed_fit_resumes_as_if_nothing_had_happened(tmp_path: Path) -> None
         Segmenter(**options, directory=tmp_path / "fit").fit(X, labels, targets, resume=True)
 
 
+def test_a_checkpoint_of_another_problem_is_refused_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X, labels, targets = recordings()
+    options = SMALL | {"max_epochs": 1, "directory": tmp_path}
+    Segmenter(**options).fit(X, labels, targets)
+    monkeypatch.setattr(training, "train", None)
+    wide = [np.column_stack([x, x]) for x in X]
+    data = "data='5 recordings, [0-9]+ frames, checksum [0-9a-f]{16}'"
+    cases: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
+        ((wide, labels, targets), {}, f"channels=2, {data}, got channels=4, {data}; resume"),
+        ((X, labels), {}, f"targets=1, {data}, got targets=0, {data}; resume"),
+        ((X, labels, [np.hstack([y, y]) for y in targets]), {}, f"targets=1, {data}, got targets=2, {data}; resume"),
+        ((X, [NAMES[k] for k in labels], targets), {}, r"classes=\[0, 1, 2\], got classes=\['rest', 'swing', .*;"),
+        ((X, labels, targets), {"encoder": "gru"}, "encoder='lstm', got encoder='gru'; resume"),
+        ((X, labels, targets), {"structure": "semi-markov", "hidden": 9}, "structure='linear-chain', hidden=8, got"),
+        ((X[::-1], labels[::-1], targets[::-1]), {}, f"{data}, got {data}; resume with the same data and"),
+        ((X, labels, targets), {"learning_rate": "auto"}, "learning_rate=0.05, got learning_rate='auto'; resume"),
+    ]
+    for given, other, message in cases:
+        with pytest.raises(ValueError, match=f"last.ckpt is of a fit with {message}"):
+            Segmenter(**options | other).fit(*given, resume=True)
+
+
 def test_resume_without_a_checkpoint_begins(tmp_path: Path) -> None:
     model = Segmenter(**SMALL | {"max_epochs": 1}, directory=tmp_path / "new").fit(*recordings(), resume=True)
     assert len(model.history_) == 1
@@ -625,6 +739,49 @@ def test_a_combiner_that_is_none_and_a_mixture_without_parts_are_refused(fitted:
         fitted.predict_targets(recordings()[0], posterior="smooth")
 
 
+def test_what_cannot_go_well_is_told_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(*_: Any, **__: Any) -> None:
+        raise AssertionError("trained")
+
+    monkeypatch.setattr(training, "train", train)
+    (tmp_path / "file").write_text("text")
+    (tmp_path / "full" / "best").mkdir(parents=True)
+    (tmp_path / "full" / "best" / "thesis.tex").write_text("text")
+    data = recordings()
+    cases: list[tuple[dict[str, Any], type[Exception], str]] = [
+        ({"layers": 0}, ValueError, r"layers \(or None\): got 0, expected an integer of 1 or more"),
+        ({"bidirectional": "no"}, ValueError, "bidirectional: got 'no', expected one of True, False"),
+        ({"rate": "fast"}, ValueError, "rate: got 'fast', expected frames per second, above 0"),
+        ({"device": "gpu"}, ValueError, "device: got 'gpu', expected one that this machine has: 'cpu'"),
+        ({"device": None}, ValueError, "device: got None, expected one"),
+        ({"device": "cpu:1"}, ValueError, "device: got 'cpu:1', expected one"),
+        ({"device": f"cuda:{torch.cuda.device_count()}"}, ValueError, "device: got 'cuda:[0-9]+', expected one"),
+        ({"directory": 3}, TypeError, "directory: got 3, expected the path of a folder, or None"),
+        ({"directory": tmp_path / "file"}, ValueError, "directory: got '.*file', but .*file is a file; choose another"),
+        ({"directory": str(tmp_path / "file" / "new")}, ValueError, "new', but .*file is a file; choose another"),
+        ({"directory": tmp_path / "full"}, ValueError, r"best is a folder with other things in it \(thesis.tex\)"),
+        ({"classes": "abc"}, TypeError, "classes: got 'abc', expected a list of names"),
+        ({"classes": []}, ValueError, "classes: got an empty list, expected names; or None"),
+        ({"classes": ["a", "b", ""]}, ValueError, "classes: got '' in .*, which marks a frame without a label"),
+        ({"combine": {"regresion": 2.0}}, ValueError, "given for the loss 'regresion', expected one of 'crf'"),
+        ({"combine": {"crf": "much"}}, ValueError, r"combine\['crf'\]: got 'much', expected a finite number"),
+    ]
+    for options, kind, message in cases:
+        with pytest.raises(kind, match=message):
+            Segmenter(**SMALL | options).fit(*data)
+    with pytest.raises(ValueError, match="weight was given for the loss 'regression', expected one of 'crf'; correct"):
+        Segmenter(**SMALL, combine={"regression": 2.0}).fit(*data[:2])
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # for root may write anywhere
+    with pytest.raises(ValueError, match=r"directory: got '.*new', but .* cannot be written to; choose another"):
+        Segmenter(**SMALL, directory=tmp_path / "deep" / "new").fit(*data)
+    with pytest.raises(ValueError, match="device: got 'gpu', expected one"):
+        Segmenter.load(tmp_path / "nowhere", device="gpu")
+    with pytest.raises(AssertionError, match="trained"):
+        Segmenter(**SMALL).fit(*data)
+
+
 def test_names_that_are_not_classes_are_refused() -> None:
     X, labels, _ = recordings()
     named = [NAMES[k] for k in labels]
@@ -637,10 +794,18 @@ def test_names_that_are_not_classes_are_refused() -> None:
 def test_validation_must_be_like_training() -> None:
     X, labels, targets = recordings()
     model = Segmenter(**SMALL)
-    with pytest.raises(ValueError, match="validation has no targets, expected 1 per frame"):
+    with pytest.raises(ValueError, match="validation: there are no targets, expected 1 per frame"):
         model.fit(X, labels, targets, validation=(X, labels))
-    with pytest.raises(ValueError, match="recording 0 has 1 channels, expected 2"):
+    with pytest.raises(ValueError, match="validation: recording 0 has 1 channels, expected 2"):
         model.fit(X, labels, validation=([x[:, :1] for x in X], labels))
+    with pytest.raises(ValueError, match="validation: recording 1, frame 3: got label 3, expected 0 to 2"):
+        model.fit(X, labels, validation=(X, at(3, 1, 3)(labels)))
+    with pytest.raises(ValueError, match="validation: recording 1, frame 3: got label 'jump', expected one of "):
+        model.fit(X, [NAMES[k] for k in labels], validation=(X, at("jump", 1, 3)([NAMES[k] for k in labels])))
+    with pytest.raises(TypeError, match=r"validation: got float, expected \(X, labels\) or .* set validation_fraction"):
+        model.fit(X, labels, validation=0.2)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="validation: got list of 5, expected"):
+        model.fit(X, labels, validation=X)
     with pytest.raises(ValueError, match="validation: all labels are missing"):
         model.fit(X, labels, validation=(X, [np.full_like(k, -100) for k in labels]))
 
