@@ -8,6 +8,7 @@ import hashlib
 import inspect
 import math
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from segcrf import _check, storage
 from segcrf._check import UNLABELLED
 from segcrf.crf import LinearChainCRF, SemiMarkovCRF
+from segcrf.diagnostics import TrainingWarning
 from segcrf.encoders import ENCODERS, make_encoder
 from segcrf.inference import Inferred, infer
 from segcrf.losses import (
@@ -361,7 +363,9 @@ class Segmenter:
         weights = self._frame_losses(recordings.labels, bool(validating.labels))
         fingerprint = {} if self.directory is None else self._fingerprint(recordings, validating)
         recipes = self._recipes(weights, fingerprint, resume)
+        told = self._unseen(recordings.labels)
         self._train(begin, recipes, (self._scaled(recordings), self._scaled(validating)), resume)
+        self.notes_[:0] = told
 
     def _check_parameters(self, resume: bool) -> None:
         _check.choice(self.structure, "structure", STRUCTURES)
@@ -542,6 +546,19 @@ class Segmenter:
         if not _are_long(labels):
             return [0.0]
         return [1.0, 0.0] if validated else [1.0]
+
+    def _unseen(self, labels: Sequence[Array]) -> list[str]:
+        """Warns of classes that there is nothing to learn from, and returns what was said."""
+        seen = np.unique(np.concatenate(labels))
+        absent = [str(name) for index, name in enumerate(self.classes_.tolist()) if index not in seen]
+        if not absent:
+            return []
+        text = (
+            f"no training frame is of class {', '.join(absent)}: it cannot be learned, and will hardly be predicted; "
+            "label some, give other recordings for validation=, or leave the class out"
+        )
+        warnings.warn(text, TrainingWarning, stacklevel=4)  # where fit was called
+        return [text]
 
     def _fingerprint(self, *parts: Labelled) -> dict[str, Any]:
         """What a checkpoint must share with this fit: parameters, the problem, and the very recordings."""

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from segcrf import training
+from segcrf.diagnostics import TrainingWarning
 from segcrf.estimator import Segmenter
 from segcrf.losses import FixedWeights
 from segcrf.signals import switching_sinusoid
@@ -780,6 +781,20 @@ def test_what_cannot_go_well_is_told_before_anything_is_trained(
         Segmenter.load(tmp_path / "nowhere", device="gpu")
     with pytest.raises(AssertionError, match="trained"):
         Segmenter(**SMALL).fit(*data)
+
+
+def test_classes_without_training_frames_are_told_by_name() -> None:
+    X, labels, _ = recordings()
+    options = SMALL | {"max_epochs": 1}
+    with pytest.warns(TrainingWarning, match="no training frame is of class jump, never: it cannot be learned") as told:
+        model = Segmenter(**options, classes=["rest", "jump", *NAMES[1:], "never"]).fit(X, [NAMES[k] for k in labels])
+    assert told[0].filename == __file__ and model.notes_[0] == str(told[0].message)
+    assert model.predict_proba(X)[0].shape == (len(X[0]), 5)
+    with pytest.warns(TrainingWarning, match="no training frame is of class 1:"):
+        Segmenter(**options).fit(X, [np.where(k == 1, 2, k) for k in labels])
+    one = np.repeat([0, 1, 2], 50)  # the last class is held out as a whole
+    with pytest.warns(TrainingWarning, match=r"no training frame is of class 2: .* other recordings for validation="):
+        Segmenter(**options, validation_fraction=0.4).fit([X[0][:150]], [one])
 
 
 def test_names_that_are_not_classes_are_refused() -> None:
