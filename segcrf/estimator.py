@@ -139,7 +139,7 @@ class Segmenter:
             the targets lie in the future of the signal, and then the encoder must not be bidirectional; ``"smooth"``,
             given the whole recording.
         rate: frames per second, for tables in seconds; None: tables in frames.
-        classes: names of the classes, in order; None: those found in the labels, sorted.
+        classes: names of the classes, in order; None: those found in the training labels, sorted.
         max_epochs: epochs at most. An epoch shows every frame once, and has 16 batches at least.
         batch_size: windows of a step.
         window: frames of a training window.
@@ -158,7 +158,7 @@ class Segmenter:
             no class is lost to training where that can be. With one labelled recording, its last frames. 0: none, all
             epochs are trained and the last is the best.
         seed: decides everything that is random.
-        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ... or a ``torch.device``.
         directory: where to keep the checkpoint ``last.ckpt`` (two, where ``frame_loss`` trains twice) and the best
             model so far, ``best``; None: nowhere.
         progress: whether to show a bar.
@@ -259,7 +259,14 @@ class Segmenter:
 
     # ------------------------------------------------------------------------------------ scikit-learn's manners
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The parameters by name, as they were given."""
+        """The parameters by name, as they were given.
+
+        Args:
+            deep: for scikit-learn, which asks so; it makes no difference here.
+
+        Returns:
+            A dict from names to values.
+        """
         return {name: getattr(self, name) for name in _defaults()}
 
     def set_params(self, **params: Any) -> Segmenter:
@@ -310,10 +317,11 @@ class Segmenter:
 
         Args:
             X: signals, (T, F) each.
-            labels: classes, (T,) each: indices (-100 = unlabelled) or names ("" = unlabelled).
+            labels: classes, (T,) each: indices (-100 = unlabelled) or names ("" = unlabelled). A class without a
+                training frame is told by a :class:`segcrf.diagnostics.TrainingWarning`.
             targets: numbers, (T, R) each; NaN = unknown.
-            validation: ``(X, labels)`` or ``(X, labels, targets)`` of other recordings, to choose the best epoch; None:
-                some of the given ones are held out, see ``validation_fraction``.
+            validation: ``(X, labels)`` or ``(X, labels, targets)`` of other recordings, to choose the best epoch, with
+                labels of the same classes; None: some of the given ones are held out, see ``validation_fraction``.
             resume: go on from the checkpoint in ``directory``, where an earlier fit of the same data with the same
                 parameters was cut off; where there is none, begin.
 
@@ -321,8 +329,10 @@ class Segmenter:
             self.
 
         Raises:
-            ValueError, TypeError: something is wrong with the data or a parameter; the message says where, what was
-                got and expected, and what to do.
+            ValueError, TypeError: something is wrong with the data, a parameter or the checkpoint, and nothing was
+                trained; or a loss became infinite or NaN in training. The message says where, what was got and
+                expected, and what to do.
+            ImportError: Lightning is not installed.
         """
         # What is learned is handed over at the very end, so that this one never holds half of a fit.
         twin = copy.copy(self)
@@ -655,10 +665,13 @@ class Segmenter:
 
     # ----------------------------------------------------------------------------------------------- predicting
     def predict(self, X: Given) -> list[Array]:
-        """The classes, decoded over each whole recording: (T,) each, written as in ``fit``.
+        """The classes, decoded over each whole recording.
 
         Args:
             X: signals, (T, F) each.
+
+        Returns:
+            Labels (T,) of each recording, written as in ``fit``.
 
         Raises:
             ValueError, TypeError: the signals are not as in ``fit``, or there was no fit.
@@ -667,19 +680,33 @@ class Segmenter:
         return [self._coder.decode(array) for array in labels]
 
     def predict_proba(self, X: Given) -> list[Array]:
-        """The posterior probability of each class at each frame, given the whole recording: (T, C) each."""
+        """The posterior probability of each class at each frame, given the whole recording.
+
+        Args:
+            X: signals, (T, F) each.
+
+        Returns:
+            Probabilities (T, C) of each recording, in the order of ``classes_``; they sum to one over the classes.
+
+        Raises:
+            ValueError, TypeError: the signals are not as in ``fit``, or there was no fit.
+        """
         (probabilities,) = self._ask(X, _probabilities)
         return probabilities
 
     def predict_targets(self, X: Given, *, posterior: str | None = None) -> list[Array]:
-        """The numbers at each frame, in the unit they had in ``fit``: (T, R) each.
+        """The numbers at each frame.
 
         Args:
             X: signals, (T, F) each.
             posterior: of a switching model, by which probability of the class to mix; None: the model's own.
 
+        Returns:
+            Numbers (T, R) of each recording, in the unit they had in ``fit``.
+
         Raises:
-            ValueError: the fit had no targets; or a ``posterior`` for a model with one regression for all classes.
+            ValueError, TypeError: the signals are not as in ``fit``, or there was no fit, or one without targets; or a
+                ``posterior`` was given for a model with one regression for all classes.
         """
         self._check_fitted()
         scaler = self.target_scaler_
@@ -712,6 +739,10 @@ class Segmenter:
         Returns:
             A table with a row per band: ``recording``, ``start`` and ``end`` (half-open; in frames, or in seconds where
             the Segmenter has a ``rate``), ``label``, and ``confidence``.
+
+        Raises:
+            ValueError, TypeError: the signals are not as in ``fit``, or there was no fit; fewer names than recordings,
+                or a repeated one; or an unknown ``confidence``.
         """
         _check.choice(confidence, "confidence", tuple(CONFIDENCES))
         labels, starts, own = self._ask(X, _labels, _starts, CONFIDENCES[confidence])
@@ -736,8 +767,8 @@ class Segmenter:
             those that are left, and ``decoder`` tells what is running now.
 
         Raises:
-            ValueError: nothing was fitted; the encoder looks at later frames; the bands are semi-Markov; or every
-                recording is standardised by itself, as a whole.
+            ValueError: nothing was fitted; the encoder looks at later frames; the bands are semi-Markov; every
+                recording is standardised by itself, as a whole; or ``max_delay`` is below 1.
         """
         self._check_fitted()
         _check.streamed(self._fitted["bidirectional"], self._fitted["structure"], self.standardize_)
@@ -754,7 +785,19 @@ class Segmenter:
         return SignalStream(model.encoder, lambda features: model.heads(features).emissions, decoder, prepare, show)
 
     def score(self, X: Given, labels: Given) -> float:
-        """The share of labelled frames, of all recordings together, whose predicted class is right: 0 to 1."""
+        """The share of labelled frames, of all recordings together, whose predicted class is right.
+
+        Args:
+            X: signals, (T, F) each.
+            labels: true classes, (T,) each, written as in ``fit``; unlabelled frames are left out.
+
+        Returns:
+            The share, 0 to 1.
+
+        Raises:
+            ValueError, TypeError: signals or labels are not as in ``fit``, or no frame has a label; or there was no
+                fit.
+        """
         predicted = self._ask(X, _labels)[0]
         arrays = _check.matching(labels, "labels", [len(array) for array in predicted])
         true = np.concatenate(self._coder.encode(arrays))
@@ -789,7 +832,7 @@ class Segmenter:
             folder: a new folder, or an earlier model, which is replaced at once and as a whole.
 
         Raises:
-            ValueError: nothing was fitted, or the folder holds other things.
+            ValueError: nothing was fitted, the folder holds other things, or ``rate`` is no rate.
         """
         self._check_fitted()
         _check.rate(self.rate)
@@ -830,9 +873,12 @@ class Segmenter:
             folder: where it is.
             device: where it shall run.
 
+        Returns:
+            A Segmenter that predicts as the saved one did.
+
         Raises:
-            ValueError: the folder is missing, damaged or of another program, or a number in it is not finite; the
-                message says what was found.
+            ValueError: the folder is missing, damaged or of another program, or a number in it is not finite, or this
+                machine lacks the device; the message says what was found.
         """
         _check.device(device)
         config, tensors = storage.read_model(folder, forbidding=FORBIDDING)
