@@ -940,7 +940,7 @@ def _plain(value: Any) -> Any:
     if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, Mapping):
-        return dict(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        return {str(name): _plain(each) for name, each in value.items()}
     if callable(value):
         return CUSTOM
     if isinstance(value, os.PathLike):

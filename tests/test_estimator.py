@@ -460,10 +460,12 @@ def test_numbers_of_numpy_and_devices_of_torch_are_parameters(tmp_path: Path) ->
     given: dict[str, Any] = {name: np.asarray(value)[()] for name, value in SMALL.items()}
     given |= {"seed": np.int64(0), "layers": np.int32(1), "dropout": np.float32(0.25), "frame_loss": np.float64(0.0)}
     given |= {"bidirectional": np.bool_(True), "device": torch.device("cpu"), "classes": np.array(["a", "b", "c"])}
+    given |= {"combine": {"regression": np.float32(0.5)}}
     assert type(given["hidden"]) is np.int64 and type(given["learning_rate"]) is np.float64
     model = Segmenter(**given, directory=tmp_path / "fit").fit(X, labels, targets)
     assert model.hidden is given["hidden"] and model.device is given["device"]
-    plain = Segmenter(**SMALL, dropout=0.25, frame_loss=0.0, classes=["a", "b", "c"]).fit(X, labels, targets)
+    plain = Segmenter(**SMALL, dropout=0.25, frame_loss=0.0, classes=["a", "b", "c"], combine={"regression": 0.5})
+    plain.fit(X, labels, targets)
     assert everything(model, X) == everything(plain, X)
     again = Segmenter(**given, directory=tmp_path / "fit").fit(X, labels, targets, resume=True)
     assert everything(again, X) == everything(plain, X)
