@@ -6,7 +6,10 @@ what was expected, and ends with the next step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -90,18 +93,28 @@ def emissions_shape(emissions: Tensor) -> tuple[int, int, int]:
     return emissions.shape[0], emissions.shape[1], emissions.shape[2]
 
 
+def emissions_of(emissions: Tensor, num_classes: int) -> None:
+    """Refuse emissions of another number of classes than the layer has."""
+    classes = emissions_shape(emissions)[2]
+    if classes != num_classes:
+        raise ValueError(
+            f"emissions have {classes} classes, the layer has {num_classes}; build it with num_classes={classes}, or "
+            f"emit {num_classes} scores per frame"
+        )
+
+
 def lengths(values: Tensor | None, num_recordings: int, num_frames: int, device: torch.device) -> Tensor:
     """Return lengths (B,) as int64 on ``device``; ``None`` means that every recording has all T frames."""
     if values is None:
         return torch.full((num_recordings,), num_frames, dtype=torch.int64, device=device)
     values = torch.as_tensor(values)
+    hint = "lengths are frame counts; for a mask use mask.sum(1)"
     if values.is_floating_point() or values.dtype == torch.bool:
-        raise TypeError(f"lengths must be integers (frames per recording), got {values.dtype}")
+        advice = hint if values.dtype == torch.bool else "convert with .long()"
+        raise TypeError(f"lengths must be integers (frames per recording), got {values.dtype}; {advice}")
     if values.shape != (num_recordings,):
-        raise ValueError(
-            f"lengths must have shape (B,) = ({num_recordings},), got {tuple(values.shape)}; give one length "
-            f"per recording"
-        )
+        advice = hint if values.shape == (num_recordings, num_frames) else "give one length per recording"
+        raise ValueError(f"lengths must have shape (B,) = ({num_recordings},), got {tuple(values.shape)}; {advice}")
     values = values.to(device, torch.int64)
     if torch.compiler.is_compiling():
         return values
@@ -398,7 +411,7 @@ Array = npt.NDArray[Any]
 
 def signals(values: Sequence[npt.ArrayLike], num_channels: int | None = None) -> list[Array]:
     """Return recordings as a list of (T, F) numeric arrays, finite, with one number of channels."""
-    arrays = _listed(values, "X", "(T, F) signals")
+    arrays = _listed(values, "X", "(T, F) signals", 2)
     expected = num_channels
     for i, array in enumerate(arrays):
         if array.ndim != 2:
@@ -423,14 +436,23 @@ def signals(values: Sequence[npt.ArrayLike], num_channels: int | None = None) ->
     return arrays
 
 
-def _listed(values: Any, name: str, what: str) -> list[Array]:
+def _listed(values: Any, name: str, what: str, ndim: int) -> list[Array]:
+    """Return a list of arrays, one per recording; an array with an axis more than one recording's ``ndim`` is one."""
     if isinstance(values, (str, bytes, dict)) or not hasattr(values, "__len__"):
         raise TypeError(f"{name} must be a list of {what}, one per recording, got {type(values).__name__}")
-    if isinstance(values, np.ndarray) and values.ndim < 2 and values.dtype != object:
-        raise TypeError(f"{name} must be a list of {what}, got one array of shape {values.shape}; put it in a list")
+    shape = getattr(values, "shape", None)
+    holds_arrays = getattr(getattr(values, "dtype", None), "kind", "") == "O" and len(shape or ()) == 1
+    if shape is not None and len(shape) <= ndim and not holds_arrays:
+        raise TypeError(f"{name} must be a list of {what}, got one array of shape {tuple(shape)}; put it in a list")
     if len(values) == 0:
         raise ValueError(f"{name} holds no recording; give at least one")
-    return [np.asarray(value) for value in values]
+    arrays = [np.asarray(value) for value in values]
+    if all(array.ndim == 0 for array in arrays) and any(array.dtype != object for array in arrays):
+        raise TypeError(
+            f"{name} must be a list of {what}, one per recording, got one list of {len(arrays)} numbers or words; put "
+            "it in a list"
+        )
+    return arrays
 
 
 def _finite(array: Array, place: str) -> None:
@@ -443,12 +465,18 @@ def _finite(array: Array, place: str) -> None:
         )
 
 
-def matching(values: Sequence[npt.ArrayLike], name: str, lengths: Sequence[int]) -> list[Array]:
-    """Return ``values`` as a list of arrays, one per recording and as long as it."""
-    arrays = _listed(values, name, "arrays")
+def matching(values: Sequence[npt.ArrayLike], name: str, lengths: Sequence[int], ndim: int = 1) -> list[Array]:
+    """Return ``values`` as a list of arrays, one per recording and as long as it; one recording's has ``ndim`` axes."""
+    arrays = _listed(values, name, "arrays", ndim)
     if len(arrays) != len(lengths):
         raise ValueError(f"{name} holds {len(arrays)} recordings, X {len(lengths)}; give one array for each")
     for i, (array, length) in enumerate(zip(arrays, lengths, strict=True)):
+        if array.dtype == object and array.ndim == 0 and array.item() is None:
+            nothing = "NaN" if name == "targets" else f"{UNLABELLED} (or '' among names)"
+            raise TypeError(
+                f"recording {i}: {name} are None, expected an array of {length} frames; where nothing is known, fill "
+                f"it with {nothing}"
+            )
         if array.ndim == 0 or len(array) != length:
             got = f"{len(array)} frames" if array.ndim else f"the single value {array}"
             raise ValueError(f"recording {i}: {name} has {got}, X has {length}; they must match frame by frame")
@@ -468,6 +496,8 @@ def label_kind(arrays: Sequence[Array]) -> str:
         elif array.dtype.kind == "U" or (array.dtype.kind in "OT" and all(isinstance(name, str) for name in array)):
             kinds.add("name")
         else:
+            for recording, other in enumerate(arrays):
+                _no_missing(other, recording)
             raise TypeError(
                 f"recording {i}: labels must be integers ({UNLABELLED} = unlabelled) or text ('' = unlabelled), "
                 f"got {array.dtype}; convert them with .astype(int) or .astype(str)"
@@ -475,6 +505,17 @@ def label_kind(arrays: Sequence[Array]) -> str:
     if len(kinds) > 1:
         raise TypeError("labels mix integers and text; use one kind in all recordings")
     return kinds.pop() if kinds else "index"
+
+
+def _no_missing(array: Array, recording: int) -> None:
+    """Refuse labels that are missing in another way than ours, which conversion would make a class."""
+    for frame, label in enumerate(array):
+        missing = label is None or type(label).__name__ in ("NAType", "NaTType")  # of pandas, not imported for this
+        if missing or (isinstance(label, float | np.floating) and np.isnan(label)):
+            raise TypeError(
+                f"recording {recording}, frame {frame}: got label {label}, expected a class; mark a frame without a "
+                f"label {UNLABELLED} among integers, '' among names"
+            )
 
 
 def class_indices(arrays: Sequence[Array], num_classes: int | None = None) -> list[Array]:
@@ -557,7 +598,77 @@ def flag(value: object, name: str) -> None:
         raise TypeError(f"{name}: got {value!r}, expected True or False")
 
 
-def choice(value: object, name: str, known: Sequence[str]) -> None:
+def class_list(values: Any) -> list[object]:
+    """Return the names of classes as a list, after checking that each could be a class of its own."""
+    if isinstance(values, str) or not hasattr(values, "__len__"):
+        raise TypeError(f"classes: got {values!r}, expected a list of names, such as ['rest', 'walk']")
+    listed = names(values, "classes", -1)
+    if not listed:
+        raise ValueError("classes: got an empty list, expected names; or None for those found in the labels")
+    if "" in listed:
+        raise ValueError(f"classes: got '' in {listed}, which marks a frame without a label; leave it out, or name it")
+    return listed
+
+
+def loss_weights(values: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Refuse weights of losses that there will not be, and what is no weight."""
+    for name, value in values.items():
+        if name not in known:
+            raise ValueError(
+                f"combine: a weight was given for the loss {name!r}, expected one of {', '.join(map(repr, known))}; "
+                "correct its name, or leave it out"
+            )
+        number(value, f"combine[{name!r}]", 0.0)
+
+
+def device(value: object) -> None:
+    """Refuse a device that this machine does not have."""
+    numbers = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    try:
+        found = torch.device(value) if isinstance(value, str | torch.device) else None
+    except RuntimeError:
+        found = None
+    if found is None or (found.index or 0) >= numbers.get(found.type, 0):
+        here = [f"{kind}:{i}" if kind == "cuda" else kind for kind, number in numbers.items() for i in range(number)]
+        raise ValueError(f"device: got {value!r}, expected one that this machine has: {', '.join(map(repr, here))}")
+
+
+def directory(value: Any) -> None:
+    """Refuse what is no folder that can be written to, nor can be made."""
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"directory: got {value!r}, expected the path of a folder, or None")
+    path = Path(value).absolute()  # pyright: ignore[reportUnknownArgumentType]
+    nearest = next(folder for folder in (path, *path.parents) if os.path.exists(folder))
+    if not nearest.is_dir():
+        raise ValueError(f"directory: got {str(value)!r}, but {nearest} is a file; choose another folder, or move it")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"directory: got {str(value)!r}, but {nearest} cannot be written to; choose another folder, or change its "
+            "permissions"
+        )
+
+
+def validation(values: Any) -> Sequence[Any]:
+    """Return recordings for validation if they are given as two or three lists."""
+    if not isinstance(values, (tuple, list)) or len(values) not in (2, 3):
+        count = f" of {len(values)}" if isinstance(values, (tuple, list)) else ""
+        raise TypeError(
+            f"validation: got {type(values).__name__}{count}, expected (X, labels) or (X, labels, targets); to hold "
+            "out a share of the recordings, set validation_fraction"
+        )
+    return cast("Sequence[Any]", values)
+
+
+@contextmanager
+def about(name: str) -> Generator[None, None, None]:
+    """Begin the messages of checks with whose recordings they are about."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from None
+
+
+def choice(value: object, name: str, known: Sequence[object]) -> None:
     """Refuse a parameter that is not among the ``known`` ones."""
     if value not in known:
         raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(map(repr, known))}")
@@ -572,7 +683,7 @@ def share(value: float, name: str) -> None:
 
 def targets(values: Sequence[npt.ArrayLike], lengths: Sequence[int], num_targets: int | None = None) -> list[Array]:
     """Return targets as (T, R) arrays with one R; NaN is allowed (unknown), infinity is not."""
-    arrays = matching(values, "targets", lengths)
+    arrays = matching(values, "targets", lengths, ndim=2)
     expected = num_targets
     for i, array in enumerate(arrays):
         if array.dtype.kind not in "biuf":
@@ -658,10 +769,8 @@ def _labels_of(values: object, name: str) -> list[Array]:
 
 def _named_by(name: str, check: Callable[[list[Array]], Any], arrays: list[Array]) -> Any:
     """Run a check of label arrays so that its message says whose labels they are."""
-    try:
+    with about(name):
         return check(arrays)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{name}: {error}") from None
 
 
 def band_starts(values: object, like: Sequence[npt.NDArray[np.int64]]) -> list[npt.NDArray[np.bool_]]:
@@ -770,8 +879,9 @@ def rate(value: float | None) -> float:
     """Return a sampling rate in frames per second; None is 1, so that times are frames."""
     if value is None:
         return 1.0
-    if not 0 < value < float("inf"):
-        raise ValueError(f"rate: got {value}, expected frames per second, above 0; or None to count in frames")
+    known: Any = value
+    if isinstance(known, bool) or not isinstance(known, int | float | np.number) or not 0 < value < float("inf"):
+        raise ValueError(f"rate: got {value!r}, expected frames per second, above 0; or None to count in frames")
     return float(value)
 
 

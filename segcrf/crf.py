@@ -106,6 +106,7 @@ class LinearChainCRF(nn.Module):
         :class:`~segcrf.transitions.InputDependentTransitions`, times (B, T - 1) from frame to frame for
         :class:`~segcrf.transitions.IrregularTransitions`.
         """
+        _check.emissions_of(emissions, self.num_classes)
         scores = self.transitions
         if isinstance(scores, nn.Module):
             _check.context(context, getattr(scores, "context", None), type(scores).__name__)
@@ -240,6 +241,7 @@ class SemiMarkovCRF(nn.Module):
 
     def forward(self, emissions: Tensor, lengths: Tensor | None = None) -> SemiMarkov:
         """Return the distribution over segmentations for emissions (B, T, C) and lengths (B,)."""
+        _check.emissions_of(emissions, self.num_classes)
         table, tail = self.durations()
         return SemiMarkov(
             _scaled(emissions, self.log_emission_scale),

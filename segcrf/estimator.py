@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import hashlib
 import inspect
 import math
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ from torch import Tensor, nn
 from segcrf import _check, storage
 from segcrf._check import UNLABELLED
 from segcrf.crf import LinearChainCRF, SemiMarkovCRF
+from segcrf.diagnostics import TrainingWarning
 from segcrf.encoders import ENCODERS, make_encoder
 from segcrf.inference import Inferred, infer
 from segcrf.losses import (
@@ -42,7 +45,7 @@ from segcrf.windows import Recording, Standardizer
 if TYPE_CHECKING:
     import pandas as pd
 
-    from segcrf.training import Result
+    from segcrf.training import Recipe, Result
 
 __all__ = ["Segmenter"]
 
@@ -56,6 +59,8 @@ COMBINERS: dict[str, Callable[[], Combiner]] = {
 # Losses that are above zero, as a combiner that divides by them wants.
 ERRORS = ("mse", "smooth_l1")
 SWITCHING = ("mean", *FORMS)
+# The folder of the best model so far, in ``directory``.
+BEST = "best"
 # What a model folder says of a combiner that was no name: a program, and nothing that is executed is ever stored.
 CUSTOM = "custom"
 # Durations beyond this share of the training bands, or this many frames, are left to the geometric tail.
@@ -70,6 +75,8 @@ LONG_BANDS = 50
 LEARNING_RATE = 5e-3
 # Scores that are logits of single frames say too much in a sequence, where frames of a band err together.
 EMISSION_SCALE = 0.1
+# Scores, of which somebody may have forbidden some by hand: there -inf is no damage.
+FORBIDDING = tuple(f"model.crf.{name}" for name in ("transitions", "start", "end", "durations.table"))
 # What may differ between a fit and its resumption: it changes where and how long, not what is computed.
 FREE_TO_CHANGE = ("rate", "device", "directory", "progress", "patience")
 # Measured: 0.9 for gestures of three people before a camera, 0.2 for sleep, below 0.05 for ECG, EMG, power and motion.
@@ -132,7 +139,7 @@ class Segmenter:
             the targets lie in the future of the signal, and then the encoder must not be bidirectional; ``"smooth"``,
             given the whole recording.
         rate: frames per second, for tables in seconds; None: tables in frames.
-        classes: names of the classes, in order; None: those found in the labels, sorted.
+        classes: names of the classes, in order; None: those found in the training labels, sorted.
         max_epochs: epochs at most. An epoch shows every frame once, and has 16 batches at least.
         batch_size: windows of a step.
         window: frames of a training window.
@@ -151,7 +158,7 @@ class Segmenter:
             no class is lost to training where that can be. With one labelled recording, its last frames. 0: none, all
             epochs are trained and the last is the best.
         seed: decides everything that is random.
-        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ... or a ``torch.device``.
         directory: where to keep the checkpoint ``last.ckpt`` (two, where ``frame_loss`` trains twice) and the best
             model so far, ``best``; None: nowhere.
         progress: whether to show a bar.
@@ -217,7 +224,7 @@ class Segmenter:
         clip: float = 1.0,
         validation_fraction: float = 0.2,
         seed: int = 0,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
         directory: str | os.PathLike[str] | None = None,
         progress: bool = True,
     ) -> None:
@@ -252,20 +259,39 @@ class Segmenter:
 
     # ------------------------------------------------------------------------------------ scikit-learn's manners
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The parameters by name, as they were given."""
+        """The parameters by name, as they were given.
+
+        Args:
+            deep: for scikit-learn, which asks so; it makes no difference here.
+
+        Returns:
+            A dict from names to values.
+        """
         return {name: getattr(self, name) for name in _defaults()}
 
     def set_params(self, **params: Any) -> Segmenter:
-        """Changes parameters; they count from the next ``fit``.
+        """Changes parameters. They count from the next ``fit``: until then a fitted model predicts and is saved as it
+        was fitted. Only ``rate``, the unit of tables, counts at once.
+
+        Args:
+            **params: new values by name.
+
+        Returns:
+            self.
 
         Raises:
             ValueError: there is no such parameter.
         """
+        unknown = [name for name in params if name not in _defaults()]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is no parameter of Segmenter. It has {', '.join(_defaults())}.")
         for name, value in params.items():
-            if name not in _defaults():
-                raise ValueError(f"{name!r} is no parameter of Segmenter. It has {', '.join(_defaults())}.")
             setattr(self, name, value)
         return self
+
+    def _plain_params(self) -> dict[str, Any]:
+        """Copies of the parameters as JSON can write them: nobody changes them later."""
+        return {name: _plain(value) for name, value in self.get_params().items()}
 
     def __repr__(self) -> str:
         default = {name: _plain(value) for name, value in _defaults().items()}
@@ -287,14 +313,15 @@ class Segmenter:
         validation: Sequence[Given] | None = None,
         resume: bool = False,
     ) -> Segmenter:
-        """Learns from labelled recordings.
+        """Learns from labelled recordings. A fit that fails or is interrupted leaves the Segmenter as it was before.
 
         Args:
             X: signals, (T, F) each.
-            labels: classes, (T,) each: indices (-100 = unlabelled) or names ("" = unlabelled).
+            labels: classes, (T,) each: indices (-100 = unlabelled) or names ("" = unlabelled). A class without a
+                training frame is told by a :class:`segcrf.diagnostics.TrainingWarning`.
             targets: numbers, (T, R) each; NaN = unknown.
-            validation: ``(X, labels)`` or ``(X, labels, targets)`` of other recordings, to choose the best epoch; None:
-                some of the given ones are held out, see ``validation_fraction``.
+            validation: ``(X, labels)`` or ``(X, labels, targets)`` of other recordings, to choose the best epoch, with
+                labels of the same classes; None: some of the given ones are held out, see ``validation_fraction``.
             resume: go on from the checkpoint in ``directory``, where an earlier fit of the same data with the same
                 parameters was cut off; where there is none, begin.
 
@@ -302,15 +329,31 @@ class Segmenter:
             self.
 
         Raises:
-            ValueError, TypeError: something is wrong with the data or a parameter; the message says where, what was
-                got and expected, and what to do.
+            ValueError, TypeError: something is wrong with the data, a parameter or the checkpoint, and nothing was
+                trained; or a loss became infinite or NaN in training. The message says where, what was got and
+                expected, and what to do.
+            ImportError: Lightning is not installed.
         """
+        # What is learned is handed over at the very end, so that this one never holds half of a fit.
+        twin = copy.copy(self)
+        twin._learn(X, labels, targets, validation, resume)
+        parameters = self.get_params()
+        vars(self).update({name: value for name, value in vars(twin).items() if name not in parameters})
+        return self
+
+    def _learn(
+        self, X: Given, labels: Given, targets: Given | None, validation: Sequence[Given] | None, resume: bool
+    ) -> None:
+        """Fits in place, and may leave half of a fit."""
         self._check_parameters(resume)
         if self.combine == CUSTOM:
             raise ValueError(
                 "combine: got 'custom', which stands for a callable that this model was once fitted with and that was "
                 "not saved; set_params(combine=...) with it, or with a name, to fit again"
             )
+        # PyTorch wants Python's own numbers, and a checkpoint holds nothing else.
+        self._fitted = self._plain_params()
+        self.set_params(**{name: value for name, value in self._fitted.items() if name != "combine"})
         recordings, validating = self._open(X, labels, targets, validation)
         if self.switching is not None and not self.n_targets_:
             raise ValueError(
@@ -328,8 +371,11 @@ class Segmenter:
             return model
 
         weights = self._frame_losses(recordings.labels, bool(validating.labels))
-        self._train(begin, weights, (self._scaled(recordings), self._scaled(validating)), resume)
-        return self
+        fingerprint = {} if self.directory is None else self._fingerprint(recordings, validating)
+        recipes = self._recipes(weights, fingerprint, resume)
+        told = self._unseen(recordings.labels)
+        self._train(begin, recipes, (self._scaled(recordings), self._scaled(validating)), resume)
+        self.notes_[:0] = told
 
     def _check_parameters(self, resume: bool) -> None:
         _check.choice(self.structure, "structure", STRUCTURES)
@@ -338,6 +384,9 @@ class Segmenter:
         _check.choice(self.standardize, "standardize", ("auto", "dataset", "recording"))
         for name in ("hidden", "max_epochs", "batch_size", "patience"):
             _check.whole(getattr(self, name), name, 1)
+        if self.layers is not None:
+            _check.whole(self.layers, "layers (or None)", 1)
+        _check.choice(self.bidirectional, "bidirectional", (True, False))
         _check.whole(self.window, "window", 2)
         _check.whole(self.seed, "seed", 0)
         for name in ("weight_decay", "noise", "clip"):
@@ -351,7 +400,11 @@ class Segmenter:
         if self.frame_loss != "auto":
             _check.number(self.frame_loss, "frame_loss (or 'auto')", 0.0)
         _check.rate(self.rate)
-        if resume and self.directory is None:
+        _check.device(self.device)
+        if self.directory is not None:
+            _check.directory(self.directory)
+            storage.check_replaceable(Path(self.directory) / BEST)
+        elif resume:
             raise ValueError("resume=True: got directory=None, expected the folder with the checkpoint; set directory")
 
     def _check_objective(self) -> None:
@@ -413,19 +466,23 @@ class Segmenter:
         train = read(X, labels, targets)
         self.n_features_in_ = train.signals[0].shape[1]
         self.n_targets_ = 0 if train.targets is None else train.targets[0].shape[1]
-        held = None
-        if validation is not None:
-            held_targets = validation[2] if self.n_targets_ and len(validation) > 2 else None
-            held = read(validation[0], validation[1], held_targets, self.n_features_in_, self.n_targets_)
-        self._coder = ClassCoder.learn(train.labels + (held.labels if held else []), self.classes)
+        self._coder = ClassCoder.learn(train.labels, self.classes)
         self.classes_ = self._coder.classes
         train = dataclasses.replace(train, labels=self._coder.encode(train.labels))
-        if held is None:
+        if isinstance(self.combine, Mapping):
+            _check.loss_weights(self.combine, ("crf", "regression") if self.n_targets_ else ("crf",))
+        if validation is None:
             return split(train, self.validation_fraction, self.seed)
-        held = dataclasses.replace(held, labels=self._coder.encode(held.labels))
         _check.any_labelled(train.labels, "training")
+        return train, self._open_validation(_check.validation(validation))
+
+    def _open_validation(self, given: Sequence[Given]) -> Labelled:
+        targets = given[2] if self.n_targets_ and len(given) > 2 else None
+        with _check.about("validation"):
+            held = read(given[0], given[1], targets, self.n_features_in_, self.n_targets_)
+            held = dataclasses.replace(held, labels=self._coder.encode(held.labels))
         _check.any_labelled(held.labels, "validation")
-        return train, held
+        return held
 
     def _measure(self, recordings: Labelled, validating: Labelled) -> None:
         self.standardize_ = self.standardize
@@ -500,20 +557,64 @@ class Segmenter:
             return [0.0]
         return [1.0, 0.0] if validated else [1.0]
 
+    def _unseen(self, labels: Sequence[Array]) -> list[str]:
+        """Warns of classes that there is nothing to learn from, and returns what was said."""
+        seen = np.unique(np.concatenate(labels))
+        absent = [str(name) for index, name in enumerate(self.classes_.tolist()) if index not in seen]
+        if not absent:
+            return []
+        text = (
+            f"no training frame is of class {', '.join(absent)}: it cannot be learned, and will hardly be predicted; "
+            "label some, give other recordings for validation=, or leave the class out"
+        )
+        warnings.warn(text, TrainingWarning, stacklevel=4)  # where fit was called
+        return [text]
+
+    def _fingerprint(self, *parts: Labelled) -> dict[str, Any]:
+        """What a checkpoint must share with this fit: parameters, the problem, and the very recordings."""
+        digest = hashlib.sha256()
+        for array in (a for part in parts for a in (*part.signals, *part.labels, *(part.targets or ()))):
+            digest.update(f"{array.dtype} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        lengths = [len(labels) for part in parts for labels in part.labels]
+        same = {name: value for name, value in self._fitted.items() if name not in FREE_TO_CHANGE}
+        return same | {
+            "classes": self.classes_.tolist(),
+            "channels": self.n_features_in_,
+            "targets": self.n_targets_,
+            "data": f"{len(lengths)} recordings, {sum(lengths)} frames, checksum {digest.hexdigest()[:16]}",
+        }
+
+    def _recipes(self, weights: Sequence[float], fingerprint: dict[str, Any], resume: bool) -> dict[float, Recipe]:
+        """How to train with each weight of the loss of frames; to ``resume``, all checkpoints must fit."""
+        try:
+            from segcrf.training import Recipe, check_resumable
+        except ImportError as error:
+            raise ImportError(f"fit needs Lightning ({error}); pip install 'segcrf[train]'") from error
+
+        shared = {field.name for field in dataclasses.fields(Recipe)} & _defaults().keys()
+        given: dict[str, Any] = {name: getattr(self, name) for name in shared} | {"fingerprint": fingerprint}
+        if isinstance(self.learning_rate, str | None):
+            given["learning_rate"] = 0.0  # it is chosen when training begins
+        trials = {weight: f"frame_loss={weight:g}" if len(weights) > 1 else "" for weight in weights}
+        recipes = {weight: Recipe(**given, trial=trial) for weight, trial in trials.items()}
+        for recipe in recipes.values() if resume else ():
+            check_resumable(recipe)
+        return recipes
+
     def _train(
         self,
         begin: Callable[[], JointModel | SwitchingModel],
-        weights: list[float],
+        recipes: Mapping[float, Recipe],
         data: tuple[list[Recording], list[Recording]],
         resume: bool,
     ) -> None:
         """Trains with each weight of the loss of frames, and keeps what is best on the validation recordings."""
         errors: list[float] = []
         best: _Trained | None = None
-        for weight in weights:
-            self.frame_loss_ = weight
-            trial, to_beat = f"frame_loss={weight:g}" if len(weights) > 1 else "", min(errors, default=math.inf)
-            trained = self._train_once(begin, data, resume, trial, to_beat)
+        for weight, recipe in recipes.items():
+            self.frame_loss_, to_beat = weight, min(errors, default=math.inf)
+            trained = self._train_once(begin, recipe, data, resume, to_beat)
             errors.append(trained.result.history[trained.result.best_epoch].get("val_error", 0.0))
             if errors[-1] < to_beat:
                 best = trained
@@ -522,29 +623,21 @@ class Segmenter:
         model.load_state_dict(result.weights)
         self.model_, self.history_, self.best_epoch_ = model.to(self.device).eval(), result.history, result.best_epoch
         self.frame_loss_, self.learning_rate_, self.notes_ = best.frame_loss, best.rate, best.notes + result.notes
-        if len(weights) > 1:
-            told = " and ".join(f"{error:.3f} with {weight:g}" for weight, error in zip(weights, errors, strict=True))
+        if len(recipes) > 1:
+            told = " and ".join(f"{error:.3f} with {weight:g}" for weight, error in zip(recipes, errors, strict=True))
             self.notes_.insert(0, f"frame_loss='auto' trained twice, as bands are long; validation error: {told}")
 
     def _train_once(
         self,
         begin: Callable[[], JointModel | SwitchingModel],
+        recipe: Recipe,
         data: tuple[list[Recording], list[Recording]],
         resume: bool,
-        trial: str,
         to_beat: float,
     ) -> _Trained:
         """Trains with ``frame_loss_``. A model with a validation error of ``to_beat`` is in the folder already."""
-        try:
-            from segcrf.training import Recipe, find_rate, train
-        except ImportError as error:
-            raise ImportError(f"fit needs Lightning ({error}); pip install 'segcrf[train]'") from error
+        from segcrf.training import find_rate, train
 
-        shared = {field.name for field in dataclasses.fields(Recipe)} & _defaults().keys()
-        frames = sum(len(recording.labels) for recording in data[0])
-        same = {name: _plain(v) for name, v in self.get_params().items() if name not in FREE_TO_CHANGE}
-        given: dict[str, Any] = {name: getattr(self, name) for name in shared}
-        given |= {"fingerprint": same | {"frames": frames}, "trial": trial}
         notes: list[str] = []
 
         def start() -> tuple[JointModel | SwitchingModel, JointObjective | SwitchingObjective, Combiner]:
@@ -554,27 +647,31 @@ class Segmenter:
             if result.history[-1].get("val_error", -math.inf) < to_beat:
                 self._keep(result)
 
-        if given["learning_rate"] is None:
-            given["learning_rate"] = "auto" if self.n_targets_ and data[1] else LEARNING_RATE
-        if given["learning_rate"] == "auto":
-            given["learning_rate"] = 0.0
-            tried = find_rate(start, Recipe(**given), data)
+        rate = self.learning_rate
+        if rate is None:
+            rate = "auto" if self.n_targets_ and data[1] else LEARNING_RATE
+        if rate == "auto":
+            tried = find_rate(start, recipe, data)
             # Where none has learned anything yet, the largest is the best guess.
-            given["learning_rate"] = min(tried, key=lambda rate: (tried[rate], -rate))
+            rate = min(tried, key=lambda rate: (tried[rate], -rate))
             told = ", ".join(f"{error:.3f} at {rate:g}" for rate, error in tried.items())
             notes = [f"learning_rate='auto' tried short trainings, whose error on validation recordings was {told}"]
-        self.learning_rate_ = float(given["learning_rate"])
+        self.learning_rate_ = float(rate)
         model, objective, combine = start()
         on_best = None if self.directory is None else keep
-        result = train(model, objective, combine, Recipe(**given), data, resume=resume, on_best=on_best)
+        recipe = dataclasses.replace(recipe, learning_rate=self.learning_rate_)
+        result = train(model, objective, combine, recipe, data, resume=resume, on_best=on_best)
         return _Trained(model, result, self.frame_loss_, self.learning_rate_, notes)
 
     # ----------------------------------------------------------------------------------------------- predicting
     def predict(self, X: Given) -> list[Array]:
-        """The classes, decoded over each whole recording: (T,) each, written as in ``fit``.
+        """The classes, decoded over each whole recording.
 
         Args:
             X: signals, (T, F) each.
+
+        Returns:
+            Labels (T,) of each recording, written as in ``fit``.
 
         Raises:
             ValueError, TypeError: the signals are not as in ``fit``, or there was no fit.
@@ -583,19 +680,33 @@ class Segmenter:
         return [self._coder.decode(array) for array in labels]
 
     def predict_proba(self, X: Given) -> list[Array]:
-        """The posterior probability of each class at each frame, given the whole recording: (T, C) each."""
+        """The posterior probability of each class at each frame, given the whole recording.
+
+        Args:
+            X: signals, (T, F) each.
+
+        Returns:
+            Probabilities (T, C) of each recording, in the order of ``classes_``; they sum to one over the classes.
+
+        Raises:
+            ValueError, TypeError: the signals are not as in ``fit``, or there was no fit.
+        """
         (probabilities,) = self._ask(X, _probabilities)
         return probabilities
 
     def predict_targets(self, X: Given, *, posterior: str | None = None) -> list[Array]:
-        """The numbers at each frame, in the unit they had in ``fit``: (T, R) each.
+        """The numbers at each frame.
 
         Args:
             X: signals, (T, F) each.
             posterior: of a switching model, by which probability of the class to mix; None: the model's own.
 
+        Returns:
+            Numbers (T, R) of each recording, in the unit they had in ``fit``.
+
         Raises:
-            ValueError: the fit had no targets; or a ``posterior`` for a model with one regression for all classes.
+            ValueError, TypeError: the signals are not as in ``fit``, or there was no fit, or one without targets; or a
+                ``posterior`` was given for a model with one regression for all classes.
         """
         self._check_fitted()
         scaler = self.target_scaler_
@@ -603,12 +714,12 @@ class Segmenter:
             raise ValueError("predict_targets: the model was fitted without targets; give fit(X, labels, targets)")
         if posterior is not None:
             _check.choice(posterior, "posterior", POSTERIORS)
-            if self.switching is None:
+            if self._fitted["switching"] is None:
                 raise ValueError(
                     f"posterior: got {posterior!r}, but this model has one regression for all classes; leave it out, "
                     "or fit with switching='mean'"
                 )
-        mix = posterior or self.posterior
+        mix = posterior or self._fitted["posterior"]
         (values,) = self._ask(X, lambda found: _values(found, mix))
         return [scaler.undo(array) for array in values]
 
@@ -628,6 +739,10 @@ class Segmenter:
         Returns:
             A table with a row per band: ``recording``, ``start`` and ``end`` (half-open; in frames, or in seconds where
             the Segmenter has a ``rate``), ``label``, and ``confidence``.
+
+        Raises:
+            ValueError, TypeError: the signals are not as in ``fit``, or there was no fit; fewer names than recordings,
+                or a repeated one; or an unknown ``confidence``.
         """
         _check.choice(confidence, "confidence", tuple(CONFIDENCES))
         labels, starts, own = self._ask(X, _labels, _starts, CONFIDENCES[confidence])
@@ -652,24 +767,37 @@ class Segmenter:
             those that are left, and ``decoder`` tells what is running now.
 
         Raises:
-            ValueError: nothing was fitted; the encoder looks at later frames; the bands are semi-Markov; or every
-                recording is standardised by itself, as a whole.
+            ValueError: nothing was fitted; the encoder looks at later frames; the bands are semi-Markov; every
+                recording is standardised by itself, as a whole; or ``max_delay`` is below 1.
         """
         self._check_fitted()
-        _check.streamed(self.bidirectional, self.structure, self.standardize_)
-        model = self.model_
+        _check.streamed(self._fitted["bidirectional"], self._fitted["structure"], self.standardize_)
+        now = copy.copy(self)  # so that another fit does not change a stream that is running
+        model = now.model_
 
         def prepare(signal: Array) -> Tensor:
-            return self._scale(_check.signals([signal], self.n_features_in_)[0]).to(self.device)
+            return now._to_model(_check.signals([signal], now.n_features_in_)[0])
 
         def show(bands: Segments) -> pd.DataFrame:
-            return bands.to_table(self.classes_.tolist(), self.rate, [recording])
+            return bands.to_table(now.classes_.tolist(), now.rate, [recording])
 
         decoder = Stream(lambda scores: model.bands(model.distribution(scores)).structure, max_delay=max_delay)
         return SignalStream(model.encoder, lambda features: model.heads(features).emissions, decoder, prepare, show)
 
     def score(self, X: Given, labels: Given) -> float:
-        """The share of labelled frames, of all recordings together, whose predicted class is right: 0 to 1."""
+        """The share of labelled frames, of all recordings together, whose predicted class is right.
+
+        Args:
+            X: signals, (T, F) each.
+            labels: true classes, (T,) each, written as in ``fit``; unlabelled frames are left out.
+
+        Returns:
+            The share, 0 to 1.
+
+        Raises:
+            ValueError, TypeError: signals or labels are not as in ``fit``, or no frame has a label; or there was no
+                fit.
+        """
         predicted = self._ask(X, _labels)[0]
         arrays = _check.matching(labels, "labels", [len(array) for array in predicted])
         true = np.concatenate(self._coder.encode(arrays))
@@ -679,7 +807,7 @@ class Segmenter:
     def _ask(self, X: Given, *questions: Callable[[Inferred], Tensor]) -> list[list[Array]]:
         """The answer to each question, one array per recording."""
         self._check_fitted()
-        signals = [self._scale(signal).to(self.device) for signal in _check.signals(X, self.n_features_in_)]
+        signals = [self._to_model(signal) for signal in _check.signals(X, self.n_features_in_)]
         answers: list[list[Array]] = [[np.empty(0)] * len(signals) for _ in questions]
         for found in infer(self.model_, signals):
             for answer, question in zip(answers, questions, strict=True):
@@ -687,6 +815,10 @@ class Segmenter:
                 for row, recording in zip(rows, found.recordings, strict=True):
                     answer[recording] = np.array(row[: len(signals[recording])])
         return answers
+
+    def _to_model(self, signal: Array) -> Tensor:
+        """A standardised signal, where the model is: it may have been moved, or ``device`` set since."""
+        return self._scale(signal).to(self.model_.class_head.weight.device)
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "model_"):
@@ -700,9 +832,10 @@ class Segmenter:
             folder: a new folder, or an earlier model, which is replaced at once and as a whole.
 
         Raises:
-            ValueError: nothing was fitted, or the folder holds other things.
+            ValueError: nothing was fitted, the folder holds other things, or ``rate`` is no rate.
         """
         self._check_fitted()
+        _check.rate(self.rate)
         history = {"history": self.history_, "best_epoch": self.best_epoch_, "notes": self.notes_}
         storage.write_model(folder, self._config() | history, self._tensors(self.model_.state_dict()))
 
@@ -710,11 +843,11 @@ class Segmenter:
         """Saves the best model so far beside the checkpoint."""
         assert self.directory is not None
         history = {"history": result.history, "best_epoch": result.best_epoch, "notes": result.notes}
-        storage.write_model(Path(self.directory) / "best", self._config() | history, self._tensors(result.weights))
+        storage.write_model(Path(self.directory) / BEST, self._config() | history, self._tensors(result.weights))
 
     def _config(self) -> dict[str, Any]:
         return {
-            "parameters": {name: _plain(value) for name, value in self.get_params().items()},
+            "parameters": self._fitted | {"rate": _plain(self.rate)},
             "classes": self.classes_.tolist(),
             "labels": "name" if self._coder.named else "index",
             "channels": self.n_features_in_,
@@ -733,17 +866,22 @@ class Segmenter:
         return tensors
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str], *, device: str = "cpu") -> Segmenter:
+    def load(cls, folder: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> Segmenter:
         """Reads a model that ``save`` wrote. Nothing in it is executed.
 
         Args:
             folder: where it is.
             device: where it shall run.
 
+        Returns:
+            A Segmenter that predicts as the saved one did.
+
         Raises:
-            ValueError: the folder is missing, damaged or of another program; the message says what was found.
+            ValueError: the folder is missing, damaged or of another program, or a number in it is not finite, or this
+                machine lacks the device; the message says what was found.
         """
-        config, tensors = storage.read_model(folder)
+        _check.device(device)
+        config, tensors = storage.read_model(folder, forbidding=FORBIDDING)
         try:
             return cls._restore(config, tensors, device)
         except (KeyError, TypeError, RuntimeError) as error:
@@ -753,9 +891,12 @@ class Segmenter:
             ) from error
 
     @classmethod
-    def _restore(cls, config: dict[str, Any], tensors: dict[str, Tensor], device: str) -> Segmenter:
+    def _restore(
+        cls, config: dict[str, Any], tensors: dict[str, Tensor], device: str | torch.device
+    ) -> Segmenter:
         self = cls(**config["parameters"]).set_params(device=device, directory=None)
         self._check_parameters(resume=False)
+        self._fitted = self._plain_params()
         self.classes_ = np.array(config["classes"])
         self._coder = ClassCoder(self.classes_, config["labels"] == "name")
         self.n_features_in_, self.n_targets_ = config["channels"], config["targets"]
@@ -799,10 +940,14 @@ def _plain(value: Any) -> Any:
     if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, Mapping):
-        return dict(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        return {str(name): _plain(each) for name, each in value.items()}
     if callable(value):
         return CUSTOM
-    return str(value) if isinstance(value, Path) else np.asarray(value).tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, torch.device):
+        return str(value)
+    return np.asarray(value).tolist()
 
 
 def _labels(found: Inferred) -> Tensor:

@@ -66,7 +66,7 @@ def read(
     lengths = [len(signal) for signal in signals]
     if num_targets and targets is None:
         raise ValueError(
-            f"validation has no targets, expected {num_targets} per frame as in training; "
+            f"there are no targets, expected {num_targets} per frame as in training; "
             "give validation=(X, labels, targets)"
         )
     names = _check.matching(labels, "labels", lengths)
@@ -96,7 +96,7 @@ class ClassCoder:
         """Finds the classes in labels, or takes those given."""
         named = _check.label_kind(labels) == "name"
         if classes is not None:
-            return cls(np.array(_check.names(classes, "classes", -1), dtype=str), named)
+            return cls(np.array(_check.class_list(classes), dtype=str), named)
         if named:
             found = {str(name) for array in labels for name in np.unique(array)} - {""}
             return cls(np.array(sorted(found), dtype=str), named)

@@ -6,12 +6,14 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from torch import Tensor
 
-__all__ = ["read_model", "write_model"]
+__all__ = ["check_replaceable", "read_model", "write_model"]
 
 FORMAT = "segcrf-segmenter"
 FORMAT_VERSION = 1
@@ -37,7 +39,7 @@ def write_model(folder: PathLike, config: dict[str, Any], tensors: dict[str, Ten
     import segcrf
 
     target = Path(folder)
-    _refuse_to_overwrite(target)
+    check_replaceable(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
@@ -49,7 +51,12 @@ def write_model(folder: PathLike, config: dict[str, Any], tensors: dict[str, Ten
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _refuse_to_overwrite(target: Path) -> None:
+def check_replaceable(target: Path) -> None:
+    """Refuses a folder that is neither new, nor empty, nor a model and nothing else.
+
+    Raises:
+        ValueError: there is something at ``target`` that is not a model, or not only.
+    """
     if target.is_dir():
         names = sorted(path.name for path in target.iterdir())
         # The whole folder goes when a model is replaced, so nothing in it may be anybody else's.
@@ -87,11 +94,16 @@ def _replace(draft: Path, target: Path) -> None:
     shutil.rmtree(old.parent)
 
 
-def read_model(folder: PathLike) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_model(folder: PathLike, *, forbidding: Collection[str] = ()) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Reads what ``write_model`` wrote: its config and tensors.
 
+    Args:
+        folder: where it is.
+        forbidding: names of tensors of scores, in which -inf forbids; all others must be finite.
+
     Raises:
-        ValueError: the folder or a file is missing, damaged, of another program, or of a newer segcrf.
+        ValueError: the folder or a file is missing, damaged, of another program, or of a newer segcrf; or a tensor
+            holds numbers that are not finite.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
@@ -106,13 +118,29 @@ def read_model(folder: PathLike) -> tuple[dict[str, Any], dict[str, Tensor]]:
             )
     config = _read_config(source / CONFIG)
     try:
-        return config, load_file(source / TENSORS)
+        tensors = load_file(source / TENSORS)
     except (SafetensorError, OSError) as error:
         size = (source / TENSORS).stat().st_size
         raise ValueError(
             f"{source / TENSORS}: expected tensors in safetensors format, found {size} bytes that are not ({error}). "
             "The file is cut short or damaged: copy the folder again, or save the model again."
         ) from error
+    for name, tensor in tensors.items():
+        _refuse_not_finite(tensor, f"{source / TENSORS}, tensor {name}", name in forbidding)
+    return config, tensors
+
+
+def _refuse_not_finite(tensor: Tensor, place: str, forbidding: bool) -> None:
+    bad = ~tensor.isfinite()
+    if forbidding:
+        bad &= tensor != -torch.inf
+    if bad.any():
+        where = bad.nonzero()[0].tolist()
+        raise ValueError(
+            f"{place}{where or ''}: expected finite numbers{' or -inf' if forbidding else ''}, found "
+            f"{tensor[tuple(where)].item()}. The file is damaged, or training went wrong: copy the folder again, or "
+            "fit again."
+        )
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from segcrf.metrics import edit_score, frame_accuracy, segment_f1
 from segcrf.model import JointModel, ModelOutput, SwitchingModel, SwitchingModelOutput, decoding
 from segcrf.windows import Batch, RandomWindows, Recording, Windows, collate, grid
 
-__all__ = ["Recipe", "find_rate", "parameter_groups", "train"]
+__all__ = ["Recipe", "check_resumable", "find_rate", "parameter_groups", "train"]
 
 Array = npt.NDArray[np.int64]
 
@@ -360,17 +360,20 @@ class _Record(Callback):
         """Takes over what a checkpoint holds, if it is of this fit; returns whether that fit was finished."""
         try:
             state = torch.load(checkpoint, map_location="cpu", weights_only=True)["callbacks"][self.state_key]
+            theirs: dict[str, Any] = state["fingerprint"]
         except (RuntimeError, KeyError, EOFError, OSError, pickle.UnpicklingError) as error:
             raise ValueError(
                 f"{checkpoint}: expected a checkpoint of Segmenter.fit, found something else ({type(error).__name__}); "
                 "remove it, or fit with resume=False"
             ) from error
-        for name, value in self.recipe.fingerprint.items():
-            if state["fingerprint"].get(name) != value:
-                raise ValueError(
-                    f"{checkpoint} is of a fit with {name}={state['fingerprint'].get(name)!r}, got {name}={value!r}; "
-                    "resume with the same data and parameters, or fit with resume=False"
-                )
+        ours = self.recipe.fingerprint
+        differs = [name for name, value in ours.items() if theirs.get(name) != value]
+        if differs:
+            was, is_now = (", ".join(f"{name}={of.get(name)!r}" for name in differs) for of in (theirs, ours))
+            raise ValueError(
+                f"{checkpoint} is of a fit with {was}, got {is_now}; resume with the same data and parameters, or fit "
+                "with resume=False"
+            )
         self.load_state_dict(state)
         return self._is_finished()
 
@@ -440,11 +443,12 @@ def train(
             the latter, the last epoch is the best.
         resume: go on from the checkpoint in ``recipe.directory``, if there is one.
         on_best: called with the result so far after each epoch that is better than all before.
+
+    Raises:
+        ValueError: a loss or weight is no longer finite, or the checkpoint is of another fit.
     """
     learn, validate = recordings
-    record = _Record(recipe, on_best)
-    name = f"{CHECKPOINT}-{recipe.trial}" if recipe.trial else CHECKPOINT
-    checkpoint = None if recipe.directory is None else Path(recipe.directory) / f"{name}.ckpt"
+    record, checkpoint = _Record(recipe, on_best), _checkpoint(recipe)
     sampler = _sampler(learn, recipe)
     windows = grid(validate, VALIDATION_WINDOWS * recipe.window)
     batches = [windows[i : i + recipe.batch_size] for i in range(0, len(windows), recipe.batch_size)]
@@ -460,6 +464,26 @@ def train(
             weights_only=True,
         )
     return record.result()
+
+
+def check_resumable(recipe: Recipe) -> None:
+    """Refuses a checkpoint that :func:`train` with ``resume=True`` could not go on from; none at all is fine.
+
+    Args:
+        recipe: how to train.
+
+    Raises:
+        ValueError: the checkpoint is of a fit of other data or with other parameters, or is no such checkpoint.
+    """
+    checkpoint = _checkpoint(recipe)
+    if checkpoint is not None and checkpoint.exists():
+        _Record(recipe, None).read(checkpoint)
+
+
+def _checkpoint(recipe: Recipe) -> Path | None:
+    """Where the state of a fit is kept."""
+    name = f"{CHECKPOINT}-{recipe.trial}" if recipe.trial else CHECKPOINT
+    return None if recipe.directory is None else Path(recipe.directory) / f"{name}.ckpt"
 
 
 def find_rate(

@@ -95,7 +95,15 @@ BAD: dict[str, tuple[Callable[[], Any], type[Exception], tuple[str, ...]]] = {
     ),
     "lengths of floats": (
         lambda: of(lengths=torch.tensor([4.0, 4.0])), TypeError,
-        ("lengths", "integers", "torch.float32"),
+        ("lengths", "integers", "torch.float32", ".long()"),
+    ),
+    "a mask of booleans for lengths": (
+        lambda: of(lengths=torch.ones(2, 4, dtype=torch.bool)), TypeError,
+        ("lengths", "integers", "torch.bool", "for a mask use mask.sum(1)"),
+    ),
+    "a mask of integers for lengths": (
+        lambda: of(lengths=torch.ones(2, 4, dtype=torch.long)), ValueError,
+        ("lengths", "(B,) = (2,)", "(2, 4)", "for a mask use mask.sum(1)"),
     ),
     "lengths of booleans": (
         lambda: of(lengths=torch.tensor([True, True])), TypeError,

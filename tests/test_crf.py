@@ -1,4 +1,4 @@
-"""The modules: LinearChainCRF, and CRF against pytorch-crf, the second oracle, call by call and error by error."""
+"""The modules: the layers, and CRF against pytorch-crf, the second oracle, call by call and error by error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypothesis import given
 from oracle import Enumeration, chain
 from torch import Tensor, nn
 
-from segcrf import CRF, LinearChain, LinearChainCRF
+from segcrf import CRF, LinearChain, LinearChainCRF, SemiMarkovCRF
 
 REDUCTIONS = ["none", "sum", "mean", "token_mean"]
 layouts = pytest.mark.parametrize("batch_first", [False, True], ids=["time-first", "batch-first"])
@@ -81,6 +81,16 @@ def test_a_module_needs_a_class(num_classes: int) -> None:
 def test_an_unknown_backend_is_refused_when_the_module_is_made_or_called() -> None:
     with pytest.raises(ValueError, match="backend: got 'fast', expected one of 'auto', 'torch', 'numba'"):
         LinearChainCRF(2, backend="fast")(torch.zeros(1, 2, 2))
+
+
+@pytest.mark.parametrize("make", [LinearChainCRF, lambda c, **options: SemiMarkovCRF(c, 4, **options)])
+@pytest.mark.parametrize("options", [{}, {"emission_scale": True}, {"transitions": "potts"}])
+def test_emissions_of_other_classes_are_refused_with_both_numbers(make: Any, options: dict[str, Any]) -> None:
+    message = r"emissions have 4 classes, the layer has 3; build it with num_classes=4, or emit 3 scores per frame"
+    with pytest.raises(ValueError, match=message):
+        make(3, **options)(torch.zeros(2, 5, 4))
+    with pytest.raises(ValueError, match=r"\(5, 3\); add a batch axis"):
+        make(3, **options)(torch.zeros(5, 3))
 
 
 # ------------------------------------------------------------------------------------------------------- init_from

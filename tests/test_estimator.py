@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import signal
@@ -13,11 +14,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 from segcrf import training
+from segcrf.diagnostics import TrainingWarning
 from segcrf.estimator import Segmenter
 from segcrf.losses import FixedWeights
 from segcrf.signals import switching_sinusoid
@@ -77,7 +80,7 @@ def test_labels_come_back_as_they_were_given() -> None:
     X, labels, _ = recordings()
     for given, classes, expected in (
         ([k.astype(np.int8) for k in labels], None, [0, 1, 2]),
-        (labels, ["a", "b", "c", "never"], ["a", "b", "c", "never"]),
+        (labels, ["a", "b", "c"], ["a", "b", "c"]),
         ([NAMES[k] for k in labels], None, ["rest", "swing", "walk"]),
         ([NAMES[k].astype(object) for k in labels], ["walk", "swing", "rest"], ["walk", "swing", "rest"]),
     ):
@@ -381,6 +384,96 @@ def test_prediction_does_not_depend_on_the_company(fitted: Segmenter) -> None:
 
 
 # ------------------------------------------------------------------------------------------- scikit-learn's manners
+def everything(model: Segmenter, X: list[Array]) -> bytes:
+    """All that a model with targets says of recordings."""
+    arrays = [*model.predict(X), *model.predict_proba(X), *model.predict_targets(X)]
+    return b"".join(a.tobytes() for a in arrays) + model.predict_segments(X).to_csv().encode()
+
+
+@pytest.mark.parametrize("way", ["the door", "a loss", "an interrupt"])
+def test_a_fit_that_fails_leaves_what_was_there(way: str) -> None:
+    X, labels, targets = recordings(3)
+
+    def fail(losses: dict[str, torch.Tensor]) -> torch.Tensor:
+        if way == "an interrupt":
+            raise KeyboardInterrupt
+        return losses["crf"] * torch.nan
+
+    kinds = (ValueError, KeyboardInterrupt)
+    broken: dict[str, Any] = {"structure": "semi-markov", "hidden": 9}
+    broken |= {"classes": ["a"]} if way == "the door" else {"combine": fail}
+    other = [np.column_stack([x, x]) for x in X], [np.minimum(k, 1) for k in labels]
+    model = Segmenter(**SMALL | {"max_epochs": 1} | broken)
+    with pytest.raises(kinds):
+        model.fit(*other)
+    with pytest.raises(ValueError, match="has learned nothing yet"):
+        model.predict(X)
+    model = Segmenter(**SMALL | {"max_epochs": 1}).fit(X, labels, targets)
+    before, learned = everything(model, X), {k: v for k, v in vars(model).items() if k not in model.get_params()}
+    with pytest.raises(kinds):
+        model.set_params(**broken).fit(*other)
+    assert everything(model, X) == before
+    assert all(vars(model)[name] is value for name, value in learned.items())
+
+
+def test_parameters_that_are_set_after_a_fit_count_from_the_next(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    labels = [np.repeat(random.integers(2, size=8), 20) for _ in range(3)]
+    X = [k[:, None] + random.normal(size=(len(k), 1)) for k in labels]
+    data = X, labels, [x * (2 * k - 1)[:, None] for x, k in zip(X, labels, strict=True)]
+    options = {"switching": "mean", "posterior": "filter", "bidirectional": False, "standardize": "dataset"}
+    combine = {"regression": 0.5}
+    model = Segmenter(**SMALL | options | {"max_epochs": 2}, combine=combine).fit(*data)
+    before = everything(model, X)
+    running = model.stream()
+    bands = [running.push(X[0][:30])]
+    later: dict[str, Any] = {"switching": None, "posterior": "smooth", "bidirectional": True, "hidden": 5}
+    later |= {"structure": "semi-markov", "encoder": "gru", "device": "meta", "layers": 3, "classes": ["a", "b"]}
+    model.set_params(**later)
+    combine["regression"] = 7.0
+    assert everything(model, X) == before
+    model.save(tmp_path / "model")
+    again = Segmenter.load(tmp_path / "model")
+    assert everything(again, X) == before
+    assert (again.hidden, again.posterior, again.combine) == (8, "filter", {"regression": 0.5})
+    expected = model.stream()  # and a stream that is running goes on when another model is fitted
+    whole = [expected.push(X[0]), expected.finish()]
+    model.set_params(device="cpu", posterior=None).fit([np.column_stack([x, x]) for x in X], *data[1:])
+    assert model.model_.encoder.causal is False
+    bands += [running.push(X[0][30:]), running.finish()]
+    assert pd.concat(bands).to_csv(index=False) == pd.concat(whole).to_csv(index=False)
+
+
+def test_the_rate_is_the_unit_of_tables_and_counts_at_once(fitted: Segmenter, tmp_path: Path) -> None:
+    X, _, _ = recordings(seed=1)
+    seconds = fitted.predict_segments(X)
+    other = copy.copy(fitted).set_params(rate=None)
+    np.testing.assert_allclose(other.predict_segments(X)["end"], seconds["end"] * 10.0)
+    other.save(tmp_path / "model")
+    assert Segmenter.load(tmp_path / "model").rate is None
+    with pytest.raises(ValueError, match="rate: got 'fast', expected frames per second"):
+        other.set_params(rate="fast").save(tmp_path / "other")
+
+
+def test_numbers_of_numpy_and_devices_of_torch_are_parameters(tmp_path: Path) -> None:
+    X, labels, targets = recordings(3)
+    given: dict[str, Any] = {name: np.asarray(value)[()] for name, value in SMALL.items()}
+    given |= {"seed": np.int64(0), "layers": np.int32(1), "dropout": np.float32(0.25), "frame_loss": np.float64(0.0)}
+    given |= {"bidirectional": np.bool_(True), "device": torch.device("cpu"), "classes": np.array(["a", "b", "c"])}
+    given |= {"combine": {"regression": np.float32(0.5)}}
+    assert type(given["hidden"]) is np.int64 and type(given["learning_rate"]) is np.float64
+    model = Segmenter(**given, directory=tmp_path / "fit").fit(X, labels, targets)
+    assert model.hidden is given["hidden"] and model.device is given["device"]
+    plain = Segmenter(**SMALL, dropout=0.25, frame_loss=0.0, classes=["a", "b", "c"], combine={"regression": 0.5})
+    plain.fit(X, labels, targets)
+    assert everything(model, X) == everything(plain, X)
+    again = Segmenter(**given, directory=tmp_path / "fit").fit(X, labels, targets, resume=True)
+    assert everything(again, X) == everything(plain, X)
+    model.save(tmp_path / "model")
+    loaded = Segmenter.load(tmp_path / "model", device=torch.device("cpu"))
+    assert everything(loaded, X) == everything(plain, X)
+
+
 def test_parameters_are_kept_verbatim() -> None:
     classes = ["a", "b"]
     model = Segmenter(classes=classes, window=128)
@@ -391,7 +484,8 @@ def test_parameters_are_kept_verbatim() -> None:
     assert repr(model) == "Segmenter(hidden=3, classes=['a', 'b'], window=128)"
     assert repr(Segmenter(classes=np.array(["a"]))) == "Segmenter(classes=array(['a'], dtype='<U1'))"
     with pytest.raises(ValueError, match=r"'depth' is no parameter of Segmenter\. It has structure, encoder"):
-        model.set_params(depth=3)
+        model.set_params(window=64, depth=3)
+    assert model.window == 128  # all of them or none
 
 
 # -------------------------------------------------------------------------------------------------------- storage
@@ -433,6 +527,21 @@ def test_a_config_that_does_not_fit_the_tensors_is_refused(fitted: Segmenter, tm
             Segmenter.load(tmp_path / "model")
     path.write_text(json.dumps({name: value for name, value in config.items() if name != "labels"}))
     with pytest.raises(ValueError, match="'labels'"):
+        Segmenter.load(tmp_path / "model")
+
+
+def test_a_switch_that_was_forbidden_by_hand_survives_storage_and_a_weight_that_is_no_number_does_not(
+    tmp_path: Path,
+) -> None:
+    X, labels, _ = recordings()
+    model = Segmenter(**SMALL | {"max_epochs": 1}).fit(X, labels)
+    model.model_.crf.transitions.data[0, 2] = -torch.inf
+    model.save(tmp_path / "model")
+    again = Segmenter.load(tmp_path / "model")
+    assert all((a == b).all() for a, b in zip(again.predict(X), model.predict(X), strict=True))
+    model.model_.class_head.weight.data[1, 3] = torch.nan
+    model.save(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"tensor model\.class_head\.weight\[1, 3\]: expected finite .* found nan"):
         Segmenter.load(tmp_path / "model")
 
 
@@ -498,6 +607,30 @@ def test_a_killed_fit_resumes_as_if_nothing_had_happened(tmp_path: Path) -> None
         Segmenter(**options, directory=tmp_path / "fit").fit(X, labels, targets, resume=True)
 
 
+def test_a_checkpoint_of_another_problem_is_refused_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X, labels, targets = recordings()
+    options = SMALL | {"max_epochs": 1, "directory": tmp_path}
+    Segmenter(**options).fit(X, labels, targets)
+    monkeypatch.setattr(training, "train", None)
+    wide = [np.column_stack([x, x]) for x in X]
+    data = "data='5 recordings, [0-9]+ frames, checksum [0-9a-f]{16}'"
+    cases: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
+        ((wide, labels, targets), {}, f"channels=2, {data}, got channels=4, {data}; resume"),
+        ((X, labels), {}, f"targets=1, {data}, got targets=0, {data}; resume"),
+        ((X, labels, [np.hstack([y, y]) for y in targets]), {}, f"targets=1, {data}, got targets=2, {data}; resume"),
+        ((X, [NAMES[k] for k in labels], targets), {}, r"classes=\[0, 1, 2\], got classes=\['rest', 'swing', .*;"),
+        ((X, labels, targets), {"encoder": "gru"}, "encoder='lstm', got encoder='gru'; resume"),
+        ((X, labels, targets), {"structure": "semi-markov", "hidden": 9}, "structure='linear-chain', hidden=8, got"),
+        ((X[::-1], labels[::-1], targets[::-1]), {}, f"{data}, got {data}; resume with the same data and"),
+        ((X, labels, targets), {"learning_rate": "auto"}, "learning_rate=0.05, got learning_rate='auto'; resume"),
+    ]
+    for given, other, message in cases:
+        with pytest.raises(ValueError, match=f"last.ckpt is of a fit with {message}"):
+            Segmenter(**options | other).fit(*given, resume=True)
+
+
 def test_resume_without_a_checkpoint_begins(tmp_path: Path) -> None:
     model = Segmenter(**SMALL | {"max_epochs": 1}, directory=tmp_path / "new").fit(*recordings(), resume=True)
     assert len(model.history_) == 1
@@ -521,6 +654,11 @@ def cut(recording: int, frames: int) -> Any:
     return lambda arrays: [a[:frames] if i == recording else a for i, a in enumerate(arrays)]
 
 
+def missing(value: Any, names: Array) -> Any:
+    """Labels as objects, one of which is missing."""
+    return lambda labels: at(value, 2, 7)([names[k].astype(object) for k in labels])
+
+
 BAD: list[tuple[str, Any, type[Exception], str]] = [
     ("X", at(np.nan, 1, 17, 1), ValueError, "recording 1, frame 17, channel 1: got nan, expected a finite number"),
     ("X", at(-np.inf, 0, 3, 0), ValueError, "recording 0, frame 3, channel 0: got -inf"),
@@ -528,7 +666,11 @@ BAD: list[tuple[str, Any, type[Exception], str]] = [
     ("X", cut(2, 9), ValueError, "recording 2: labels has [0-9]+ frames, X has 9"),
     ("X", lambda X: X[:4], ValueError, "labels holds 5 recordings, X 4"),
     ("X", lambda X: [], ValueError, "X holds no recording"),
-    ("X", lambda X: X[0], ValueError, r"recording 0: X must have shape \(T, F\) = .*reshape\(-1, 1\)"),
+    ("X", lambda X: [x[:, 0] for x in X], ValueError, r"recording 0: X must have shape \(T, F\) .*reshape\(-1, 1\)"),
+    ("X", lambda X: X[0], TypeError, r"X must be a list of .*, got one array of shape \(\d+, 2\); put it in a list"),
+    ("X", lambda X: torch.as_tensor(X[0]), TypeError, r"X must be a list of .*, got one array of shape \(\d+, 2\)"),
+    ("X", lambda X: pd.DataFrame(X[0]), TypeError, r"X must be a list of .*, got one array of shape \(\d+, 2\)"),
+    ("X", lambda X: X[0][:, 0].tolist(), TypeError, "X must be a list of .*, got one list of [0-9]+ numbers or words"),
     ("X", lambda X: X[0][:, 0], TypeError, "X must be a list of .* signals.* put it in a list"),
     ("X", lambda X: [*X[:3], X[3][:, :1], X[4]], ValueError, "recording 3 has 1 channels, expected 2, as recording 0"),
     ("X", lambda X: [x.astype(str) for x in X], TypeError, "recording 0: X must hold real numbers, got <U32"),
@@ -538,10 +680,19 @@ BAD: list[tuple[str, Any, type[Exception], str]] = [
     ("labels", lambda k: [np.full_like(a, -100) for a in k], ValueError, "all labels are missing"),
     ("labels", lambda k: [NAMES[k[0]], *k[1:]], TypeError, "labels mix integers and text"),
     ("labels", lambda k: k[0], TypeError, "labels must be a list of arrays.* put it in a list"),
+    ("labels", lambda k: NAMES[k[0]].tolist(), TypeError, "labels must be a list .* numbers or words; put it in a "),
+    ("labels", lambda k: [], ValueError, "labels holds no recording; give at least one"),
+    ("labels", lambda k: [k[0], None, *k[2:]], TypeError, "recording 1: labels are None, .* fill it with -100"),
+    ("labels", missing(None, NAMES), TypeError, "recording 2, frame 7: got label None, expected a class; .*''"),
+    ("labels", missing(np.nan, NAMES), TypeError, "recording 2, frame 7: got label nan, expected a class; .*''"),
+    ("labels", missing(pd.NA, np.arange(3)), TypeError, "recording 2, frame 7: got label <NA>, expected .* -100 among"),
+    ("labels", lambda k: at(np.nan, 2, 7)([a * 1.0 for a in k]), TypeError, "recording 2, frame 7: got label nan"),
     ("targets", lambda y: [a[:, 0] for a in y], ValueError, r"recording 0: targets must have shape \(T, R\)"),
     ("targets", lambda y: [*y[:4], np.hstack([y[4], y[4]])], ValueError, r"recording 4: targets .* 1\), got \(.*, 2\)"),
     ("targets", at(np.inf, 2, 7, 0), ValueError, "recording 2, frame 7, target 0: got inf"),
     ("targets", lambda y: y[:3], ValueError, "targets holds 3 recordings, X 5"),
+    ("targets", lambda y: y[0], TypeError, r"targets must be a list of arrays, got one array of shape \(\d+, 1\); put"),
+    ("targets", lambda y: [*y[:4], None], TypeError, "recording 4: targets are None, .* fill it with NaN"),
 ]
 
 
@@ -591,6 +742,63 @@ def test_a_combiner_that_is_none_and_a_mixture_without_parts_are_refused(fitted:
         fitted.predict_targets(recordings()[0], posterior="smooth")
 
 
+def test_what_cannot_go_well_is_told_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(*_: Any, **__: Any) -> None:
+        raise AssertionError("trained")
+
+    monkeypatch.setattr(training, "train", train)
+    (tmp_path / "file").write_text("text")
+    (tmp_path / "full" / "best").mkdir(parents=True)
+    (tmp_path / "full" / "best" / "thesis.tex").write_text("text")
+    data = recordings()
+    cases: list[tuple[dict[str, Any], type[Exception], str]] = [
+        ({"layers": 0}, ValueError, r"layers \(or None\): got 0, expected an integer of 1 or more"),
+        ({"bidirectional": "no"}, ValueError, "bidirectional: got 'no', expected one of True, False"),
+        ({"rate": "fast"}, ValueError, "rate: got 'fast', expected frames per second, above 0"),
+        ({"device": "gpu"}, ValueError, "device: got 'gpu', expected one that this machine has: 'cpu'"),
+        ({"device": None}, ValueError, "device: got None, expected one"),
+        ({"device": "cpu:1"}, ValueError, "device: got 'cpu:1', expected one"),
+        ({"device": f"cuda:{torch.cuda.device_count()}"}, ValueError, "device: got 'cuda:[0-9]+', expected one"),
+        ({"directory": 3}, TypeError, "directory: got 3, expected the path of a folder, or None"),
+        ({"directory": tmp_path / "file"}, ValueError, "directory: got '.*file', but .*file is a file; choose another"),
+        ({"directory": str(tmp_path / "file" / "new")}, ValueError, "new', but .*file is a file; choose another"),
+        ({"directory": tmp_path / "full"}, ValueError, r"best is a folder with other things in it \(thesis.tex\)"),
+        ({"classes": "abc"}, TypeError, "classes: got 'abc', expected a list of names"),
+        ({"classes": []}, ValueError, "classes: got an empty list, expected names; or None"),
+        ({"classes": ["a", "b", ""]}, ValueError, "classes: got '' in .*, which marks a frame without a label"),
+        ({"combine": {"regresion": 2.0}}, ValueError, "given for the loss 'regresion', expected one of 'crf'"),
+        ({"combine": {"crf": "much"}}, ValueError, r"combine\['crf'\]: got 'much', expected a finite number"),
+    ]
+    for options, kind, message in cases:
+        with pytest.raises(kind, match=message):
+            Segmenter(**SMALL | options).fit(*data)
+    with pytest.raises(ValueError, match="weight was given for the loss 'regression', expected one of 'crf'; correct"):
+        Segmenter(**SMALL, combine={"regression": 2.0}).fit(*data[:2])
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # for root may write anywhere
+    with pytest.raises(ValueError, match=r"directory: got '.*new', but .* cannot be written to; choose another"):
+        Segmenter(**SMALL, directory=tmp_path / "deep" / "new").fit(*data)
+    with pytest.raises(ValueError, match="device: got 'gpu', expected one"):
+        Segmenter.load(tmp_path / "nowhere", device="gpu")
+    with pytest.raises(AssertionError, match="trained"):
+        Segmenter(**SMALL).fit(*data)
+
+
+def test_classes_without_training_frames_are_told_by_name() -> None:
+    X, labels, _ = recordings()
+    options = SMALL | {"max_epochs": 1}
+    with pytest.warns(TrainingWarning, match="no training frame is of class jump, never: it cannot be learned") as told:
+        model = Segmenter(**options, classes=["rest", "jump", *NAMES[1:], "never"]).fit(X, [NAMES[k] for k in labels])
+    assert told[0].filename == __file__ and model.notes_[0] == str(told[0].message)
+    assert model.predict_proba(X)[0].shape == (len(X[0]), 5)
+    with pytest.warns(TrainingWarning, match="no training frame is of class 1:"):
+        Segmenter(**options).fit(X, [np.where(k == 1, 2, k) for k in labels])
+    one = np.repeat([0, 1, 2], 50)  # the last class is held out as a whole
+    with pytest.warns(TrainingWarning, match=r"no training frame is of class 2: .* other recordings for validation="):
+        Segmenter(**options, validation_fraction=0.4).fit([X[0][:150]], [one])
+
+
 def test_names_that_are_not_classes_are_refused() -> None:
     X, labels, _ = recordings()
     named = [NAMES[k] for k in labels]
@@ -603,10 +811,18 @@ def test_names_that_are_not_classes_are_refused() -> None:
 def test_validation_must_be_like_training() -> None:
     X, labels, targets = recordings()
     model = Segmenter(**SMALL)
-    with pytest.raises(ValueError, match="validation has no targets, expected 1 per frame"):
+    with pytest.raises(ValueError, match="validation: there are no targets, expected 1 per frame"):
         model.fit(X, labels, targets, validation=(X, labels))
-    with pytest.raises(ValueError, match="recording 0 has 1 channels, expected 2"):
+    with pytest.raises(ValueError, match="validation: recording 0 has 1 channels, expected 2"):
         model.fit(X, labels, validation=([x[:, :1] for x in X], labels))
+    with pytest.raises(ValueError, match="validation: recording 1, frame 3: got label 3, expected 0 to 2"):
+        model.fit(X, labels, validation=(X, at(3, 1, 3)(labels)))
+    with pytest.raises(ValueError, match="validation: recording 1, frame 3: got label 'jump', expected one of "):
+        model.fit(X, [NAMES[k] for k in labels], validation=(X, at("jump", 1, 3)([NAMES[k] for k in labels])))
+    with pytest.raises(TypeError, match=r"validation: got float, expected \(X, labels\) or .* set validation_fraction"):
+        model.fit(X, labels, validation=0.2)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="validation: got list of 5, expected"):
+        model.fit(X, labels, validation=X)
     with pytest.raises(ValueError, match="validation: all labels are missing"):
         model.fit(X, labels, validation=(X, [np.full_like(k, -100) for k in labels]))
 

@@ -111,3 +111,20 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
         refused("expected the format 'segcrf-segmenter', found .*belongs to another program")
     path.write_text(json.dumps(json.loads(config) | {"format_version": storage.FORMAT_VERSION + 1}))
     refused(r"expected format version 1, found 2, written by segcrf .*Install that version")
+
+
+def test_numbers_that_are_not_finite_are_refused_by_name(tmp_path: Path) -> None:
+    for value in (torch.nan, torch.inf, -torch.inf):
+        bad = TENSORS["a"].clone()
+        bad[1, 2] = value
+        write_model(tmp_path / "model", {}, TENSORS | {"a": bad})
+        with pytest.raises(ValueError, match=rf"tensor a\[1, 2\]: expected finite numbers, found {value}. .* damaged"):
+            read_model(tmp_path / "model")
+        if value == -torch.inf:
+            assert torch.equal(read_model(tmp_path / "model", forbidding=("a",))[1]["a"], bad)
+            continue
+        with pytest.raises(ValueError, match=rf"tensor a\[1, 2\]: expected finite numbers or -inf, found {value}"):
+            read_model(tmp_path / "model", forbidding=("a",))
+    write_model(tmp_path / "model", {}, {"scale": torch.tensor(torch.nan)})
+    with pytest.raises(ValueError, match="tensor scale: expected finite"):
+        read_model(tmp_path / "model")

@@ -193,8 +193,8 @@ def test_a_segmenter_that_needs_later_frames_says_what_to_fit(fitted: tuple[Segm
     with pytest.raises(ValueError, match=r"2 channels.*1|1 channel.*2"):
         segmenter.stream().push(np.zeros((5, 2)))
     for changed, message in (
-        ({"bidirectional": True}, "fit with bidirectional=False"),
-        ({"structure": "semi-markov"}, "expected 'linear-chain'"),
+        ({"_fitted": segmenter._fitted | {"bidirectional": True}}, "fit with bidirectional=False"),
+        ({"_fitted": segmenter._fitted | {"structure": "semi-markov"}}, "expected 'linear-chain'"),
         ({"standardize_": "recording"}, "fit with standardize='dataset'"),
     ):
         other = copy.copy(segmenter)

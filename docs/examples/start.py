@@ -51,8 +51,10 @@ print(table(range(12)).head(3).to_string(index=False))
 # In a shell this is ``segcrf fit labelled.csv --model model``. Columns called ``recording``,
 # ``time`` and ``label`` are found by their names (else say ``--recording``, ``--time``,
 # ``--label``), and every other column is a channel of the signal (else say ``--channels``).
-# Recordings are held out for early stopping by themselves. The epochs are few here, so that this
-# page is built quickly.
+# Recordings are held out for early stopping by themselves. Where they are, and bands are long (at
+# the median 50 frames or more, as here), training runs twice, with a loss of single frames and
+# without, and the better model is kept: see ``frame_loss`` of a
+# :class:`~segcrf.estimator.Segmenter`. The epochs are few here, so that this page is built quickly.
 
 from segcrf.cli import main
 
