@@ -84,7 +84,7 @@ def test_networks_are_shared_by_methods_that_only_decode_differently(run):
 def test_a_finished_cell_is_not_measured_again(run):
     first, _ = run(Trainer())
     again, done = run(Trainer(fail_at=1))
-    assert again == first and len(done) == len(SOME)
+    assert again == first and done == []
 
 
 def test_a_kill_keeps_what_is_finished_and_a_resumption_ends_as_an_unbroken_run(run):
@@ -99,9 +99,9 @@ def test_a_kill_keeps_what_is_finished_and_a_resumption_ends_as_an_unbroken_run(
 def test_a_network_file_that_was_cut_off_is_made_anew(run, tmp_path):
     first, _ = run(Trainer())
     cache = cells.Cache(tmp_path, BUDGET)
-    for path in [*cache.folder.glob("networks/*.pt")]:
+    for path in [*cache.networks.glob("*.pt")]:
         path.write_bytes(path.read_bytes()[:50])
-    for path in [*cache.folder.glob("cells/*.json")]:
+    for path in [*cache.finished.glob("*.json")]:
         path.unlink()
     trainer = Trainer()
     again, _ = run(trainer)
@@ -113,6 +113,44 @@ def test_another_budget_begins_anew(run):
     trainer = Trainer()
     run(trainer, budget=dataclasses.replace(BUDGET, steps=2))
     assert trainer.calls
+
+
+def changed_code(monkeypatch, name, tmp_path):
+    """The benchmark as if a file that its results depend on had been edited."""
+    edited = tmp_path / "edited.py"
+    edited.write_text("changed = True\n", encoding="utf-8")
+    monkeypatch.setattr(cells, name, (*getattr(cells, name), edited))
+
+
+def test_what_other_code_has_trained_or_measured_is_not_reused(run, monkeypatch, tmp_path):
+    run(Trainer())
+    changed_code(monkeypatch, "NETWORK_CODE", tmp_path)
+    trainer = Trainer()
+    found, done = run(trainer)
+    assert len(trainer.calls) == 1 + BUDGET.weights and len(found) == len(done) == len(SOME)
+
+
+def test_networks_outlive_a_change_of_the_methods_that_read_them(run, monkeypatch, tmp_path):
+    run(Trainer())
+    changed_code(monkeypatch, "CELL_CODE", tmp_path)
+    trainer = Trainer()
+    found, done = run(trainer)
+    assert trainer.calls == [] and len(found) == len(done) == len(SOME)
+
+
+def test_the_code_is_told_by_what_it_does_not_by_its_comments(tmp_path):
+    def digest(text):
+        (tmp_path / "a.py").write_text(text, encoding="utf-8")
+        cells.code.cache_clear()
+        return cells.code(tmp_path)
+
+    first = digest("x = 1\n")
+    assert digest("# why\nx  =  1\n") == first != digest("x = 2\n")
+
+
+def test_results_depend_on_the_library_the_data_the_training_and_the_methods():
+    files = {path.name for path in (*cells.NETWORK_CODE, *cells.CELL_CODE) if path.exists()}
+    assert files == {"segcrf", "tasks.py", "training.py", "methods.py", "cells.py"}
 
 
 def test_knobs_are_tuned_with_the_first_seed_alone(run):
@@ -139,10 +177,13 @@ def test_the_command_measures_reports_and_says_when_there_is_nothing(monkeypatch
     with pytest.raises(SystemExit, match="no cell of this budget"):
         main([*options, "--report"])
     main([*options, "--data-sets", "mocap6", "--encoders", "causal", "--methods", "ce", "median", "--seeds", "2"])
-    printed = capsys.readouterr().out
+    printed, told = capsys.readouterr()
     assert printed.startswith("Budget 'quick'") and "2 seeds" in printed
+    assert told.startswith("0 of 4 cells are finished and 0 networks trained")
     main([*options, "--report"])
     assert capsys.readouterr().out == printed
+    main([*options, "--data-sets", "mocap6", "--encoders", "causal", "--methods", "ce", "median", "bce"])
+    assert capsys.readouterr().err.startswith("2 of 3 cells are finished and 2 networks trained")
 
 
 # ------------------------------------------------------------------------------------------- methods
