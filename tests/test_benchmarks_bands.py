@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def recordings(seed, number=2):
 
 
 def task(name="toy"):
-    return tasks.Task(name, ["a", "b", "c"], 1.0, 2, *(recordings(seed) for seed in range(3)))
+    return tasks.Task(name, ["a", "b", "c"], 1.0, 2, *(recordings(seed) for seed in range(3)), people=["x", "x"])
 
 
 def scores_of(part, noise, seed):
@@ -67,9 +68,9 @@ def run(monkeypatch, tmp_path):
     return run
 
 
-def summarised(found):
+def summarised(found, people="abcdef"):
     described = {name: {"title": m.title, "structured": m.structured} for name, m in methods.METHODS.items()}
-    about = {cell["task"]: tasks.described(task()) for cell in found}
+    about = {cell["task"]: tasks.described(task()) | {"people": list(people)} for cell in found}
     return report.summarise(found, {"name": "toy"} | training.settings(BUDGET), described, about)
 
 
@@ -244,7 +245,7 @@ def long_bands(frames=60):
     part = Labelled(
         [(y[:, None] + 0.1 * rng.normal(size=(len(y), 1))).astype(np.float32) for y in labels], labels, None
     )
-    return tasks.Task("long", ["a", "b", "c"], 1.0, 2, part, part, part)
+    return tasks.Task("long", ["a", "b", "c"], 1.0, 2, part, part, part, people=["x", "y"])
 
 
 TINY = training.Budget(steps=32, epochs=9, hidden=4, weights=1, seeds=1, batch_size=4, window=64)
@@ -314,6 +315,34 @@ def test_splits_are_by_person_or_house():
     ]
     house = tasks.SOURCES["nilm_devicescope"].part
     assert [house(n) for n in ("REFIT_House2/4", "REFIT_House20/3", "REFIT_House20/4")] == ["test", "train", "valid"]
+
+
+@pytest.mark.parametrize(
+    ("name", "identifier", "person"),
+    [
+        ("ecg_ludb", "161", "161"),
+        ("eye_lookatpoint", "S5", "S5"),
+        ("gesture_phase", "c3", "c"),
+        ("emg_gestures", "36_2", "36"),
+        ("nilm_devicescope", "REFIT_House2/11", "REFIT_House2"),
+        ("sleep_edf20", "SC4092E0", "SC409"),
+        ("mocap6", "14_20", "14"),
+    ],
+)
+def test_whose_a_recording_is(name, identifier, person):
+    assert tasks.SOURCES[name].part(identifier) == "test" and tasks.SOURCES[name].person(identifier) == person
+
+
+def test_a_task_knows_whose_each_test_recording_is(monkeypatch, tmp_path):
+    names = ["05_1", "26_1", "31_1", "31_2", "36_1"]
+    arrays = {f"X/{n}": np.zeros((8, 1)) for n in names} | {f"y/{n}": np.arange(8) % 2 for n in names}
+    np.savez(tmp_path / "tidy.npz", **arrays)
+    (tmp_path / "meta.json").write_text('{"classes": ["a", "b"]}', encoding="utf-8")
+    monkeypatch.setattr(tasks, "folder", lambda name: tmp_path)
+    emg = tasks.load("emg_gestures")
+    assert emg.people == ["31", "31", "36"] and len(emg.test.labels) == 3
+    synthetic = tasks.load("synthetic_low")
+    assert len(set(synthetic.people)) == len(synthetic.test.labels)
 
 
 def test_frames_are_averaged_and_labelled_by_their_middle():
@@ -387,6 +416,35 @@ def test_differences_are_paired_by_seed_and_recording():
     assert gap["f1@50"] == {"mean": 5.0, "interval": [5.0, 5.0]}
 
 
+def test_recordings_of_few_people_have_a_difference_but_no_interval():
+    found = [row("crf", "t", 50.0), row("ce", "t", 45.0)]
+    (few,), (some,) = (summarised(found, people)["differences"] for people in ("abcdaa", "abcdef"))
+    assert few["edit"] == {"mean": 5.0, "interval": None} and some["edit"] == {"mean": 5.0, "interval": [5.0, 5.0]}
+
+
+def with_scores(cell, scores):
+    return cell | {"per_recording": dict.fromkeys(report.COMPARED, scores)}
+
+
+def test_a_recording_without_a_score_is_left_out_of_a_difference():
+    nan = float("nan")
+    own = with_scores(row("crf", "t", 0.0), [10.0, nan, 20.0, 30.0, 40.0, 50.0])
+    rival = with_scores(row("ce", "t", 0.0), [9.0, nan, 19.0, 29.0, 39.0, 49.0])
+    (gap,) = summarised([own, rival])["differences"]
+    assert gap["edit"] == {"mean": 1.0, "interval": [1.0, 1.0]}
+    (gap,) = summarised([own, rival], people="abcdee")["differences"]
+    assert gap["edit"] == {"mean": 1.0, "interval": None}, "b has no score, so that four people are left"
+    result = summarised([with_scores(row(method, "t", 0.0), [nan] * 6) for method in ("crf", "ce")])
+    assert result["differences"][0]["edit"] == {"mean": None, "interval": None}
+    json.dumps(result["differences"], allow_nan=False)
+    assert report.difference_table(result, "causal", "edit").rows == []
+
+
+def test_scores_of_single_recordings_are_kept():
+    (kept,) = summarised([with_scores(row("ce", "t", 0.0), [1.5, 100.0, 33.333])])["rows"]
+    assert kept["per_recording"]["edit"] == "1.5 100 33.333"
+
+
 def reached(found):
     table = report.verdict_table(summarised(found))
     return {line[0]: line[2:] for line in table.rows}
@@ -426,6 +484,15 @@ def test_a_bootstrap_interval_holds_the_mean_and_narrows_with_numbers():
     assert low < values.mean() < high
     fewer = report.bootstrap(values[:20])
     assert fewer[1] - fewer[0] > 2 * (high - low)
+
+
+def test_a_bootstrap_resamples_people_not_what_each_of_them_shows():
+    rng = np.random.default_rng(0)
+    values = rng.normal(0.0, 3.0, 12).repeat(10) + rng.normal(0.0, 0.1, 120)
+    alone, together = report.bootstrap(values), report.bootstrap(values, [str(i // 10) for i in range(120)])
+    assert together[1] - together[0] > 2.5 * (alone[1] - alone[0])
+    assert report.bootstrap(values, [f"{i:03}" for i in range(120)]) == alone
+    assert report.bootstrap(np.array([0.0, 0.0, 3.0]), ["a", "a", "b"]) == [0.0, 3.0]
 
 
 def test_bands_survive_as_text():
@@ -512,6 +579,14 @@ def test_every_method_that_the_page_names_has_all_its_seeds(kept):
         for task in tasks.NAMES:
             for encoder in training.ENCODERS:
                 assert {row["seed"] for row in report._rows(kept, task, encoder, name)} == {0, 1, 2}
+
+
+def test_no_interval_takes_recordings_of_a_few_people_for_many(kept):
+    for gap in kept["differences"]:
+        people = kept["tasks"][gap["task"]]["people"]
+        enough = len(set(people)) >= report.ENOUGH
+        assert enough or all(gap[metric]["interval"] is None for metric in report.COMPARED)
+        assert gap["task"] != "ecg_ludb" or gap["edit"]["interval"]
 
 
 def test_everything_on_the_page_can_be_drawn(kept, tmp_path):

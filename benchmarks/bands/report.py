@@ -38,7 +38,7 @@ SHOWN = ("ce", PENALTY, "ce+tmse,median", "median", "counted", "crf,sequence")
 ACCURACY_WITHIN, AHEAD_BY, RATIO = 0.5, 5.0, (0.9, 1.15)
 # Who is further behind than this is not level, however much seeds differ.
 LEVEL_WITHIN = 2.0
-# Fewer test recordings than this say nothing about others, whatever the bootstrap makes of them.
+# Fewer people (or data sets) than this say nothing about others, whatever the bootstrap makes of them.
 ENOUGH = 5
 DRAWS = 2000
 
@@ -56,26 +56,33 @@ def summarise(
 ) -> Result:
     """What is kept of the cells: scores, knobs, paired differences, and the bands of one recording of each task.
 
+    Scores of single recordings are kept as text, so that differences and intervals can be made anew.
+
     Args:
         cells: as :class:`benchmarks.bands.cells.Cache` holds them.
         budget: its name and settings.
         methods: title of each method, and whether it is "structured".
         tasks: as :func:`benchmarks.bands.tasks.described` describes them.
     """
-    dropped = ("per_recording", "barcode", "truth")
+    plain_methods = [name for name, method in methods.items() if not method["structured"]]
     return {
         "budget": budget,
         "methods": methods,
         "tasks": tasks,
         "seeds": sorted({cell["seed"] for cell in cells}),
-        "rows": [{name: value for name, value in cell.items() if name not in dropped} for cell in cells],
-        "differences": _differences(cells, [name for name, method in methods.items() if not method["structured"]]),
+        "rows": [_row(cell) for cell in cells],
+        "differences": _differences(cells, plain_methods, {name: about["people"] for name, about in tasks.items()}),
         "barcodes": _barcodes(cells),
     }
 
 
+def _row(cell: Row) -> Row:
+    each = {metric: " ".join(f"{score:g}" for score in scores) for metric, scores in cell["per_recording"].items()}
+    return {name: value for name, value in cell.items() if name not in ("barcode", "truth")} | {"per_recording": each}
+
+
 # ------------------------------------------------------------------------------------------------ paired differences
-def _differences(cells: Sequence[Row], rivals: Sequence[str]) -> list[Row]:
+def _differences(cells: Sequence[Row], rivals: Sequence[str], people: dict[str, list[str]]) -> list[Row]:
     """Layers minus rivals, per task and encoder, over the recordings that both were tested on."""
     by_key: dict[tuple[str, str, str], list[Row]] = {}
     for cell in cells:
@@ -84,28 +91,39 @@ def _differences(cells: Sequence[Row], rivals: Sequence[str]) -> list[Row]:
     for (task, encoder, method), own in sorted(by_key.items()):
         for rival in rivals if method in LAYERS else ():
             theirs = by_key.get((task, encoder, rival), [])
-            gaps = {metric: _paired(own, theirs, metric) for metric in COMPARED}
+            gaps = {metric: _paired(own, theirs, metric, people[task]) for metric in COMPARED}
             if theirs:
                 found.append({"task": task, "encoder": encoder, "method": method, "rival": rival} | gaps)
     return found
 
 
-def _paired(own: Sequence[Row], rivals: Sequence[Row], metric: str) -> dict[str, Any]:
-    """Mean difference over recordings, seeds averaged first, and its 95 % interval."""
+def _paired(own: Sequence[Row], rivals: Sequence[Row], metric: str, people: Sequence[str]) -> dict[str, Any]:
+    """Mean difference over recordings, seeds averaged first, and its 95 % interval over people.
+
+    A recording that has no score (none of its frames is labelled) is left out. Where none is left, or no seed is
+    shared, there is no difference; where few people are left, no interval.
+    """
     theirs = {cell["seed"]: cell["per_recording"][metric] for cell in rivals}
     gaps = [np.subtract(c["per_recording"][metric], theirs[c["seed"]]) for c in own if c["seed"] in theirs]
-    if not gaps:
+    values = np.mean(gaps, axis=0) if gaps else np.empty(0)
+    scored = np.flatnonzero(~np.isnan(values))
+    if not len(scored):
         return {"mean": None, "interval": None}
-    values = np.mean(gaps, axis=0)
-    values = values[~np.isnan(values)]
-    interval = bootstrap(values) if len(values) >= ENOUGH else None
+    values, known = values[scored], [people[i] for i in scored]
+    interval = bootstrap(values, known) if len(set(known)) >= ENOUGH else None
     return {"mean": round(float(values.mean()), 2), "interval": interval}
 
 
-def bootstrap(values: Array) -> list[float]:
-    """95 % percentile interval of the mean, from resampling the values."""
-    rng = np.random.default_rng(0)
-    means = rng.choice(values, (DRAWS, len(values))).mean(1)
+def bootstrap(values: Array, people: Sequence[str] | None = None) -> list[float]:
+    """95 % percentile interval of the mean, from resampling people with all the values that are theirs.
+
+    What one person shows is alike: to resample the values would take them for news from as many people. Without
+    ``people`` every value is someone's own.
+    """
+    whose = np.arange(len(values)) if people is None else np.unique(people, return_inverse=True)[1]
+    sums, counts = np.bincount(whose, values), np.bincount(whose)
+    drawn = np.random.default_rng(0).choice(len(sums), (DRAWS, len(sums)))
+    means = sums[drawn].sum(1) / counts[drawn].sum(1)
     return [round(float(limit), 2) for limit in np.quantile(means, (0.025, 0.975))]
 
 
@@ -202,8 +220,8 @@ def target_table(result: Result, metric: str) -> Table:
 TARGETS = (
     ". The best other is, of all methods without an end-to-end layer, the one with the best mean on these very test "
     "recordings: a bar that nobody could choose beforehand. Scores and paired differences are means over seeds with "
-    "their standard deviation. In brackets, where five recordings test or more: the 95 % bootstrap interval, over "
-    "recordings, of the mean difference of scores of one recording."
+    "their standard deviation. In brackets, where five people test or more: the 95 % bootstrap interval, over people "
+    "with all their recordings, of the mean difference of scores of one recording."
 )
 
 
@@ -301,7 +319,7 @@ def _seed_gaps(result: Result, cell: tuple[str, str], own: str, rival: str, metr
 
 
 def _gap_text(result: Result, cell: tuple[str, str], own: str, rival: str, metric: str) -> str:
-    """A paired difference, and its interval over recordings where that is known."""
+    """A paired difference, and its interval over people where that is known."""
     key = (*cell, own, rival)
     rows = [r for r in result["differences"] if (r["task"], r["encoder"], r["method"], r["rival"]) == key]
     intervals = [row[metric]["interval"] for row in rows if row[metric]["interval"]]
@@ -316,12 +334,14 @@ def data_table(result: Result) -> Table:
         about = result["tasks"][task]
         each = [f"{r} / {b}" for r, b in zip(about["recordings"], about["bands"], strict=True)]
         epochs = [_epochs(result, task, method) for method in ("ce", *LAYERS)]
-        rows.append([plain(task), str(about["classes"]), f"{about['median_duration']:g}", *each, *epochs])
+        people = str(len(set(about["people"])))
+        rows.append([plain(task), str(about["classes"]), f"{about['median_duration']:g}", *each, people, *epochs])
     names = ("CE", "CRF", "semi-Markov")
-    header = ["data set", "classes", "median band, frames", *(f"{part}: recordings / bands" for part in PARTS)]
+    counts = (f"{part}: recordings / bands" for part in PARTS)
+    header = ["data set", "classes", "median band, frames", *counts, "test: people or houses"]
     title = (
-        "Recordings and bands, and the number of the epoch that was best on the validation recordings, of how many: "
-        "the median over encoders and seeds."
+        "Recordings and bands, people or houses that test (each synthetic signal counts as one), and the number of the "
+        "epoch that was best on the validation recordings, of how many: the median over encoders and seeds."
     )
     return Table(title, [*header, *(f"best epoch: {name}" for name in names)], rows)
 
