@@ -501,8 +501,41 @@ def test_bands_survive_as_text():
 
 
 def test_a_table_of_the_documentation_has_a_cell_per_column():
-    table = report.Table("Title.", ["", "a"], [["x", "1"], ["y", "2"]])
+    table = report.Table("Title.", ["", "a"], [["x", "1"], ["y", "2"]], "Conventions: none.")
     assert report.rst(table).count("   * - ") == 3 and report.rst(table).count("     - ") == 3
+
+
+def test_every_table_says_by_which_conventions_it_is_counted():
+    result = summarised([row(method, "t", 50.0) for method in ("ce", "bce+switches", "crf", "semi")])
+    notes = {name: table.note for name, table in report.tables(result).items()}
+    for name, table in report.tables(result).items():
+        assert "no class is left out" in table.note and "unlabelled frames are left out" in table.note, name
+        for printed in (report.rst(table), report._as_text(table)):
+            assert printed.rstrip().endswith(table.note)
+    assert "the earlier is taken" in notes["f150_causal"] and "pooled" in notes["f150_causal"]
+    for name in ("verdicts", "ranks"):
+        assert "F1@50 of the bands of all recordings pooled" in notes[name] and "the earlier is taken" in notes[name]
+        assert "edit score the mean over recordings" in notes[name]
+    assert "each recording scored by itself" in notes["gap_edit_causal"] and "pooled" not in notes["gap_edit_causal"]
+    assert "t 2 (2 s)" in notes["boundary_f1_causal"] and "share their mean rank" in notes["ranks"]
+    caption = figures.rank_caption(result, "causal")
+    assert report.conventions(result, "f1@50", ranks=True) in caption and "no class is left out" in caption
+
+
+def test_boundaries_are_between_labelled_frames():
+    gapped = [np.array([0, 0, -100, 1, 1, 2, -100, 2, 0])]
+    part = Labelled([np.zeros((9, 1), np.float32)], gapped, None)
+    toy = dataclasses.replace(task(), test=part, people=["x"])
+    assert tasks.described(toy)["boundaries"] == 2 and tasks.described(toy)["margin"] == 2
+
+
+def test_where_no_boundary_is_to_be_found_there_is_no_boundary_score_and_no_rank():
+    result = summarised([row(m, t, s) for t, s in (("t", 50.0), ("u", 0.0)) for m in ("ce", "crf")])
+    result["tasks"]["u"]["boundaries"] = 0
+    table = report.score_table(result, "causal", "boundary_f1")
+    assert table.rows == [["CE, argmax", "50.0", "–", "1.5"], ["CRF", "50.0", "–", "1.5"]]
+    assert "– on u: all test bands lie between unlabelled gaps" in table.note
+    assert report.score_table(result, "causal", "f1@50").rows[0][2] == "0.0"
 
 
 def test_the_documentation_includes_every_table(tmp_path):
@@ -512,7 +545,8 @@ def test_the_documentation_includes_every_table(tmp_path):
     assert written == {"settings", *report.tables(result)}
     included = set(re.findall(r"include:: generated/bands/(\w+)\.inc", PAGE.read_text(encoding="utf-8")))
     both = {name.replace("causal", "bidirectional") for name in written} | written
-    assert included <= both | {"barcodes"} and {"verdicts", "targets_f150", "ranks", "data"} <= included
+    rank_figures = {"ranks_causal", "ranks_bidirectional"}  # with their captions, by docs/conf.py
+    assert included <= both | {"barcodes"} | rank_figures and {"verdicts", "targets_f150", "ranks", "data"} <= included
     assert "60.0" in (tmp_path / "f150_causal.inc").read_text(encoding="utf-8")
 
 
@@ -572,6 +606,16 @@ def test_the_lead_of_the_chain_is_larger_than_chance(kept, encoder, metric):
     rivals = [name for name, method in kept["methods"].items() if not method["structured"]]
     gaps = [report._gaps(kept, encoder, "crf", rival, metric) for rival in rivals]
     assert all(len(values) == 7 and report.bootstrap(values)[0] > 0.0 for values in gaps)
+
+
+def test_the_margins_and_the_data_set_without_boundaries_are_as_the_page_says(kept):
+    about = kept["tasks"]
+    assert all(2 * each["margin"] < each["median_duration"] for each in about.values())
+    assert [name for name, each in about.items() if not each["boundaries"]] == ["emg_gestures"]
+    for encoder in training.ENCODERS:
+        table = report.score_table(kept, encoder, "boundary_f1")
+        column = table.header.index("emg gestures")
+        assert {line[column] for line in table.rows} == {"–"} and "– on emg gestures: " in table.note
 
 
 def test_every_method_that_the_page_names_has_all_its_seeds(kept):

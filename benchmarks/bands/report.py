@@ -18,13 +18,29 @@ Result = dict[str, Any]
 
 # The metrics of the tables: what the title says of them, and how a number is printed.
 METRICS = {
-    "f1@50": ("F1@50 in percent, bands of all recordings pooled, greedy matching, no class left out", ".1f"),
-    "edit": ("Edit score in percent, mean over recordings, no class left out", ".1f"),
-    "accuracy": ("Frame accuracy in percent, frames of all recordings pooled", ".1f"),
-    "macro_f1": ("Frame-wise F1 in percent, mean over classes, frames pooled", ".1f"),
-    "band_ratio": ("Predicted bands per true band, pooled; 1 is right, more is flicker, less is missed bands", ".2f"),
-    "boundary_f1": ("Boundary F1 in percent within the margin of the data set, pooled, whatever the classes", ".1f"),
-    "covering": ("Covering in percent, mean over recordings", ".1f"),
+    "f1@50": ("F1@50 in percent", ".1f"),
+    "edit": ("Edit score in percent", ".1f"),
+    "accuracy": ("Frame accuracy in percent", ".1f"),
+    "macro_f1": ("Frame-wise F1 in percent, mean over classes", ".1f"),
+    "band_ratio": ("Predicted bands per true band; 1 is right, more is flicker, less is missed bands", ".2f"),
+    "boundary_f1": ("Boundary F1 in percent, within a margin", ".1f"),
+    "covering": ("Covering in percent", ".1f"),
+}
+# How each is counted over recordings, and what decides where two bands match alike: `conventions` prints it.
+POOLING = {
+    "f1@50": "F1@50 of the bands of all recordings pooled",
+    "edit": "edit score the mean over recordings",
+    "accuracy": "accuracy of the frames of all recordings pooled",
+    "macro_f1": "frames of all recordings pooled",
+    "band_ratio": "bands of all recordings pooled",
+    "boundary_f1": "boundaries of all recordings pooled, whatever the classes",
+    "covering": "mean over recordings, whatever the classes",
+}
+TIES = {
+    "f1@50": "bands match at an IoU of 0.5 or more with the same class, greedily in time order, and of two true bands "
+    "overlapped alike the earlier is taken",
+    "boundary_f1": "each boundary is matched once, with as many pairs as possible",
+    "covering": "each true band counts with the predicted band that it overlaps most",
 }
 COMPARED = ("f1@50", "edit", "accuracy")
 # The layers that are held against every other method: both as a `Segmenter` trains and decodes them.
@@ -44,11 +60,12 @@ DRAWS = 2000
 
 
 class Table(NamedTuple):
-    """A title, names of the columns, and rows of text."""
+    """A title, names of the columns, rows of text, and the conventions by which they are counted."""
 
     title: str
     header: list[str]
     rows: list[list[str]]
+    note: str
 
 
 def summarise(
@@ -163,6 +180,42 @@ def tables(result: Result) -> dict[str, Table]:
     return found | {"knobs": knob_table(result)}
 
 
+def conventions(result: Result, *metrics: str, single: bool = False, ranks: bool = False) -> str:
+    """How scores are counted: pooled or not, classes left out, what breaks ties, and margins.
+
+    Args:
+        result: has the margins.
+        metrics: those that are shown.
+        single: whether each recording is scored by itself.
+        ranks: whether methods are ranked by them.
+    """
+    pooling = ["each recording scored by itself"] if single else [POOLING[metric] for metric in metrics]
+    rules = [*pooling, *(TIES[metric] for metric in metrics if metric in TIES)]
+    if "boundary_f1" in metrics:
+        rules += _margins(result)
+    if ranks:
+        rules.append("methods with equal scores share their mean rank")
+    return f"Conventions: {'; '.join([*rules, BANDS])}."
+
+
+BANDS = "no class is left out as background; unlabelled frames are left out, and part the bands around them"
+
+
+def _margins(result: Result) -> list[str]:
+    """The margin of each data set, and those that have nothing to find within one."""
+    about = {plain(task): result["tasks"][task] for task in _distinct(result, "task")}
+    some = {name: a["margin"] for name, a in about.items() if a["boundaries"]}
+    margins = [f"{name} {margin} ({margin / about[name]['rate']:.3g} s)" for name, margin in some.items()]
+    without = [name for name in about if name not in some]
+    rules = [f"margins in frames: {', '.join(margins)}"] if margins else []
+    if without:
+        rules.append(
+            f"– on {', '.join(without)}: all test bands lie between unlabelled gaps, so that there is no boundary to "
+            "find and any score would be one of flicker"
+        )
+    return rules
+
+
 def score_table(result: Result, encoder: str, metric: str) -> Table:
     """Methods by tasks, mean ± sd over seeds; the last column is the mean rank."""
     tasks = _distinct(result, "task")
@@ -173,7 +226,8 @@ def score_table(result: Result, encoder: str, metric: str) -> Table:
         if any(scores):
             rank = f"{ranks[method]:.1f}" if method in ranks else "–"
             rows.append([description["title"], *(_mean_sd(s, METRICS[metric][1]) for s in scores), rank])
-    return Table(f"{METRICS[metric][0]}. Encoder: {encoder}.", ["", *map(plain, tasks), "mean rank"], rows)
+    note = conventions(result, metric, ranks=bool(ranks))
+    return Table(f"{METRICS[metric][0]}. Encoder: {encoder}.", ["", *map(plain, tasks), "mean rank"], rows, note)
 
 
 def difference_table(result: Result, encoder: str, metric: str) -> Table:
@@ -185,10 +239,11 @@ def difference_table(result: Result, encoder: str, metric: str) -> Table:
             rows.append([methods[rival]["title"], *map(_difference_text, gaps)])
     title = (
         f"{metric.upper() if metric[0] == 'f' else metric.capitalize()} of each recording by itself: structured layer "
-        "minus rival, in points, mean over the real data sets with its 95 % interval, and on how many of them the "
-        f"layer is ahead. Encoder: {encoder}."
+        "minus rival, in points, mean over recordings and then over the real data sets, with the 95 % bootstrap "
+        f"interval over data sets, and on how many of them the layer is ahead. Encoder: {encoder}."
     )
-    return Table(title, ["rival", *(methods[name]["title"] for name in LAYERS)], rows)
+    header = ["rival", *(methods[name]["title"] for name in LAYERS)]
+    return Table(title, header, rows, conventions(result, metric, single=True))
 
 
 def target_tables(result: Result) -> dict[str, Table]:
@@ -214,7 +269,7 @@ def target_table(result: Result, metric: str) -> Table:
     other = ["CE, argmax"] if ratio else ["best other", "which"]
     gaps = [] if ratio else [f"{named[layer]} − best other" for layer in LAYERS]
     header = ["data set", "encoder", "seeds", *named.values(), *other, "BCE + switches", *gaps]
-    return Table(METRICS[metric][0] + ("." if ratio else TARGETS), header, rows)
+    return Table(METRICS[metric][0] + ("." if ratio else TARGETS), header, rows, conventions(result, metric))
 
 
 TARGETS = (
@@ -239,7 +294,8 @@ def verdict_table(result: Result) -> Table:
         "Level: behind the best other by less than the standard deviation of the difference over seeds, and by "
         f"{LEVEL_WITHIN:g} points at most; with one seed, not behind at all."
     )
-    return Table(title, ["asked for", "encoder", "reached", "not on"], rows)
+    note = conventions(result, *COMPARED, "band_ratio")
+    return Table(title, ["asked for", "encoder", "reached", "not on"], rows, note)
 
 
 def _level(result: Result, cell: tuple[str, str], metric: str) -> bool:
@@ -343,10 +399,15 @@ def data_table(result: Result) -> Table:
         "Recordings and bands, people or houses that test (each synthetic signal counts as one), and the number of the "
         "epoch that was best on the validation recordings, of how many: the median over encoders and seeds."
     )
-    return Table(title, [*header, *(f"best epoch: {name}" for name in names)], rows)
+    return Table(title, [*header, *(f"best epoch: {name}" for name in names)], rows, CHOSEN_BY)
 
 
 PARTS = ("training", "validation", "test")
+# Of epochs and knobs.
+CHOSEN_BY = (
+    "Conventions: chosen for the mean of accuracy (frames of all validation recordings pooled), F1@50 (their bands "
+    f"pooled) and edit score (mean over recordings); of equally good choices the first; {BANDS}."
+)
 
 
 def _epochs(result: Result, task: str, method: str) -> str:
@@ -367,10 +428,11 @@ def rank_table(result: Result) -> Table:
         if np.isfinite(mean[name])
     ]
     title = (
-        "Mean rank over the real data sets that every method has finished; 1 is best. F1@50 and accuracy are pooled "
-        "over recordings, edit is their mean; of the layers each once, as a Segmenter decodes it."
+        "Mean rank over the real data sets that every method has finished; 1 is best. Of the layers each once, as a "
+        "Segmenter decodes it."
     )
-    return Table(title, ["", *(f"{encoder}: {metric}" for encoder, metric in keys)], rows)
+    note = conventions(result, *COMPARED, ranks=True)
+    return Table(title, ["", *(f"{encoder}: {metric}" for encoder, metric in keys)], rows, note)
 
 
 def knob_table(result: Result) -> Table:
@@ -387,6 +449,7 @@ def knob_table(result: Result) -> Table:
         "fit; the first seed's are shown.",
         ["", "encoder", *map(plain, tasks)],
         rows,
+        CHOSEN_BY,
     )
 
 
@@ -428,6 +491,9 @@ def _distinct(result: Result, name: str) -> list[str]:
 
 
 def _scores(result: Result, task: str, encoder: str, method: str, metric: str) -> list[float]:
+    """Scores of all seeds; none where there is nothing to score."""
+    if metric == "boundary_f1" and not result["tasks"][task]["boundaries"]:
+        return []
     return [row["scores"][metric] for row in _rows(result, task, encoder, method)]
 
 
@@ -511,7 +577,7 @@ def _as_text(table: Table) -> str:
     printed = [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     ]
-    return "\n".join([table.title, *printed])
+    return "\n".join([table.title, *printed, table.note])
 
 
 def rst(table: Table) -> str:
@@ -519,7 +585,7 @@ def rst(table: Table) -> str:
     lines = [".. list-table::", "   :header-rows: 1", "   :class: scores", ""]
     for row in (table.header, *table.rows):
         lines += [f"   {'*' if column == 0 else ' '} - {cell}" for column, cell in enumerate(row)]
-    return "\n".join([table.title, "", *lines, ""])
+    return "\n".join([table.title, "", *lines, "", table.note, ""])
 
 
 def write_includes(result: Result, folder: Path) -> None:

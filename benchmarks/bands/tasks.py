@@ -53,7 +53,10 @@ class Task:
 
 
 def described(task: Task) -> dict[str, Any]:
-    """What tables say of a task; bands and recordings of training, validation and test."""
+    """What tables say of a task; bands and recordings of training, validation and test, boundaries and people of test.
+
+    A boundary lies between two labelled frames, as :func:`segcrf.metrics.boundary_scores` counts it.
+    """
     parts = (task.train, task.valid, task.test)
     return {
         "classes": len(task.classes),
@@ -62,7 +65,14 @@ def described(task: Task) -> dict[str, Any]:
         "recordings": [len(part.labels) for part in parts],
         "bands": [len(Segments.from_labels(part.labels)) for part in parts],
         "people": task.people,
+        "boundaries": sum(_boundaries(labels) for labels in task.test.labels),
+        "margin": task.margin,
     }
+
+
+def _boundaries(labels: Array) -> int:
+    before, after = labels[:-1], labels[1:]
+    return int(np.count_nonzero((before != after) & (before != UNLABELLED) & (after != UNLABELLED)))
 
 
 @dataclass(frozen=True)
