@@ -20,7 +20,7 @@ from segcrf.estimator import Segmenter
 from segcrf.model import ModelOutput
 from segcrf.recordings import Labelled
 
-BUDGET = training.Budget(steps=1, epochs=1, hidden=1, weights=3, seeds=2)
+BUDGET = training.Budget(steps=1, epochs=1, hidden=1, weights=3, seeds=2, widen=False)
 PAGE = Path(__file__).parents[1] / "docs" / "evidence.rst"
 SOME = ("ce", "ce+tmse", "median", "purge")
 
@@ -41,16 +41,16 @@ def scores_of(part, noise, seed):
 
 
 class Trainer:
-    """Stands in for training: a weight of 0.15 gives clean scores, all others noisy ones."""
+    """Stands in for training: one weight gives clean scores, all others noisier ones the further they are from it."""
 
-    def __init__(self, fail_at=None):
-        self.calls, self.fail_at = [], fail_at
+    def __init__(self, fail_at=None, best=0.15):
+        self.calls, self.fail_at, self.best = [], fail_at, best
 
     def __call__(self, toy, encoder, network, seed, budget):
         self.calls.append((network, seed))
         if len(self.calls) == self.fail_at:
             raise KeyboardInterrupt
-        noise = 0.1 if network.weight == 0.15 else 1.0
+        noise = 0.1 + 0.1 * abs(np.log2((network.weight + 1e-3) / (self.best + 1e-3)))
         valid, test = ({"scores": scores_of(part, noise, seed)} for part in (toy.valid, toy.test))
         return training.Trained([], valid, test, {}, [{"val_error": 0.0}], 0, 1.0)
 
@@ -164,6 +164,37 @@ def test_knobs_are_tuned_with_the_first_seed_alone(run):
         assert tuned[method, 1]["network"] == tuned[method, 0]["network"]
 
 
+WIDER = dataclasses.replace(BUDGET, weights=1, widen=True)
+
+
+@pytest.mark.parametrize(
+    ("best", "tried"),
+    [
+        (0.15, [0.0, 0.05, 0.15, 0.6]),
+        (2.5, [0.0, 0.05, 0.15, 0.6, 2.5, 10.0]),
+        (10.0, [0.0, 0.05, 0.15, 0.6, 2.5, 10.0]),
+        (0.0, [0.0, 0.005, 0.015, 0.05, 0.15]),
+    ],
+)
+def test_weights_are_tried_until_the_best_is_at_no_end_of_them(run, best, tried):
+    trainer = Trainer(best=best)
+    found, _ = run(trainer, budget=WIDER, methods=("ce+tmse",), seeds=(0, 1))
+    for cell in found:
+        assert cell["network"]["weight"] == best and cell["tried"] == tried
+    assert len(trainer.calls) == len(tried) + 1, "the second seed trains what was chosen"
+
+
+def test_what_was_tried_is_told_where_the_largest_was_chosen():
+    cell = row("ce+tmse", "t", 50.0) | {"network": {"loss": "ce", "penalty": "tmse", "weight": 0.15}}
+    for tried, edge, on in ([0.0, 0.05, 0.15], " (largest tried)", "t"), ([0.0, 0.15, 0.6], "", ""):
+        result = summarised([row("ce", "t", 40.0), cell | {"tried": tried}])
+        ((*_, knob),) = report.knob_table(result).rows
+        assert knob == f"λ 0.15{edge}"
+        ((title, encoder, weights, largest),) = report.edge_table(result).rows
+        assert (title, encoder, largest) == ("CE + T-MSE", "causal", on)
+        assert weights == ", ".join(f"{weight:g}" for weight in tried[1:])
+
+
 def test_every_task_comes_once_before_any_comes_twice():
     order = list(cells.groups(["a", "b"], ["x", "y"], [0, 1]))
     assert {task for task, _, seed in order[:4]} == {"a", "b"} and {seed for *_, seed in order[:4]} == {0}
@@ -223,8 +254,9 @@ def test_every_penalty_has_weights_in_order_and_the_budget_takes_the_middle_ones
     assert training.WEIGHTS.keys() == training.PENALTIES.keys()
     for penalty, weights in training.WEIGHTS.items():
         assert list(weights) == sorted(weights)
-        assert dataclasses.replace(BUDGET, weights=1).candidates(penalty) == weights[2:3]
-        assert dataclasses.replace(BUDGET, weights=5).candidates(penalty) == weights
+        assert dataclasses.replace(BUDGET, weights=1).candidates(penalty) == weights[3:4]
+        assert dataclasses.replace(BUDGET, weights=2).candidates(penalty) == weights[2:4]
+        assert dataclasses.replace(BUDGET, weights=5).candidates(penalty) == weights[1:6]
 
 
 @pytest.mark.parametrize("name", [name for name, method in methods.METHODS.items() if not method.structured])
@@ -387,7 +419,7 @@ def row(method, task, score, seed=0):
     each = {metric: [score] * 6 for metric in report.COMPARED}
     network = {"loss": "ce", "penalty": None, "weight": 0.0}
     cell = {"task": task, "encoder": "causal", "method": method, "seed": seed, "knob": {}, "network": network}
-    cell |= {"decoding": {}, "epochs": 4, "best_epoch": 2}
+    cell |= {"decoding": {}, "epochs": 4, "best_epoch": 2, "tried": [0.0]}
     shown = {"barcode": [[0, 5, 1]], "truth": [[0, 3, 0], [3, 5, 1]]}
     return cell | {"scores": scores, "per_recording": each} | shown
 
@@ -679,6 +711,14 @@ def test_other_remedies_help_where_the_page_says(kept):
     assert {"eye_lookatpoint", "sleep_edf20", "nilm_devicescope"} <= still
     none = [row["network"]["weight"] == 0.0 for row in rows if row["method"] == "bce+switches"]
     assert 0.4 <= np.mean(none) <= 0.65
+
+
+def test_the_penalty_was_tuned_to_the_end_of_its_weights_where_the_page_says(kept):
+    lines = {(title, encoder): largest for title, encoder, _, largest in report.edge_table(kept).rows}
+    title = methods.METHODS["bce+switches"].title
+    assert lines[title, "bidirectional"] == "emg gestures"
+    assert lines[title, "causal"] == "emg gestures, gesture phase, mocap6, synthetic low"
+    assert kept["budget"]["weights"] == 2 and not kept["budget"]["widen"]
 
 
 def test_where_a_crf_is_not_needed_and_where_nothing_can_be_told(kept):

@@ -122,6 +122,16 @@ def _at_once(path: Path, write: Callable[[Path], Any]) -> None:
     os.replace(draft, path)
 
 
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen for a method, its score on the validation recordings, and the weights that were tried."""
+
+    network: Network
+    knob: Knob
+    validation: float
+    tried: list[float]
+
+
 class Bench:
     """A task under one encoder and seed, and the networks that were needed so far.
 
@@ -142,22 +152,31 @@ class Bench:
         cell = Cell(self.task.name, self.encoder, name, self.seed)
         found = self.cache.cell(cell)
         if found is None:
-            network, knob, score = self._choose(name)
-            self.cache.keep(cell, self._measure(METHODS[name], network, knob) | {"validation": score})
+            self.cache.keep(cell, self._measure(METHODS[name], self._choose(name)))
             found = self.cache.cell(cell)
             assert found is not None
         return found
 
-    def _choose(self, name: str) -> tuple[Network, Knob, float]:
-        """Network and knob that are best on the validation recordings with the tuning seed, and their score there."""
+    def _choose(self, name: str) -> Choice:
+        """What is best on the validation recordings with the tuning seed; of equals the first."""
         method = METHODS[name]
         if self.seed != TUNING_SEED:
             tuned = Bench(self.task, self.encoder, TUNING_SEED, self.budget, self.cache).run(name)
-            return Network(**tuned["network"]), tuned["knob"], tuned["validation"]
-        candidates = [(n, knob) for n in method.networks(self.budget) for knob in method.knobs(self.task)]
-        scores = [validation_score(self._decode(method, *candidate, "valid"), self.task) for candidate in candidates]
+            return Choice(Network(**tuned["network"]), tuned["knob"], tuned["validation"], tuned["tried"])
+        tried: dict[Network, tuple[Knob, float]] = {}
+        todo = method.networks(self.budget)
+        while todo:
+            tried |= {network: self._best_knob(method, network) for network in todo}
+            best = max(tried, key=lambda network: tried[network][1])
+            todo = method.beyond(best, tried) if self.budget.widen else []
+        return Choice(best, *tried[best], sorted(network.weight for network in tried))
+
+    def _best_knob(self, method: Method, network: Network) -> tuple[Knob, float]:
+        """The knob that is best for a network, and its score."""
+        knobs = method.knobs(self.task)
+        scores = [validation_score(self._decode(method, network, knob, "valid"), self.task) for knob in knobs]
         best = int(np.argmax(scores))
-        return (*candidates[best], scores[best])
+        return knobs[best], scores[best]
 
     def _decode(self, method: Method, network: Network, knob: Knob, part: str) -> list[Array]:
         context = self._context(network.on(self.task))
@@ -170,12 +189,14 @@ class Bench:
             self.contexts[network] = Context(self.task, trained, self.budget, self.seed)
         return self.contexts[network]
 
-    def _measure(self, method: Method, network: Network, knob: Knob) -> dict[str, Any]:
-        predicted = self._decode(method, network, knob, "test")
-        trained = self._context(network.on(self.task)).trained
+    def _measure(self, method: Method, chosen: Choice) -> dict[str, Any]:
+        predicted = self._decode(method, chosen.network, chosen.knob, "test")
+        trained = self._context(chosen.network.on(self.task)).trained
         return {
-            "network": vars(network),
-            "knob": knob,
+            "network": vars(chosen.network),
+            "knob": chosen.knob,
+            "validation": chosen.validation,
+            "tried": chosen.tried,
             "scores": score(predicted, self.task.test.labels, self.task.margin),
             "per_recording": per_recording(predicted, self.task.test.labels),
             "barcode": barcode(predicted[0], self.task),

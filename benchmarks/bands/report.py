@@ -177,7 +177,7 @@ def tables(result: Result) -> dict[str, Table]:
             found[f"{metric.replace('@', '')}_{encoder}"] = score_table(result, encoder, metric)
         for metric in COMPARED:
             found[f"gap_{metric.replace('@', '')}_{encoder}"] = difference_table(result, encoder, metric)
-    return found | {"knobs": knob_table(result)}
+    return found | {"knobs": knob_table(result), "edges": edge_table(result)}
 
 
 def conventions(result: Result, *metrics: str, single: bool = False, ranks: bool = False) -> str:
@@ -399,15 +399,18 @@ def data_table(result: Result) -> Table:
         "Recordings and bands, people or houses that test (each synthetic signal counts as one), and the number of the "
         "epoch that was best on the validation recordings, of how many: the median over encoders and seeds."
     )
-    return Table(title, [*header, *(f"best epoch: {name}" for name in names)], rows, CHOSEN_BY)
+    return Table(title, [*header, *(f"best epoch: {name}" for name in names)], rows, conventions_of_choice(epochs=True))
 
 
 PARTS = ("training", "validation", "test")
-# Of epochs and knobs.
-CHOSEN_BY = (
-    "Conventions: chosen for the mean of accuracy (frames of all validation recordings pooled), F1@50 (their bands "
-    f"pooled) and edit score (mean over recordings); of equally good choices the first; {BANDS}."
-)
+
+def conventions_of_choice(epochs: bool = False) -> str:
+    """By what epochs, or knobs, are chosen on validation recordings."""
+    ties = "epochs the one with the lower loss" if epochs else "choices the first tried"
+    return (
+        "Conventions: chosen for the mean of accuracy (frames of all validation recordings pooled), F1@50 (their bands "
+        f"pooled) and edit score (mean over recordings); of equally good {ties}; {BANDS}."
+    )
 
 
 def _epochs(result: Result, task: str, method: str) -> str:
@@ -449,8 +452,25 @@ def knob_table(result: Result) -> Table:
         "fit; the first seed's are shown.",
         ["", "encoder", *map(plain, tasks)],
         rows,
-        CHOSEN_BY,
+        conventions_of_choice(),
     )
+
+
+def edge_table(result: Result) -> Table:
+    """Where a larger weight of a penalty than any that was tried might have been better."""
+    rows = []
+    for method, description in result["methods"].items():
+        for encoder in _distinct(result, "encoder"):
+            found = [_rows(result, task, encoder, method)[:1] for task in _distinct(result, "task")]
+            first = [row for some in found for row in some]
+            if any(row["network"]["penalty"] for row in first):
+                weights = sorted({weight for row in first for weight in row["tried"]} - {0.0})
+                largest = [plain(row["task"]) for row in first if row["network"]["weight"] == row["tried"][-1]]
+                tried = ", ".join(f"{weight:g}" for weight in weights)
+                rows.append([description["title"], encoder, tried, ", ".join(largest)])
+    title = "Where the tuned weight of a penalty is the largest that was tried, so that a larger one might do better."
+    header = ["", "encoder", "weights tried beside none", "the largest chosen on"]
+    return Table(title, header, rows, conventions_of_choice())
 
 
 def mean_ranks(result: Result, encoder: str, metric: str = "f1@50") -> dict[str, float]:
@@ -534,7 +554,8 @@ def _knob(result: Result, task: str, encoder: str, method: str) -> str:
     if not rows:
         return "–"
     network, knob = rows[0]["network"], rows[0]["knob"]
-    weight = [f"λ {network['weight']:g}"] if network["penalty"] else []
+    edge = " (largest tried)" if network["weight"] == rows[0]["tried"][-1] else ""
+    weight = [f"λ {network['weight']:g}{edge}"] if network["penalty"] else []
     decoding = rows[0]["decoding"]
     if decoding:
         chosen = [f"factor {decoding['factor']:g}", "by frame" if decoding["by_frame"] else "sequence"]
@@ -563,10 +584,11 @@ def settings_text(result: Result) -> str:
         cells[key] = cells.get(key, 0) + 1
     fewest, most = min(cells.values()), max(cells.values())
     seeds = f"{fewest} to {most} seeds" if fewest < most else f"{most} {'seed' if most == 1 else 'seeds'}"
+    beyond = ", and those beyond where the best is at an end of them" if result["budget"]["widen"] else ""
     return (
         "Budget {name!r}: an LSTM of {hidden} units per direction, at most {epochs} epochs of at least 16 batches and "
         "about {steps} batches in all, a batch of {batch_size} windows of {window} frames; {weights} weights tried for "
-        "each penalty beside none; ".format(**result["budget"])
+        "each penalty beside none{beyond}; ".format(**result["budget"], beyond=beyond)
         + f"{seeds}."
     )
 
