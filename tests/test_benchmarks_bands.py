@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 
 from benchmarks import record
-from benchmarks.bands import cells, figures, methods, report, tasks, training
+from benchmarks.bands import cells, cost, figures, methods, report, tasks, training
 from benchmarks.bands.__main__ import main
 from segcrf.chain import LinearChain
 from segcrf.estimator import Segmenter
@@ -216,6 +216,61 @@ def test_the_command_measures_reports_and_says_when_there_is_nothing(monkeypatch
     assert capsys.readouterr().out == printed
     main([*options, "--data-sets", "mocap6", "--encoders", "causal", "--methods", "ce", "median", "bce"])
     assert capsys.readouterr().err.startswith("2 of 3 cells are finished and 2 networks trained")
+
+
+# ------------------------------------------------------------------------------------------- how long it takes
+def estimated(names, cache_of, budget=BUDGET, seeds=(0,), last=None):
+    todo = [cell for seed in seeds for cell in cells.cells_of(("toy", "causal", seed), names)]
+    cache = cells.Cache(cache_of, budget)
+    return cost.estimate(cache.missing(todo), budget, cache, {"toy": task("toy")}, last or {})
+
+
+def last_run(seconds, **changes):
+    cell = row("ce", "toy", 50.0) | {"seconds": seconds}
+    return {"budget": training.settings(dataclasses.replace(BUDGET, **changes)), "rows": [cell]}
+
+
+def test_networks_are_counted_once_and_only_those_that_are_missing(run, tmp_path):
+    weights = BUDGET.weights
+    assert estimated(SOME, tmp_path).networks == 1 + weights
+    assert estimated(SOME, tmp_path, WIDER).networks == 1 + 1 + 1, "and the weight below, as none may be the best"
+    assert estimated(SOME, tmp_path, seeds=(0, 1)).networks == 1 + weights + 2
+    assert estimated(("crf", "crf,alone", "crf,sequence"), tmp_path).networks == 1, "short bands are trained once"
+    run(Trainer(), methods=("ce", "median"))
+    assert estimated(SOME, tmp_path).networks == weights
+    run(Trainer())
+    assert estimated(SOME, tmp_path).networks == 0
+    assert estimated(SOME, tmp_path, seeds=(0, 1)).networks == 2, "of the second seed the plain and the chosen one"
+
+
+def test_seconds_are_those_of_the_last_run_by_batches_and_size(tmp_path):
+    decoding = estimated(("ce",), tmp_path, last=last_run(0.0)).seconds
+    assert 0.0 < decoding < 60.0
+    found = [estimated(("ce",), tmp_path, last=last_run(100.0, **changes)).seconds - decoding
+             for changes in ({}, {"hidden": 4}, {"epochs": 4, "steps": 64})]  # fmt: skip
+    assert found == pytest.approx([100.0, 50.0, 25.0])
+    three = estimated(("ce",), tmp_path, seeds=(0, 1, 2), last=last_run(100.0)).seconds
+    assert three == pytest.approx(3 * (100.0 + decoding))
+
+
+def test_an_estimate_says_what_is_known(tmp_path):
+    unknown = "Networks to train: about {}; no earlier run tells how long that takes."
+    assert str(estimated(("ce",), tmp_path)) == unknown.format(1)
+    assert str(estimated(("ce", "bce"), tmp_path, last=last_run(1.0))) == unknown.format(2), "it had no bce"
+    assert "about 9; 20 minutes" in str(cost.Estimate(9, 1200.0)) and "; 5.0 hours" in str(cost.Estimate(9, 18000.0))
+
+
+def test_the_budgets_are_sized_for_ten_minutes_and_five_hours(kept, tmp_path):
+    # Tasks of one size: what is judged is how many networks there are, at the seconds that the last run took for each.
+    toy = long_bands(700)
+    made = {name: dataclasses.replace(toy, name=name) for name in tasks.NAMES}
+    hours = {}
+    for name, budget in training.BUDGETS.items():
+        todo = [cell for group in cells.groups(tasks.NAMES, training.ENCODERS, range(budget.seeds))
+                for cell in cells.cells_of(group, list(methods.METHODS))]  # fmt: skip
+        hours[name] = cost.estimate(todo, budget, cells.Cache(tmp_path, budget), made, kept).seconds / 3600
+    assert hours["quick"] < 1 / 6 and hours["quick"] < hours["medium"] < hours["full"]
+    assert 3.0 < hours["full"] < 10.0, "of one process; two cores run two"
 
 
 # ------------------------------------------------------------------------------------------- methods

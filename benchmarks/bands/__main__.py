@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmarks import record
 from benchmarks.bands.cells import Cache, cells_of, groups, run_group
+from benchmarks.bands.cost import estimate
 from benchmarks.bands.methods import METHODS
 from benchmarks.bands.report import summarise, text
 from benchmarks.bands.tasks import NAMES, described, load
@@ -75,8 +76,12 @@ def run(budget: Budget, tasks: Sequence[str], encoders: Sequence[str], methods: 
 
     cache, todo = Cache(root, _kept(budget)), list(groups(tasks, encoders, range(budget.seeds)))
     cells = [cell for group in todo for cell in cells_of(group, methods)]
-    finished = len(cells) - len(cache.missing(cells))
+    missing = cache.missing(cells)
+    finished = len(cells) - len(missing)
     print(reused(cache, finished, len(cells)), file=sys.stderr)
+    if missing:
+        loaded = {name: load(name) for name in {cell.task for cell in missing}}
+        print(estimate(missing, _kept(budget), cache, loaded, record.read("bands")), file=sys.stderr)
     with tqdm(total=len(cells), initial=finished, unit="cell", smoothing=0) as bar:
 
         def step(cell: str) -> None:

@@ -102,6 +102,10 @@ class Cache:
         text = json.dumps(asdict(cell) | result)
         _at_once(self._path(cell), lambda draft: draft.write_text(text, encoding="utf-8"))
 
+    def has_network(self, key: str) -> bool:
+        """Whether a network is on disk."""
+        return (self.networks / f"{key}.pt").exists()
+
     def network(self, key: str, make: Callable[[], Trained]) -> Trained:
         """A trained network, from disk or made now."""
         path = self.networks / f"{key}.pt"
@@ -120,6 +124,11 @@ def _at_once(path: Path, write: Callable[[Path], Any]) -> None:
     draft = path.with_name(f"{path.name}.{os.getpid()}.part")
     write(draft)
     os.replace(draft, path)
+
+
+def key_of(task: str, encoder: str, network: Network, seed: int) -> str:
+    """Of a network, for files."""
+    return f"{task}.{encoder}.{network.name()}.{seed}"
 
 
 @dataclass(frozen=True)
@@ -184,7 +193,7 @@ class Bench:
 
     def _context(self, network: Network) -> Context:
         if network not in self.contexts:
-            key = f"{self.task.name}.{self.encoder}.{network.name()}.{self.seed}"
+            key = key_of(self.task.name, self.encoder, network, self.seed)
             trained = self.cache.network(key, lambda: fit(self.task, self.encoder, network, self.seed, self.budget))
             self.contexts[network] = Context(self.task, trained, self.budget, self.seed)
         return self.contexts[network]

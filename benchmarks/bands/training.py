@@ -280,14 +280,23 @@ def _build(task: Task, segmenter: Segmenter) -> JointModel:
     return JointModel(make_encoder(segmenter.encoder, task.train.signals[0].shape[1], **options), layer)
 
 
+def batches(task: Task, budget: Budget) -> int:
+    """How many batches a network learns from."""
+    learn = _sampled(task.train, budget, seed=0)
+    return round(_epochs(learn, budget) * _batches_per_epoch(learn, budget))
+
+
 def _epochs(learn: Labelled, budget: Budget) -> int:
     """So many epochs that a network learns from about as many batches as the budget has, within its epochs."""
+    return min(max(round(budget.steps / _batches_per_epoch(learn, budget)), 1), budget.epochs)
+
+
+def _batches_per_epoch(learn: Labelled, budget: Budget) -> float:
     from segcrf.training import MIN_BATCHES
     from segcrf.windows import grid
 
     windows = grid(_recordings(learn, lambda signal: signal), budget.window)
-    within = round(budget.steps / max(len(windows) / budget.batch_size, MIN_BATCHES))
-    return min(max(within, 1), budget.epochs)
+    return max(len(windows) / budget.batch_size, MIN_BATCHES)
 
 
 def _sampled(recordings: Labelled, budget: Budget, seed: int) -> Labelled:
