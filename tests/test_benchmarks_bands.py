@@ -746,8 +746,9 @@ def test_chain_and_semi_markov_are_compared_as_the_page_says(kept):
         for task in ("eye_lookatpoint", "nilm_devicescope"):
             assert min(f1[task, encoder][name] for name in report.LAYERS) > f1[task, encoder]["ce"] + 5.0
     seconds = {(r["task"], r["encoder"], r["seed"], r["method"]): r["seconds"] for r in kept["rows"]}
-    slower = [time / seconds[(*key, "crf")] for (*key, method), time in seconds.items() if method == "semi"]
-    assert 1.25 <= np.median(slower) <= 1.9
+    slower = {key: time / seconds[(*key[:3], "crf")] for key, time in seconds.items() if key[3] == "semi"}
+    assert 1.25 <= np.median([*slower.values()]) <= 1.75
+    assert 2.5 <= np.median([ratio for key, ratio in slower.items() if key[0] == "nilm_devicescope"]) <= 3.5
 
 
 def test_other_remedies_help_where_the_page_says(kept):
@@ -761,11 +762,115 @@ def test_other_remedies_help_where_the_page_says(kept):
         assert all(row["decoding"]["frame_loss"] == 0.0 for row in unwanted)
         assert max(report._means(kept, "synthetic_high", encoder, name)["f1@50"] for name in kept["methods"]
                    if report._rows(kept, "synthetic_high", encoder, name)) < 100 / 3  # fmt: skip
+        for name in ("median", "mode"):
+            assert (emg[name] - emg["ce"]) / (max(emg.values()) - emg["ce"]) > 0.8
+        ranks = report.mean_ranks(kept, encoder)
+        filters = [ranks[name] for name in ("median", "mode", "purge", "hmm", "counted", "frozen")]
+        assert max(filters) < min(ranks[name] for name in ("bce+switches", "ce+tv", "ce+kl", "ce+tmse"))
     rows = [row for row in kept["rows"] if row["seed"] == 0 and row["task"] in tasks.SOURCES]
-    still = {row["task"] for row in rows if row["method"] == "median" and row["knob"] == {"width": 1.0}}
-    assert {"eye_lookatpoint", "sleep_edf20", "nilm_devicescope"} <= still
+    for row in rows:
+        if row["method"] == "median" and row["task"] in ("eye_lookatpoint", "sleep_edf20", "nilm_devicescope",
+                                                         "gesture_phase"):  # fmt: skip
+            assert row["knob"] == {"width": 1.0}
     none = [row["network"]["weight"] == 0.0 for row in rows if row["method"] == "bce+switches"]
     assert 0.4 <= np.mean(none) <= 0.65
+
+
+def test_the_chain_is_far_ahead_on_gaze_and_power_alone(kept):
+    behind = set()
+    for (task, encoder), f1 in means_of(kept, "f1@50").items():
+        ahead = f1["crf"] - f1[report._best_other(kept, task, encoder, "f1@50")]
+        far = task in ("eye_lookatpoint", "nilm_devicescope")
+        assert 14.0 < ahead < 20.0 if far else ahead < 8.0, (task, encoder)
+        if ahead < 0.0:
+            behind.add((task, encoder))
+    assert behind == {("ecg_ludb", "bidirectional"), ("mocap6", "causal")}
+
+
+def test_a_nemenyi_test_does_not_tell_the_layers_from_filters_or_from_cross_entropy(kept):
+    for encoder in training.ENCODERS:
+        ranks = report.mean_ranks(kept, encoder)
+        width = figures.nemenyi(len(ranks), len(report.complete(kept, encoder, "f1@50")[0]))
+        for name in ("ce", "median", "mode", "purge", "hysteresis", "hmm", "counted", "frozen"):
+            assert ranks[name] - min(ranks[layer] for layer in report.LAYERS) < width
+
+
+def test_which_other_method_is_best_changes_from_data_set_to_data_set(kept):
+    assert len({report._best_other(kept, *cell, "f1@50") for cell in means_of(kept, "f1@50")}) >= 4
+
+
+def test_two_trainings_take_twice_the_time_where_bands_are_long(kept):
+    seconds = {(r["task"], r["encoder"], r["seed"], r["method"]): r["seconds"] for r in kept["rows"]}
+    ratios = {key: time / seconds[(*key[:3], "crf,alone")] for key, time in seconds.items() if key[3] == "crf"}
+    long = {task for task, about in kept["tasks"].items() if about["median_duration"] >= 50.0}
+    assert 1.8 < np.median([ratio for key, ratio in ratios.items() if key[0] in long]) < 2.3
+    assert {ratio for key, ratio in ratios.items() if key[0] not in long} == {1.0}
+
+
+def test_the_page_tells_the_data_as_they_are(kept):
+    rates = {task: about["rate"] for task, about in kept["tasks"].items()}
+    assert (rates["ecg_ludb"], rates["eye_lookatpoint"], rates["emg_gestures"]) == (125.0, 250.0, 50.0)
+    real = [kept["tasks"][task]["recordings"] for task in tasks.SOURCES]
+    assert min(test for *_, test in real) == 2 and max(test for *_, test in real) == 40
+    assert kept["tasks"]["mocap6"]["recordings"][:2] == [2, 1] and kept["tasks"]["sleep_edf20"]["recordings"][2] == 4
+    assert kept["tasks"]["emg_gestures"]["recordings"][2] == 11
+    assert {task: len(set(kept["tasks"][task]["people"])) for task in tasks.SOURCES} == {
+        "ecg_ludb": 40, "emg_gestures": 6, "eye_lookatpoint": 2, "gesture_phase": 1, "mocap6": 1,
+        "nilm_devicescope": 1, "sleep_edf20": 2,
+    }  # fmt: skip
+
+
+def test_the_page_explains_everything_that_the_layers_miss(kept):
+    missed = {(line[0], line[1]): line[3] for line in report.verdict_table(kept).rows if line[3]}
+    assert missed == {
+        ("first in F1@50, by the mean", "bidirectional"): "ecg ludb",
+        ("first in edit, by the mean", "bidirectional"): "ecg ludb",
+        ("first or level in edit", "bidirectional"): "ecg ludb",
+        ("accuracy within 0.5 points of the best", "bidirectional"): "sleep edf20",
+        ("F1@50 ahead of BCE + switches by 5", "bidirectional"): "ecg ludb, sleep edf20",
+        ("bands predicted/true within 0.9 to 1.15", "bidirectional"): "gesture phase, mocap6, sleep edf20",
+        (report._ASKED[-1][0], "bidirectional"): "ecg ludb, sleep edf20",
+        ("first in edit, by the mean", "causal"): "ecg ludb, mocap6",
+        ("first or level in edit", "causal"): "ecg ludb, mocap6",
+        ("accuracy within 0.5 points of the best", "causal"): "sleep edf20",
+        ("F1@50 ahead of BCE + switches by 5", "causal"): "ecg ludb, sleep edf20",
+        ("bands predicted/true within 0.9 to 1.15", "causal"): "gesture phase, mocap6, nilm devicescope",
+        (report._ASKED[-1][0], "causal"): "ecg ludb, mocap6, sleep edf20",
+    }
+
+
+def test_why_the_layers_miss_it(kept):
+    f1, edit, accuracy, ratio = (means_of(kept, metric) for metric in ("f1@50", "edit", "accuracy", "band_ratio"))
+
+    def gap(means, cell, own):
+        return means[cell][own] - max(score for name, score in means[cell].items() if name in others)
+
+    others = [name for name, method in kept["methods"].items() if not method["structured"]]
+    ecg = "ecg_ludb", "causal"
+    assert -0.75 < gap(edit, ecg, "crf") < -0.25 and -3.5 < gap(edit, ecg, "semi") < -2.5
+    assert all(gap(means, ecg, own) > -gap(edit, ecg, "crf") for means in (f1, accuracy) for own in report.LAYERS)
+    for means in (f1, edit, accuracy):
+        close = [score for name, score in means["ecg_ludb", "bidirectional"].items() if "sequence" not in name]
+        assert max(close) - min(close) < 1.0
+    leads = {(task, encoder): max(each[own] for own in report.LAYERS) - each[report.PENALTY]
+             for (task, encoder), each in f1.items() if task in ("ecg_ludb", "sleep_edf20")}  # fmt: skip
+    assert min(leads, key=lambda cell: leads[cell]) == ("ecg_ludb", "bidirectional") and max(
+        leads, key=lambda cell: leads[cell]
+    ) == ("ecg_ludb", "causal")
+    assert 0.4 < min(leads.values()) < 0.7 and 4.3 < max(leads.values()) < 4.8
+    for encoder in training.ENCODERS:
+        sleep = "sleep_edf20", encoder
+        assert max(accuracy[sleep].values()) - accuracy[sleep]["crf,sequence"] < 0.5
+        assert 0.5 < ratio[sleep]["crf,sequence"] < 0.6
+        gestures = "gesture_phase", encoder
+        assert all(45.0 < accuracy[gestures][name] < 56.0 for name in ("ce", *report.LAYERS))
+        assert all(ratio[gestures][name] < 0.9 for name in report.LAYERS)
+        low = {name: report._means(kept, "synthetic_low", encoder, name)["band_ratio"] for name in kept["methods"]}
+        assert all(0.85 <= low[name] <= 0.91 for name in (*report.LAYERS, "median", "mode", "hmm", "counted", "frozen"))
+    assert round(ratio["sleep_edf20", "causal"]["crf"], 2) == 1.08
+    assert round(ratio["sleep_edf20", "bidirectional"]["crf"], 2) == 1.17
+    power = ratio["nilm_devicescope", "causal"]
+    assert power["crf,sequence"] < 0.9 and min(power[own] for own in report.LAYERS) > 1.15
 
 
 def test_the_penalty_was_tuned_to_the_end_of_its_weights_where_the_page_says(kept):
@@ -779,7 +884,7 @@ def test_the_penalty_was_tuned_to_the_end_of_its_weights_where_the_page_says(kep
 def test_where_a_crf_is_not_needed_and_where_nothing_can_be_told(kept):
     for metric in report.COMPARED:
         ecg = means_of(kept, metric)["ecg_ludb", "bidirectional"]
-        assert max(score for name, score in ecg.items() if name in ("crf", "semi", "bce")) - ecg["ce"] < 1.0
+        assert max(ecg.values()) - ecg["ce"] < 1.0
     first = [r["best_epoch"] == 0 for r in kept["rows"] if r["task"] == "mocap6" and r["method"] == "ce"]
     assert np.mean(first) > 0.5 and kept["tasks"]["mocap6"]["bands"][1] == 7
     edit, ratio = means_of(kept, "edit"), means_of(kept, "band_ratio")
@@ -787,4 +892,4 @@ def test_where_a_crf_is_not_needed_and_where_nothing_can_be_told(kept):
         sleep = edit["sleep_edf20", encoder]
         assert max(sleep, key=lambda name: sleep[name]) == "crf" and 0.9 < ratio["sleep_edf20", encoder]["crf"] < 1.2
         accuracy = means_of(kept, "accuracy")["sleep_edf20", encoder]
-        assert max(accuracy.values()) - max(accuracy["ce"], accuracy["bce"]) < 0.6
+        assert max(accuracy.values()) - max(accuracy["ce"], accuracy["bce"]) < 0.5
