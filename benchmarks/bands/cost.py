@@ -14,7 +14,7 @@ from benchmarks.bands.tasks import Task
 from benchmarks.bands.training import Budget, Network, batches
 
 # Besides training, a task with one encoder and seed is decoded by every method with every knob, and scored: so many
-# seconds, and more for each validation and test frame. Measured with --quick, on one core.
+# seconds, and more for each validation and test frame. Measured with --quick, on one core of two.
 SECONDS, SECONDS_PER_FRAME = 5.0, 6e-5
 
 
