@@ -596,7 +596,7 @@ def test_every_table_says_by_which_conventions_it_is_counted():
     result = summarised([row(method, "t", 50.0) for method in ("ce", "bce+switches", "crf", "semi")])
     notes = {name: table.note for name, table in report.tables(result).items()}
     for name, table in report.tables(result).items():
-        assert "no class is left out" in table.note and "unlabelled frames are left out" in table.note, name
+        assert "no class is left out" in table.note and "unlabelled frames, and those of a class" in table.note, name
         for printed in (report.rst(table), report._as_text(table)):
             assert printed.rstrip().endswith(table.note)
     assert "the earlier is taken" in notes["f150_causal"] and "pooled" in notes["f150_causal"]

@@ -198,7 +198,10 @@ def conventions(result: Result, *metrics: str, single: bool = False, ranks: bool
     return f"Conventions: {'; '.join([*rules, BANDS])}."
 
 
-BANDS = "no class is left out as background; unlabelled frames are left out, and part the bands around them"
+BANDS = (
+    "no class is left out as background; unlabelled frames, and those of a class that no training recording shows, are "
+    "left out, and part the bands around them"
+)
 
 
 def _margins(result: Result) -> list[str]:
@@ -403,6 +406,7 @@ def data_table(result: Result) -> Table:
 
 
 PARTS = ("training", "validation", "test")
+
 
 def conventions_of_choice(epochs: bool = False) -> str:
     """By what epochs, or knobs, are chosen on validation recordings."""
