@@ -102,9 +102,13 @@ def bands_includes(folder: Path) -> None:
     result = record.read("bands")
     folder.mkdir(exist_ok=True)
     report.write_includes(result, folder)
-    barcodes = [path for path in figures.save_all(result, folder) if path.name.startswith("barcode")]
-    shown = [f".. image:: generated/bands/{path.name}\n   :alt: bands of one recording\n" for path in barcodes]
-    (folder / "barcodes.inc").write_text("\n".join(shown), encoding="utf-8")
+    shown = [path.name for path in figures.save_all(result, folder)]
+    barcodes = [name for name in shown if name.startswith("barcode")]
+    images = [f".. image:: generated/bands/{name}\n   :alt: bands of one recording\n" for name in barcodes]
+    (folder / "barcodes.inc").write_text("\n".join(images), encoding="utf-8")
+    for encoder in ("causal", "bidirectional"):
+        figure = f".. figure:: generated/bands/ranks_{encoder}.svg\n\n   {figures.rank_caption(result, encoder)}\n"
+        (folder / f"ranks_{encoder}.inc").write_text(figure, encoding="utf-8")
 
 
 def conventions() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 
@@ -12,14 +13,14 @@ import torch
 from torch.nn import functional
 
 from benchmarks import record
-from benchmarks.bands import cells, figures, methods, report, tasks, training
+from benchmarks.bands import cells, cost, figures, methods, report, tasks, training
 from benchmarks.bands.__main__ import main
 from segcrf.chain import LinearChain
 from segcrf.estimator import Segmenter
 from segcrf.model import ModelOutput
 from segcrf.recordings import Labelled
 
-BUDGET = training.Budget(steps=1, epochs=1, hidden=1, weights=3, seeds=2)
+BUDGET = training.Budget(steps=1, epochs=1, hidden=1, weights=3, seeds=2, widen=False)
 PAGE = Path(__file__).parents[1] / "docs" / "evidence.rst"
 SOME = ("ce", "ce+tmse", "median", "purge")
 
@@ -31,7 +32,7 @@ def recordings(seed, number=2):
 
 
 def task(name="toy"):
-    return tasks.Task(name, ["a", "b", "c"], 1.0, 2, *(recordings(seed) for seed in range(3)))
+    return tasks.Task(name, ["a", "b", "c"], 1.0, 2, *(recordings(seed) for seed in range(3)), people=["x", "x"])
 
 
 def scores_of(part, noise, seed):
@@ -40,16 +41,16 @@ def scores_of(part, noise, seed):
 
 
 class Trainer:
-    """Stands in for training: a weight of 0.15 gives clean scores, all others noisy ones."""
+    """Stands in for training: one weight gives clean scores, all others noisier ones the further they are from it."""
 
-    def __init__(self, fail_at=None):
-        self.calls, self.fail_at = [], fail_at
+    def __init__(self, fail_at=None, best=0.15):
+        self.calls, self.fail_at, self.best = [], fail_at, best
 
     def __call__(self, toy, encoder, network, seed, budget):
         self.calls.append((network, seed))
         if len(self.calls) == self.fail_at:
             raise KeyboardInterrupt
-        noise = 0.1 if network.weight == 0.15 else 1.0
+        noise = 0.1 + 0.1 * abs(np.log2((network.weight + 1e-3) / (self.best + 1e-3)))
         valid, test = ({"scores": scores_of(part, noise, seed)} for part in (toy.valid, toy.test))
         return training.Trained([], valid, test, {}, [{"val_error": 0.0}], 0, 1.0)
 
@@ -67,9 +68,9 @@ def run(monkeypatch, tmp_path):
     return run
 
 
-def summarised(found):
+def summarised(found, people="abcdef"):
     described = {name: {"title": m.title, "structured": m.structured} for name, m in methods.METHODS.items()}
-    about = {cell["task"]: tasks.described(task()) for cell in found}
+    about = {cell["task"]: tasks.described(task()) | {"people": list(people)} for cell in found}
     return report.summarise(found, {"name": "toy"} | training.settings(BUDGET), described, about)
 
 
@@ -84,7 +85,7 @@ def test_networks_are_shared_by_methods_that_only_decode_differently(run):
 def test_a_finished_cell_is_not_measured_again(run):
     first, _ = run(Trainer())
     again, done = run(Trainer(fail_at=1))
-    assert again == first and len(done) == len(SOME)
+    assert again == first and done == []
 
 
 def test_a_kill_keeps_what_is_finished_and_a_resumption_ends_as_an_unbroken_run(run):
@@ -99,9 +100,9 @@ def test_a_kill_keeps_what_is_finished_and_a_resumption_ends_as_an_unbroken_run(
 def test_a_network_file_that_was_cut_off_is_made_anew(run, tmp_path):
     first, _ = run(Trainer())
     cache = cells.Cache(tmp_path, BUDGET)
-    for path in [*cache.folder.glob("networks/*.pt")]:
+    for path in [*cache.networks.glob("*.pt")]:
         path.write_bytes(path.read_bytes()[:50])
-    for path in [*cache.folder.glob("cells/*.json")]:
+    for path in [*cache.finished.glob("*.json")]:
         path.unlink()
     trainer = Trainer()
     again, _ = run(trainer)
@@ -115,6 +116,44 @@ def test_another_budget_begins_anew(run):
     assert trainer.calls
 
 
+def changed_code(monkeypatch, name, tmp_path):
+    """The benchmark as if a file that its results depend on had been edited."""
+    edited = tmp_path / "edited.py"
+    edited.write_text("changed = True\n", encoding="utf-8")
+    monkeypatch.setattr(cells, name, (*getattr(cells, name), edited))
+
+
+def test_what_other_code_has_trained_or_measured_is_not_reused(run, monkeypatch, tmp_path):
+    run(Trainer())
+    changed_code(monkeypatch, "NETWORK_CODE", tmp_path)
+    trainer = Trainer()
+    found, done = run(trainer)
+    assert len(trainer.calls) == 1 + BUDGET.weights and len(found) == len(done) == len(SOME)
+
+
+def test_networks_outlive_a_change_of_the_methods_that_read_them(run, monkeypatch, tmp_path):
+    run(Trainer())
+    changed_code(monkeypatch, "CELL_CODE", tmp_path)
+    trainer = Trainer()
+    found, done = run(trainer)
+    assert trainer.calls == [] and len(found) == len(done) == len(SOME)
+
+
+def test_the_code_is_told_by_what_it_does_not_by_its_comments(tmp_path):
+    def digest(text):
+        (tmp_path / "a.py").write_text(text, encoding="utf-8")
+        cells.code.cache_clear()
+        return cells.code(tmp_path)
+
+    first = digest("x = 1\n")
+    assert digest("# why\nx  =  1\n") == first != digest("x = 2\n")
+
+
+def test_results_depend_on_the_library_the_data_the_training_and_the_methods():
+    files = {path.name for path in (*cells.NETWORK_CODE, *cells.CELL_CODE) if path.exists()}
+    assert files == {"segcrf", "tasks.py", "training.py", "methods.py", "cells.py"}
+
+
 def test_knobs_are_tuned_with_the_first_seed_alone(run):
     trainer = Trainer()
     found, _ = run(trainer, seeds=(1,))
@@ -123,6 +162,37 @@ def test_knobs_are_tuned_with_the_first_seed_alone(run):
     for method in SOME:
         assert tuned[method, 1]["knob"] == tuned[method, 0]["knob"]
         assert tuned[method, 1]["network"] == tuned[method, 0]["network"]
+
+
+WIDER = dataclasses.replace(BUDGET, weights=1, widen=True)
+
+
+@pytest.mark.parametrize(
+    ("best", "tried"),
+    [
+        (0.15, [0.0, 0.05, 0.15, 0.6]),
+        (2.5, [0.0, 0.05, 0.15, 0.6, 2.5, 10.0]),
+        (10.0, [0.0, 0.05, 0.15, 0.6, 2.5, 10.0]),
+        (0.0, [0.0, 0.005, 0.015, 0.05, 0.15]),
+    ],
+)
+def test_weights_are_tried_until_the_best_is_at_no_end_of_them(run, best, tried):
+    trainer = Trainer(best=best)
+    found, _ = run(trainer, budget=WIDER, methods=("ce+tmse",), seeds=(0, 1))
+    for cell in found:
+        assert cell["network"]["weight"] == best and cell["tried"] == tried
+    assert len(trainer.calls) == len(tried) + 1, "the second seed trains what was chosen"
+
+
+def test_what_was_tried_is_told_where_the_largest_was_chosen():
+    cell = row("ce+tmse", "t", 50.0) | {"network": {"loss": "ce", "penalty": "tmse", "weight": 0.15}}
+    for tried, edge, on in ([0.0, 0.05, 0.15], " (largest tried)", "t"), ([0.0, 0.15, 0.6], "", ""):
+        result = summarised([row("ce", "t", 40.0), cell | {"tried": tried}])
+        ((*_, knob),) = report.knob_table(result).rows
+        assert knob == f"λ 0.15{edge}"
+        ((title, encoder, weights, largest),) = report.edge_table(result).rows
+        assert (title, encoder, largest) == ("CE + T-MSE", "causal", on)
+        assert weights == ", ".join(f"{weight:g}" for weight in tried[1:])
 
 
 def test_every_task_comes_once_before_any_comes_twice():
@@ -139,10 +209,68 @@ def test_the_command_measures_reports_and_says_when_there_is_nothing(monkeypatch
     with pytest.raises(SystemExit, match="no cell of this budget"):
         main([*options, "--report"])
     main([*options, "--data-sets", "mocap6", "--encoders", "causal", "--methods", "ce", "median", "--seeds", "2"])
-    printed = capsys.readouterr().out
+    printed, told = capsys.readouterr()
     assert printed.startswith("Budget 'quick'") and "2 seeds" in printed
+    assert told.startswith("0 of 4 cells are finished and 0 networks trained")
     main([*options, "--report"])
     assert capsys.readouterr().out == printed
+    main([*options, "--data-sets", "mocap6", "--encoders", "causal", "--methods", "ce", "median", "bce"])
+    assert capsys.readouterr().err.startswith("2 of 3 cells are finished and 2 networks trained")
+
+
+# ------------------------------------------------------------------------------------------- how long it takes
+def estimated(names, cache_of, budget=BUDGET, seeds=(0,), last=None):
+    todo = [cell for seed in seeds for cell in cells.cells_of(("toy", "causal", seed), names)]
+    cache = cells.Cache(cache_of, budget)
+    return cost.estimate(cache.missing(todo), budget, cache, {"toy": task("toy")}, last or {})
+
+
+def last_run(seconds, **changes):
+    cell = row("ce", "toy", 50.0) | {"seconds": seconds}
+    return {"budget": training.settings(dataclasses.replace(BUDGET, **changes)), "rows": [cell]}
+
+
+def test_networks_are_counted_once_and_only_those_that_are_missing(run, tmp_path):
+    weights = BUDGET.weights
+    assert estimated(SOME, tmp_path).networks == 1 + weights
+    assert estimated(SOME, tmp_path, WIDER).networks == 1 + 1 + 1, "and the weight below, as none may be the best"
+    assert estimated(SOME, tmp_path, seeds=(0, 1)).networks == 1 + weights + 2
+    assert estimated(("crf", "crf,alone", "crf,sequence"), tmp_path).networks == 1, "short bands are trained once"
+    run(Trainer(), methods=("ce", "median"))
+    assert estimated(SOME, tmp_path).networks == weights
+    run(Trainer())
+    assert estimated(SOME, tmp_path).networks == 0
+    assert estimated(SOME, tmp_path, seeds=(0, 1)).networks == 2, "of the second seed the plain and the chosen one"
+
+
+def test_seconds_are_those_of_the_last_run_by_batches_and_size(tmp_path):
+    decoding = estimated(("ce",), tmp_path, last=last_run(0.0)).seconds
+    assert 0.0 < decoding < 60.0
+    found = [estimated(("ce",), tmp_path, last=last_run(100.0, **changes)).seconds - decoding
+             for changes in ({}, {"hidden": 4}, {"epochs": 4, "steps": 64})]  # fmt: skip
+    assert found == pytest.approx([100.0, 50.0, 25.0])
+    three = estimated(("ce",), tmp_path, seeds=(0, 1, 2), last=last_run(100.0)).seconds
+    assert three == pytest.approx(3 * (100.0 + decoding))
+
+
+def test_an_estimate_says_what_is_known(tmp_path):
+    unknown = "Networks to train: about {}; no earlier run tells how long that takes."
+    assert str(estimated(("ce",), tmp_path)) == unknown.format(1)
+    assert str(estimated(("ce", "bce"), tmp_path, last=last_run(1.0))) == unknown.format(2), "it had no bce"
+    assert "about 9; 20 minutes" in str(cost.Estimate(9, 1200.0)) and "; 5.0 hours" in str(cost.Estimate(9, 18000.0))
+
+
+def test_the_budgets_are_sized_for_ten_minutes_and_five_hours(kept, tmp_path):
+    # Tasks of one size: what is judged is how many networks there are, at the seconds that the last run took for each.
+    toy = long_bands(700)
+    made = {name: dataclasses.replace(toy, name=name) for name in tasks.NAMES}
+    hours = {}
+    for name, budget in training.BUDGETS.items():
+        todo = [cell for group in cells.groups(tasks.NAMES, training.ENCODERS, range(budget.seeds))
+                for cell in cells.cells_of(group, list(methods.METHODS))]  # fmt: skip
+        hours[name] = cost.estimate(todo, budget, cells.Cache(tmp_path, budget), made, kept).seconds / 3600
+    assert hours["quick"] < 1 / 6 and hours["quick"] < hours["medium"] < hours["full"]
+    assert 3.0 < hours["full"] < 10.0, "of one process; two cores run two"
 
 
 # ------------------------------------------------------------------------------------------- methods
@@ -181,8 +309,9 @@ def test_every_penalty_has_weights_in_order_and_the_budget_takes_the_middle_ones
     assert training.WEIGHTS.keys() == training.PENALTIES.keys()
     for penalty, weights in training.WEIGHTS.items():
         assert list(weights) == sorted(weights)
-        assert dataclasses.replace(BUDGET, weights=1).candidates(penalty) == weights[2:3]
-        assert dataclasses.replace(BUDGET, weights=5).candidates(penalty) == weights
+        assert dataclasses.replace(BUDGET, weights=1).candidates(penalty) == weights[3:4]
+        assert dataclasses.replace(BUDGET, weights=2).candidates(penalty) == weights[2:4]
+        assert dataclasses.replace(BUDGET, weights=5).candidates(penalty) == weights[1:6]
 
 
 @pytest.mark.parametrize("name", [name for name, method in methods.METHODS.items() if not method.structured])
@@ -203,7 +332,7 @@ def long_bands(frames=60):
     part = Labelled(
         [(y[:, None] + 0.1 * rng.normal(size=(len(y), 1))).astype(np.float32) for y in labels], labels, None
     )
-    return tasks.Task("long", ["a", "b", "c"], 1.0, 2, part, part, part)
+    return tasks.Task("long", ["a", "b", "c"], 1.0, 2, part, part, part, people=["x", "y"])
 
 
 TINY = training.Budget(steps=32, epochs=9, hidden=4, weights=1, seeds=1, batch_size=4, window=64)
@@ -275,6 +404,34 @@ def test_splits_are_by_person_or_house():
     assert [house(n) for n in ("REFIT_House2/4", "REFIT_House20/3", "REFIT_House20/4")] == ["test", "train", "valid"]
 
 
+@pytest.mark.parametrize(
+    ("name", "identifier", "person"),
+    [
+        ("ecg_ludb", "161", "161"),
+        ("eye_lookatpoint", "S5", "S5"),
+        ("gesture_phase", "c3", "c"),
+        ("emg_gestures", "36_2", "36"),
+        ("nilm_devicescope", "REFIT_House2/11", "REFIT_House2"),
+        ("sleep_edf20", "SC4092E0", "SC409"),
+        ("mocap6", "14_20", "14"),
+    ],
+)
+def test_whose_a_recording_is(name, identifier, person):
+    assert tasks.SOURCES[name].part(identifier) == "test" and tasks.SOURCES[name].person(identifier) == person
+
+
+def test_a_task_knows_whose_each_test_recording_is(monkeypatch, tmp_path):
+    names = ["05_1", "26_1", "31_1", "31_2", "36_1"]
+    arrays = {f"X/{n}": np.zeros((8, 1)) for n in names} | {f"y/{n}": np.arange(8) % 2 for n in names}
+    np.savez(tmp_path / "tidy.npz", **arrays)
+    (tmp_path / "meta.json").write_text('{"classes": ["a", "b"]}', encoding="utf-8")
+    monkeypatch.setattr(tasks, "folder", lambda name: tmp_path)
+    emg = tasks.load("emg_gestures")
+    assert emg.people == ["31", "31", "36"] and len(emg.test.labels) == 3
+    synthetic = tasks.load("synthetic_low")
+    assert len(set(synthetic.people)) == len(synthetic.test.labels)
+
+
 def test_frames_are_averaged_and_labelled_by_their_middle():
     source = tasks.Source(8.0, str, margin=1.0, factor=4)
     signal, labels = np.arange(10.0)[:, None], np.array([0, 0, 1, 1, 2, 2, -1, -1, 3, 3])
@@ -317,7 +474,7 @@ def row(method, task, score, seed=0):
     each = {metric: [score] * 6 for metric in report.COMPARED}
     network = {"loss": "ce", "penalty": None, "weight": 0.0}
     cell = {"task": task, "encoder": "causal", "method": method, "seed": seed, "knob": {}, "network": network}
-    cell |= {"decoding": {}, "epochs": 4, "best_epoch": 2}
+    cell |= {"decoding": {}, "epochs": 4, "best_epoch": 2, "tried": [0.0]}
     shown = {"barcode": [[0, 5, 1]], "truth": [[0, 3, 0], [3, 5, 1]]}
     return cell | {"scores": scores, "per_recording": each} | shown
 
@@ -344,6 +501,35 @@ def test_differences_are_paired_by_seed_and_recording():
     (gap,) = summarised(found)["differences"]
     assert (gap["method"], gap["rival"]) == ("crf", "ce")
     assert gap["f1@50"] == {"mean": 5.0, "interval": [5.0, 5.0]}
+
+
+def test_recordings_of_few_people_have_a_difference_but_no_interval():
+    found = [row("crf", "t", 50.0), row("ce", "t", 45.0)]
+    (few,), (some,) = (summarised(found, people)["differences"] for people in ("abcdaa", "abcdef"))
+    assert few["edit"] == {"mean": 5.0, "interval": None} and some["edit"] == {"mean": 5.0, "interval": [5.0, 5.0]}
+
+
+def with_scores(cell, scores):
+    return cell | {"per_recording": dict.fromkeys(report.COMPARED, scores)}
+
+
+def test_a_recording_without_a_score_is_left_out_of_a_difference():
+    nan = float("nan")
+    own = with_scores(row("crf", "t", 0.0), [10.0, nan, 20.0, 30.0, 40.0, 50.0])
+    rival = with_scores(row("ce", "t", 0.0), [9.0, nan, 19.0, 29.0, 39.0, 49.0])
+    (gap,) = summarised([own, rival])["differences"]
+    assert gap["edit"] == {"mean": 1.0, "interval": [1.0, 1.0]}
+    (gap,) = summarised([own, rival], people="abcdee")["differences"]
+    assert gap["edit"] == {"mean": 1.0, "interval": None}, "b has no score, so that four people are left"
+    result = summarised([with_scores(row(method, "t", 0.0), [nan] * 6) for method in ("crf", "ce")])
+    assert result["differences"][0]["edit"] == {"mean": None, "interval": None}
+    json.dumps(result["differences"], allow_nan=False)
+    assert report.difference_table(result, "causal", "edit").rows == []
+
+
+def test_scores_of_single_recordings_are_kept():
+    (kept,) = summarised([with_scores(row("ce", "t", 0.0), [1.5, 100.0, 33.333])])["rows"]
+    assert kept["per_recording"]["edit"] == "1.5 100 33.333"
 
 
 def reached(found):
@@ -387,14 +573,56 @@ def test_a_bootstrap_interval_holds_the_mean_and_narrows_with_numbers():
     assert fewer[1] - fewer[0] > 2 * (high - low)
 
 
+def test_a_bootstrap_resamples_people_not_what_each_of_them_shows():
+    rng = np.random.default_rng(0)
+    values = rng.normal(0.0, 3.0, 12).repeat(10) + rng.normal(0.0, 0.1, 120)
+    alone, together = report.bootstrap(values), report.bootstrap(values, [str(i // 10) for i in range(120)])
+    assert together[1] - together[0] > 2.5 * (alone[1] - alone[0])
+    assert report.bootstrap(values, [f"{i:03}" for i in range(120)]) == alone
+    assert report.bootstrap(np.array([0.0, 0.0, 3.0]), ["a", "a", "b"]) == [0.0, 3.0]
+
+
 def test_bands_survive_as_text():
     bands = [[0, 12, 3], [12, 40, 0]]
     assert report.unpacked(report._packed(bands)) == [(0, 12, 3), (12, 40, 0)]
 
 
 def test_a_table_of_the_documentation_has_a_cell_per_column():
-    table = report.Table("Title.", ["", "a"], [["x", "1"], ["y", "2"]])
+    table = report.Table("Title.", ["", "a"], [["x", "1"], ["y", "2"]], "Conventions: none.")
     assert report.rst(table).count("   * - ") == 3 and report.rst(table).count("     - ") == 3
+
+
+def test_every_table_says_by_which_conventions_it_is_counted():
+    result = summarised([row(method, "t", 50.0) for method in ("ce", "bce+switches", "crf", "semi")])
+    notes = {name: table.note for name, table in report.tables(result).items()}
+    for name, table in report.tables(result).items():
+        assert "no class is left out" in table.note and "unlabelled frames, and those of a class" in table.note, name
+        for printed in (report.rst(table), report._as_text(table)):
+            assert printed.rstrip().endswith(table.note)
+    assert "the earlier is taken" in notes["f150_causal"] and "pooled" in notes["f150_causal"]
+    for name in ("verdicts", "ranks"):
+        assert "F1@50 of the bands of all recordings pooled" in notes[name] and "the earlier is taken" in notes[name]
+        assert "edit score the mean over recordings" in notes[name]
+    assert "each recording scored by itself" in notes["gap_edit_causal"] and "pooled" not in notes["gap_edit_causal"]
+    assert "t 2 (2 s)" in notes["boundary_f1_causal"] and "share their mean rank" in notes["ranks"]
+    caption = figures.rank_caption(result, "causal")
+    assert report.conventions(result, "f1@50", ranks=True) in caption and "no class is left out" in caption
+
+
+def test_boundaries_are_between_labelled_frames():
+    gapped = [np.array([0, 0, -100, 1, 1, 2, -100, 2, 0])]
+    part = Labelled([np.zeros((9, 1), np.float32)], gapped, None)
+    toy = dataclasses.replace(task(), test=part, people=["x"])
+    assert tasks.described(toy)["boundaries"] == 2 and tasks.described(toy)["margin"] == 2
+
+
+def test_where_no_boundary_is_to_be_found_there_is_no_boundary_score_and_no_rank():
+    result = summarised([row(m, t, s) for t, s in (("t", 50.0), ("u", 0.0)) for m in ("ce", "crf")])
+    result["tasks"]["u"]["boundaries"] = 0
+    table = report.score_table(result, "causal", "boundary_f1")
+    assert table.rows == [["CE, argmax", "50.0", "–", "1.5"], ["CRF", "50.0", "–", "1.5"]]
+    assert "– on u: all test bands lie between unlabelled gaps" in table.note
+    assert report.score_table(result, "causal", "f1@50").rows[0][2] == "0.0"
 
 
 def test_the_documentation_includes_every_table(tmp_path):
@@ -404,7 +632,8 @@ def test_the_documentation_includes_every_table(tmp_path):
     assert written == {"settings", *report.tables(result)}
     included = set(re.findall(r"include:: generated/bands/(\w+)\.inc", PAGE.read_text(encoding="utf-8")))
     both = {name.replace("causal", "bidirectional") for name in written} | written
-    assert included <= both | {"barcodes"} and {"verdicts", "targets_f150", "ranks", "data"} <= included
+    rank_figures = {"ranks_causal", "ranks_bidirectional"}  # with their captions, by docs/conf.py
+    assert included <= both | {"barcodes"} | rank_figures and {"verdicts", "targets_f150", "ranks", "data"} <= included
     assert "60.0" in (tmp_path / "f150_causal.inc").read_text(encoding="utf-8")
 
 
@@ -466,11 +695,29 @@ def test_the_lead_of_the_chain_is_larger_than_chance(kept, encoder, metric):
     assert all(len(values) == 7 and report.bootstrap(values)[0] > 0.0 for values in gaps)
 
 
+def test_the_margins_and_the_data_set_without_boundaries_are_as_the_page_says(kept):
+    about = kept["tasks"]
+    assert all(2 * each["margin"] < each["median_duration"] for each in about.values())
+    assert [name for name, each in about.items() if not each["boundaries"]] == ["emg_gestures"]
+    for encoder in training.ENCODERS:
+        table = report.score_table(kept, encoder, "boundary_f1")
+        column = table.header.index("emg gestures")
+        assert {line[column] for line in table.rows} == {"–"} and "– on emg gestures: " in table.note
+
+
 def test_every_method_that_the_page_names_has_all_its_seeds(kept):
     for name in methods.METHODS:
         for task in tasks.NAMES:
             for encoder in training.ENCODERS:
                 assert {row["seed"] for row in report._rows(kept, task, encoder, name)} == {0, 1, 2}
+
+
+def test_no_interval_takes_recordings_of_a_few_people_for_many(kept):
+    for gap in kept["differences"]:
+        people = kept["tasks"][gap["task"]]["people"]
+        enough = len(set(people)) >= report.ENOUGH
+        assert enough or all(gap[metric]["interval"] is None for metric in report.COMPARED)
+        assert gap["task"] != "ecg_ludb" or gap["edit"]["interval"]
 
 
 def test_everything_on_the_page_can_be_drawn(kept, tmp_path):
@@ -499,8 +746,9 @@ def test_chain_and_semi_markov_are_compared_as_the_page_says(kept):
         for task in ("eye_lookatpoint", "nilm_devicescope"):
             assert min(f1[task, encoder][name] for name in report.LAYERS) > f1[task, encoder]["ce"] + 5.0
     seconds = {(r["task"], r["encoder"], r["seed"], r["method"]): r["seconds"] for r in kept["rows"]}
-    slower = [time / seconds[(*key, "crf")] for (*key, method), time in seconds.items() if method == "semi"]
-    assert 1.25 <= np.median(slower) <= 1.9
+    slower = {key: time / seconds[(*key[:3], "crf")] for key, time in seconds.items() if key[3] == "semi"}
+    assert 1.25 <= np.median([*slower.values()]) <= 1.75
+    assert 2.5 <= np.median([ratio for key, ratio in slower.items() if key[0] == "nilm_devicescope"]) <= 3.5
 
 
 def test_other_remedies_help_where_the_page_says(kept):
@@ -514,17 +762,129 @@ def test_other_remedies_help_where_the_page_says(kept):
         assert all(row["decoding"]["frame_loss"] == 0.0 for row in unwanted)
         assert max(report._means(kept, "synthetic_high", encoder, name)["f1@50"] for name in kept["methods"]
                    if report._rows(kept, "synthetic_high", encoder, name)) < 100 / 3  # fmt: skip
+        for name in ("median", "mode"):
+            assert (emg[name] - emg["ce"]) / (max(emg.values()) - emg["ce"]) > 0.8
+        ranks = report.mean_ranks(kept, encoder)
+        filters = [ranks[name] for name in ("median", "mode", "purge", "hmm", "counted", "frozen")]
+        assert max(filters) < min(ranks[name] for name in ("bce+switches", "ce+tv", "ce+kl", "ce+tmse"))
     rows = [row for row in kept["rows"] if row["seed"] == 0 and row["task"] in tasks.SOURCES]
-    still = {row["task"] for row in rows if row["method"] == "median" and row["knob"] == {"width": 1.0}}
-    assert {"eye_lookatpoint", "sleep_edf20", "nilm_devicescope"} <= still
+    for row in rows:
+        if row["method"] == "median" and row["task"] in ("eye_lookatpoint", "sleep_edf20", "nilm_devicescope",
+                                                         "gesture_phase"):  # fmt: skip
+            assert row["knob"] == {"width": 1.0}
     none = [row["network"]["weight"] == 0.0 for row in rows if row["method"] == "bce+switches"]
     assert 0.4 <= np.mean(none) <= 0.65
+
+
+def test_the_chain_is_far_ahead_on_gaze_and_power_alone(kept):
+    behind = set()
+    for (task, encoder), f1 in means_of(kept, "f1@50").items():
+        ahead = f1["crf"] - f1[report._best_other(kept, task, encoder, "f1@50")]
+        far = task in ("eye_lookatpoint", "nilm_devicescope")
+        assert 14.0 < ahead < 20.0 if far else ahead < 8.0, (task, encoder)
+        if ahead < 0.0:
+            behind.add((task, encoder))
+    assert behind == {("ecg_ludb", "bidirectional"), ("mocap6", "causal")}
+
+
+def test_a_nemenyi_test_does_not_tell_the_layers_from_filters_or_from_cross_entropy(kept):
+    for encoder in training.ENCODERS:
+        ranks = report.mean_ranks(kept, encoder)
+        width = figures.nemenyi(len(ranks), len(report.complete(kept, encoder, "f1@50")[0]))
+        for name in ("ce", "median", "mode", "purge", "hysteresis", "hmm", "counted", "frozen"):
+            assert ranks[name] - min(ranks[layer] for layer in report.LAYERS) < width
+
+
+def test_which_other_method_is_best_changes_from_data_set_to_data_set(kept):
+    assert len({report._best_other(kept, *cell, "f1@50") for cell in means_of(kept, "f1@50")}) >= 4
+
+
+def test_two_trainings_take_twice_the_time_where_bands_are_long(kept):
+    seconds = {(r["task"], r["encoder"], r["seed"], r["method"]): r["seconds"] for r in kept["rows"]}
+    ratios = {key: time / seconds[(*key[:3], "crf,alone")] for key, time in seconds.items() if key[3] == "crf"}
+    long = {task for task, about in kept["tasks"].items() if about["median_duration"] >= 50.0}
+    assert 1.8 < np.median([ratio for key, ratio in ratios.items() if key[0] in long]) < 2.3
+    assert {ratio for key, ratio in ratios.items() if key[0] not in long} == {1.0}
+
+
+def test_the_page_tells_the_data_as_they_are(kept):
+    rates = {task: about["rate"] for task, about in kept["tasks"].items()}
+    assert (rates["ecg_ludb"], rates["eye_lookatpoint"], rates["emg_gestures"]) == (125.0, 250.0, 50.0)
+    real = [kept["tasks"][task]["recordings"] for task in tasks.SOURCES]
+    assert min(test for *_, test in real) == 2 and max(test for *_, test in real) == 40
+    assert kept["tasks"]["mocap6"]["recordings"][:2] == [2, 1] and kept["tasks"]["sleep_edf20"]["recordings"][2] == 4
+    assert kept["tasks"]["emg_gestures"]["recordings"][2] == 11
+    assert {task: len(set(kept["tasks"][task]["people"])) for task in tasks.SOURCES} == {
+        "ecg_ludb": 40, "emg_gestures": 6, "eye_lookatpoint": 2, "gesture_phase": 1, "mocap6": 1,
+        "nilm_devicescope": 1, "sleep_edf20": 2,
+    }  # fmt: skip
+
+
+def test_the_page_explains_everything_that_the_layers_miss(kept):
+    missed = {(line[0], line[1]): line[3] for line in report.verdict_table(kept).rows if line[3]}
+    assert missed == {
+        ("first in F1@50, by the mean", "bidirectional"): "ecg ludb",
+        ("first in edit, by the mean", "bidirectional"): "ecg ludb",
+        ("first or level in edit", "bidirectional"): "ecg ludb",
+        ("accuracy within 0.5 points of the best", "bidirectional"): "sleep edf20",
+        ("F1@50 ahead of BCE + switches by 5", "bidirectional"): "ecg ludb, sleep edf20",
+        ("bands predicted/true within 0.9 to 1.15", "bidirectional"): "gesture phase, mocap6, sleep edf20",
+        (report._ASKED[-1][0], "bidirectional"): "ecg ludb, sleep edf20",
+        ("first in edit, by the mean", "causal"): "ecg ludb, mocap6",
+        ("first or level in edit", "causal"): "ecg ludb, mocap6",
+        ("accuracy within 0.5 points of the best", "causal"): "sleep edf20",
+        ("F1@50 ahead of BCE + switches by 5", "causal"): "ecg ludb, sleep edf20",
+        ("bands predicted/true within 0.9 to 1.15", "causal"): "gesture phase, mocap6, nilm devicescope",
+        (report._ASKED[-1][0], "causal"): "ecg ludb, mocap6, sleep edf20",
+    }
+
+
+def test_why_the_layers_miss_it(kept):
+    f1, edit, accuracy, ratio = (means_of(kept, metric) for metric in ("f1@50", "edit", "accuracy", "band_ratio"))
+
+    def gap(means, cell, own):
+        return means[cell][own] - max(score for name, score in means[cell].items() if name in others)
+
+    others = [name for name, method in kept["methods"].items() if not method["structured"]]
+    ecg = "ecg_ludb", "causal"
+    assert -0.75 < gap(edit, ecg, "crf") < -0.25 and -3.5 < gap(edit, ecg, "semi") < -2.5
+    assert all(gap(means, ecg, own) > -gap(edit, ecg, "crf") for means in (f1, accuracy) for own in report.LAYERS)
+    for means in (f1, edit, accuracy):
+        close = [score for name, score in means["ecg_ludb", "bidirectional"].items() if "sequence" not in name]
+        assert max(close) - min(close) < 1.0
+    leads = {(task, encoder): max(each[own] for own in report.LAYERS) - each[report.PENALTY]
+             for (task, encoder), each in f1.items() if task in ("ecg_ludb", "sleep_edf20")}  # fmt: skip
+    assert min(leads, key=lambda cell: leads[cell]) == ("ecg_ludb", "bidirectional") and max(
+        leads, key=lambda cell: leads[cell]
+    ) == ("ecg_ludb", "causal")
+    assert 0.4 < min(leads.values()) < 0.7 and 4.3 < max(leads.values()) < 4.8
+    for encoder in training.ENCODERS:
+        sleep = "sleep_edf20", encoder
+        assert max(accuracy[sleep].values()) - accuracy[sleep]["crf,sequence"] < 0.5
+        assert 0.5 < ratio[sleep]["crf,sequence"] < 0.6
+        gestures = "gesture_phase", encoder
+        assert all(45.0 < accuracy[gestures][name] < 56.0 for name in ("ce", *report.LAYERS))
+        assert all(ratio[gestures][name] < 0.9 for name in report.LAYERS)
+        low = {name: report._means(kept, "synthetic_low", encoder, name)["band_ratio"] for name in kept["methods"]}
+        assert all(0.85 <= low[name] <= 0.91 for name in (*report.LAYERS, "median", "mode", "hmm", "counted", "frozen"))
+    assert round(ratio["sleep_edf20", "causal"]["crf"], 2) == 1.08
+    assert round(ratio["sleep_edf20", "bidirectional"]["crf"], 2) == 1.17
+    power = ratio["nilm_devicescope", "causal"]
+    assert power["crf,sequence"] < 0.9 and min(power[own] for own in report.LAYERS) > 1.15
+
+
+def test_the_penalty_was_tuned_to_the_end_of_its_weights_where_the_page_says(kept):
+    lines = {(title, encoder): largest for title, encoder, _, largest in report.edge_table(kept).rows}
+    title = methods.METHODS["bce+switches"].title
+    assert lines[title, "bidirectional"] == "emg gestures"
+    assert lines[title, "causal"] == "emg gestures, gesture phase, mocap6, synthetic low"
+    assert kept["budget"]["weights"] == 2 and not kept["budget"]["widen"]
 
 
 def test_where_a_crf_is_not_needed_and_where_nothing_can_be_told(kept):
     for metric in report.COMPARED:
         ecg = means_of(kept, metric)["ecg_ludb", "bidirectional"]
-        assert max(score for name, score in ecg.items() if name in ("crf", "semi", "bce")) - ecg["ce"] < 1.0
+        assert max(ecg.values()) - ecg["ce"] < 1.0
     first = [r["best_epoch"] == 0 for r in kept["rows"] if r["task"] == "mocap6" and r["method"] == "ce"]
     assert np.mean(first) > 0.5 and kept["tasks"]["mocap6"]["bands"][1] == 7
     edit, ratio = means_of(kept, "edit"), means_of(kept, "band_ratio")
@@ -532,4 +892,4 @@ def test_where_a_crf_is_not_needed_and_where_nothing_can_be_told(kept):
         sleep = edit["sleep_edf20", encoder]
         assert max(sleep, key=lambda name: sleep[name]) == "crf" and 0.9 < ratio["sleep_edf20", encoder]["crf"] < 1.2
         accuracy = means_of(kept, "accuracy")["sleep_edf20", encoder]
-        assert max(accuracy.values()) - max(accuracy["ce"], accuracy["bce"]) < 0.6
+        assert max(accuracy.values()) - max(accuracy["ce"], accuracy["bce"]) < 0.5

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import record
-from benchmarks.bands.cells import Cache, groups, run_group
+from benchmarks.bands.cells import Cache, cells_of, groups, run_group
+from benchmarks.bands.cost import estimate
 from benchmarks.bands.methods import METHODS
 from benchmarks.bands.report import summarise, text
 from benchmarks.bands.tasks import NAMES, described, load
@@ -34,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         run(budget, given.data_sets, given.encoders, given.methods, given.cache)
     cells = Cache(given.cache, _kept(budget)).cells()
     if not cells:
-        raise SystemExit("no cell of this budget is finished yet; run without --report first")
+        raise SystemExit("no cell of this budget is finished yet by the code as it is; run without --report first")
     methods = {key: {"title": method.title, "structured": method.structured} for key, method in METHODS.items()}
     found = {task: described(load(task)) for task in sorted({cell["task"] for cell in cells})}
     result = summarise(cells, {"name": name} | settings(budget), methods, found)
@@ -72,8 +74,15 @@ def run(budget: Budget, tasks: Sequence[str], encoders: Sequence[str], methods: 
     """Measure all cells that are not in the cache."""
     from tqdm import tqdm
 
-    todo = list(groups(tasks, encoders, range(budget.seeds)))
-    with tqdm(total=len(todo) * len(methods), unit="cell", smoothing=0) as bar:
+    cache, todo = Cache(root, _kept(budget)), list(groups(tasks, encoders, range(budget.seeds)))
+    cells = [cell for group in todo for cell in cells_of(group, methods)]
+    missing = cache.missing(cells)
+    finished = len(cells) - len(missing)
+    print(reused(cache, finished, len(cells)), file=sys.stderr)
+    if missing:
+        loaded = {name: load(name) for name in {cell.task for cell in missing}}
+        print(estimate(missing, _kept(budget), cache, loaded, record.read("bands")), file=sys.stderr)
+    with tqdm(total=len(cells), initial=finished, unit="cell", smoothing=0) as bar:
 
         def step(cell: str) -> None:
             bar.set_postfix_str(cell, refresh=False)
@@ -81,6 +90,15 @@ def run(budget: Budget, tasks: Sequence[str], encoders: Sequence[str], methods: 
 
         for group in todo:
             run_group(group, _kept(budget), root, methods, step)
+
+
+def reused(cache: Cache, finished: int, asked: int) -> str:
+    """What a run need not measure again."""
+    networks = len(list(cache.networks.glob("*.pt")))
+    return (
+        f"{finished} of {asked} cells are finished and {networks} networks trained, by this budget and code. "
+        "Those are reused; what another budget or other code has left in the cache is not."
+    )
 
 
 def _kept(budget: Budget) -> Budget:

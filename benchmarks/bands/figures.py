@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.bands.report import LAYERS, SHOWN, Result, complete, mean_ranks, plain, unpacked
+from benchmarks.bands.report import LAYERS, METRICS, SHOWN, Result, complete, conventions, mean_ranks, plain, unpacked
 from segcrf.plot import INK, bands
 
 if TYPE_CHECKING:
@@ -101,10 +101,19 @@ def critical_difference(result: Result, encoder: str, metric: str = "f1@50") -> 
     for i, (low, high) in enumerate(bars):
         ax.plot([low - 0.05, high + 0.05], [-0.25 - 0.18 * i] * 2, color=INK, linewidth=2.5)
     ax.set_title(
-        f"Mean rank by {metric} over {len(scores)} real data sets, {encoder} encoder; critical difference {width:.1f}",
+        f"Mean rank by {METRICS[metric][0]} over {len(scores)} real data sets, {encoder} encoder; "
+        f"critical difference {width:.1f}",
         fontsize=9,
     )
     return figure
+
+
+def rank_caption(result: Result, encoder: str, metric: str = "f1@50") -> str:
+    """What the plot of ranks shows, and by which conventions."""
+    return (
+        f"Mean ranks by {METRICS[metric][0]}, {encoder} encoder; 1 is best. Methods joined by a bar are not told apart "
+        f"by a Nemenyi test at 5 %. {conventions(result, metric, ranks=True)}"
+    )
 
 
 def nemenyi(num_methods: int, num_tasks: int, alpha: float = 0.05) -> float:

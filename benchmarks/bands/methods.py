@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.bands.tasks import Task
-from benchmarks.bands.training import Budget, Network, Trained
+from benchmarks.bands.training import WEIGHTS, Budget, Network, Trained
 from segcrf import smoothing
 from segcrf.crf import LinearChainCRF
 from segcrf.windows import RandomWindows, Recording, Windows, collate
@@ -78,6 +78,18 @@ class Method:
         """The networks to choose from: without the penalty, and with each of its weights."""
         weights = budget.candidates(self.penalty) if self.penalty else ()
         return [Network(self.loss), *(Network(self.loss, self.penalty, weight) for weight in weights)]
+
+    def beyond(self, best: Network, tried: Collection[Network]) -> list[Network]:
+        """The networks to try next: with the neighbour of a best weight that is the smallest or largest of those tried.
+        Where no penalty is best, with a smaller one."""
+        if self.penalty is None:
+            return []
+        grid = WEIGHTS[self.penalty]
+        places = [grid.index(network.weight) for network in tried if network.penalty]
+        below = best.penalty is None or best.weight == grid[min(places)]
+        above = best.weight == grid[max(places)]
+        neighbours = [min(places) - 1] * below + [max(places) + 1] * above
+        return [Network(self.loss, self.penalty, grid[place]) for place in neighbours if 0 <= place < len(grid)]
 
 
 # --------------------------------------------------------------------------------------------------------- decoders

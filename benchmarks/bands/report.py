@@ -18,13 +18,29 @@ Result = dict[str, Any]
 
 # The metrics of the tables: what the title says of them, and how a number is printed.
 METRICS = {
-    "f1@50": ("F1@50 in percent, bands of all recordings pooled, greedy matching, no class left out", ".1f"),
-    "edit": ("Edit score in percent, mean over recordings, no class left out", ".1f"),
-    "accuracy": ("Frame accuracy in percent, frames of all recordings pooled", ".1f"),
-    "macro_f1": ("Frame-wise F1 in percent, mean over classes, frames pooled", ".1f"),
-    "band_ratio": ("Predicted bands per true band, pooled; 1 is right, more is flicker, less is missed bands", ".2f"),
-    "boundary_f1": ("Boundary F1 in percent within the margin of the data set, pooled, whatever the classes", ".1f"),
-    "covering": ("Covering in percent, mean over recordings", ".1f"),
+    "f1@50": ("F1@50 in percent", ".1f"),
+    "edit": ("Edit score in percent", ".1f"),
+    "accuracy": ("Frame accuracy in percent", ".1f"),
+    "macro_f1": ("Frame-wise F1 in percent, mean over classes", ".1f"),
+    "band_ratio": ("Predicted bands per true band; 1 is right, more is flicker, less is missed bands", ".2f"),
+    "boundary_f1": ("Boundary F1 in percent, within a margin", ".1f"),
+    "covering": ("Covering in percent", ".1f"),
+}
+# How each is counted over recordings, and what decides where two bands match alike: `conventions` prints it.
+POOLING = {
+    "f1@50": "F1@50 of the bands of all recordings pooled",
+    "edit": "edit score the mean over recordings",
+    "accuracy": "accuracy of the frames of all recordings pooled",
+    "macro_f1": "frames of all recordings pooled",
+    "band_ratio": "bands of all recordings pooled",
+    "boundary_f1": "boundaries of all recordings pooled, whatever the classes",
+    "covering": "mean over recordings, whatever the classes",
+}
+TIES = {
+    "f1@50": "bands match at an IoU of 0.5 or more with the same class, greedily in time order, and of two true bands "
+    "overlapped alike the earlier is taken",
+    "boundary_f1": "each boundary is matched once, with as many pairs as possible",
+    "covering": "each true band counts with the predicted band that it overlaps most",
 }
 COMPARED = ("f1@50", "edit", "accuracy")
 # The layers that are held against every other method: both as a `Segmenter` trains and decodes them.
@@ -38,17 +54,18 @@ SHOWN = ("ce", PENALTY, "ce+tmse,median", "median", "counted", "crf,sequence")
 ACCURACY_WITHIN, AHEAD_BY, RATIO = 0.5, 5.0, (0.9, 1.15)
 # Who is further behind than this is not level, however much seeds differ.
 LEVEL_WITHIN = 2.0
-# Fewer test recordings than this say nothing about others, whatever the bootstrap makes of them.
+# Fewer people (or data sets) than this say nothing about others, whatever the bootstrap makes of them.
 ENOUGH = 5
 DRAWS = 2000
 
 
 class Table(NamedTuple):
-    """A title, names of the columns, and rows of text."""
+    """A title, names of the columns, rows of text, and the conventions by which they are counted."""
 
     title: str
     header: list[str]
     rows: list[list[str]]
+    note: str
 
 
 def summarise(
@@ -56,26 +73,33 @@ def summarise(
 ) -> Result:
     """What is kept of the cells: scores, knobs, paired differences, and the bands of one recording of each task.
 
+    Scores of single recordings are kept as text, so that differences and intervals can be made anew.
+
     Args:
         cells: as :class:`benchmarks.bands.cells.Cache` holds them.
         budget: its name and settings.
         methods: title of each method, and whether it is "structured".
         tasks: as :func:`benchmarks.bands.tasks.described` describes them.
     """
-    dropped = ("per_recording", "barcode", "truth")
+    plain_methods = [name for name, method in methods.items() if not method["structured"]]
     return {
         "budget": budget,
         "methods": methods,
         "tasks": tasks,
         "seeds": sorted({cell["seed"] for cell in cells}),
-        "rows": [{name: value for name, value in cell.items() if name not in dropped} for cell in cells],
-        "differences": _differences(cells, [name for name, method in methods.items() if not method["structured"]]),
+        "rows": [_row(cell) for cell in cells],
+        "differences": _differences(cells, plain_methods, {name: about["people"] for name, about in tasks.items()}),
         "barcodes": _barcodes(cells),
     }
 
 
+def _row(cell: Row) -> Row:
+    each = {metric: " ".join(f"{score:g}" for score in scores) for metric, scores in cell["per_recording"].items()}
+    return {name: value for name, value in cell.items() if name not in ("barcode", "truth")} | {"per_recording": each}
+
+
 # ------------------------------------------------------------------------------------------------ paired differences
-def _differences(cells: Sequence[Row], rivals: Sequence[str]) -> list[Row]:
+def _differences(cells: Sequence[Row], rivals: Sequence[str], people: dict[str, list[str]]) -> list[Row]:
     """Layers minus rivals, per task and encoder, over the recordings that both were tested on."""
     by_key: dict[tuple[str, str, str], list[Row]] = {}
     for cell in cells:
@@ -84,28 +108,39 @@ def _differences(cells: Sequence[Row], rivals: Sequence[str]) -> list[Row]:
     for (task, encoder, method), own in sorted(by_key.items()):
         for rival in rivals if method in LAYERS else ():
             theirs = by_key.get((task, encoder, rival), [])
-            gaps = {metric: _paired(own, theirs, metric) for metric in COMPARED}
+            gaps = {metric: _paired(own, theirs, metric, people[task]) for metric in COMPARED}
             if theirs:
                 found.append({"task": task, "encoder": encoder, "method": method, "rival": rival} | gaps)
     return found
 
 
-def _paired(own: Sequence[Row], rivals: Sequence[Row], metric: str) -> dict[str, Any]:
-    """Mean difference over recordings, seeds averaged first, and its 95 % interval."""
+def _paired(own: Sequence[Row], rivals: Sequence[Row], metric: str, people: Sequence[str]) -> dict[str, Any]:
+    """Mean difference over recordings, seeds averaged first, and its 95 % interval over people.
+
+    A recording that has no score (none of its frames is labelled) is left out. Where none is left, or no seed is
+    shared, there is no difference; where few people are left, no interval.
+    """
     theirs = {cell["seed"]: cell["per_recording"][metric] for cell in rivals}
     gaps = [np.subtract(c["per_recording"][metric], theirs[c["seed"]]) for c in own if c["seed"] in theirs]
-    if not gaps:
+    values = np.mean(gaps, axis=0) if gaps else np.empty(0)
+    scored = np.flatnonzero(~np.isnan(values))
+    if not len(scored):
         return {"mean": None, "interval": None}
-    values = np.mean(gaps, axis=0)
-    values = values[~np.isnan(values)]
-    interval = bootstrap(values) if len(values) >= ENOUGH else None
+    values, known = values[scored], [people[i] for i in scored]
+    interval = bootstrap(values, known) if len(set(known)) >= ENOUGH else None
     return {"mean": round(float(values.mean()), 2), "interval": interval}
 
 
-def bootstrap(values: Array) -> list[float]:
-    """95 % percentile interval of the mean, from resampling the values."""
-    rng = np.random.default_rng(0)
-    means = rng.choice(values, (DRAWS, len(values))).mean(1)
+def bootstrap(values: Array, people: Sequence[str] | None = None) -> list[float]:
+    """95 % percentile interval of the mean, from resampling people with all the values that are theirs.
+
+    What one person shows is alike: to resample the values would take them for news from as many people. Without
+    ``people`` every value is someone's own.
+    """
+    whose = np.arange(len(values)) if people is None else np.unique(people, return_inverse=True)[1]
+    sums, counts = np.bincount(whose, values), np.bincount(whose)
+    drawn = np.random.default_rng(0).choice(len(sums), (DRAWS, len(sums)))
+    means = sums[drawn].sum(1) / counts[drawn].sum(1)
     return [round(float(limit), 2) for limit in np.quantile(means, (0.025, 0.975))]
 
 
@@ -142,7 +177,46 @@ def tables(result: Result) -> dict[str, Table]:
             found[f"{metric.replace('@', '')}_{encoder}"] = score_table(result, encoder, metric)
         for metric in COMPARED:
             found[f"gap_{metric.replace('@', '')}_{encoder}"] = difference_table(result, encoder, metric)
-    return found | {"knobs": knob_table(result)}
+    return found | {"knobs": knob_table(result), "edges": edge_table(result)}
+
+
+def conventions(result: Result, *metrics: str, single: bool = False, ranks: bool = False) -> str:
+    """How scores are counted: pooled or not, classes left out, what breaks ties, and margins.
+
+    Args:
+        result: has the margins.
+        metrics: those that are shown.
+        single: whether each recording is scored by itself.
+        ranks: whether methods are ranked by them.
+    """
+    pooling = ["each recording scored by itself"] if single else [POOLING[metric] for metric in metrics]
+    rules = [*pooling, *(TIES[metric] for metric in metrics if metric in TIES)]
+    if "boundary_f1" in metrics:
+        rules += _margins(result)
+    if ranks:
+        rules.append("methods with equal scores share their mean rank")
+    return f"Conventions: {'; '.join([*rules, BANDS])}."
+
+
+BANDS = (
+    "no class is left out as background; unlabelled frames, and those of a class that no training recording shows, are "
+    "left out, and part the bands around them"
+)
+
+
+def _margins(result: Result) -> list[str]:
+    """The margin of each data set, and those that have nothing to find within one."""
+    about = {plain(task): result["tasks"][task] for task in _distinct(result, "task")}
+    some = {name: a["margin"] for name, a in about.items() if a["boundaries"]}
+    margins = [f"{name} {margin} ({margin / about[name]['rate']:.3g} s)" for name, margin in some.items()]
+    without = [name for name in about if name not in some]
+    rules = [f"margins in frames: {', '.join(margins)}"] if margins else []
+    if without:
+        rules.append(
+            f"– on {', '.join(without)}: all test bands lie between unlabelled gaps, so that there is no boundary to "
+            "find and any score would be one of flicker"
+        )
+    return rules
 
 
 def score_table(result: Result, encoder: str, metric: str) -> Table:
@@ -155,7 +229,8 @@ def score_table(result: Result, encoder: str, metric: str) -> Table:
         if any(scores):
             rank = f"{ranks[method]:.1f}" if method in ranks else "–"
             rows.append([description["title"], *(_mean_sd(s, METRICS[metric][1]) for s in scores), rank])
-    return Table(f"{METRICS[metric][0]}. Encoder: {encoder}.", ["", *map(plain, tasks), "mean rank"], rows)
+    note = conventions(result, metric, ranks=bool(ranks))
+    return Table(f"{METRICS[metric][0]}. Encoder: {encoder}.", ["", *map(plain, tasks), "mean rank"], rows, note)
 
 
 def difference_table(result: Result, encoder: str, metric: str) -> Table:
@@ -167,10 +242,11 @@ def difference_table(result: Result, encoder: str, metric: str) -> Table:
             rows.append([methods[rival]["title"], *map(_difference_text, gaps)])
     title = (
         f"{metric.upper() if metric[0] == 'f' else metric.capitalize()} of each recording by itself: structured layer "
-        "minus rival, in points, mean over the real data sets with its 95 % interval, and on how many of them the "
-        f"layer is ahead. Encoder: {encoder}."
+        "minus rival, in points, mean over recordings and then over the real data sets, with the 95 % bootstrap "
+        f"interval over data sets, and on how many of them the layer is ahead. Encoder: {encoder}."
     )
-    return Table(title, ["rival", *(methods[name]["title"] for name in LAYERS)], rows)
+    header = ["rival", *(methods[name]["title"] for name in LAYERS)]
+    return Table(title, header, rows, conventions(result, metric, single=True))
 
 
 def target_tables(result: Result) -> dict[str, Table]:
@@ -196,14 +272,14 @@ def target_table(result: Result, metric: str) -> Table:
     other = ["CE, argmax"] if ratio else ["best other", "which"]
     gaps = [] if ratio else [f"{named[layer]} − best other" for layer in LAYERS]
     header = ["data set", "encoder", "seeds", *named.values(), *other, "BCE + switches", *gaps]
-    return Table(METRICS[metric][0] + ("." if ratio else TARGETS), header, rows)
+    return Table(METRICS[metric][0] + ("." if ratio else TARGETS), header, rows, conventions(result, metric))
 
 
 TARGETS = (
     ". The best other is, of all methods without an end-to-end layer, the one with the best mean on these very test "
     "recordings: a bar that nobody could choose beforehand. Scores and paired differences are means over seeds with "
-    "their standard deviation. In brackets, where five recordings test or more: the 95 % bootstrap interval, over "
-    "recordings, of the mean difference of scores of one recording."
+    "their standard deviation. In brackets, where five people test or more: the 95 % bootstrap interval, over people "
+    "with all their recordings, of the mean difference of scores of one recording."
 )
 
 
@@ -221,7 +297,8 @@ def verdict_table(result: Result) -> Table:
         "Level: behind the best other by less than the standard deviation of the difference over seeds, and by "
         f"{LEVEL_WITHIN:g} points at most; with one seed, not behind at all."
     )
-    return Table(title, ["asked for", "encoder", "reached", "not on"], rows)
+    note = conventions(result, *COMPARED, "band_ratio")
+    return Table(title, ["asked for", "encoder", "reached", "not on"], rows, note)
 
 
 def _level(result: Result, cell: tuple[str, str], metric: str) -> bool:
@@ -301,7 +378,7 @@ def _seed_gaps(result: Result, cell: tuple[str, str], own: str, rival: str, metr
 
 
 def _gap_text(result: Result, cell: tuple[str, str], own: str, rival: str, metric: str) -> str:
-    """A paired difference, and its interval over recordings where that is known."""
+    """A paired difference, and its interval over people where that is known."""
     key = (*cell, own, rival)
     rows = [r for r in result["differences"] if (r["task"], r["encoder"], r["method"], r["rival"]) == key]
     intervals = [row[metric]["interval"] for row in rows if row[metric]["interval"]]
@@ -316,17 +393,28 @@ def data_table(result: Result) -> Table:
         about = result["tasks"][task]
         each = [f"{r} / {b}" for r, b in zip(about["recordings"], about["bands"], strict=True)]
         epochs = [_epochs(result, task, method) for method in ("ce", *LAYERS)]
-        rows.append([plain(task), str(about["classes"]), f"{about['median_duration']:g}", *each, *epochs])
+        people = str(len(set(about["people"])))
+        rows.append([plain(task), str(about["classes"]), f"{about['median_duration']:g}", *each, people, *epochs])
     names = ("CE", "CRF", "semi-Markov")
-    header = ["data set", "classes", "median band, frames", *(f"{part}: recordings / bands" for part in PARTS)]
+    counts = (f"{part}: recordings / bands" for part in PARTS)
+    header = ["data set", "classes", "median band, frames", *counts, "test: people or houses"]
     title = (
-        "Recordings and bands, and the number of the epoch that was best on the validation recordings, of how many: "
-        "the median over encoders and seeds."
+        "Recordings and bands, people or houses that test (each synthetic signal counts as one), and the number of the "
+        "epoch that was best on the validation recordings, of how many: the median over encoders and seeds."
     )
-    return Table(title, [*header, *(f"best epoch: {name}" for name in names)], rows)
+    return Table(title, [*header, *(f"best epoch: {name}" for name in names)], rows, conventions_of_choice(epochs=True))
 
 
 PARTS = ("training", "validation", "test")
+
+
+def conventions_of_choice(epochs: bool = False) -> str:
+    """By what epochs, or knobs, are chosen on validation recordings."""
+    ties = "epochs the one with the lower loss" if epochs else "choices the first tried"
+    return (
+        "Conventions: chosen for the mean of accuracy (frames of all validation recordings pooled), F1@50 (their bands "
+        f"pooled) and edit score (mean over recordings); of equally good {ties}; {BANDS}."
+    )
 
 
 def _epochs(result: Result, task: str, method: str) -> str:
@@ -347,10 +435,11 @@ def rank_table(result: Result) -> Table:
         if np.isfinite(mean[name])
     ]
     title = (
-        "Mean rank over the real data sets that every method has finished; 1 is best. F1@50 and accuracy are pooled "
-        "over recordings, edit is their mean; of the layers each once, as a Segmenter decodes it."
+        "Mean rank over the real data sets that every method has finished; 1 is best. Of the layers each once, as a "
+        "Segmenter decodes it."
     )
-    return Table(title, ["", *(f"{encoder}: {metric}" for encoder, metric in keys)], rows)
+    note = conventions(result, *COMPARED, ranks=True)
+    return Table(title, ["", *(f"{encoder}: {metric}" for encoder, metric in keys)], rows, note)
 
 
 def knob_table(result: Result) -> Table:
@@ -367,7 +456,25 @@ def knob_table(result: Result) -> Table:
         "fit; the first seed's are shown.",
         ["", "encoder", *map(plain, tasks)],
         rows,
+        conventions_of_choice(),
     )
+
+
+def edge_table(result: Result) -> Table:
+    """Where a larger weight of a penalty than any that was tried might have been better."""
+    rows = []
+    for method, description in result["methods"].items():
+        for encoder in _distinct(result, "encoder"):
+            found = [_rows(result, task, encoder, method)[:1] for task in _distinct(result, "task")]
+            first = [row for some in found for row in some]
+            if any(row["network"]["penalty"] for row in first):
+                weights = sorted({weight for row in first for weight in row["tried"]} - {0.0})
+                largest = [plain(row["task"]) for row in first if row["network"]["weight"] == row["tried"][-1]]
+                tried = ", ".join(f"{weight:g}" for weight in weights)
+                rows.append([description["title"], encoder, tried, ", ".join(largest)])
+    title = "Where the tuned weight of a penalty is the largest that was tried, so that a larger one might do better."
+    header = ["", "encoder", "weights tried beside none", "the largest chosen on"]
+    return Table(title, header, rows, conventions_of_choice())
 
 
 def mean_ranks(result: Result, encoder: str, metric: str = "f1@50") -> dict[str, float]:
@@ -408,6 +515,9 @@ def _distinct(result: Result, name: str) -> list[str]:
 
 
 def _scores(result: Result, task: str, encoder: str, method: str, metric: str) -> list[float]:
+    """Scores of all seeds; none where there is nothing to score."""
+    if metric == "boundary_f1" and not result["tasks"][task]["boundaries"]:
+        return []
     return [row["scores"][metric] for row in _rows(result, task, encoder, method)]
 
 
@@ -448,7 +558,8 @@ def _knob(result: Result, task: str, encoder: str, method: str) -> str:
     if not rows:
         return "–"
     network, knob = rows[0]["network"], rows[0]["knob"]
-    weight = [f"λ {network['weight']:g}"] if network["penalty"] else []
+    edge = " (largest tried)" if network["weight"] == rows[0]["tried"][-1] else ""
+    weight = [f"λ {network['weight']:g}{edge}"] if network["penalty"] else []
     decoding = rows[0]["decoding"]
     if decoding:
         chosen = [f"factor {decoding['factor']:g}", "by frame" if decoding["by_frame"] else "sequence"]
@@ -477,10 +588,11 @@ def settings_text(result: Result) -> str:
         cells[key] = cells.get(key, 0) + 1
     fewest, most = min(cells.values()), max(cells.values())
     seeds = f"{fewest} to {most} seeds" if fewest < most else f"{most} {'seed' if most == 1 else 'seeds'}"
+    beyond = ", and those beyond where the best is at an end of them" if result["budget"]["widen"] else ""
     return (
         "Budget {name!r}: an LSTM of {hidden} units per direction, at most {epochs} epochs of at least 16 batches and "
         "about {steps} batches in all, a batch of {batch_size} windows of {window} frames; {weights} weights tried for "
-        "each penalty beside none; ".format(**result["budget"])
+        "each penalty beside none{beyond}; ".format(**result["budget"], beyond=beyond)
         + f"{seeds}."
     )
 
@@ -491,7 +603,7 @@ def _as_text(table: Table) -> str:
     printed = [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     ]
-    return "\n".join([table.title, *printed])
+    return "\n".join([table.title, *printed, table.note])
 
 
 def rst(table: Table) -> str:
@@ -499,7 +611,7 @@ def rst(table: Table) -> str:
     lines = [".. list-table::", "   :header-rows: 1", "   :class: scores", ""]
     for row in (table.header, *table.rows):
         lines += [f"   {'*' if column == 0 else ' '} - {cell}" for column, cell in enumerate(row)]
-    return "\n".join([table.title, "", *lines, ""])
+    return "\n".join([table.title, "", *lines, "", table.note, ""])
 
 
 def write_includes(result: Result, folder: Path) -> None:

@@ -35,6 +35,7 @@ class Task:
         rate: frames per second.
         margin: frames by which a boundary may be off.
         train, valid, test: signals (T, F) float32 and labels (T,) int64, -100 = unlabelled.
+        people: of each test recording the person, or the house, that it is of.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Task:
     train: Labelled
     valid: Labelled
     test: Labelled
+    people: list[str]
 
     def median_duration(self) -> float:
         """Median duration of a training band, in frames: what widths of filters are multiples of."""
@@ -51,7 +53,10 @@ class Task:
 
 
 def described(task: Task) -> dict[str, Any]:
-    """What tables say of a task; bands and recordings of training, validation and test."""
+    """What tables say of a task; bands and recordings of training, validation and test, boundaries and people of test.
+
+    A boundary lies between two labelled frames, as :func:`segcrf.metrics.boundary_scores` counts it.
+    """
     parts = (task.train, task.valid, task.test)
     return {
         "classes": len(task.classes),
@@ -59,7 +64,15 @@ def described(task: Task) -> dict[str, Any]:
         "median_duration": task.median_duration(),
         "recordings": [len(part.labels) for part in parts],
         "bands": [len(Segments.from_labels(part.labels)) for part in parts],
+        "people": task.people,
+        "boundaries": sum(_boundaries(labels) for labels in task.test.labels),
+        "margin": task.margin,
     }
+
+
+def _boundaries(labels: Array) -> int:
+    before, after = labels[:-1], labels[1:]
+    return int(np.count_nonzero((before != after) & (before != UNLABELLED) & (after != UNLABELLED)))
 
 
 @dataclass(frozen=True)
@@ -73,6 +86,7 @@ class Source:
         margin: seconds by which a boundary may be off.
         prepare: makes features of a raw signal, before frames are averaged.
         stretch: longest recording in frames; longer ones are cut. None: whole.
+        person: tells from a recording's identifier whose it is.
     """
 
     rate: float
@@ -81,6 +95,7 @@ class Source:
     factor: int = 1
     prepare: Callable[[Array], Array] = lambda signal: signal
     stretch: int | None = None
+    person: Callable[[str], str] = lambda identifier: identifier
 
 
 def _by_number(identifier: int, valid: int, test: int) -> str:
@@ -91,6 +106,11 @@ def _by_number(identifier: int, valid: int, test: int) -> str:
 def _among(valid: tuple[str, ...], test: tuple[str, ...]) -> Callable[[str], str]:
     """The part of a recording whose identifier begins like one of those named."""
     return lambda name: "test" if name.startswith(test) else "valid" if name.startswith(valid) else "train"
+
+
+def _first(letters: int) -> Callable[[str], str]:
+    """The person that the first so many letters of an identifier name."""
+    return lambda name: name[:letters]
 
 
 def _gaze(signal: Array) -> Array:
@@ -116,11 +136,13 @@ def _of_house(stretch: str) -> str:
 SOURCES: dict[str, Source] = {
     "ecg_ludb": Source(500.0, lambda name: _by_number(int(name), 130, 160), margin=0.03, factor=4),
     "eye_lookatpoint": Source(1000.0, _among(("S4",), ("S5", "S6")), margin=0.02, factor=4, prepare=_gaze),
-    "gesture_phase": Source(27.0, _among(("a3", "b3"), ("c",)), margin=0.2, prepare=_moving),
-    "emg_gestures": Source(200.0, lambda n: _by_number(int(n[:2]), 25, 30), margin=0.2, factor=4, prepare=np.abs),
-    "nilm_devicescope": Source(1 / 60, _of_house, margin=120.0, stretch=DAYS_30),
-    "sleep_edf20": Source(1 / 30, _among(("SC406", "SC407"), ("SC408", "SC409")), margin=30.0),
-    "mocap6": Source(10.0, _among(("13_31",), ("14",)), margin=1.0),
+    "gesture_phase": Source(27.0, _among(("a3", "b3"), ("c",)), margin=0.2, prepare=_moving, person=_first(1)),
+    "emg_gestures": Source(
+        200.0, lambda name: _by_number(int(name[:2]), 25, 30), margin=0.2, factor=4, prepare=np.abs, person=_first(2)
+    ),
+    "nilm_devicescope": Source(1 / 60, _of_house, margin=120.0, stretch=DAYS_30, person=lambda n: n.rsplit("/", 1)[0]),
+    "sleep_edf20": Source(1 / 30, _among(("SC406", "SC407"), ("SC408", "SC409")), margin=30.0, person=_first(5)),
+    "mocap6": Source(10.0, _among(("13_31",), ("14",)), margin=1.0, person=_first(2)),
 }
 NOISES = {"synthetic_low": 0.5, "synthetic_mid": 1.0, "synthetic_high": 2.0}
 NAMES = (*NOISES, *SOURCES)
@@ -134,25 +156,27 @@ def load(name: str) -> Task:
 def _synthetic(name: str) -> Task:
     x, _, k = switching_sinusoid(44, 1000, noise=NOISES[name], seed=7)
     parts = [Labelled(list(x[part]), list(k[part]), None) for part in (slice(0, 24), slice(24, 32), slice(32, 44))]
-    return Task(name, ["5 Hz", "10 Hz", "15 Hz"], 100.0, 10, *parts)
+    return Task(name, ["5 Hz", "10 Hz", "15 Hz"], 100.0, 10, *parts, people=[str(i) for i in range(12)])
 
 
 def _real(name: str) -> Task:
     source, stored = SOURCES[name], folder(name)
     meta = json.loads((stored / "meta.json").read_text(encoding="utf-8"))
     parts: dict[str, list[tuple[Array, Array]]] = {"train": [], "valid": [], "test": []}
+    people: dict[str, list[str]] = {part: [] for part in parts}
     with np.load(stored / "tidy.npz", allow_pickle=False) as arrays:
         for key in (key for key in arrays.files if key.startswith("X/")):
             for identifier, signal, labels in _stretches(source, key[2:], arrays[key], arrays[f"y/{key[2:]}"]):
                 parts[source.part(identifier)].append((signal, labels))
+                people[source.part(identifier)].append(source.person(identifier))
     # Nobody learns a class that no training person shows; frames of one that only others show count as unlabelled.
     known = np.unique(np.concatenate([labels for _, labels in parts["train"]]))
     known = known[known != UNLABELLED]
     rate = source.rate / source.factor
     classes = [meta["classes"][c] for c in known]
-    return Task(
-        name, classes, rate, max(round(source.margin * rate), 1), *(_labelled(p, known) for p in parts.values())
-    )
+    margin = max(round(source.margin * rate), 1)
+    labelled = (_labelled(part, known) for part in parts.values())
+    return Task(name, classes, rate, margin, *labelled, people=people["test"])
 
 
 def _stretches(source: Source, name: str, signal: Array, labels: Array) -> list[tuple[str, Array, Array]]:

@@ -45,10 +45,10 @@ PENALTIES: dict[str, Penalty] = {
 }
 # Weights to choose from, the middle ones first wanted: penalties are per frame, T-MSE's own paper has 0.15.
 WEIGHTS: dict[str, tuple[float, ...]] = {
-    "switches": (0.1, 0.5, 2.0, 8.0, 30.0),
-    "tv": (0.05, 0.25, 1.0, 4.0, 15.0),
-    "kl": (0.02, 0.1, 0.5, 2.5, 10.0),
-    "tmse": (0.015, 0.05, 0.15, 0.6, 2.5),
+    "switches": (0.02, 0.1, 0.5, 2.0, 8.0, 30.0, 120.0),
+    "tv": (0.01, 0.05, 0.25, 1.0, 4.0, 15.0, 60.0),
+    "kl": (0.005, 0.02, 0.1, 0.5, 2.5, 10.0, 50.0),
+    "tmse": (0.005, 0.015, 0.05, 0.15, 0.6, 2.5, 10.0),
 }
 
 
@@ -60,9 +60,10 @@ class Budget:
         steps: batches that a network learns from at most, roughly: epochs are whole.
         epochs: passes over the recordings at most; one has 16 batches at least.
         hidden: units of the LSTM, per direction.
-        weights: how many weights of a penalty are tried, the middle ones of ``WEIGHTS``.
+        weights: how many weights of a penalty are tried at first, the middle ones of ``WEIGHTS``.
         seeds: repetitions.
         batch_size, window: windows of a batch, and frames of a window.
+        widen: whether the weights beyond are tried for as long as the best one is at an end of those tried.
     """
 
     steps: int
@@ -72,6 +73,7 @@ class Budget:
     seeds: int
     batch_size: int = 16
     window: int = 256
+    widen: bool = True
 
     def candidates(self, penalty: str) -> tuple[float, ...]:
         """The middle ones of the weights of a penalty."""
@@ -81,7 +83,7 @@ class Budget:
 
 
 BUDGETS = {
-    "quick": Budget(steps=60, epochs=30, hidden=16, weights=1, seeds=1),
+    "quick": Budget(steps=60, epochs=30, hidden=16, weights=1, seeds=1, widen=False),
     "medium": Budget(steps=600, epochs=20, hidden=64, weights=2, seeds=3),
     "full": Budget(steps=1200, epochs=30, hidden=64, weights=5, seeds=3),
 }
@@ -278,14 +280,23 @@ def _build(task: Task, segmenter: Segmenter) -> JointModel:
     return JointModel(make_encoder(segmenter.encoder, task.train.signals[0].shape[1], **options), layer)
 
 
+def batches(task: Task, budget: Budget) -> int:
+    """How many batches a network learns from."""
+    learn = _sampled(task.train, budget, seed=0)
+    return round(_epochs(learn, budget) * _batches_per_epoch(learn, budget))
+
+
 def _epochs(learn: Labelled, budget: Budget) -> int:
     """So many epochs that a network learns from about as many batches as the budget has, within its epochs."""
+    return min(max(round(budget.steps / _batches_per_epoch(learn, budget)), 1), budget.epochs)
+
+
+def _batches_per_epoch(learn: Labelled, budget: Budget) -> float:
     from segcrf.training import MIN_BATCHES
     from segcrf.windows import grid
 
     windows = grid(_recordings(learn, lambda signal: signal), budget.window)
-    within = round(budget.steps / max(len(windows) / budget.batch_size, MIN_BATCHES))
-    return min(max(within, 1), budget.epochs)
+    return max(len(windows) / budget.batch_size, MIN_BATCHES)
 
 
 def _sampled(recordings: Labelled, budget: Budget, seed: int) -> Labelled:
