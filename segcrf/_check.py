@@ -598,7 +598,7 @@ def flag(value: object, name: str) -> None:
         raise TypeError(f"{name}: got {value!r}, expected True or False")
 
 
-def class_names(values: Any) -> list[object]:
+def named_classes(values: Any) -> list[object]:
     """Return the names of classes as a list, after checking that each could be a class of its own."""
     if isinstance(values, str) or not hasattr(values, "__len__"):
         raise TypeError(f"classes: got {values!r}, expected a list of names, such as ['rest', 'walk']")

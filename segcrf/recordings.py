@@ -96,7 +96,7 @@ class ClassCoder:
         """Finds the classes in labels, or takes those given."""
         named = _check.label_kind(labels) == "name"
         if classes is not None:
-            return cls(np.array(_check.class_names(classes), dtype=str), named)
+            return cls(np.array(_check.named_classes(classes), dtype=str), named)
         if named:
             found = {str(name) for array in labels for name in np.unique(array)} - {""}
             return cls(np.array(sorted(found), dtype=str), named)
