@@ -7,9 +7,9 @@ line that says what was wrong and what to do; ``--debug`` shows where it happene
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from segcrf import tables
+from segcrf import plot, storage, tables
 from segcrf._check import UNLABELLED
 from segcrf.report import Report
 from segcrf.segments import Segments
 from segcrf.tables import Columns, Recordings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
     from matplotlib.figure import Figure
@@ -218,8 +218,7 @@ def _demo(arguments: argparse.Namespace) -> None:
 
 def _fit(arguments: argparse.Namespace) -> None:
     folder: Path = arguments.model
-    checkpoint = folder.with_name(f"{folder.name}.checkpoint")
-    _check_free(folder, checkpoint, arguments)
+    checkpoint = _check_free(folder, arguments)
     asked = Columns(
         arguments.recording, arguments.time, arguments.label or "label", arguments.channels, arguments.targets
     )
@@ -227,21 +226,47 @@ def _fit(arguments: argparse.Namespace) -> None:
     train.check_rate()
     model = _segmenter(arguments, train, checkpoint)
     validation = _validation(arguments.validation, train)
-    try:
+    if not arguments.resume:
+        storage.remove_checkpoint(checkpoint)  # of another fit, whose files would outlast this one
+    with _keeping(checkpoint):
         model.fit(train.signals, _labels(train), train.targets, validation=validation, resume=arguments.resume)
-    except KeyboardInterrupt:
-        print("segcrf: the same command with --resume goes on from here", file=sys.stderr)
-        raise
-    model.save(folder)
-    tables.save_columns(folder, train.columns, train.rate)
-    shutil.rmtree(checkpoint, ignore_errors=True)
+        model.save(folder)
+        tables.save_columns(folder, train.columns, train.rate)
+    storage.remove_checkpoint(checkpoint)
     print(_fitted(model, train, folder))
 
 
-def _check_free(folder: Path, checkpoint: Path, arguments: argparse.Namespace) -> None:
-    continued = arguments.resume and checkpoint.is_dir()
-    if folder.exists() and not (arguments.overwrite or continued):
+def _check_free(folder: Path, arguments: argparse.Namespace) -> Path:
+    """Check that the model can be written, before hours of training; return where the checkpoint goes."""
+    if folder.name in ("", ".."):
+        raise ValueError(f"{folder}: expected a new folder for the model; give it a name, such as {folder / 'model'}")
+    checkpoint = folder.with_name(f"{folder.name}.checkpoint")
+    begun = storage.holds_checkpoint(checkpoint)
+    if folder.exists() and not (arguments.overwrite or (arguments.resume and begun)):
         raise ValueError(f"{folder}: exists already; choose another folder, or replace it with --overwrite")
+    if begun and not (arguments.overwrite or arguments.resume):
+        raise ValueError(
+            f"{checkpoint}: holds a fit that was cut off; go on with it by --resume, or begin anew by --overwrite"
+        )
+    storage.check_target(folder)
+    if checkpoint.exists() and not checkpoint.is_dir():
+        raise ValueError(f"{checkpoint}: is a file, expected a folder for the checkpoint; choose another --model")
+    storage.check_target(checkpoint / storage.BEST)
+    return checkpoint
+
+
+@contextlib.contextmanager
+def _keeping(checkpoint: Path) -> Generator[None, None, None]:
+    """Say how to go on from the checkpoint when training, or what follows it, is cut off."""
+    try:
+        yield
+    except BaseException:
+        if storage.holds_checkpoint(checkpoint):
+            print(
+                f"segcrf: {checkpoint} keeps the epochs so far; the same command with --resume goes on from there",
+                file=sys.stderr,
+            )
+        raise
 
 
 def _segmenter(arguments: argparse.Namespace, train: Recordings, checkpoint: Path) -> Segmenter:
@@ -279,24 +304,30 @@ def _predict(arguments: argparse.Namespace) -> None:
     recordings = _read_for(model, arguments.data, wanted, rate)
     model.set_params(rate=None)  # bands are placed by the file's own clock, gaps and all
     segments = model.predict_segments(recordings.signals, recordings=recordings.names)
+    tables.write_table(tables.place(segments, recordings), arguments.out)
     if arguments.frames:
         tables.write_table(_frame_table(model, recordings, columns.targets), arguments.frames)
     if arguments.plot:
         chart: Any = _chart(model, recordings)
         with tables.atomic(arguments.plot) as temporary:
             chart.savefig(temporary)
-    tables.write_table(tables.place(segments, recordings), arguments.out)
     print(f"{arguments.out}: {len(segments):,} bands in {len(recordings.names)} recordings")
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
     """Find a mistake in the outputs before the work is done."""
-    for path in (arguments.out, arguments.frames):
-        if path is not None:
+    taken = {Path(arguments.data).resolve(): "DATA"}
+    for option, path in (("--out", arguments.out), ("--frames", arguments.frames), ("--plot", arguments.plot)):
+        if path is None:
+            continue
+        if option == "--plot":
+            plot.check_format(path)
+        else:
             tables.format_of(path)
-    for path in (arguments.out, arguments.frames, arguments.plot):
-        if path is not None:
-            tables.check_folder(path)
+        tables.check_folder(path)
+        before = taken.setdefault(path.resolve(), option)
+        if before != option:
+            raise ValueError(f"{path}: is both {before} and {option}; give each a file of its own")
 
 
 def _load(arguments: argparse.Namespace) -> tuple[Segmenter, Columns, float | None]:
@@ -365,8 +396,6 @@ def _frame_table(model: Segmenter, recordings: Recordings, targets: Sequence[str
 
 def _chart(model: Segmenter, recordings: Recordings) -> Figure:
     """The first recording with its bands, and the truth above them where it is known."""
-    from segcrf.plot import figure
-
     classes = [str(name) for name in model.classes_]
     signal = recordings.signals[0]
     tracks = {"predicted": _numbered(model.predict([signal])[0], classes)}
@@ -374,7 +403,7 @@ def _chart(model: Segmenter, recordings: Recordings) -> Figure:
         tracks = {"true": _numbered(recordings.labels[0], classes)} | tracks
     y = None if recordings.targets is None else recordings.targets[0]
     y_hat = model.predict_targets([signal])[0] if model.n_targets_ else None
-    return figure(signal, tracks, y, y_hat, rate=recordings.rate, classes=classes)
+    return plot.figure(signal, tracks, y, y_hat, rate=recordings.rate, classes=classes)
 
 
 def _numbered(labels: Array, classes: Sequence[str]) -> Array:

@@ -325,9 +325,14 @@ def main(*, quick: bool, seed: int, out: str | os.PathLike[str]) -> None:
         quick: train a quarter as long.
         seed: of signals, first weights and batches.
         out: the figure to write.
+
+    Raises:
+        ValueError, OSError: the figure cannot be written there, or not in that format.
     """
+    from segcrf.plot import check_format
     from segcrf.tables import atomic, check_folder
 
+    check_format(out)
     check_folder(out)
     torch.set_num_threads(1)  # batches are small, and the table is then the same on one core as on many
     settings = dataclasses.replace(QUICK if quick else Settings(), seed=seed)

@@ -8,7 +8,9 @@ state, no display.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,6 +49,36 @@ def class_colors(num_classes: int) -> list[Any]:
         return list(PALETTE[:num_classes])
     colormap = _matplotlib("matplotlib").colormaps["turbo"]
     return [colormap(value) for value in np.linspace(0.03, 0.97, num_classes)]
+
+
+def formats() -> tuple[str, ...]:
+    """The endings of figures that matplotlib can write here: png, pdf, svg and others.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+
+    >>> {"pdf", "png", "svg"} <= set(formats())
+    True
+    """
+    return tuple(sorted(_matplotlib("matplotlib.backend_bases").FigureCanvasBase.get_supported_filetypes()))
+
+
+def check_format(path: str | os.PathLike[str]) -> None:
+    """Check that a figure can be written under this name, before the work that makes it.
+
+    Args:
+        path: the figure to write, whose ending tells its format.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: the ending is none that matplotlib writes.
+
+    >>> check_format("bands.PNG")
+    """
+    ending, known = Path(path).suffix.removeprefix("."), formats()
+    if ending.lower() not in known:
+        got = f"the ending .{ending}" if ending else "no ending"
+        raise ValueError(f"{path}: {got} tells no format of figures; expected one of .{', .'.join(known)}")
 
 
 def bands(

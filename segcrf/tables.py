@@ -287,14 +287,23 @@ def atomic(path: str | os.PathLike[str]) -> Generator[Path, None, None]:
 
 
 def check_folder(path: str | os.PathLike[str]) -> None:
-    """Check that the folder of a file to be written exists.
+    """Check that a file can be written to a path, before the work that makes its content.
+
+    Args:
+        path: the file to write; one that is there may be replaced.
 
     Raises:
-        FileNotFoundError: it does not.
+        FileNotFoundError: its folder does not exist.
+        IsADirectoryError: the path itself is a folder.
+        PermissionError: its folder is closed to writing.
     """
     folder = Path(path).parent
     if not folder.is_dir():
         raise FileNotFoundError(f"{path}: there is no folder {folder}; make it first")
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"{path}: is a folder, expected a file to write; add a file name to it")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"{path}: the folder {folder} is closed to writing; choose another")
 
 
 def format_of(path: str | os.PathLike[str]) -> str:

@@ -144,7 +144,9 @@ def test_fit_offers_the_objective_and_tries_learning_rates(run, place: Path, mon
     assert "tried short trainings" in model.notes_[0]
 
 
-def test_fit_resumes_from_the_checkpoint_that_a_killed_fit_left(run, place: Path, monkeypatch: pytest.MonkeyPatch):
+def test_fit_resumes_from_the_checkpoint_that_a_killed_fit_left(
+    run, refuse, place: Path, monkeypatch: pytest.MonkeyPatch
+):
     """Killed between the end of training and the writing of the model: no model, but a checkpoint."""
     command = ["fit", "train.csv", "--model", "cut", *COLUMNS, *SMALL]
 
@@ -155,12 +157,46 @@ def test_fit_resumes_from_the_checkpoint_that_a_killed_fit_left(run, place: Path
         patched.setattr(Segmenter, "save", interrupt)
         code, _, err = run(*command)
     assert code == INTERRUPTED
-    assert err.startswith("segcrf: interrupted")
+    kept, interrupted = err.splitlines()
+    assert "cut.checkpoint keeps the epochs so far; the same command with --resume" in kept
+    assert interrupted == "segcrf: interrupted"
     assert not (place / "cut").exists()
     assert (place / "cut.checkpoint").is_dir()
+    assert "holds a fit that was cut off; go on with it by --resume" in refuse(*command)
     assert run(*command, "--resume")[0] == 0
     assert (place / "cut").is_dir()
     assert not (place / "cut.checkpoint").exists()
+
+
+def test_fit_removes_of_the_checkpoint_only_what_it_wrote(run, place: Path):
+    other = place / "shared.checkpoint" / "thesis.txt"
+    other.parent.mkdir()
+    other.write_text("years of work")
+    assert run("fit", "train.csv", "--model", "shared", *COLUMNS, *SMALL)[0] == 0
+    assert [path.name for path in other.parent.iterdir()] == ["thesis.txt"]
+    assert other.read_text() == "years of work"
+
+
+def test_fit_finds_that_it_cannot_save_before_it_trains(refuse, place: Path, monkeypatch: pytest.MonkeyPatch):
+    def train(*_: object, **__: object) -> None:
+        raise AssertionError("trained first")
+
+    monkeypatch.setattr(Segmenter, "fit", train)
+    (place / "file").write_text("")
+    (place / "full").mkdir()
+    (place / "full" / "thesis.txt").write_text("years of work")
+    (place / "blocked.checkpoint").write_text("")
+    (place / "worse.checkpoint" / "best").mkdir(parents=True)
+    (place / "worse.checkpoint" / "best" / "thesis.txt").write_text("years of work")
+    for name, expected in [
+        ("file", "file is a file"),
+        ("full", r"other things in it (thesis.txt)"),
+        ("file/model", "file is a file, expected a folder to make it in"),
+        ("blocked", "blocked.checkpoint: is a file"),
+        ("worse", "other things in it (thesis.txt)"),
+        (".", "expected a new folder for the model"),
+    ]:
+        assert expected in refuse("fit", "train.csv", "--model", name, *COLUMNS, *SMALL, "--overwrite")
 
 
 # --------------------------------------------------------------------------------------------------------- predict
@@ -206,6 +242,28 @@ def test_predict_needs_no_labels_and_ignores_other_columns(run, place: Path):
     assert run("predict", "bare.csv", "--model", "model", "--out", "bare_bands.csv")[0] == 0
     run("predict", "test.csv", "--model", "model", "--out", "bands.csv")
     assert (place / "bare_bands.csv").read_text() == (place / "bands.csv").read_text()
+
+
+def test_predict_finds_that_it_cannot_write_before_it_decodes(refuse, place: Path, monkeypatch: pytest.MonkeyPatch):
+    def load(*_: object) -> None:
+        raise AssertionError("loaded the model first")
+
+    monkeypatch.setattr(Segmenter, "load", load)
+    (place / "folder.csv").mkdir()
+    before = (place / "test.csv").read_bytes()
+    for outputs, expected in [
+        (["--out", "bands.doc"], "unknown table format"),
+        (["--out", "nowhere/bands.csv"], "there is no folder nowhere"),
+        (["--out", "folder.csv"], "folder.csv: is a folder, expected a file to write"),
+        (["--out", "test.csv"], "test.csv: is both DATA and --out"),
+        (["--out", "a.csv", "--frames", "./a.csv"], "a.csv: is both --out and --frames"),
+        (["--out", "a.csv", "--plot", "a.doc"], "a.doc: the ending .doc tells no format of figures; expected one of ."),
+        (["--out", "a.csv", "--plot", "a"], "a: no ending tells no format"),
+        (["--out", "a.csv", "--plot", "nowhere/a.png"], "there is no folder nowhere"),
+    ]:
+        assert expected in refuse("predict", "test.csv", "--model", "model", *outputs)
+    assert (place / "test.csv").read_bytes() == before
+    assert not (place / "a.csv").exists()
 
 
 def test_predict_counts_frames_without_a_time_column(run, place: Path):

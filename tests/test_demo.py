@@ -148,9 +148,11 @@ def test_the_command_prints_the_table_and_writes_the_figure(
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_folder_that_is_not_there_is_found_before_training(tmp_path: Path):
+def test_a_figure_that_cannot_be_written_is_found_before_training(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         demo.main(quick=True, seed=0, out=tmp_path / "no" / "demo.png")
+    with pytest.raises(ValueError, match=r"ending \.doc tells no format of figures; expected one of \..*\.png"):
+        demo.main(quick=True, seed=0, out=tmp_path / "demo.doc")
 
 
 @pytest.mark.slow

@@ -126,6 +126,16 @@ def test_without_matplotlib_the_error_says_what_to_install(monkeypatch: pytest.M
         plot.figure(np.zeros(8), {"k": LABELS})
 
 
+def test_formats_of_figures_are_those_that_can_be_written(tmp_path: Path):
+    for ending in ("pdf", "png", "SVG"):
+        plot.check_format(tmp_path / f"figure.{ending}")
+        Figure().savefig(tmp_path / f"figure.{ending}")
+    with pytest.raises(ValueError, match=r"figure\.doc: the ending \.doc tells no format of.* expected one of \."):
+        plot.check_format("figure.doc")
+    with pytest.raises(ValueError, match="figure: no ending tells no format"):
+        plot.check_format("figure")
+
+
 def test_no_global_state_is_used():
     before = set(sys.modules)
     plot.figure(np.zeros(8), {"k": LABELS})
