@@ -62,16 +62,12 @@ class Report:
             pooled: count frames and bands of all recordings together, or average over recordings.
 
         Raises:
-            ValueError: no frame is labelled, or an ignored class does not exist.
+            ValueError: no frame is labelled.
         """
         true = recordings.labels or []
         unlabelled = sum(int(np.count_nonzero(labels == "")) for labels in true)
         frames = sum(recordings.lengths)
-        if unlabelled == frames:
-            raise ValueError(
-                f"{recordings.source}: no frame has a label in column {recordings.columns.label!r}; "
-                "name the column with --label"
-            )
+        recordings.check_labelled()
         scores = metrics.evaluate(predicted, true, ignore=ignore, pooled=pooled) | {
             "kappa": metrics.cohen_kappa(predicted, true),
             "covering": metrics.covering(predicted, true),

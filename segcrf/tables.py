@@ -8,11 +8,16 @@ spreadsheet counts them: the header of a CSV file is row 1.
 
 from __future__ import annotations
 
+import codecs
+import csv
 import dataclasses
 import difflib
+import gzip
 import importlib
 import json
 import os
+import re
+import zlib
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,8 +34,15 @@ if TYPE_CHECKING:
 
 FORMATS = (".csv", ".csv.gz", ".tsv", ".parquet")
 RATE_TOLERANCE = 0.1
+# Steps of time beyond so many usual ones are gaps worth a word; sensors drop a few frames all the time.
+GAP = 10.0
+# Whole numbers as labels are suspicious from so many on, if most of them also occur only once.
+MANY_CLASSES = 20
 _SEPARATORS = (",", ";", "\t")
 _LISTED = 20
+# A header cell without a name as pandas reads it; what pandas calls the index of a frame in Parquet.
+_NAMELESS = re.compile(r"Unnamed: \d+|")
+_INDEX = re.compile(r"__index_level_\d+__")
 
 Array = npt.NDArray[Any]
 
@@ -65,7 +77,14 @@ class Columns:
         """The same roles for a table that has these columns, with the usual names and channels filled in.
 
         A role that was not given takes the column called ``recording``, ``time`` or ``label`` where there is
-        one; an empty name means that the table has no such column. Channels default to all columns left over.
+        one; an empty name means that the table has no such column, or that it is not to be used. Channels default
+        to all columns left over, but columns of these three names are never signals unless they are named so.
+
+        Args:
+            available: the names of the table's columns.
+
+        Returns:
+            Roles of which only those that the table has no column for are None.
 
         Raises:
             ValueError: a column has two roles.
@@ -74,7 +93,7 @@ class Columns:
         Columns(recording='recording', time=None, label='label', channels=('ax',), targets=())
         """
         roles = {role: _usual(getattr(self, role), role, available) for role in ("recording", "time", "label")}
-        taken = {*roles.values(), *self.targets}
+        taken = {*roles, *roles.values(), *self.targets}
         channels = self.channels
         if channels is None:
             channels = tuple(name for name in available if name not in taken)
@@ -153,8 +172,71 @@ class Recordings:
             if abs(rate / expected - 1.0) > RATE_TOLERANCE:
                 raise ValueError(
                     f"{self.source}: recording {name!r} has {rate:.6g} frames per unit of "
-                    f"{self.columns.time!r}, expected {expected:.6g}; resample it, or count frames with --time ''"
+                    f"{self.columns.time!r}, expected {expected:.6g}; resample it, or {_without(self.columns.time)}"
                 )
+
+
+    def check_labelled(self) -> None:
+        """Check that there is a label at all.
+
+        Raises:
+            ValueError: every frame is unlabelled.
+        """
+        if not any((labels != "").any() for labels in self.labels or []):
+            raise ValueError(
+                f"{self.source}: no frame has a label in column {self.columns.label!r}; name the column with --label"
+            )
+
+    def check_classes(self, known: Sequence[str]) -> None:
+        """Check that every label is a class that is known.
+
+        Args:
+            known: names of the classes.
+
+        Raises:
+            ValueError: one is not; the message says in which recording and frame it is first.
+        """
+        for name, labels in zip(self.names, self.labels or [], strict=False):
+            strange = np.flatnonzero(~np.isin(labels, [*known, ""]))
+            if strange.size:
+                frame, label = strange[0], str(labels[strange[0]])
+                raise ValueError(
+                    f"{self.source}: recording {name!r}, frame {frame}: column {self.columns.label!r} has the class "
+                    f"{label!r}, expected one of {listing(known)}; correct it, empty the cell (unlabelled), or fit a "
+                    "model that knows the class"
+                )
+
+    def doubts(self) -> list[str]:
+        """What can be worked with but is odd, a sentence each: gaps in time, and numbers that seem no classes."""
+        return [f"{self.source}: {doubt}" for doubt in (self._gaps(), self._odd_labels()) if doubt]
+
+    def _gaps(self) -> str:
+        if self.times is None or self.rate is None:
+            return ""
+        found = [(name, time, np.diff(time) * self.rate) for name, time in zip(self.names, self.times, strict=True)]
+        count = sum(int(np.count_nonzero(steps > GAP)) for _, _, steps in found)
+        if not count:
+            return ""
+        name, time, steps = max(found, key=lambda recording: recording[2].max(initial=0.0))
+        at = int(np.argmax(steps))
+        often = "once," if count == 1 else f"{count} times, farthest"
+        before, after = _dates(time[[at, at + 1]]) if self.dated else time[[at, at + 1]]
+        return (
+            f"time jumps {often} in recording {name!r}, from {_moment(before)} to {_moment(after)}, {steps[at]:,.0f} "
+            "usual steps; the frames on both sides count as neighbours. If they are none, give what comes after a gap "
+            f"a name of its own in the column of recordings ({self.columns.recording or '--recording'})"
+        )
+
+    def _odd_labels(self) -> str:
+        bands = [labels[np.append(True, labels[1:] != labels[:-1])] for labels in self.labels or []]
+        found = np.concatenate(bands) if bands else np.empty(0, dtype=str)
+        classes, counts = np.unique(found[found != ""], return_counts=True)
+        if len(classes) < MANY_CLASSES or np.median(counts) > 1 or not all(map(str.isdecimal, classes.tolist())):
+            return ""
+        return (
+            f"column {self.columns.label!r} has {len(classes)} different whole numbers as classes, most of them for "
+            "one band only; if it is a quantity or a counter, name another column with --label"
+        )
 
 
 def columns_of(path: str | os.PathLike[str]) -> list[str]:
@@ -171,7 +253,8 @@ def columns_of(path: str | os.PathLike[str]) -> list[str]:
     with _readable(file):
         if format_of(file) == ".parquet":
             parquet: Any = importlib.import_module("pyarrow.parquet")
-            return [str(name) for name in parquet.read_schema(file).names]
+            names = [str(name) for name in parquet.read_schema(file).names]
+            return [name for name in names if not _INDEX.fullmatch(name)]
         return [str(name) for name in _read_csv(file, nrows=0).columns]
 
 
@@ -187,12 +270,15 @@ def read_recordings(path: str | os.PathLike[str], columns: Columns) -> Recording
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a column is missing, a number is missing or is text, time does not increase, or there are
-            no rows.
+        ValueError: a column is missing or has no name, no channel is left, a number is missing or is text, time
+            does not increase, or there are no rows.
         TypeError: labels are not whole numbers or text.
     """
-    file = _existing(path)
-    columns = columns.resolve(columns_of(file))
+    file, given = _existing(path), columns.channels
+    available = columns_of(file)
+    columns = columns.resolve(available)
+    if given is None:
+        _check_channels(columns.channels or (), available, file)
     frame = read_table(file, columns.used(), text=[columns.recording, columns.label])
     rows = np.asarray(frame.index)
     names, order, bounds = _group(frame, columns.recording, file)
@@ -204,7 +290,7 @@ def read_recordings(path: str | os.PathLike[str], columns: Columns) -> Recording
     if columns.time is not None:
         seconds, dated = _clock(frame, columns.time, file)
         times = split(seconds)
-        _check_increasing(times, split(rows), names, columns.time, file)
+        _check_increasing(times, split(rows), names, frame[columns.time], file)
     signal = _numbers(frame, columns.channels or (), file, missing=False)
     targets = _numbers(frame, columns.targets, file, missing=True)
     return Recordings(
@@ -238,7 +324,10 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str], text: Seque
     _check_columns(columns, columns_of(file), file)
     with _readable(file):
         if format_of(file) == ".parquet":
-            frame = _pandas().read_parquet(file, columns=list(dict.fromkeys(columns)))
+            parquet: Any = importlib.import_module("pyarrow.parquet")
+            # Without the frame's index, which pandas would make of columns that are wanted.
+            table = parquet.read_table(file, columns=list(dict.fromkeys(columns)), partitioning=None)
+            frame = table.to_pandas(ignore_metadata=True)
             frame.index = np.arange(1, len(frame) + 1)
         else:
             frame = _read_csv(file, words=[name for name in text if name is not None])
@@ -246,7 +335,7 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str], text: Seque
             frame.index = np.arange(2, len(frame) + 2)
             frame = _without_blank_end(frame[list(dict.fromkeys(columns))])
     if len(frame) == 0:
-        raise ValueError(f"{file}: the table has a header but no rows; expected one row per frame")
+        raise ValueError(f"{file}: the table has a header but no rows; expected one at least")
     return frame
 
 
@@ -358,7 +447,7 @@ def to_frames(segments: pd.DataFrame, recordings: Recordings) -> pd.DataFrame:
         recording becomes a frame outside.
 
     Raises:
-        ValueError: a band names a recording that is not there.
+        ValueError: a band names a recording that is not there, has a time that is none, or ends before it begins.
     """
     table: Any = segments
     number = {name: index for index, name in enumerate(recordings.names)}
@@ -369,12 +458,18 @@ def to_frames(segments: pd.DataFrame, recordings: Recordings) -> pd.DataFrame:
                 f"the bands name a recording {name!r} that {recordings.source} does not have; "
                 f"it has {listing(recordings.names)}"
             )
-    if recordings.times is None:
-        return segments
     recording = np.array([number[name] for name in names], dtype=np.int64)
     framed = table.copy()
     for column in ("start", "end"):
         framed[column] = _nearest_frames(table[column], recording, recordings)
+    turned = np.flatnonzero((framed["end"] <= framed["start"]).to_numpy())
+    if turned.size:
+        row, band = table.index[turned[0]], table.iloc[turned[0]]
+        unit = f"column {recordings.columns.time!r}" if recordings.times else "frames"
+        raise ValueError(
+            f"row {row} of the bands: from {_moment(band['start'])} to {_moment(band['end'])} there is no frame of "
+            f"recording {band['recording']!r}; expected an end after its start, in the unit of {unit}"
+        )
     return framed
 
 
@@ -441,15 +536,49 @@ def _existing(path: str | os.PathLike[str]) -> Path:
 @contextmanager
 def _readable(file: Path) -> Generator[None, None, None]:
     """Turn the readers' own errors into one that names the file and what to do."""
+    empty = f"{file}: the file is empty; expected a header and one row per frame"
     if file.stat().st_size == 0:
-        raise ValueError(f"{file}: the file is empty; expected a header and one row per frame")
+        raise ValueError(empty)
     try:
         yield
     except ImportError as error:
         raise ImportError(f"tables need pandas and pyarrow ({error}); pip install 'segcrf[train]'") from error
-    except (ValueError, EOFError, OSError) as error:  # pandas' and pyarrow's errors are among these
-        kind = "Parquet" if format_of(file) == ".parquet" else "CSV in UTF-8"
-        raise ValueError(f"{file}: not readable as {kind}: {' '.join(str(error).split())}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: {_undecodable(file)}") from error
+    except (ValueError, EOFError, OSError, zlib.error) as error:  # pandas' and pyarrow's errors are among these
+        if isinstance(error, _pandas().errors.EmptyDataError):
+            raise ValueError(empty) from error
+        kind = {".parquet": "Parquet", ".csv.gz": "CSV compressed by gzip"}.get(format_of(file), "CSV")
+        raise ValueError(f"{file}: not readable as {kind}: {_plain(str(error))}") from error
+
+
+def _plain(message: str) -> str:
+    """A reader's message in one line, and in rows as a spreadsheet counts them."""
+    line = " ".join(message.split())
+    quote = re.search(r"EOF inside string starting at row (\d+)", line)
+    return f"row {int(quote[1]) + 1}: a quotation mark opens that nothing closes" if quote else line
+
+
+def _undecodable(file: Path) -> str:
+    """Where a file is not UTF-8, what it seems to be, and what to do."""
+    advice = "save it as UTF-8 (in a spreadsheet: CSV UTF-8)"
+    with _opened(file) as stream:
+        for number, line in enumerate(stream, start=1):
+            if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                return f"the file is in UTF-16, expected UTF-8; {advice}"
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                return (
+                    f"row {number}: byte {line[error.start]:#04x} is not text in UTF-8; {advice}, or convert it: "
+                    "iconv -f WINDOWS-1252 -t UTF-8"
+                )
+    return f"not text in UTF-8; {advice}"
+
+
+def _opened(file: Path) -> Any:
+    """The bytes of a CSV file."""
+    return gzip.open(file, "rb") if format_of(file) == ".csv.gz" else file.open("rb")
 
 
 def _read_csv(file: Path, nrows: int | None = None, words: Sequence[str] = ()) -> Any:
@@ -486,15 +615,15 @@ def _missing_words(file: Path, words: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _separator(file: Path) -> str:
-    """The separator that the header uses most."""
-    if format_of(file) == ".tsv":
-        return "\t"
-    import gzip
-
-    opener = gzip.open if format_of(file) == ".csv.gz" else open
-    with opener(file, "rt", encoding="utf-8-sig") as stream:
-        header = stream.readline()
-    return max(_SEPARATORS, key=header.count)
+    """The separator that the header uses most; a name that the header has twice is an error."""
+    with _opened(file) as stream:
+        header = stream.readline().decode("utf-8-sig")
+    separator = "\t" if format_of(file) == ".tsv" else max(_SEPARATORS, key=header.count)
+    names = [name.strip() for name in next(csv.reader([header], delimiter=separator, skipinitialspace=True), [])]
+    for name in names:
+        if name and names.count(name) > 1:
+            raise ValueError(f"the header has the column {name!r} {names.count(name)} times; give each its own name")
+    return separator
 
 
 def _without_blank_end(frame: Any) -> Any:
@@ -509,7 +638,23 @@ def _check_columns(wanted: Sequence[str], available: Sequence[str], file: Path) 
             lowered = {column.lower(): column for column in available}
             close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
             hint = f"did you mean {lowered[close[0]]!r}? " if close else ""
-            raise ValueError(f"{file}: there is no column {name!r}; {hint}the columns are {listing(available)}")
+            data = [name for name in available if not name.isdecimal() and _as_number(name) is not None]
+            end = f"; {data[0]!r} looks like data: is the header missing?" if data else ""
+            raise ValueError(f"{file}: there is no column {name!r}; {hint}the columns are {listing(available)}{end}")
+
+
+def _check_channels(channels: Sequence[str], available: Sequence[str], file: Path) -> None:
+    """Check channels that nobody named: all columns without another role."""
+    if not channels:
+        raise ValueError(
+            f"{file}: no column is left for the signal, all have another role; the columns are {listing(available)}"
+        )
+    for name in channels:
+        if _NAMELESS.fullmatch(name):
+            raise ValueError(
+                f"{file}: column {available.index(name) + 1} has no name in the header (are these row numbers that "
+                "pandas wrote?) and would be a channel of the signal; name or remove it, or choose --channels"
+            )
 
 
 def listing(names: Sequence[str]) -> str:
@@ -537,7 +682,8 @@ def _group(frame: Any, column: str | None, file: Path) -> tuple[list[str], Array
 
 def _numbers(frame: Any, columns: Sequence[str], file: Path, missing: bool) -> Array:
     """(rows, columns) float32; text, and unless ``missing`` also empty cells, raise."""
-    values = [_number_column(frame, name, file) for name in columns]
+    advice = "correct the value, or fit with other " + ("--targets" if missing else "--channels")
+    values = [_number_column(frame, name, file, advice) for name in columns]
     matrix = np.stack(values, axis=1) if values else np.empty((len(frame), 0))
     bad = np.argwhere(np.isinf(matrix) if missing else ~np.isfinite(matrix))
     if bad.size:
@@ -550,19 +696,22 @@ def _numbers(frame: Any, columns: Sequence[str], file: Path, missing: bool) -> A
     return matrix.astype(np.float32)
 
 
-def _number_column(frame: Any, name: str, file: Path) -> Array:
+def _number_column(frame: Any, name: str, file: Path, advice: str) -> Array:
     pd = _pandas()
     raw = frame[name]
     if raw.dtype.kind in "biuf":
         return raw.to_numpy(dtype=np.float64)
+    if raw.dtype.kind in "mM":  # which to_numeric would count in nanoseconds
+        raise ValueError(f"{file}: column {name!r}: expected numbers, got dates or durations; {advice}")
     numbers = pd.to_numeric(raw, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     text = np.flatnonzero(np.isnan(numbers) & raw.notna().to_numpy())
     if text.size:
         first = int(text[0])
-        raise ValueError(
-            f"{file}: row {frame.index[first]}, column {name!r}: expected a number, got {raw.iloc[first]!r}; "
-            "correct the value, or name the columns of the signal with --channels"
-        )
+        word = raw.iloc[first]
+        if re.fullmatch(r"\s*[-+]?\d+,\d+\s*", str(word)):
+            advice = "write decimals with a point"
+        place = f"{file}: row {frame.index[first]}, column {name!r}"
+        raise ValueError(f"{place}: expected a number, got {word!r}; {advice}")
     return numbers
 
 
@@ -590,29 +739,50 @@ def _looks_dated(raw: Any) -> bool:
 
 
 def _numbers64(frame: Any, name: str, file: Path) -> Array:
-    numbers = _number_column(frame, name, file)
+    advice = f"write times as numbers or as 2024-05-31 23:59:59, or {_without(name)}"
+    numbers = _number_column(frame, name, file, advice)
     missing = np.flatnonzero(~np.isfinite(numbers))
     if missing.size:
         raise ValueError(
             f"{file}: row {frame.index[int(missing[0])]}, column {name!r}: the time is missing; "
-            "fill it in, or count frames with --time ''"
+            f"fill it in, or {_without(name)}"
         )
     return numbers
 
 
 def _check_increasing(
-    times: Sequence[Array], rows: Sequence[Array], names: Sequence[str], column: str, file: Path
+    times: Sequence[Array], rows: Sequence[Array], names: Sequence[str], written: Any, file: Path
 ) -> None:
+    """Check times (T,) of each recording, whose rows are (T,), against the column as it is written."""
     for name, time, row in zip(names, times, rows, strict=True):
         back = np.flatnonzero(np.diff(time) <= 0)
-        if back.size:
-            frame = int(back[0]) + 1
-            verb = "stands still" if time[frame] == time[frame - 1] else "goes backwards"
-            raise ValueError(
-                f"{file}: recording {name!r}, row {row[frame]}: time {verb}, {column!r} is {time[frame]:.15g} after "
-                f"{time[frame - 1]:.15g}; sort the rows, tell recordings apart with --recording, "
-                "or count frames with --time ''"
+        if not back.size:
+            continue
+        frame = int(back[0]) + 1
+        verb = "stands still" if time[frame] == time[frame - 1] else "goes backwards"
+        earlier = np.flatnonzero(time[:frame] == time[frame])
+        if earlier.size:
+            advice = (
+                f"row {row[earlier[0]]} has that time already: leave out rows that are there twice, tell recordings "
+                "apart with --recording"
             )
+        else:
+            advice = "sort the rows, tell recordings apart with --recording"
+        raise ValueError(
+            f"{file}: recording {name!r}, row {row[frame]}: time {verb}, {written.name!r} is "
+            f"{_moment(written.loc[row[frame]])} after {_moment(written.loc[row[frame - 1]])}; {advice}, or "
+            f"{_without(str(written.name))}"
+        )
+
+
+def _without(time: str | None) -> str:
+    """How to do without the column of times, so that it does not end up as a channel."""
+    return "count frames with --time ''" + ("" if time == "time" else " and name the --channels")
+
+
+def _moment(time: Any) -> str:
+    """A time as its column has it."""
+    return f"{time:.15g}" if isinstance(time, float) else str(time)
 
 
 def _labels(frame: Any, name: str, file: Path) -> Array:
@@ -686,12 +856,39 @@ def _dates(seconds: Array) -> Array:
 
 def _nearest_frames(values: Any, recording: Array, recordings: Recordings) -> Array:
     """(N,) times, each of its recording, to frames: the nearest, or one outside for a time outside."""
-    seconds: Array = _seconds(values) if recordings.dated else values.to_numpy(dtype=np.float64)
+    seconds = _band_times(values, recordings)
+    if recordings.times is None:
+        return seconds.astype(np.int64)
     frames = np.empty(len(seconds), dtype=np.int64)
-    for number, time in enumerate(recordings.times or []):
+    for number, time in enumerate(recordings.times):
         own = recording == number
         edges = _edges(time, recordings.rate)
         slack = edges[-1] - time[-1]
         frames[own] = np.searchsorted((edges[:-1] + edges[1:]) / 2, seconds[own])
         frames[own] += (seconds[own] > edges[-1] + slack).astype(np.int64) - (seconds[own] < time[0] - slack)
     return frames
+
+
+def _band_times(values: Any, recordings: Recordings) -> Array:
+    """(N,) times of bands as float64, in the unit of the recordings: of their time column, or frames."""
+    pd = _pandas()
+    if recordings.dated:
+        stamps = pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601")
+        times = np.where(stamps.isna(), np.nan, _seconds(stamps))
+    else:
+        times = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    wrong = ~np.isfinite(times)
+    if recordings.times is None:
+        wrong |= times != np.rint(times)
+        expected = f"a whole number of frames, as {recordings.source} has no times"
+    else:
+        kind = "a date and time" if recordings.dated else "a number"
+        expected = f"{kind}, as column {recordings.columns.time!r} of {recordings.source} has"
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        value = values.iloc[row]
+        got = "an empty cell" if pd.isna(value) else repr(value) if isinstance(value, str) else _moment(value)
+        raise ValueError(
+            f"row {values.index[row]} of the bands, column {values.name!r}: expected {expected}, got {got}"
+        )
+    return times
