@@ -103,6 +103,5 @@ print(segmenter.predict_segments(list(x[new]), recordings=["take12", "take13"]).
 
 from segcrf.plot import figure
 
-labels = segmenter.predict([x[12]])[0]
-predicted = np.array([list(names).index(label) for label in labels])
-chart = figure(x[12], {"true": k[12], "predicted": predicted}, rate=100.0, classes=list(names))
+predicted = segmenter.predict([x[12]])[0]
+chart = figure(x[12], {"true": names[k[12]], "predicted": predicted}, rate=100.0, classes=list(names))
