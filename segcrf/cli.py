@@ -278,10 +278,10 @@ def _check_free(folder: Path, arguments: argparse.Namespace) -> Path:
         raise ValueError(
             f"{checkpoint}: holds a fit that was cut off; go on with it by --resume, or begin anew by --overwrite"
         )
-    storage.check_target(folder)
+    storage.check_replaceable(folder)
     if checkpoint.exists() and not checkpoint.is_dir():
         raise ValueError(f"{checkpoint}: is a file, expected a folder for the checkpoint; choose another --model")
-    storage.check_target(checkpoint / storage.BEST)
+    storage.check_replaceable(checkpoint / storage.BEST)
     return checkpoint
 
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from torch import Tensor
 
-__all__ = ["check_target", "holds_checkpoint", "read_model", "remove_checkpoint", "write_model"]
+__all__ = ["check_replaceable", "holds_checkpoint", "read_model", "remove_checkpoint", "write_model"]
 
 FORMAT = "segcrf-segmenter"
 FORMAT_VERSION = 1
@@ -42,7 +42,7 @@ def write_model(folder: PathLike, config: dict[str, Any], tensors: dict[str, Ten
     import segcrf
 
     target = Path(folder)
-    check_target(target)
+    check_replaceable(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
@@ -54,7 +54,7 @@ def write_model(folder: PathLike, config: dict[str, Any], tensors: dict[str, Ten
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def check_target(folder: PathLike) -> None:
+def check_replaceable(folder: PathLike) -> None:
     """Checks that a model can be written to a folder, before the work that makes the model.
 
     Args:

@@ -498,6 +498,12 @@ def test_classes_to_ignore_that_are_none(refuse, run):
     assert expected in refuse("score", *table, "--ignore", "off,onn")
 
 
+def test_a_class_to_ignore_may_be_absent_from_the_table(run, place: Path):
+    long_table(1, 2).assign(state="on", level=1.0).to_csv(place / "on.csv", index=False)
+    code, out, _ = run("score", "on.csv", "--model", "model", "--ignore", "off")
+    assert code == 0 and "bands left out: off" in out
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
