@@ -58,6 +58,9 @@ def class_colors(num_classes: int) -> list[Any]:
 def formats() -> tuple[str, ...]:
     """The endings of figures that matplotlib can write here: png, pdf, svg and others.
 
+    Returns:
+        Endings without their dot, by the alphabet.
+
     Raises:
         ImportError: matplotlib is not installed.
 

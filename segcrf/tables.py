@@ -102,7 +102,11 @@ class Columns:
         return resolved
 
     def check_distinct(self) -> None:
-        """Check that no column has two roles, as a channel that is also the label would tell the answer."""
+        """Check that no column has two roles, as a channel that is also the label would tell the answer.
+
+        Raises:
+            ValueError: one has.
+        """
         used = self.used()
         for name in used:
             if used.count(name) > 1:
@@ -126,6 +130,7 @@ class Recordings:
         times: N arrays (T,), float64, in the unit of the time column (dates: seconds since 1970 UTC); None
             without one.
         dated: the time column holds dates.
+        source: the file, for messages.
     """
 
     columns: Columns
@@ -245,9 +250,13 @@ def columns_of(path: str | os.PathLike[str]) -> list[str]:
     Args:
         path: a .csv, .csv.gz, .tsv or .parquet file.
 
+    Returns:
+        The names in order; the index that pandas keeps in a Parquet file is no column, unless it has a name.
+
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the format is unknown, or the file is empty or damaged.
+        ImportError: pandas or pyarrow is not installed.
+        ValueError: the format is unknown, a name is there twice, or the file is empty, damaged or not in UTF-8.
     """
     file = _existing(path)
     with _readable(file):
@@ -270,6 +279,7 @@ def read_recordings(path: str | os.PathLike[str], columns: Columns) -> Recording
 
     Raises:
         FileNotFoundError: there is no such file.
+        ImportError: pandas or pyarrow is not installed.
         ValueError: a column is missing or has no name, no channel is left, a number is missing or is text, time
             does not increase, or there are no rows.
         TypeError: labels are not whole numbers or text.
@@ -318,6 +328,7 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str], text: Seque
 
     Raises:
         FileNotFoundError: there is no such file.
+        ImportError: pandas or pyarrow is not installed.
         ValueError: a column is missing, or the file is empty, damaged or of an unknown format.
     """
     file = _existing(path)
@@ -342,8 +353,12 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str], text: Seque
 def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     """Write a table in the format that its name ends with, whole or not at all.
 
+    Args:
+        frame: the table; its index is left out.
+        path: a .csv, .csv.gz, .tsv or .parquet file; one that is there is replaced.
+
     Raises:
-        FileNotFoundError: the folder does not exist.
+        FileNotFoundError, IsADirectoryError, PermissionError: there is no writing to that path.
         ValueError: the format is unknown.
     """
     ending = format_of(path)
@@ -363,7 +378,7 @@ def atomic(path: str | os.PathLike[str]) -> Generator[Path, None, None]:
         path: the file to write.
 
     Raises:
-        FileNotFoundError: the folder does not exist.
+        FileNotFoundError, IsADirectoryError, PermissionError: there is no writing to that path.
     """
     final = Path(path)
     check_folder(final)
@@ -397,6 +412,9 @@ def check_folder(path: str | os.PathLike[str]) -> None:
 
 def format_of(path: str | os.PathLike[str]) -> str:
     """The ending that tells the format of a table file.
+
+    Args:
+        path: the file; it need not exist.
 
     Raises:
         ValueError: it is none that can be read or written.
@@ -476,8 +494,15 @@ def to_frames(segments: pd.DataFrame, recordings: Recordings) -> pd.DataFrame:
 def read_segments(path: str | os.PathLike[str]) -> pd.DataFrame:
     """Read a table of bands: the columns recording, start, end and label, as :func:`write_table` wrote them.
 
+    Args:
+        path: a .csv, .csv.gz, .tsv or .parquet file.
+
+    Returns:
+        These columns, indexed by row number as a spreadsheet counts; recordings and labels are text.
+
     Raises:
         FileNotFoundError: there is no such file.
+        ImportError: pandas or pyarrow is not installed.
         ValueError: a column is missing, or the file is empty, damaged or of an unknown format.
     """
     frame: Any = read_table(path, ("recording", "start", "end", "label"), text=["recording", "label"])
@@ -486,7 +511,13 @@ def read_segments(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def save_columns(folder: str | os.PathLike[str], columns: Columns, rate: float | None) -> None:
-    """Write the columns and the rate that a model was fitted with into its folder."""
+    """Write the columns and the rate that a model was fitted with into its folder.
+
+    Args:
+        folder: of the model.
+        columns: with every role resolved.
+        rate: frames per unit of the time column; None without one.
+    """
     content = {"columns": dataclasses.asdict(columns), "rate": rate}
     with atomic(Path(folder) / COLUMNS_FILE) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -494,6 +525,12 @@ def save_columns(folder: str | os.PathLike[str], columns: Columns, rate: float |
 
 def load_columns(folder: str | os.PathLike[str]) -> tuple[Columns, float | None]:
     """Read what :func:`save_columns` wrote; a model saved from Python has none, and its columns stay open.
+
+    Args:
+        folder: of the model.
+
+    Returns:
+        The columns, and frames per unit of the time column.
 
     Raises:
         ValueError: the file is damaged.
@@ -658,7 +695,14 @@ def _check_channels(channels: Sequence[str], available: Sequence[str], file: Pat
 
 
 def listing(names: Sequence[str]) -> str:
-    """Names in one line, and how many more there are."""
+    """Names in one line, and how many more there are.
+
+    Args:
+        names: at most 20 of them are listed.
+
+    >>> listing(["ax", "ay"])
+    'ax, ay'
+    """
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return ", ".join(names[:_LISTED]) + more
 
@@ -819,6 +863,9 @@ def class_order(labels: Sequence[Array]) -> list[str]:
 
     Args:
         labels: arrays (T,) of text, "" = unlabelled.
+
+    Returns:
+        Each class once.
 
     >>> class_order([np.array(["10", "2", ""]), np.array(["1"])])
     ['1', '2', '10']
