@@ -105,6 +105,12 @@ def _add_demo(commands: Any) -> None:
         metavar="FILE.png",
         help="the figure (default: segcrf-demo.png)",
     )
+    command.add_argument(
+        "--tables",
+        type=Path,
+        metavar="FOLDER",
+        help="instead, write tables to try fit, predict and score on",
+    )
 
 
 def _add_fit(commands: Any) -> None:
@@ -235,6 +241,10 @@ def _add_columns(command: Any, *roles: str) -> None:
 def _demo(arguments: argparse.Namespace) -> None:
     from segcrf import demo
 
+    if arguments.tables is not None:
+        files = demo.write_tables(arguments.tables, arguments.seed)
+        print(f"written: {', '.join(map(str, files))}")
+        return
     demo.main(quick=arguments.quick, seed=arguments.seed, out=arguments.out)
 
 

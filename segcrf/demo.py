@@ -9,6 +9,7 @@ steps are the same for all three.
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -316,6 +317,51 @@ def _typical(true: Array, predicted: Array) -> int:
 def _bands(modes: Array) -> Array:
     """(N,) bands of each signal of (N, T) modes."""
     return 1 + np.count_nonzero(modes[:, 1:] != modes[:, :-1], axis=1)
+
+
+def write_tables(folder: str | os.PathLike[str], seed: int = 0) -> list[Path]:
+    """Write tables to try the commands on: signals as in the figure, with little noise, 100 frames per second.
+
+    Args:
+        folder: where to; it is made if it is not there.
+        seed: of the signals.
+
+    Returns:
+        The files: ``labelled.csv``, twelve recordings of 10 s with their classes; ``new.csv``, two others without;
+        and ``truth.csv``, these two with their classes.
+
+    Raises:
+        FileExistsError: one of the files is there already.
+        ImportError: pandas is not installed.
+        OSError: the folder cannot be made.
+    """
+    from segcrf.tables import write_table
+
+    files = [Path(folder) / name for name in ("labelled.csv", "new.csv", "truth.csv")]
+    for file in files:
+        if file.exists():
+            raise FileExistsError(f"{file}: exists already; choose another folder, or remove it")
+    try:
+        pd: Any = importlib.import_module("pandas")
+    except ImportError as error:
+        raise ImportError(f"tables need pandas ({error}); pip install 'segcrf[train]'") from error
+    x, _, k = switching_sinusoid(14, 1000, frequencies=FREQUENCIES, rate=RATE, noise=0.3, seed=seed)
+    recordings = [
+        pd.DataFrame(
+            {
+                "recording": f"take{number:02}",
+                "time": np.arange(len(modes)) / RATE,
+                "x": np.round(signal[:, 0], 4),
+                "label": np.array(CLASSES)[modes],
+            }
+        )
+        for number, (signal, modes) in enumerate(zip(x, k, strict=True))
+    ]
+    known, new = pd.concat(recordings[:12]), pd.concat(recordings[12:])
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for file, table in zip(files, (known, new.drop(columns="label"), new), strict=True):
+        write_table(table, file)
+    return files
 
 
 def main(*, quick: bool, seed: int, out: str | os.PathLike[str]) -> None:

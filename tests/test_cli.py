@@ -599,3 +599,26 @@ def test_as_a_process(place: Path):
     assert finished.stderr.startswith("segcrf: error: ")
     assert finished.stderr.count("\n") == 1
     assert "Traceback" not in finished.stderr
+
+
+def test_the_commands_of_the_readme_go_from_a_table_to_bands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    block = readme.partition("<!-- commands: tables -->\n\n")[2].partition("\n\n")[0]
+    monkeypatch.chdir(tmp_path)
+    commands = [line.strip().removeprefix(".venv/bin/segcrf ").split() for line in block.splitlines()]
+    assert [command[0] for command in commands] == ["demo", "fit", "predict", "score"]
+    for command in commands:
+        quick = ["--epochs", "1", "--hidden", "8", "--quiet"] if command[0] == "fit" else []
+        assert main([*command, *quick]) == 0
+    printed = capsys.readouterr().out
+    assert "3 classes (10 Hz, 15 Hz, 5 Hz) from x; 12,000 frames in 12 recordings" in printed
+    assert "2,000 frames of 2 recordings; 0 unlabelled" in printed
+    assert (tmp_path / "example" / "bands.png").exists() and (tmp_path / "example" / "bands.csv").exists()
+
+
+def test_the_tables_to_try_replace_nothing(tmp_path: Path, refuse):
+    (tmp_path / "new.csv").write_text("years of work")
+    assert "new.csv: exists already" in refuse("demo", "--tables", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["new.csv"]

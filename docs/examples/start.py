@@ -13,7 +13,8 @@ Install with ``pip install 'segcrf[demo]'``, which adds training, tables and plo
 # A table
 # -------
 # Here the table is made of synthetic signals: a sinusoid that switches between 5, 10 and 15 Hz,
-# with noise, sampled 100 times a second. Twelve recordings are labelled; two are new.
+# with noise, sampled 100 times a second. Twelve recordings are labelled; two are new. (In a shell,
+# ``segcrf demo --tables example`` writes tables like these.)
 
 import os
 import shlex
