@@ -300,8 +300,9 @@ def _keeping(checkpoint: Path) -> Generator[None, None, None]:
     """Say how to go on from the checkpoint when training, or what follows it, is cut off."""
     try:
         yield
-    except BaseException:
-        if storage.holds_checkpoint(checkpoint):
+    except BaseException as error:
+        wrong = isinstance(error, (ValueError, TypeError))  # what would be as wrong the next time
+        if storage.holds_checkpoint(checkpoint) and not wrong:
             print(
                 f"segcrf: {checkpoint} keeps the epochs so far; the same command with --resume goes on from there",
                 file=sys.stderr,
@@ -324,8 +325,9 @@ def _typed(text: str, arguments: argparse.Namespace, names: Sequence[str]) -> st
     def name(found: re.Match[str]) -> str:
         return f"recording {names[int(found[1])]!r}" if int(found[1]) < len(names) else found[0]
 
-    text = re.sub(r"\brecording (\d+)\b", name, text)
-    text = text.replace("bidirectional=False", "--causal").replace("bidirectional=True", "no --causal")
+    switches = {"bidirectional=False": "--causal", "bidirectional=True": "no --causal", "resume=False": "--overwrite"}
+    for written, option in {**switches, "validation=": "--validation"}.items():
+        text = text.replace(written, option)
     for parameter in _parameters(arguments):
         option = "--epochs" if parameter == "max_epochs" else f"--{parameter.replace('_', '-')}"
         text = re.sub(rf"\b{parameter}=None", f"no {option}", text)
@@ -333,11 +335,11 @@ def _typed(text: str, arguments: argparse.Namespace, names: Sequence[str]) -> st
         text = re.sub(rf"^{parameter}\b(?=.*: got)", option, text)
         if "_" in parameter:  # elsewhere too, as this is no word of English
             text = re.sub(rf"(?<![-\w]){parameter}\b", option, text)
-    return text.replace("validation=", "--validation")
+    return re.sub(r"\brecording (\d+)\b", name, text)
 
 
 def _parameters(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The parameters of the Segmenter that have an option, as far as they were given."""
+    """The parameters of the Segmenter that have an option, None where it was not given."""
     from segcrf.estimator import Segmenter
 
     return {name: vars(arguments)[name] for name in Segmenter().get_params() if name in vars(arguments)}

@@ -180,7 +180,6 @@ class Recordings:
                     f"{self.columns.time!r}, expected {expected:.6g}; resample it, or {_without(self.columns.time)}"
                 )
 
-
     def check_labelled(self) -> None:
         """Check that there is a label at all.
 
@@ -582,7 +581,7 @@ def _readable(file: Path) -> Generator[None, None, None]:
         raise ImportError(f"tables need pandas and pyarrow ({error}); pip install 'segcrf[train]'") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{file}: {_undecodable(file)}") from error
-    except (ValueError, EOFError, OSError, zlib.error) as error:  # pandas' and pyarrow's errors are among these
+    except (ValueError, EOFError, OSError, zlib.error, csv.Error) as error:  # of pandas and pyarrow too
         if isinstance(error, _pandas().errors.EmptyDataError):
             raise ValueError(empty) from error
         kind = {".parquet": "Parquet", ".csv.gz": "CSV compressed by gzip"}.get(format_of(file), "CSV")

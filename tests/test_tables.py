@@ -408,6 +408,7 @@ def test_a_column_with_two_roles(tmp_path: Path):
         ('ax,label\n1,"x\n2,y\n', "row 2: a quotation mark opens that nothing closes"),
         ("ax,label\n", "a header but no rows"),
         ("ax,label\n1,2\n1,2,3\n", "Expected 2 fields in line 3, saw 3"),
+        ('"' + "x" * 200_000 + '"\n1\n', "not readable as CSV: field larger than field limit"),
         ("ax,label\n1,5,2\n1,5,2\n", "the rows have more fields than the header"),
     ],
 )
