@@ -259,6 +259,7 @@ def _fit(arguments: argparse.Namespace) -> None:
     train = tables.read_recordings(arguments.train, asked)
     train.check_rate()
     train.check_labelled()
+    _check_targets(train)
     model = _segmenter(arguments, train, checkpoint)
     validation = _validation(arguments.validation, train)
     _warn(*train.doubts(), *_lone_class(train))
@@ -293,6 +294,13 @@ def _check_free(folder: Path, arguments: argparse.Namespace) -> Path:
         raise ValueError(f"{checkpoint}: is a file, expected a folder for the checkpoint; choose another --model")
     storage.check_replaceable(checkpoint / storage.BEST)
     return checkpoint
+
+
+def _check_targets(train: Recordings) -> None:
+    """Check that there is something to learn in every column of targets."""
+    for index, name in enumerate(train.columns.targets):
+        if all(np.isnan(values[:, index]).all() for values in train.targets or []):
+            raise ValueError(f"{train.source}: column {name!r} has no number, expected some to learn from")
 
 
 @contextlib.contextmanager

@@ -331,12 +331,14 @@ def write_tables(folder: str | os.PathLike[str], seed: int = 0) -> list[Path]:
         and ``truth.csv``, these two with their classes.
 
     Raises:
-        FileExistsError: one of the files is there already.
+        FileExistsError: one of the files is there already, or a file is in the place of the folder.
         ImportError: pandas is not installed.
         OSError: the folder cannot be made.
     """
     from segcrf.tables import write_table
 
+    if Path(folder).is_file():
+        raise FileExistsError(f"{folder}: is a file, expected a folder to write tables to; give another name")
     files = [Path(folder) / name for name in ("labelled.csv", "new.csv", "truth.csv")]
     for file in files:
         if file.exists():

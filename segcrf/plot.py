@@ -67,7 +67,8 @@ def formats() -> tuple[str, ...]:
     >>> {"pdf", "png", "svg"} <= set(formats())
     True
     """
-    return tuple(sorted(_matplotlib("matplotlib.backend_bases").FigureCanvasBase.get_supported_filetypes()))
+    known = _matplotlib("matplotlib.backend_bases").FigureCanvasBase.get_supported_filetypes()
+    return tuple(sorted(set(known) - {"pgf"}))  # for which LaTeX would have to be there
 
 
 def check_format(path: str | os.PathLike[str]) -> None:

@@ -653,7 +653,7 @@ def _missing_words(file: Path, words: Sequence[str]) -> dict[str, list[str]]:
 def _separator(file: Path) -> str:
     """The separator that the header uses most; a name that the header has twice is an error."""
     with _opened(file) as stream:
-        header = stream.readline().decode("utf-8-sig")
+        header = re.split(r"[\r\n]", stream.readline().decode("utf-8-sig"))[0]
     separator = "\t" if format_of(file) == ".tsv" else max(_SEPARATORS, key=header.count)
     names = [name.strip() for name in next(csv.reader([header], delimiter=separator, skipinitialspace=True), [])]
     for name in names:
@@ -676,6 +676,8 @@ def _check_columns(wanted: Sequence[str], available: Sequence[str], file: Path) 
             hint = f"did you mean {lowered[close[0]]!r}? " if close else ""
             data = [name for name in available if not name.isdecimal() and _as_number(name) is not None]
             end = f"; {data[0]!r} looks like data: is the header missing?" if data else ""
+            if len(available) == 1 and format_of(file) != ".parquet":
+                end += "; separate columns by commas, semicolons or tabs"
             raise ValueError(f"{file}: there is no column {name!r}; {hint}the columns are {listing(available)}{end}")
 
 
@@ -728,15 +730,20 @@ def _numbers(frame: Any, columns: Sequence[str], file: Path, missing: bool) -> A
     advice = "correct the value, or fit with other " + ("--targets" if missing else "--channels")
     values = [_number_column(frame, name, file, advice) for name in columns]
     matrix = np.stack(values, axis=1) if values else np.empty((len(frame), 0))
-    bad = np.argwhere(np.isinf(matrix) if missing else ~np.isfinite(matrix))
+    with np.errstate(over="ignore"):
+        single = matrix.astype(np.float32)
+    bad = np.argwhere(np.isinf(single) if missing else ~np.isfinite(single))
     if bad.size:
         row, column = (int(index) for index in bad[0])
-        what = "a missing value (NaN)" if np.isnan(matrix[row, column]) else "an infinite value"
+        value = matrix[row, column]
+        what = "a missing value (NaN)" if np.isnan(value) else "an infinite value"
+        if np.isfinite(value):
+            what = f"{value:g}, beyond what float32 holds,"
         raise ValueError(
             f"{file}: row {frame.index[row]}, column {columns[column]!r}: {what} in the "
             f"{'targets' if missing else 'signal'}; fill it in or leave the row out"
         )
-    return matrix.astype(np.float32)
+    return single
 
 
 def _number_column(frame: Any, name: str, file: Path, advice: str) -> Array:

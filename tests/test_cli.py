@@ -532,6 +532,12 @@ def test_a_recording_without_bands_is_told(run, place: Path):
     )
 
 
+def test_targets_without_a_number(refuse, place: Path):
+    long_table(0).assign(twice="").to_csv(place / "bare_targets.csv", index=False)
+    message = refuse("fit", "bare_targets.csv", "--model", "new", *COLUMNS, *SMALL, "--targets", "twice")
+    assert "bare_targets.csv: column 'twice' has no number" in message
+
+
 def test_a_device_that_is_not_there(refuse):
     message = refuse("fit", "train.csv", "--model", "new", *COLUMNS, *SMALL, "--device", "cuba")
     assert "--device cuba: does not work here (Expected one of cpu, cuda" in message
@@ -621,4 +627,5 @@ def test_the_commands_of_the_readme_go_from_a_table_to_bands(
 def test_the_tables_to_try_replace_nothing(tmp_path: Path, refuse):
     (tmp_path / "new.csv").write_text("years of work")
     assert "new.csv: exists already" in refuse("demo", "--tables", tmp_path)
+    assert "new.csv: is a file, expected a folder" in refuse("demo", "--tables", tmp_path / "new.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["new.csv"]

@@ -78,6 +78,7 @@ LONG_WITHOUT_GAP = LONG.replace("b,5.0,7,-7,,walk", "b,5.0,7,-7,70,walk")
         ("spaces.csv", LONG_WITHOUT_GAP.replace(",", ", ")),
         ("bom.csv", "\ufeff" + LONG_WITHOUT_GAP),
         ("windows.csv", LONG_WITHOUT_GAP.replace("\n", "\r\n")),
+        ("old_mac.csv", LONG_WITHOUT_GAP.replace("\n", "\r")),
         ("blank_end.csv", LONG_WITHOUT_GAP + "\n\n"),
     ],
 )
@@ -319,6 +320,8 @@ def test_missing_signal(tmp_path: Path, cell: str):
 def test_infinite_signal_and_target(tmp_path: Path):
     message = failing(tmp_path, LONG.replace("a,0.01,2", "a,0.01,inf"), Columns(targets=("power",)))
     assert "row 4, column 'ax': an infinite value in the signal" in message
+    message = failing(tmp_path, LONG.replace("a,0.01,2", "a,0.01,-1e300"), Columns(targets=("power",)))
+    assert "row 4, column 'ax': -1e+300, beyond what float32 holds, in the signal" in message
     message = failing(tmp_path, LONG.replace(",80,", ",-inf,"), Columns(targets=("power",)))
     assert "row 6, column 'power': an infinite value in the targets" in message
 
@@ -384,6 +387,11 @@ def test_no_column_is_left_for_the_signal(tmp_path: Path):
 def test_a_file_without_a_header(tmp_path: Path):
     message = failing(tmp_path, "a,0.5,rest\na,0.6,rest\n", Columns(label="label"))
     assert "no column 'label'; the columns are a, 0.5, rest; '0.5' looks like data: is the header missing?" in message
+
+
+def test_a_separator_that_is_not_known(tmp_path: Path):
+    message = failing(tmp_path, "ax|label\n1|x\n", Columns(label="label"))
+    assert "the columns are ax|label; separate columns by commas, semicolons or tabs" in message
 
 
 def test_labels_that_are_fractions_or_negative(tmp_path: Path):
