@@ -1,7 +1,8 @@
 """The command line: ``segcrf demo | fit | predict | score``.
 
 Recordings are long tables in CSV or Parquet (:mod:`segcrf.tables`). Bad input ends with exit code 2 and one
-line that says what was wrong and what to do; ``--debug`` shows where it happened.
+line that says what was wrong and what to do; ``--debug`` shows where it happened. What is odd but can be worked
+with is told in lines that begin with ``segcrf: warning``, on stderr.
 """
 
 from __future__ import annotations
@@ -127,7 +128,9 @@ def _add_fit(commands: Any) -> None:
     command.add_argument("--targets", type=_names, default=(), metavar="A,B,...", help="columns of numbers to predict")
     command.add_argument("--validation", metavar="FILE", help="recordings for early stopping (default: some of TRAIN)")
     command.add_argument("--resume", action="store_true", help="go on from the last checkpoint of a killed fit")
-    command.add_argument("--overwrite", action="store_true", help="replace the model that is in FOLDER")
+    command.add_argument(
+        "--overwrite", action="store_true", help="replace the model that is in FOLDER, or begin a killed fit anew"
+    )
     _add_model_options(command)
 
 

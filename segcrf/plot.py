@@ -172,7 +172,7 @@ def figure(
     _check_lengths(len(signal), tracks, numbers)
     shown = {name: _column(values, name) for name, values in numbers.items() if values is not None}
     segments, names = _numbered(tracks, classes)
-    named = classes is not None or any(map(_is_text, tracks.values()))
+    named = bool(names) and (classes is not None or any(map(_is_text, tracks.values())))
     panels = [1.5] + [1.1] * bool(shown) + [0.28 * max(len(tracks), 1)]
     chart, axes = _panels(panels)
     _draw_signal(axes[0], signal, rate)
@@ -320,7 +320,11 @@ def _column(values: Array, name: str) -> Array:
 
 
 def _is_text(labels: Labels) -> bool:
-    return not isinstance(labels, Segments) and np.asarray(labels).dtype.kind in "UOT"
+    if isinstance(labels, Segments):
+        return False
+    array = np.asarray(labels)
+    words = array.dtype.kind == "O" and all(isinstance(word, str) for word in array.flat)
+    return array.dtype.kind in "UT" or (words and array.size > 0)
 
 
 def _numbered(

@@ -77,7 +77,8 @@ def test_text_has_a_legend_and_numbers_without_names_have_none():
     words = np.array(["b", "b", "a", "", "", "a", "a", "c"])
     rows = plot.figure(np.zeros(8), {"k": words}).axes[-1]
     assert [text.get_text() for text in rows.get_legend().get_texts()] == ["a", "b", "c"]
-    assert plot.figure(np.zeros(8), {"k": LABELS}).axes[-1].get_legend() is None
+    for labels in (LABELS, np.full(8, "")):
+        assert plot.figure(np.zeros(8), {"k": labels}).axes[-1].get_legend() is None
 
 
 @pytest.mark.parametrize("classes", [2, ["a", "b"]])
@@ -96,8 +97,9 @@ def test_labels_that_are_none_are_refused():
         plot.bands(np.array(["a", "x"]), ax, classes=["a", "b"])
     with pytest.raises(ValueError, match=r"'labels': .*frame 1: got label -1"):
         plot.bands(np.array([0, -1]), ax)
-    with pytest.raises(TypeError, match=r"'labels': .*float64"):
-        plot.bands(np.array([0.0, 1.0]), ax)
+    for values in (np.array([0.0, 1.0]), np.array(["a", None]), np.array([0, 1], dtype=object)):
+        with pytest.raises(TypeError, match=r"'labels': .*labels must be integers .* or text"):
+            plot.bands(values, ax)
     with pytest.raises(ValueError, match=r"'labels' has shape \(2, 8\), expected \(T,\)"):
         plot.bands(np.stack([LABELS, LABELS]), ax)
     with pytest.raises(ValueError, match=r"'labels' has 2 recordings, expected one; choose it by Segments.of"):
