@@ -300,6 +300,16 @@ def mask(values: Tensor, event: tuple[int, int]) -> None:
         )
 
 
+def masked_labels(values: Tensor, event: tuple[int, ...]) -> None:
+    """Refuse labels that are no integers of the mask's shape (B, T); what stands on masked frames is not looked at."""
+    if not torch.is_tensor(values):  # pyright: ignore[reportUnnecessaryComparison]
+        raise TypeError(f"labels must be a torch.Tensor, got {type(values).__name__}; use torch.as_tensor")
+    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+        raise TypeError(f"labels must be integers, got {values.dtype}; convert with .long()")
+    if tuple(values.shape) != event:
+        raise ValueError(f"labels must have the shape (B, T) = {event} of the mask, got {tuple(values.shape)}")
+
+
 def weights(values: Tensor, event: tuple[int, ...], lengths: Tensor) -> None:
     """Refuse weights (B, T, C) of classes at frames that are negative, infinite or NaN; padding may hold anything."""
     shape(values, "weights", event, "(B, T, C)")

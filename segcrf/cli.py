@@ -1,30 +1,33 @@
 """The command line: ``segcrf demo | fit | predict | score``.
 
 Recordings are long tables in CSV or Parquet (:mod:`segcrf.tables`). Bad input ends with exit code 2 and one
-line that says what was wrong and what to do; ``--debug`` shows where it happened.
+line that says what was wrong and what to do; ``--debug`` shows where it happened. What is odd but can be worked
+with is told in lines that begin with ``segcrf: warning``, on stderr.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
-import shutil
+import re
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
-from segcrf import tables
+from segcrf import plot, storage, tables
 from segcrf._check import UNLABELLED
 from segcrf.report import Report
 from segcrf.segments import Segments
 from segcrf.tables import Columns, Recordings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
     from matplotlib.figure import Figure
@@ -51,7 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = parser().parse_args(argv)
     try:
-        arguments.run(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            arguments.run(arguments)
     except (ValueError, TypeError, OSError, ImportError) as error:
         if arguments.debug:
             raise
@@ -101,6 +106,12 @@ def _add_demo(commands: Any) -> None:
         metavar="FILE.png",
         help="the figure (default: segcrf-demo.png)",
     )
+    command.add_argument(
+        "--tables",
+        type=Path,
+        metavar="FOLDER",
+        help="instead, write tables to try fit, predict and score on",
+    )
 
 
 def _add_fit(commands: Any) -> None:
@@ -110,14 +121,16 @@ def _add_fit(commands: Any) -> None:
     _add_columns(command, "recording", "time", "label")
     command.add_argument(
         "--channels",
-        type=_names,
+        type=_some_names,
         metavar="A,B,...",
         help="columns of the signal (default: all that have no other role)",
     )
     command.add_argument("--targets", type=_names, default=(), metavar="A,B,...", help="columns of numbers to predict")
     command.add_argument("--validation", metavar="FILE", help="recordings for early stopping (default: some of TRAIN)")
     command.add_argument("--resume", action="store_true", help="go on from the last checkpoint of a killed fit")
-    command.add_argument("--overwrite", action="store_true", help="replace the model that is in FOLDER")
+    command.add_argument(
+        "--overwrite", action="store_true", help="replace the model that is in FOLDER, or begin a killed fit anew"
+    )
     _add_model_options(command)
 
 
@@ -136,6 +149,12 @@ def _add_model_options(command: Any) -> None:
         help="an encoder that sees the past only, for live use",
     )
     group.add_argument("--dropout", type=float, metavar="SHARE", help="probability that a feature is dropped")
+    group.add_argument(
+        "--frame-loss",
+        type=_number_or_auto,
+        metavar="WEIGHT",
+        help="of a loss of single frames that fades: a number, or auto (tried where bands are long)",
+    )
     group.add_argument("--standardize", metavar="BY", help="channels by the mean and deviation of: dataset, recording")
     group.add_argument(
         "--regression", metavar="LOSS", help="of the targets: mse, smooth_l1, gaussian, student_t or beta_nll"
@@ -151,7 +170,19 @@ def _add_model_options(command: Any) -> None:
     group.add_argument("--batch-size", type=int, metavar="N", help="windows per step")
     group.add_argument("--window", type=int, metavar="FRAMES", help="length of a training window")
     group.add_argument(
-        "--learning-rate", type=_rate, metavar="RATE", help="a number; or auto, as with --targets: try several"
+        "--learning-rate",
+        type=_number_or_auto,
+        metavar="RATE",
+        help="a number; or auto, as with --targets: try several",
+    )
+    group.add_argument(
+        "--balance", type=float, metavar="RATIO", help="windows of the commonest class alone, at most, per other window"
+    )
+    group.add_argument(
+        "--validation-fraction",
+        type=float,
+        metavar="SHARE",
+        help="of TRAIN that chooses the best epoch, where --validation is not given; 0: none",
     )
     group.add_argument("--patience", type=int, metavar="EPOCHS", help="stop after so many without improvement")
     group.add_argument("--seed", type=int, metavar="N")
@@ -213,45 +244,140 @@ def _add_columns(command: Any, *roles: str) -> None:
 def _demo(arguments: argparse.Namespace) -> None:
     from segcrf import demo
 
+    if arguments.tables is not None:
+        files = demo.write_tables(arguments.tables, arguments.seed)
+        print(f"written: {', '.join(map(str, files))}")
+        return
     demo.main(quick=arguments.quick, seed=arguments.seed, out=arguments.out)
 
 
 def _fit(arguments: argparse.Namespace) -> None:
+    from segcrf.diagnostics import TrainingWarning
+
     folder: Path = arguments.model
-    checkpoint = folder.with_name(f"{folder.name}.checkpoint")
-    _check_free(folder, checkpoint, arguments)
+    checkpoint = _check_free(folder, arguments)
     asked = Columns(
         arguments.recording, arguments.time, arguments.label or "label", arguments.channels, arguments.targets
     )
     train = tables.read_recordings(arguments.train, asked)
     train.check_rate()
+    train.check_labelled()
+    _check_targets(train)
     model = _segmenter(arguments, train, checkpoint)
     validation = _validation(arguments.validation, train)
-    try:
-        model.fit(train.signals, _labels(train), train.targets, validation=validation, resume=arguments.resume)
-    except KeyboardInterrupt:
-        print("segcrf: the same command with --resume goes on from here", file=sys.stderr)
-        raise
-    model.save(folder)
-    tables.save_columns(folder, train.columns, train.rate)
-    shutil.rmtree(checkpoint, ignore_errors=True)
+    _warn(*train.doubts(), *_lone_class(train))
+    if not arguments.resume:
+        storage.remove_checkpoint(checkpoint)  # of another fit, whose files would outlast this one
+    with _keeping(checkpoint):
+        with _in_the_words_of(arguments, train), warnings.catch_warnings():
+            warnings.simplefilter("ignore", TrainingWarning)  # the bar and the notes tell them
+            model.fit(train.signals, _labels(train), train.targets, validation=validation, resume=arguments.resume)
+        model.save(folder)
+        tables.save_columns(folder, train.columns, train.rate)
+    storage.remove_checkpoint(checkpoint)
     print(_fitted(model, train, folder))
+    for note in model.notes_:
+        print(f"note: {_typed(note, arguments, train.names)}")
 
 
-def _check_free(folder: Path, checkpoint: Path, arguments: argparse.Namespace) -> None:
-    continued = arguments.resume and checkpoint.is_dir()
-    if folder.exists() and not (arguments.overwrite or continued):
+def _check_free(folder: Path, arguments: argparse.Namespace) -> Path:
+    """Check that the model can be written, before hours of training; return where the checkpoint goes."""
+    if folder.name in ("", ".."):
+        raise ValueError(f"{folder}: expected a new folder for the model; give it a name, such as {folder / 'model'}")
+    checkpoint = folder.with_name(f"{folder.name}.checkpoint")
+    begun = storage.holds_checkpoint(checkpoint)
+    if folder.exists() and not (arguments.overwrite or (arguments.resume and begun)):
         raise ValueError(f"{folder}: exists already; choose another folder, or replace it with --overwrite")
+    if begun and not (arguments.overwrite or arguments.resume):
+        raise ValueError(
+            f"{checkpoint}: holds a fit that was cut off; go on with it by --resume, or begin anew by --overwrite"
+        )
+    storage.check_replaceable(folder)
+    if checkpoint.exists() and not checkpoint.is_dir():
+        raise ValueError(f"{checkpoint}: is a file, expected a folder for the checkpoint; choose another --model")
+    storage.check_replaceable(checkpoint / storage.BEST)
+    return checkpoint
+
+
+def _check_targets(train: Recordings) -> None:
+    """Check that there is something to learn in every column of targets."""
+    for index, name in enumerate(train.columns.targets):
+        if all(np.isnan(values[:, index]).all() for values in train.targets or []):
+            raise ValueError(f"{train.source}: column {name!r} has no number, expected some to learn from")
+
+
+@contextlib.contextmanager
+def _keeping(checkpoint: Path) -> Generator[None, None, None]:
+    """Say how to go on from the checkpoint when training, or what follows it, is cut off."""
+    try:
+        yield
+    except BaseException as error:
+        wrong = isinstance(error, (ValueError, TypeError))  # what would be as wrong the next time
+        if storage.holds_checkpoint(checkpoint) and not wrong:
+            print(
+                f"segcrf: {checkpoint} keeps the epochs so far; the same command with --resume goes on from there",
+                file=sys.stderr,
+            )
+        raise
+
+
+@contextlib.contextmanager
+def _in_the_words_of(arguments: argparse.Namespace, train: Recordings) -> Generator[None, None, None]:
+    """Let errors of the Segmenter name recordings as the table does and options as they are typed."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise ValueError(_typed(str(error), arguments, train.names)) from error
+
+
+def _typed(text: str, arguments: argparse.Namespace, names: Sequence[str]) -> str:
+    """A message of the Segmenter with names of recordings for their numbers, and with options for parameters."""
+
+    def name(found: re.Match[str]) -> str:
+        return f"recording {names[int(found[1])]!r}" if int(found[1]) < len(names) else found[0]
+
+    switches = {"bidirectional=False": "--causal", "bidirectional=True": "no --causal", "resume=False": "--overwrite"}
+    for written, option in {**switches, "validation=": "--validation"}.items():
+        text = text.replace(written, option)
+    for parameter in _parameters(arguments):
+        option = "--epochs" if parameter == "max_epochs" else f"--{parameter.replace('_', '-')}"
+        text = re.sub(rf"\b{parameter}=None", f"no {option}", text)
+        text = re.sub(rf"\b{parameter}='?([\w-]+(?:\.\w+)?)'?", rf"{option} \1", text)
+        text = re.sub(rf"^{parameter}\b(?=.*: got)", option, text)
+        if "_" in parameter:  # elsewhere too, as this is no word of English
+            text = re.sub(rf"(?<![-\w]){parameter}\b", option, text)
+    return re.sub(r"\brecording (\d+)\b", name, text)
+
+
+def _parameters(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The parameters of the Segmenter that have an option, None where it was not given."""
+    from segcrf.estimator import Segmenter
+
+    return {name: vars(arguments)[name] for name in Segmenter().get_params() if name in vars(arguments)}
 
 
 def _segmenter(arguments: argparse.Namespace, train: Recordings, checkpoint: Path) -> Segmenter:
     """A Segmenter with the options that were given, and its own defaults for the others."""
     from segcrf.estimator import Segmenter
 
-    parameters = Segmenter().get_params()
-    given = {name: value for name, value in vars(arguments).items() if name in parameters and value is not None}
+    if arguments.switching and not arguments.targets:
+        raise ValueError(f"--switching {arguments.switching}: a regression per class needs numbers; add --targets")
+    if arguments.device is not None:
+        _check_device(arguments.device)
+    given = {name: value for name, value in _parameters(arguments).items() if value is not None}
     classes = tables.class_order(_labels(train))
     return Segmenter(classes=classes, rate=train.rate, directory=checkpoint, **given)
+
+
+def _check_device(name: str) -> None:
+    """Find out whether a device works, of which PyTorch and Lightning tell each in a way of its own."""
+    import torch
+
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = re.split(r"\.\s|\.?$", str(error), maxsplit=1)[0]  # PyTorch goes on for a page
+        raise ValueError(f"--device {name}: does not work here ({reason}); leave it out for the CPU") from error
 
 
 def _validation(path: str | None, train: Recordings) -> tuple[Any, ...] | None:
@@ -259,17 +385,34 @@ def _validation(path: str | None, train: Recordings) -> tuple[Any, ...] | None:
         return None
     recordings = tables.read_recordings(path, _fixed(train.columns))
     recordings.check_rate(train.rate)
+    recordings.check_labelled()
+    recordings.check_classes(tables.class_order(_labels(train)))
+    _warn(*recordings.doubts())
     return recordings.signals, _labels(recordings), recordings.targets
+
+
+def _lone_class(train: Recordings) -> list[str]:
+    classes = tables.class_order(_labels(train))
+    if len(classes) > 1:
+        return []
+    return [f"{train.source}: {classes[0]!r} is the only class, and nothing can be learned; label another one too"]
 
 
 def _fitted(model: Segmenter, train: Recordings, folder: Path) -> str:
     best = next(row for row in model.history_ if row["epoch"] == model.best_epoch_)
     loss = best.get("val_crf", best["crf"])
+    told = "validation loss" if "val_crf" in best else "loss"
+    classes = [str(name) for name in model.classes_]
     return (
-        f"{folder}: {len(model.classes_)} classes ({', '.join(map(str, model.classes_))}) from "
-        f"{', '.join(train.columns.channels or ())}; {sum(train.lengths):,} frames, recordings: {len(train.names)}; "
-        f"best of {len(model.history_)} epochs: {model.best_epoch_}, validation loss of the labels {loss:.4f} per frame"
+        f"{folder}: {_counted(len(classes), 'class', 'classes')} ({tables.listing(classes)}) from "
+        f"{tables.listing(train.columns.channels or ())}; {_counted(sum(train.lengths), 'frame')} in "
+        f"{_counted(len(train.names), 'recording')}; best epoch {best['epoch'] + 1:.0f} of {len(model.history_)}, "
+        f"{told} of the labels {loss:.4f} per frame"
     )
+
+
+def _counted(number: int, one: str, many: str | None = None) -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def _predict(arguments: argparse.Namespace) -> None:
@@ -279,24 +422,30 @@ def _predict(arguments: argparse.Namespace) -> None:
     recordings = _read_for(model, arguments.data, wanted, rate)
     model.set_params(rate=None)  # bands are placed by the file's own clock, gaps and all
     segments = model.predict_segments(recordings.signals, recordings=recordings.names)
+    tables.write_table(tables.place(segments, recordings), arguments.out)
     if arguments.frames:
         tables.write_table(_frame_table(model, recordings, columns.targets), arguments.frames)
     if arguments.plot:
         chart: Any = _chart(model, recordings)
         with tables.atomic(arguments.plot) as temporary:
             chart.savefig(temporary)
-    tables.write_table(tables.place(segments, recordings), arguments.out)
-    print(f"{arguments.out}: {len(segments):,} bands in {len(recordings.names)} recordings")
+    print(f"{arguments.out}: {_counted(len(segments), 'band')} in {_counted(len(recordings.names), 'recording')}")
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
     """Find a mistake in the outputs before the work is done."""
-    for path in (arguments.out, arguments.frames):
-        if path is not None:
+    taken = {Path(arguments.data).resolve(): "DATA"}
+    for option, path in (("--out", arguments.out), ("--frames", arguments.frames), ("--plot", arguments.plot)):
+        if path is None:
+            continue
+        if option == "--plot":
+            plot.check_format(path)
+        else:
             tables.format_of(path)
-    for path in (arguments.out, arguments.frames, arguments.plot):
-        if path is not None:
-            tables.check_folder(path)
+        tables.check_folder(path)
+        before = taken.setdefault(path.resolve(), option)
+        if before != option:
+            raise ValueError(f"{path}: is both {before} and {option}; give each a file of its own")
 
 
 def _load(arguments: argparse.Namespace) -> tuple[Segmenter, Columns, float | None]:
@@ -307,6 +456,8 @@ def _load(arguments: argparse.Namespace) -> tuple[Segmenter, Columns, float | No
     columns, rate = tables.load_columns(arguments.model)
     given = {role: getattr(arguments, role) for role in ("recording", "time", "label")}
     columns = dataclasses.replace(columns, **{role: name for role, name in given.items() if name is not None})
+    if columns.channels is None:  # the model was saved from Python, which knows no columns
+        columns = columns.resolve(tables.columns_of(arguments.data))
     return model, columns, rate
 
 
@@ -321,19 +472,22 @@ def _with_truth(columns: Columns, path: str) -> Columns:
 def _read_for(model: Segmenter, path: str, columns: Columns, rate: float | None) -> Recordings:
     """Read recordings for a model, which must have its channels and its rate."""
     available = tables.columns_of(path)
-    if columns.channels is None:  # the model was saved from Python, which knows no columns
-        columns = columns.resolve(available)
     channels = columns.channels or ()
     absent = [name for name in channels if name not in available]
     if absent or len(channels) != model.n_features_in_:
-        found = f"got the columns {tables.listing(available)}, without {tables.listing(absent)}" if absent else "got"
+        if absent:
+            wanted = f" ({tables.listing(channels)})"
+            found = f"the columns {tables.listing(available)}, without {tables.listing(absent)}"
+        else:
+            wanted, found = "", f"{len(channels)} ({tables.listing(channels)})"
         raise ValueError(
-            f"{path}: the model was fitted with {model.n_features_in_} channels, {found} {tables.listing(channels)}; "
-            "give recordings of the same channels"
+            f"{path}: the model was fitted with {_counted(model.n_features_in_, 'channel')}{wanted}, got {found}; give "
+            "recordings of the same channels"
         )
     recordings = tables.read_recordings(path, _fixed(columns))
     if recordings.times is not None:
         recordings.check_rate(rate)
+    _warn(*recordings.doubts())
     return recordings
 
 
@@ -353,7 +507,7 @@ def _frame_table(model: Segmenter, recordings: Recordings, targets: Sequence[str
         table["frame"] = np.concatenate([np.arange(length) for length in recordings.lengths])
     else:
         table[recordings.columns.time] = recordings.clock()
-    table["label"] = np.concatenate(model.predict(recordings.signals))
+    table["label"] = np.concatenate(_classes(model, recordings.signals))
     posterior = np.concatenate(model.predict_proba(recordings.signals))
     table |= {f"p({name})": posterior[:, index] for index, name in enumerate(model.classes_)}
     if model.n_targets_:
@@ -365,16 +519,27 @@ def _frame_table(model: Segmenter, recordings: Recordings, targets: Sequence[str
 
 def _chart(model: Segmenter, recordings: Recordings) -> Figure:
     """The first recording with its bands, and the truth above them where it is known."""
-    from segcrf.plot import figure
-
     classes = [str(name) for name in model.classes_]
     signal = recordings.signals[0]
-    tracks = {"predicted": _numbered(model.predict([signal])[0], classes)}
+    tracks = {"predicted": _numbered(_classes(model, [signal])[0], classes)}
     if recordings.labels is not None:
-        tracks = {"true": _numbered(recordings.labels[0], classes)} | tracks
+        true = recordings.labels[0]
+        unknown = sorted({str(label) for label in np.unique(true)} - {*classes, ""})
+        if unknown:
+            _warn(
+                f"{recordings.source}: recording {recordings.names[0]!r} has classes that the model does not know "
+                f"({tables.listing(unknown)}); they are drawn as unlabelled"
+            )
+        tracks = {"true": _numbered(true, classes)} | tracks
     y = None if recordings.targets is None else recordings.targets[0]
     y_hat = model.predict_targets([signal])[0] if model.n_targets_ else None
-    return figure(signal, tracks, y, y_hat, rate=recordings.rate, classes=classes)
+    return plot.figure(signal, tracks, y, y_hat, rate=recordings.rate, classes=classes)
+
+
+def _classes(model: Segmenter, signals: Sequence[Array]) -> list[Array]:
+    """The predicted classes by name, also where the model was fitted on their numbers."""
+    predicted = model.predict(signals)
+    return [model.classes_[labels] if labels.dtype.kind in "iu" else labels for labels in predicted]
 
 
 def _numbered(labels: Array, classes: Sequence[str]) -> Array:
@@ -396,7 +561,10 @@ def _score_model(arguments: argparse.Namespace) -> Report:
     model, columns, rate = _load(arguments)
     columns = dataclasses.replace(columns, label=columns.label or "label")
     recordings = _read_for(model, arguments.data, columns, rate)
-    predicted = [np.asarray(labels).astype(str) for labels in model.predict(recordings.signals)]
+    classes = [str(name) for name in model.classes_]
+    recordings.check_classes(classes)
+    _check_ignored(arguments.ignore, classes)
+    predicted = [labels.astype(str) for labels in _classes(model, recordings.signals)]
     values = model.predict_targets(recordings.signals) if recordings.targets else None
     return Report.of(predicted, recordings, values, arguments.ignore, not arguments.per_recording)
 
@@ -404,12 +572,57 @@ def _score_model(arguments: argparse.Namespace) -> Report:
 def _score_table(arguments: argparse.Namespace) -> Report:
     columns = Columns(arguments.recording, arguments.time, arguments.label or "label")
     truth = tables.read_recordings(arguments.truth, dataclasses.replace(columns, channels=()))
-    bands: Any = tables.to_frames(tables.read_segments(arguments.predicted), truth)
-    classes = sorted({str(label) for label in bands["label"].tolist()})
-    segments = Segments.from_table(bands, classes=classes, recordings=truth.names)
-    names = np.array([*classes, ""])  # -1 and below: no band, no class
+    truth.check_labelled()
+    written = tables.read_segments(arguments.predicted)
+    try:
+        bands: Any = tables.to_frames(written, truth)
+    except ValueError as error:
+        raise ValueError(f"{arguments.predicted}: {error}") from error
+    classes = tables.class_order([bands["label"].to_numpy(dtype=str)])
+    known = tables.class_order(_labels(truth))
+    if not {*classes} & {*known}:
+        raise ValueError(
+            f"{arguments.predicted} has the classes {tables.listing(classes)}, {arguments.truth} has "
+            f"{tables.listing(known)}, and none is the same; name the column of the truth with --label, or rename them"
+        )
+    _check_ignored(arguments.ignore, tables.class_order([*_labels(truth), np.array(classes)]))
+    _check_within(bands, truth, arguments.predicted)
+    segments = Segments.from_table(bands, classes=[*classes, ""], recordings=truth.names)
+    names = np.array([*classes, "", ""])  # -1 and below: no band, no class
     predicted = [names[np.maximum(labels, -1)] for labels in segments.to_labels(truth.lengths)]
     return Report.of(predicted, truth, None, arguments.ignore, not arguments.per_recording)
+
+
+def _check_within(bands: Any, truth: Recordings, path: Path) -> None:
+    """Check that bands in frames lie within their recordings, side by side."""
+    length = dict(zip(truth.names, truth.lengths, strict=True))
+    outside = bands[(bands["start"] < 0) | (bands["end"] > bands["recording"].map(length))]
+    if len(outside):
+        band = outside.iloc[0]
+        raise ValueError(
+            f"{path}: row {outside.index[0]}: a band of frames {band['start']} to {band['end']}, where recording "
+            f"{band['recording']!r} of {truth.source} has frames 0 to {length[band['recording']]}; give the recordings "
+            "that were segmented, with times in the same unit"
+        )
+    sorted_bands = bands.sort_values(["recording", "start"], kind="stable")
+    one, next_one = sorted_bands.iloc[:-1], sorted_bands.iloc[1:]
+    same = one["recording"].to_numpy() == next_one["recording"].to_numpy()
+    overlapping = np.flatnonzero(same & (one["end"].to_numpy() > next_one["start"].to_numpy()))
+    if overlapping.size:
+        rows = [part.index[overlapping[0]] for part in (one, next_one)]
+        raise ValueError(
+            f"{path}: rows {rows[0]} and {rows[1]}: two bands of recording {one['recording'].iloc[overlapping[0]]!r} "
+            "overlap; a frame has one class, cut one of them"
+        )
+    absent = [name for name in truth.names if name not in set(bands["recording"])]
+    if absent:
+        _warn(f"{path}: there is no band of recording {tables.listing(absent)}; its frames count as wrong")
+
+
+def _check_ignored(ignored: Sequence[str], known: Sequence[str]) -> None:
+    for name in ignored:
+        if name not in known:
+            raise ValueError(f"--ignore: there is no class {name!r}; the classes are {tables.listing(known)}")
 
 
 def _labels(recordings: Recordings) -> list[Array]:
@@ -417,7 +630,7 @@ def _labels(recordings: Recordings) -> list[Array]:
     return recordings.labels
 
 
-def _rate(text: str) -> float | str:
+def _number_or_auto(text: str) -> float | str:
     try:
         return text if text == "auto" else float(text)
     except ValueError:
@@ -426,6 +639,23 @@ def _rate(text: str) -> float | str:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _some_names(text: str) -> tuple[str, ...]:
+    names = _names(text)
+    if not names:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected at least one name")
+    return names
+
+
+def _warn(*texts: str) -> None:
+    for text in texts:
+        print(f"segcrf: warning: {' '.join(text.split())}", file=sys.stderr)
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Print a warning of Python in one line, without the place in the code that it came from."""
+    _warn(str(message))
 
 
 def _one_line(error: BaseException) -> str:

@@ -9,6 +9,7 @@ steps are the same for all three.
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -318,6 +319,53 @@ def _bands(modes: Array) -> Array:
     return 1 + np.count_nonzero(modes[:, 1:] != modes[:, :-1], axis=1)
 
 
+def write_tables(folder: str | os.PathLike[str], seed: int = 0) -> list[Path]:
+    """Write tables to try the commands on: signals as in the figure, with little noise, 100 frames per second.
+
+    Args:
+        folder: where to; it is made if it is not there.
+        seed: of the signals.
+
+    Returns:
+        The files: ``labelled.csv``, twelve recordings of 10 s with their classes; ``new.csv``, two others without;
+        and ``truth.csv``, these two with their classes.
+
+    Raises:
+        FileExistsError: one of the files is there already, or a file is in the place of the folder.
+        ImportError: pandas is not installed.
+        OSError: the folder cannot be made.
+    """
+    from segcrf.tables import write_table
+
+    if Path(folder).is_file():
+        raise FileExistsError(f"{folder}: is a file, expected a folder to write tables to; give another name")
+    files = [Path(folder) / name for name in ("labelled.csv", "new.csv", "truth.csv")]
+    for file in files:
+        if file.exists():
+            raise FileExistsError(f"{file}: exists already; choose another folder, or remove it")
+    try:
+        pd: Any = importlib.import_module("pandas")
+    except ImportError as error:
+        raise ImportError(f"tables need pandas ({error}); pip install 'segcrf[train]'") from error
+    x, _, k = switching_sinusoid(14, 1000, frequencies=FREQUENCIES, rate=RATE, noise=0.3, seed=seed)
+    recordings = [
+        pd.DataFrame(
+            {
+                "recording": f"take{number:02}",
+                "time": np.arange(len(modes)) / RATE,
+                "x": np.round(signal[:, 0], 4),
+                "label": np.array(CLASSES)[modes],
+            }
+        )
+        for number, (signal, modes) in enumerate(zip(x, k, strict=True))
+    ]
+    known, new = pd.concat(recordings[:12]), pd.concat(recordings[12:])
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for file, table in zip(files, (known, new.drop(columns="label"), new), strict=True):
+        write_table(table, file)
+    return files
+
+
 def main(*, quick: bool, seed: int, out: str | os.PathLike[str]) -> None:
     """Run the demo, print its table and write its figure.
 
@@ -325,9 +373,14 @@ def main(*, quick: bool, seed: int, out: str | os.PathLike[str]) -> None:
         quick: train a quarter as long.
         seed: of signals, first weights and batches.
         out: the figure to write.
+
+    Raises:
+        ValueError, OSError: the figure cannot be written there, or not in that format.
     """
+    from segcrf.plot import check_format
     from segcrf.tables import atomic, check_folder
 
+    check_format(out)
     check_folder(out)
     torch.set_num_threads(1)  # batches are small, and the table is then the same on one core as on many
     settings = dataclasses.replace(QUICK if quick else Settings(), seed=seed)

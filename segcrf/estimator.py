@@ -59,8 +59,6 @@ COMBINERS: dict[str, Callable[[], Combiner]] = {
 # Losses that are above zero, as a combiner that divides by them wants.
 ERRORS = ("mse", "smooth_l1")
 SWITCHING = ("mean", *FORMS)
-# The folder of the best model so far, in ``directory``.
-BEST = "best"
 # What a model folder says of a combiner that was no name: a program, and nothing that is executed is ever stored.
 CUSTOM = "custom"
 # Durations beyond this share of the training bands, or this many frames, are left to the geometric tail.
@@ -403,7 +401,7 @@ class Segmenter:
         _check.device(self.device)
         if self.directory is not None:
             _check.directory(self.directory)
-            storage.check_replaceable(Path(self.directory) / BEST)
+            storage.check_replaceable(Path(self.directory) / storage.BEST)
         elif resume:
             raise ValueError("resume=True: got directory=None, expected the folder with the checkpoint; set directory")
 
@@ -843,7 +841,7 @@ class Segmenter:
         """Saves the best model so far beside the checkpoint."""
         assert self.directory is not None
         history = {"history": result.history, "best_epoch": result.best_epoch, "notes": result.notes}
-        storage.write_model(Path(self.directory) / BEST, self._config() | history, self._tensors(result.weights))
+        storage.write_model(Path(self.directory) / storage.BEST, self._config() | history, self._tensors(result.weights))
 
     def _config(self) -> dict[str, Any]:
         return {

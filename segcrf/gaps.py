@@ -93,18 +93,42 @@ class Gapped:
         return (begins.flatten().cumsum(0) - 1).view_as(mask)
 
     def gather(self, values: Tensor, fill: float, lengths: Tensor | None = None) -> Tensor:
-        """Values (B, T, ...) of frames, arranged by piece (P, L, ...), with ``fill`` in the padding."""
+        """Values of frames, arranged by piece.
+
+        Args:
+            values: (B, T, ...); those of frames that are not ``present`` are left out.
+            fill: what stands in the padding.
+            lengths: (P,) frames of each piece; None: those of ``pieces``.
+
+        Returns:
+            (P, L, ...), L frames in the longest piece.
+        """
         lengths = self.pieces.lengths if lengths is None else lengths
         arranged = values.new_full((len(lengths), int(lengths.max()), *values.shape[2:]), fill)
         return arranged.index_put(self._to, values[self._from])
 
     def scatter(self, values: Tensor, fill: float) -> Tensor:
-        """Values (P, L, ...) of pieces, put back to where the frames were (B, T, ...), with ``fill`` elsewhere."""
+        """Values of pieces, put back to where the frames were.
+
+        Args:
+            values: (P, L, ...).
+            fill: what stands on frames that are not ``present``.
+
+        Returns:
+            (B, T, ...).
+        """
         back = values.new_full((*self.present.shape, *values.shape[2:]), fill)
         return back.index_put(self._from, values[self._to])
 
     def total(self, values: Tensor) -> Tensor:
-        """One number per piece (P,), added up by recording (B,): log-probabilities, entropies, expected bands."""
+        """One number per piece, added up by recording: log-probabilities, entropies, expected bands.
+
+        Args:
+            values: (P,).
+
+        Returns:
+            (B,).
+        """
         return values.new_zeros(len(self.present)).index_add(0, self.recording, values)
 
     @property
@@ -113,7 +137,19 @@ class Gapped:
         return self.total(self.pieces.log_partition)
 
     def log_prob(self, labels: Tensor) -> Tensor:
-        """Log-probability (B,) of labels (B, T); -100 is unlabelled, and on masked frames labels are not read."""
+        """Log-probability of labels, summed over pieces.
+
+        Args:
+            labels: (B, T) integers, -100 = unlabelled; on masked frames they are not read.
+
+        Returns:
+            (B,).
+
+        Raises:
+            TypeError: labels are not integers.
+            ValueError: labels have another shape, or one is no class.
+        """
+        _check.masked_labels(labels, tuple(self._observed.shape))
         known = labels.masked_fill(~self._observed, UNLABELLED)
         return self.total(self.pieces.log_prob(self.gather(known, UNLABELLED)))
 

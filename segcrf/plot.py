@@ -8,12 +8,15 @@ state, no display.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from segcrf import _check
 from segcrf._check import UNLABELLED
 from segcrf.segments import Segments
 
@@ -35,10 +38,13 @@ LONGEST_LINE = 20_000
 
 
 def class_colors(num_classes: int) -> list[Any]:
-    """One colour per class: the palette of eight, or evenly spaced hues of "cividis" beyond.
+    """One colour per class: the palette of eight, or evenly spaced hues of "turbo" beyond.
 
     Args:
         num_classes: how many classes there are.
+
+    Raises:
+        ImportError: there are more than eight, and matplotlib is not installed.
 
     >>> class_colors(2)
     ['#0072B2', '#E69F00']
@@ -47,6 +53,40 @@ def class_colors(num_classes: int) -> list[Any]:
         return list(PALETTE[:num_classes])
     colormap = _matplotlib("matplotlib").colormaps["turbo"]
     return [colormap(value) for value in np.linspace(0.03, 0.97, num_classes)]
+
+
+def formats() -> tuple[str, ...]:
+    """The endings of figures that matplotlib can write here: png, pdf, svg and others.
+
+    Returns:
+        Endings without their dot, by the alphabet.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+
+    >>> {"pdf", "png", "svg"} <= set(formats())
+    True
+    """
+    known = _matplotlib("matplotlib.backend_bases").FigureCanvasBase.get_supported_filetypes()
+    return tuple(sorted(set(known) - {"pgf"}))  # for which LaTeX would have to be there
+
+
+def check_format(path: str | os.PathLike[str]) -> None:
+    """Check that a figure can be written under this name, before the work that makes it.
+
+    Args:
+        path: the figure to write, whose ending tells its format.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: the ending is none that matplotlib writes.
+
+    >>> check_format("bands.PNG")
+    """
+    ending, known = Path(path).suffix.removeprefix("."), formats()
+    if ending.lower() not in known:
+        got = f"the ending .{ending}" if ending else "no ending"
+        raise ValueError(f"{path}: {got} tells no format of figures; expected one of .{', .'.join(known)}")
 
 
 def bands(
@@ -60,12 +100,19 @@ def bands(
     """Draw the bands of one recording as a row of bars.
 
     Args:
-        labels: (T,) int64 classes, -100 = unlabelled (drawn empty), or the :class:`Segments` of one
-            recording.
+        labels: (T,) integers, -100 = unlabelled (drawn empty); or text, "" = unlabelled; or the :class:`Segments`
+            of one recording.
         ax: the axes to draw in.
-        classes: names of the classes or their number, which fix the colours; None: as many as occur.
+        classes: names of the classes or their number, which fix the colours; None: those that occur, text by the
+            alphabet.
         rate: frames per second, to draw in seconds; None draws in frames.
         row: bottom and height of the bars in units of the vertical axis.
+
+    Raises:
+        ImportError: there are more than eight classes, and matplotlib is not installed.
+        TypeError: labels are neither integers nor text.
+        ValueError: a label is none of the classes, the segments are of several recordings, or the rate is not
+            above 0.
 
     >>> from matplotlib.figure import Figure
     >>> ax = Figure().add_subplot()
@@ -73,14 +120,17 @@ def bands(
     >>> [len(collection.get_paths()) for collection in ax.collections]
     [1, 1]
     """
-    segments = labels if isinstance(labels, Segments) else Segments.from_labels([np.asarray(labels)])
-    scale = 1.0 if rate is None else 1.0 / rate
-    for label, color in enumerate(class_colors(_count(classes, [segments]))):
+    tracks, names = _numbered({"labels": labels}, classes)
+    _draw_bands(tracks["labels"], ax, len(names), rate, row)
+
+
+def _draw_bands(segments: Segments, ax: Any, num_classes: int, rate: float | None, row: tuple[float, float]) -> None:
+    scale = 1.0 / _check.rate(rate)
+    for label, color in enumerate(class_colors(num_classes)):
         own = segments.label == label
         spans = np.stack([segments.start[own], segments.end[own] - segments.start[own]], axis=1) * scale
         if len(spans):
-            drawn: Any = ax
-            drawn.broken_barh(spans, row, facecolors=color, linewidth=0, antialiased=False)
+            ax.broken_barh(spans, row, facecolors=color, linewidth=0, antialiased=False)
 
 
 def figure(
@@ -96,32 +146,39 @@ def figure(
 
     Args:
         x: (T,) or (T, F) signal.
-        tracks: labellings by name, from top to bottom: (T,) int64 classes, -100 = unlabelled, or Segments.
+        tracks: labellings by name, from top to bottom: (T,) integers, -100 = unlabelled; or text, "" = unlabelled;
+            or the Segments of one recording.
         y: (T,) or (T, R) true targets, NaN = unknown.
         y_hat: (T,) or (T, R) predicted targets.
         rate: frames per second, for an axis in seconds; None counts frames.
-        classes: names of the classes, for the legend.
+        classes: names of the classes, for the legend; None: those that occur, with a legend if labels are text.
 
     Returns:
         A figure 7 inches wide (two columns of a journal), to be saved with its ``savefig``.
 
     Raises:
         ImportError: matplotlib is not installed.
-        ValueError: a labelling or target is not as long as the signal.
+        TypeError: labels are neither integers nor text.
+        ValueError: a labelling or target is not as long as the signal, a label is none of the classes, labels are
+            text in one track and numbers in another while ``classes`` does not name these, or the rate is not
+            above 0.
 
     >>> chart = figure(np.zeros(5), {"k": np.array([0, 0, 1, 1, 1])}, classes=["low", "high"])
     >>> [ax.get_ylabel() for ax in chart.axes]
     ['x', '']
     """
-    signal, numbers = _column(x), {"y": y, "ŷ": y_hat}
+    _check.rate(rate)
+    signal, numbers = _column(x, "x"), {"y": y, "ŷ": y_hat}
     _check_lengths(len(signal), tracks, numbers)
-    shown = {name: _column(values) for name, values in numbers.items() if values is not None}
+    shown = {name: _column(values, name) for name, values in numbers.items() if values is not None}
+    segments, names = _numbered(tracks, classes)
+    named = bool(names) and (classes is not None or any(map(_is_text, tracks.values())))
     panels = [1.5] + [1.1] * bool(shown) + [0.28 * max(len(tracks), 1)]
     chart, axes = _panels(panels)
     _draw_signal(axes[0], signal, rate)
     if shown:
         _draw_targets(axes[1], shown, rate)
-    _draw_tracks(axes[-1], tracks, rate, classes)
+    _draw_tracks(axes[-1], segments, rate, names, legend=named)
     axes[-1].set_xlim(0, len(signal) / (rate or 1.0))
     axes[-1].set_xlabel("frame" if rate is None else "time (s)")
     return chart
@@ -222,21 +279,20 @@ def _draw_targets(ax: Any, shown: Mapping[str, Array], rate: float | None) -> No
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8, handlelength=1.2)
 
 
-def _draw_tracks(ax: Any, tracks: Mapping[str, Labels], rate: float | None, classes: Sequence[str] | None) -> None:
+def _draw_tracks(
+    ax: Any, tracks: Mapping[str, Segments], rate: float | None, names: Sequence[str], *, legend: bool
+) -> None:
     """One row of bands per labelling, named at its left, and the classes in a legend."""
-    count = _count(classes, list(tracks.values()))
-    for index, labels in enumerate(tracks.values()):
+    for index, segments in enumerate(tracks.values()):
         ax.axhspan(index + 0.09, index + 0.91, facecolor=EMPTY, linewidth=0)
-        bands(labels, ax, classes=classes or count, rate=rate, row=(index + 0.09, 0.82))
+        _draw_bands(segments, ax, len(names), rate, (index + 0.09, 0.82))
     ax.set_ylim(len(tracks), 0)
     ax.set_yticks(np.arange(len(tracks)) + 0.5, list(tracks), fontsize=7.5)
     ax.tick_params(axis="y", length=0)
     ax.spines[["left", "bottom"]].set_visible(False)
-    if classes:
+    if legend:
         patch = _matplotlib("matplotlib.patches").Patch
-        handles = [
-            patch(color=color, label=name) for name, color in zip(classes, class_colors(len(classes)), strict=True)
-        ]
+        handles = [patch(color=color, label=name) for name, color in zip(names, class_colors(len(names)), strict=True)]
         ax.legend(
             handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8,
             handlelength=0.9, handleheight=0.9, borderaxespad=0.2,
@@ -255,18 +311,68 @@ def _line(ax: Any, values: Array, rate: float | None, **style: Any) -> None:
     ax.plot(np.repeat(starts, 2) * scale, np.stack([low, high], axis=1).ravel(), **style)
 
 
-def _column(values: Array) -> Array:
+def _column(values: Array, name: str) -> Array:
     """(T,) or (T, n) to (T, n)."""
     array = np.asarray(values)
+    if array.ndim not in (1, 2):
+        raise ValueError(f"{name!r} has shape {array.shape}, expected (T,) or (T, n); draw one recording at a time")
     return array[:, None] if array.ndim == 1 else array
 
 
-def _count(classes: Sequence[str] | int | None, labellings: Sequence[Labels]) -> int:
-    """How many classes to colour."""
-    if classes is not None:
-        return classes if isinstance(classes, int) else len(classes)
-    values = [labels.label if isinstance(labels, Segments) else np.asarray(labels) for labels in labellings]
-    return 1 + max((int(value.max()) for value in values if value.size), default=UNLABELLED)
+def _is_text(labels: Labels) -> bool:
+    if isinstance(labels, Segments):
+        return False
+    array = np.asarray(labels)
+    words = array.dtype.kind == "O" and all(isinstance(word, str) for word in array.flat)
+    return array.dtype.kind in "UT" or (words and array.size > 0)
+
+
+def _numbered(
+    tracks: Mapping[str, Labels], classes: Sequence[str] | int | None
+) -> tuple[dict[str, Segments], list[str]]:
+    """Labellings as segments whose labels are places in a list of classes; and that list."""
+    texts = {name: np.asarray(labels) for name, labels in tracks.items() if _is_text(labels)}
+    known: list[str] | None = None
+    if classes is not None and not isinstance(classes, int):
+        known = [str(name) for name in classes]
+        _check.names(known, "classes", -1)
+    elif texts:
+        others = [name for name in tracks if name not in texts]
+        if others or classes is not None:
+            numbered = f"{others[0]!r} is numbered" if others else f"classes={classes} numbers them"
+            raise ValueError(f"labels of {next(iter(texts))!r} are text, {numbered}; name the classes by classes=[...]")
+        known = sorted({str(word) for words in texts.values() for word in words} - {""})
+    segments = {name: _segments(labels, name, known) for name, labels in tracks.items()}
+    if known is None:
+        highest = max((int(track.label.max(initial=-1)) for track in segments.values()), default=-1)
+        known = [str(number) for number in range(classes if isinstance(classes, int) else highest + 1)]
+    for name, track in segments.items():
+        strange = np.flatnonzero(track.label >= len(known))
+        if strange.size:
+            label, frame = track.label[strange[0]], track.start[strange[0]]
+            raise ValueError(
+                f"{name!r}, frame {frame}: got class {label}, expected one of the {len(known)} of classes, from 0; "
+                f"correct it, name the class in classes, or set it to {UNLABELLED} (unlabelled)"
+            )
+    return segments, known
+
+
+def _segments(labels: Labels, name: str, known: Sequence[str] | None) -> Segments:
+    """One labelling as segments."""
+    if isinstance(labels, Segments):
+        recordings = np.unique(labels.recording)
+        if len(recordings) > 1:
+            raise ValueError(f"{name!r} has {len(recordings)} recordings, expected one; choose it by Segments.of")
+        return labels
+    array = np.asarray(labels)
+    if array.ndim != 1:
+        raise ValueError(f"{name!r} has shape {array.shape}, expected (T,), a class per frame")
+    try:
+        # A word that is no class, and a label of another type, are found in the checks that all labels share.
+        numbers = _check.class_names([array], known) if known is not None and _is_text(labels) else [array]
+        return Segments.from_labels(numbers)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name!r}: {str(error).removeprefix('recording 0, ')}") from None
 
 
 def _check_lengths(length: int, tracks: Mapping[str, Labels], numbers: Mapping[str, Array | None]) -> None:

@@ -21,9 +21,13 @@ Given = Sequence[npt.ArrayLike]
 
 @dataclass(frozen=True)
 class Labelled:
-    """Recordings that passed the door: signals (T, F), labels (T,) as class indices, targets (T, R) or None.
+    """Recordings that passed the door.
 
-    ``numbers`` are those that their owner gave them with; None: 0, 1, ...
+    Args:
+        signals: (T, F) each.
+        labels: (T,) each, class indices; or what :func:`read` was given, until they are encoded.
+        targets: (T, R) each, or None.
+        numbers: those by which their owner knows them; None: 0, 1, ...
     """
 
     signals: list[Array]
@@ -37,14 +41,23 @@ class Labelled:
         return [f"recording {number}" for number in self.numbers or range(len(self.signals))]
 
     def take(self, indices: Sequence[int]) -> Labelled:
-        """Some of the recordings."""
+        """Some of the recordings.
+
+        Args:
+            indices: their places in this list.
+        """
         targets = None if self.targets is None else [self.targets[i] for i in indices]
         known = self.numbers or range(len(self.signals))
         signals, labels = [self.signals[i] for i in indices], [self.labels[i] for i in indices]
         return Labelled(signals, labels, targets, [known[i] for i in indices])
 
     def cut(self, start: int, stop: int | None) -> Labelled:
-        """The frames [start, stop) of every recording."""
+        """The frames [start, stop) of every recording.
+
+        Args:
+            start: first frame.
+            stop: first frame that is left out; None: the end.
+        """
         targets = None if self.targets is None else [array[start:stop] for array in self.targets]
         labels = [array[start:stop] for array in self.labels]
         return Labelled([array[start:stop] for array in self.signals], labels, targets, self.numbers)
@@ -61,6 +74,14 @@ def read(
         targets: numbers, (T, R) each; or None.
         num_channels: F of the training recordings, where these are others.
         num_targets: R of the training recordings, likewise.
+
+    Returns:
+        The arrays, one per recording; none is copied or changed that need not be.
+
+    Raises:
+        TypeError: something is no list of arrays, or of another type than numbers (and text for labels).
+        ValueError: shapes do not match, a signal is not finite or a target is infinite, or targets are missing. The
+            message says in which recording and frame.
     """
     signals = _check.signals(X, num_channels)
     lengths = [len(signal) for signal in signals]
@@ -93,7 +114,16 @@ class ClassCoder:
 
     @classmethod
     def learn(cls, labels: Sequence[Array], classes: Sequence[str] | None = None) -> ClassCoder:
-        """Finds the classes in labels, or takes those given."""
+        """Finds the classes in labels, or takes those given.
+
+        Args:
+            labels: (T,) each, of indices (-100 = unlabelled) or names ("" = unlabelled).
+            classes: names of the classes, in order; None: sorted names that occur, or 0 to the greatest index.
+
+        Raises:
+            TypeError: labels are neither, or are mixed.
+            ValueError: a class is named twice.
+        """
         named = _check.label_kind(labels) == "name"
         if classes is not None:
             return cls(np.array(_check.named_classes(classes), dtype=str), named)
@@ -103,7 +133,15 @@ class ClassCoder:
         return cls(np.arange(max(max(int(array.max()) for array in labels) + 1, 1)), named)
 
     def encode(self, labels: Sequence[Array]) -> list[Array]:
-        """Arrays of class indices, -100 where there is no label."""
+        """Arrays of class indices, -100 where there is no label.
+
+        Args:
+            labels: (T,) each, written as those that the classes were learned from.
+
+        Raises:
+            TypeError: they are written otherwise.
+            ValueError: a label is none of the classes; the message says in which recording and frame.
+        """
         kind = _check.label_kind(labels)
         if self.named != (kind == "name"):
             expected = "text" if self.named else "integers"
@@ -113,7 +151,11 @@ class ClassCoder:
         return _check.class_indices(labels, len(self.classes))
 
     def decode(self, indices: Array) -> Array:
-        """Class indices as the user writes labels."""
+        """Class indices as the user writes labels.
+
+        Args:
+            indices: integers of any shape, 0 to C - 1.
+        """
         return self.classes[indices] if self.named else indices
 
 
@@ -126,6 +168,9 @@ def offset_share(recordings: Labelled) -> float:
 
     Args:
         recordings: labelled recordings; unlabelled frames are left out.
+
+    Returns:
+        A share from 0 to 1.
 
     >>> labels = [np.array([0, 0, 1, 1])] * 2
     >>> alike, elsewhere = np.array([[0.0], [1.0], [9.0], [8.0]]), np.array([[50.0], [51.0], [59.0], [58.0]])
@@ -157,6 +202,12 @@ def split(recordings: Labelled, fraction: float, seed: int) -> tuple[Labelled, L
         recordings: what there is.
         fraction: share of the labelled recordings to hold out, rounded, one at least; 0 for none.
         seed: of the random order.
+
+    Returns:
+        Recordings for training and for validation; unlabelled recordings are among the former.
+
+    Raises:
+        ValueError: no frame is labelled, or only one is and it would have to be in both.
     """
     _check.any_labelled(recordings.labels, "training")
     everything = range(len(recordings.labels))

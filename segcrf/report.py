@@ -62,17 +62,15 @@ class Report:
             pooled: count frames and bands of all recordings together, or average over recordings.
 
         Raises:
-            ValueError: no frame is labelled, or an ignored class does not exist.
+            ValueError: no frame is labelled.
         """
         true = recordings.labels or []
         unlabelled = sum(int(np.count_nonzero(labels == "")) for labels in true)
         frames = sum(recordings.lengths)
-        if unlabelled == frames:
-            raise ValueError(
-                f"{recordings.source}: no frame has a label in column {recordings.columns.label!r}; "
-                "name the column with --label"
-            )
-        scores = metrics.evaluate(predicted, true, ignore=ignore, pooled=pooled) | {
+        recordings.check_labelled()
+        # A class that the model knows but this table does not have leaves nothing out.
+        present = tuple(name for name in ignore if any((labels == name).any() for labels in [*predicted, *true]))
+        scores = metrics.evaluate(predicted, true, ignore=present, pooled=pooled) | {
             "kappa": metrics.cohen_kappa(predicted, true),
             "covering": metrics.covering(predicted, true),
         }

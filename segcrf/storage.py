@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Collection
@@ -13,12 +14,16 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-__all__ = ["check_replaceable", "read_model", "write_model"]
+__all__ = ["check_replaceable", "holds_checkpoint", "read_model", "remove_checkpoint", "write_model"]
 
 FORMAT = "segcrf-segmenter"
 FORMAT_VERSION = 1
 # What a model folder holds; the last is the command line's, which writes it afterwards (segcrf.tables).
 CONFIG, TENSORS, COLUMNS = OWN = ("config.json", "model.safetensors", "columns.json")
+# What a fit keeps in the directory of its checkpoint beside the best model so far; drafts are of fits that were killed.
+BEST = "best"
+CHECKPOINT_FILE = re.compile(r"last(-frame_loss=[0-9.e+-]+)?\.(ckpt|draft)")
+BEST_DRAFT = re.compile(r"\.best-(old-)?\w{8}")
 
 PathLike = str | os.PathLike[str]
 
@@ -51,12 +56,17 @@ def write_model(folder: PathLike, config: dict[str, Any], tensors: dict[str, Ten
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def check_replaceable(target: Path) -> None:
-    """Refuses a folder that is neither new, nor empty, nor a model and nothing else.
+def check_replaceable(folder: PathLike) -> None:
+    """Checks that a model can be written to a folder, before the work that makes the model.
+
+    Args:
+        folder: a new folder, or an earlier model with nothing else beside it.
 
     Raises:
-        ValueError: there is something at ``target`` that is not a model, or not only.
+        ValueError: there is something else at ``folder`` or in it, or on the way to it.
+        PermissionError: the folder that it would be made in is closed to writing.
     """
+    target = Path(folder)
     if target.is_dir():
         names = sorted(path.name for path in target.iterdir())
         # The whole folder goes when a model is replaced, so nothing in it may be anybody else's.
@@ -70,6 +80,51 @@ def check_replaceable(target: Path) -> None:
             )
     elif target.exists():
         raise ValueError(f"{target} is a file, expected a new folder. Choose another path.")
+    above = next(parent for parent in target.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise ValueError(f"{target}: {above} is a file, expected a folder to make it in. Choose another path.")
+    if not os.access(above, os.W_OK):
+        raise PermissionError(f"{target}: the folder {above} is closed to writing. Choose another path.")
+
+
+def holds_checkpoint(directory: PathLike) -> bool:
+    """Whether a fit left a checkpoint here that another can go on from.
+
+    Args:
+        directory: of the fit; it need not exist.
+    """
+    return any(_is_checkpoint(path) and path.suffix == ".ckpt" for path in _entries(directory))
+
+
+def remove_checkpoint(directory: PathLike) -> None:
+    """Removes what a fit with this ``directory`` kept in it, and the directory if nothing else is there.
+
+    Args:
+        directory: of the fit; what anybody else put there stays.
+    """
+    for path in _entries(directory):
+        if _is_checkpoint(path):
+            path.unlink()
+        elif _holds_only_a_model(path):
+            shutil.rmtree(path)
+    if Path(directory).is_dir() and not _entries(directory):
+        Path(directory).rmdir()
+
+
+def _entries(directory: PathLike) -> list[Path]:
+    return list(Path(directory).iterdir()) if Path(directory).is_dir() else []
+
+
+def _is_checkpoint(path: Path) -> bool:
+    return path.is_file() and CHECKPOINT_FILE.fullmatch(path.name) is not None
+
+
+def _holds_only_a_model(path: Path) -> bool:
+    """Whether this is the best model of a fit, or a draft of it, with nothing else."""
+    if path.is_symlink() or not path.is_dir() or not (path.name == BEST or BEST_DRAFT.fullmatch(path.name)):
+        return False
+    ours = path.name != BEST or _is_ours(path / CONFIG)
+    return ours and all(file.is_dir() or file.name in OWN for file in path.rglob("*"))
 
 
 def _is_ours(path: Path) -> bool:
@@ -98,7 +153,7 @@ def read_model(folder: PathLike, *, forbidding: Collection[str] = ()) -> tuple[d
     """Reads what ``write_model`` wrote: its config and tensors.
 
     Args:
-        folder: where it is.
+        folder: the folder that was written.
         forbidding: names of tensors of scores, in which -inf forbids; all others must be finite.
 
     Raises:

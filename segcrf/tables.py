@@ -8,11 +8,16 @@ spreadsheet counts them: the header of a CSV file is row 1.
 
 from __future__ import annotations
 
+import codecs
+import csv
 import dataclasses
 import difflib
+import gzip
 import importlib
 import json
 import os
+import re
+import zlib
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,8 +34,15 @@ if TYPE_CHECKING:
 
 FORMATS = (".csv", ".csv.gz", ".tsv", ".parquet")
 RATE_TOLERANCE = 0.1
+# Steps of time beyond so many usual ones are gaps worth a word; sensors drop a few frames all the time.
+GAP = 10.0
+# Whole numbers as labels are suspicious from so many on, if most of them also occur only once.
+MANY_CLASSES = 20
 _SEPARATORS = (",", ";", "\t")
 _LISTED = 20
+# A header cell without a name as pandas reads it; what pandas calls the index of a frame in Parquet.
+_NAMELESS = re.compile(r"Unnamed: \d+|")
+_INDEX = re.compile(r"__index_level_\d+__")
 
 Array = npt.NDArray[Any]
 
@@ -65,7 +77,14 @@ class Columns:
         """The same roles for a table that has these columns, with the usual names and channels filled in.
 
         A role that was not given takes the column called ``recording``, ``time`` or ``label`` where there is
-        one; an empty name means that the table has no such column. Channels default to all columns left over.
+        one; an empty name means that the table has no such column, or that it is not to be used. Channels default
+        to all columns left over, but columns of these three names are never signals unless they are named so.
+
+        Args:
+            available: the names of the table's columns.
+
+        Returns:
+            Roles of which only those that the table has no column for are None.
 
         Raises:
             ValueError: a column has two roles.
@@ -74,7 +93,7 @@ class Columns:
         Columns(recording='recording', time=None, label='label', channels=('ax',), targets=())
         """
         roles = {role: _usual(getattr(self, role), role, available) for role in ("recording", "time", "label")}
-        taken = {*roles.values(), *self.targets}
+        taken = {*roles, *roles.values(), *self.targets}
         channels = self.channels
         if channels is None:
             channels = tuple(name for name in available if name not in taken)
@@ -83,7 +102,11 @@ class Columns:
         return resolved
 
     def check_distinct(self) -> None:
-        """Check that no column has two roles, as a channel that is also the label would tell the answer."""
+        """Check that no column has two roles, as a channel that is also the label would tell the answer.
+
+        Raises:
+            ValueError: one has.
+        """
         used = self.used()
         for name in used:
             if used.count(name) > 1:
@@ -107,6 +130,7 @@ class Recordings:
         times: N arrays (T,), float64, in the unit of the time column (dates: seconds since 1970 UTC); None
             without one.
         dated: the time column holds dates.
+        source: the file, for messages.
     """
 
     columns: Columns
@@ -153,8 +177,70 @@ class Recordings:
             if abs(rate / expected - 1.0) > RATE_TOLERANCE:
                 raise ValueError(
                     f"{self.source}: recording {name!r} has {rate:.6g} frames per unit of "
-                    f"{self.columns.time!r}, expected {expected:.6g}; resample it, or count frames with --time ''"
+                    f"{self.columns.time!r}, expected {expected:.6g}; resample it, or {_without(self.columns.time)}"
                 )
+
+    def check_labelled(self) -> None:
+        """Check that there is a label at all.
+
+        Raises:
+            ValueError: every frame is unlabelled.
+        """
+        if not any((labels != "").any() for labels in self.labels or []):
+            raise ValueError(
+                f"{self.source}: no frame has a label in column {self.columns.label!r}; name the column with --label"
+            )
+
+    def check_classes(self, known: Sequence[str]) -> None:
+        """Check that every label is a class that is known.
+
+        Args:
+            known: names of the classes.
+
+        Raises:
+            ValueError: one is not; the message says in which recording and frame it is first.
+        """
+        for name, labels in zip(self.names, self.labels or [], strict=False):
+            strange = np.flatnonzero(~np.isin(labels, [*known, ""]))
+            if strange.size:
+                frame, label = strange[0], str(labels[strange[0]])
+                raise ValueError(
+                    f"{self.source}: recording {name!r}, frame {frame}: column {self.columns.label!r} has the class "
+                    f"{label!r}, expected one of {listing(known)}; correct it, empty the cell (unlabelled), or fit a "
+                    "model that knows the class"
+                )
+
+    def doubts(self) -> list[str]:
+        """What can be worked with but is odd, a sentence each: gaps in time, and numbers that seem no classes."""
+        return [f"{self.source}: {doubt}" for doubt in (self._gaps(), self._odd_labels()) if doubt]
+
+    def _gaps(self) -> str:
+        if self.times is None or self.rate is None:
+            return ""
+        found = [(name, time, np.diff(time) * self.rate) for name, time in zip(self.names, self.times, strict=True)]
+        count = sum(int(np.count_nonzero(steps > GAP)) for _, _, steps in found)
+        if not count:
+            return ""
+        name, time, steps = max(found, key=lambda recording: recording[2].max(initial=0.0))
+        at = int(np.argmax(steps))
+        often = "once," if count == 1 else f"{count} times, farthest"
+        before, after = _dates(time[[at, at + 1]]) if self.dated else time[[at, at + 1]]
+        return (
+            f"time jumps {often} in recording {name!r}, from {_moment(before)} to {_moment(after)}, {steps[at]:,.0f} "
+            "usual steps; the frames on both sides count as neighbours. If they are none, give what comes after a gap "
+            f"a name of its own in the column of recordings ({self.columns.recording or '--recording'})"
+        )
+
+    def _odd_labels(self) -> str:
+        bands = [labels[np.append(True, labels[1:] != labels[:-1])] for labels in self.labels or []]
+        found = np.concatenate(bands) if bands else np.empty(0, dtype=str)
+        classes, counts = np.unique(found[found != ""], return_counts=True)
+        if len(classes) < MANY_CLASSES or np.median(counts) > 1 or not all(map(str.isdecimal, classes.tolist())):
+            return ""
+        return (
+            f"column {self.columns.label!r} has {len(classes)} different whole numbers as classes, most of them for "
+            "one band only; if it is a quantity or a counter, name another column with --label"
+        )
 
 
 def columns_of(path: str | os.PathLike[str]) -> list[str]:
@@ -163,15 +249,20 @@ def columns_of(path: str | os.PathLike[str]) -> list[str]:
     Args:
         path: a .csv, .csv.gz, .tsv or .parquet file.
 
+    Returns:
+        The names in order; the index that pandas keeps in a Parquet file is no column, unless it has a name.
+
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the format is unknown, or the file is empty or damaged.
+        ImportError: pandas or pyarrow is not installed.
+        ValueError: the format is unknown, a name is there twice, or the file is empty, damaged or not in UTF-8.
     """
     file = _existing(path)
     with _readable(file):
         if format_of(file) == ".parquet":
             parquet: Any = importlib.import_module("pyarrow.parquet")
-            return [str(name) for name in parquet.read_schema(file).names]
+            names = [str(name) for name in parquet.read_schema(file).names]
+            return [name for name in names if not _INDEX.fullmatch(name)]
         return [str(name) for name in _read_csv(file, nrows=0).columns]
 
 
@@ -187,12 +278,16 @@ def read_recordings(path: str | os.PathLike[str], columns: Columns) -> Recording
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a column is missing, a number is missing or is text, time does not increase, or there are
-            no rows.
+        ImportError: pandas or pyarrow is not installed.
+        ValueError: a column is missing or has no name, no channel is left, a number is missing or is text, time
+            does not increase, or there are no rows.
         TypeError: labels are not whole numbers or text.
     """
-    file = _existing(path)
-    columns = columns.resolve(columns_of(file))
+    file, given = _existing(path), columns.channels
+    available = columns_of(file)
+    columns = columns.resolve(available)
+    if given is None:
+        _check_channels(columns.channels or (), available, file)
     frame = read_table(file, columns.used(), text=[columns.recording, columns.label])
     rows = np.asarray(frame.index)
     names, order, bounds = _group(frame, columns.recording, file)
@@ -204,7 +299,7 @@ def read_recordings(path: str | os.PathLike[str], columns: Columns) -> Recording
     if columns.time is not None:
         seconds, dated = _clock(frame, columns.time, file)
         times = split(seconds)
-        _check_increasing(times, split(rows), names, columns.time, file)
+        _check_increasing(times, split(rows), names, frame[columns.time], file)
     signal = _numbers(frame, columns.channels or (), file, missing=False)
     targets = _numbers(frame, columns.targets, file, missing=True)
     return Recordings(
@@ -232,13 +327,17 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str], text: Seque
 
     Raises:
         FileNotFoundError: there is no such file.
+        ImportError: pandas or pyarrow is not installed.
         ValueError: a column is missing, or the file is empty, damaged or of an unknown format.
     """
     file = _existing(path)
     _check_columns(columns, columns_of(file), file)
     with _readable(file):
         if format_of(file) == ".parquet":
-            frame = _pandas().read_parquet(file, columns=list(dict.fromkeys(columns)))
+            parquet: Any = importlib.import_module("pyarrow.parquet")
+            # Without the frame's index, which pandas would make of columns that are wanted.
+            table = parquet.read_table(file, columns=list(dict.fromkeys(columns)), partitioning=None)
+            frame = table.to_pandas(ignore_metadata=True)
             frame.index = np.arange(1, len(frame) + 1)
         else:
             frame = _read_csv(file, words=[name for name in text if name is not None])
@@ -246,15 +345,19 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str], text: Seque
             frame.index = np.arange(2, len(frame) + 2)
             frame = _without_blank_end(frame[list(dict.fromkeys(columns))])
     if len(frame) == 0:
-        raise ValueError(f"{file}: the table has a header but no rows; expected one row per frame")
+        raise ValueError(f"{file}: the table has a header but no rows; expected one at least")
     return frame
 
 
 def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     """Write a table in the format that its name ends with, whole or not at all.
 
+    Args:
+        frame: the table; its index is left out.
+        path: a .csv, .csv.gz, .tsv or .parquet file; one that is there is replaced.
+
     Raises:
-        FileNotFoundError: the folder does not exist.
+        FileNotFoundError, IsADirectoryError, PermissionError: there is no writing to that path.
         ValueError: the format is unknown.
     """
     ending = format_of(path)
@@ -274,7 +377,7 @@ def atomic(path: str | os.PathLike[str]) -> Generator[Path, None, None]:
         path: the file to write.
 
     Raises:
-        FileNotFoundError: the folder does not exist.
+        FileNotFoundError, IsADirectoryError, PermissionError: there is no writing to that path.
     """
     final = Path(path)
     check_folder(final)
@@ -287,18 +390,30 @@ def atomic(path: str | os.PathLike[str]) -> Generator[Path, None, None]:
 
 
 def check_folder(path: str | os.PathLike[str]) -> None:
-    """Check that the folder of a file to be written exists.
+    """Check that a file can be written to a path, before the work that makes its content.
+
+    Args:
+        path: the file to write; one that is there may be replaced.
 
     Raises:
-        FileNotFoundError: it does not.
+        FileNotFoundError: its folder does not exist.
+        IsADirectoryError: the path itself is a folder.
+        PermissionError: its folder is closed to writing.
     """
     folder = Path(path).parent
     if not folder.is_dir():
         raise FileNotFoundError(f"{path}: there is no folder {folder}; make it first")
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"{path}: is a folder, expected a file to write; add a file name to it")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"{path}: the folder {folder} is closed to writing; choose another")
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
     """The ending that tells the format of a table file.
+
+    Args:
+        path: the file; it need not exist.
 
     Raises:
         ValueError: it is none that can be read or written.
@@ -349,7 +464,7 @@ def to_frames(segments: pd.DataFrame, recordings: Recordings) -> pd.DataFrame:
         recording becomes a frame outside.
 
     Raises:
-        ValueError: a band names a recording that is not there.
+        ValueError: a band names a recording that is not there, has a time that is none, or ends before it begins.
     """
     table: Any = segments
     number = {name: index for index, name in enumerate(recordings.names)}
@@ -360,20 +475,33 @@ def to_frames(segments: pd.DataFrame, recordings: Recordings) -> pd.DataFrame:
                 f"the bands name a recording {name!r} that {recordings.source} does not have; "
                 f"it has {listing(recordings.names)}"
             )
-    if recordings.times is None:
-        return segments
     recording = np.array([number[name] for name in names], dtype=np.int64)
     framed = table.copy()
     for column in ("start", "end"):
         framed[column] = _nearest_frames(table[column], recording, recordings)
+    turned = np.flatnonzero((framed["end"] <= framed["start"]).to_numpy())
+    if turned.size:
+        row, band = table.index[turned[0]], table.iloc[turned[0]]
+        unit = f"column {recordings.columns.time!r}" if recordings.times else "frames"
+        raise ValueError(
+            f"row {row} of the bands: from {_moment(band['start'])} to {_moment(band['end'])} there is no frame of "
+            f"recording {band['recording']!r}; expected an end after its start, in the unit of {unit}"
+        )
     return framed
 
 
 def read_segments(path: str | os.PathLike[str]) -> pd.DataFrame:
     """Read a table of bands: the columns recording, start, end and label, as :func:`write_table` wrote them.
 
+    Args:
+        path: a .csv, .csv.gz, .tsv or .parquet file.
+
+    Returns:
+        These columns, indexed by row number as a spreadsheet counts; recordings and labels are text.
+
     Raises:
         FileNotFoundError: there is no such file.
+        ImportError: pandas or pyarrow is not installed.
         ValueError: a column is missing, or the file is empty, damaged or of an unknown format.
     """
     frame: Any = read_table(path, ("recording", "start", "end", "label"), text=["recording", "label"])
@@ -382,7 +510,13 @@ def read_segments(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def save_columns(folder: str | os.PathLike[str], columns: Columns, rate: float | None) -> None:
-    """Write the columns and the rate that a model was fitted with into its folder."""
+    """Write the columns and the rate that a model was fitted with into its folder.
+
+    Args:
+        folder: of the model.
+        columns: with every role resolved.
+        rate: frames per unit of the time column; None without one.
+    """
     content = {"columns": dataclasses.asdict(columns), "rate": rate}
     with atomic(Path(folder) / COLUMNS_FILE) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -390,6 +524,12 @@ def save_columns(folder: str | os.PathLike[str], columns: Columns, rate: float |
 
 def load_columns(folder: str | os.PathLike[str]) -> tuple[Columns, float | None]:
     """Read what :func:`save_columns` wrote; a model saved from Python has none, and its columns stay open.
+
+    Args:
+        folder: of the model.
+
+    Returns:
+        The columns, and frames per unit of the time column.
 
     Raises:
         ValueError: the file is damaged.
@@ -432,15 +572,49 @@ def _existing(path: str | os.PathLike[str]) -> Path:
 @contextmanager
 def _readable(file: Path) -> Generator[None, None, None]:
     """Turn the readers' own errors into one that names the file and what to do."""
+    empty = f"{file}: the file is empty; expected a header and one row per frame"
     if file.stat().st_size == 0:
-        raise ValueError(f"{file}: the file is empty; expected a header and one row per frame")
+        raise ValueError(empty)
     try:
         yield
     except ImportError as error:
         raise ImportError(f"tables need pandas and pyarrow ({error}); pip install 'segcrf[train]'") from error
-    except (ValueError, EOFError, OSError) as error:  # pandas' and pyarrow's errors are among these
-        kind = "Parquet" if format_of(file) == ".parquet" else "CSV in UTF-8"
-        raise ValueError(f"{file}: not readable as {kind}: {' '.join(str(error).split())}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: {_undecodable(file)}") from error
+    except (ValueError, EOFError, OSError, zlib.error, csv.Error) as error:  # of pandas and pyarrow too
+        if isinstance(error, _pandas().errors.EmptyDataError):
+            raise ValueError(empty) from error
+        kind = {".parquet": "Parquet", ".csv.gz": "CSV compressed by gzip"}.get(format_of(file), "CSV")
+        raise ValueError(f"{file}: not readable as {kind}: {_plain(str(error))}") from error
+
+
+def _plain(message: str) -> str:
+    """A reader's message in one line, and in rows as a spreadsheet counts them."""
+    line = " ".join(message.split())
+    quote = re.search(r"EOF inside string starting at row (\d+)", line)
+    return f"row {int(quote[1]) + 1}: a quotation mark opens that nothing closes" if quote else line
+
+
+def _undecodable(file: Path) -> str:
+    """Where a file is not UTF-8, what it seems to be, and what to do."""
+    advice = "save it as UTF-8 (in a spreadsheet: CSV UTF-8)"
+    with _opened(file) as stream:
+        for number, line in enumerate(stream, start=1):
+            if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                return f"the file is in UTF-16, expected UTF-8; {advice}"
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                return (
+                    f"row {number}: byte {line[error.start]:#04x} is not text in UTF-8; {advice}, or convert it: "
+                    "iconv -f WINDOWS-1252 -t UTF-8"
+                )
+    return f"not text in UTF-8; {advice}"
+
+
+def _opened(file: Path) -> Any:
+    """The bytes of a CSV file."""
+    return gzip.open(file, "rb") if format_of(file) == ".csv.gz" else file.open("rb")
 
 
 def _read_csv(file: Path, nrows: int | None = None, words: Sequence[str] = ()) -> Any:
@@ -477,15 +651,15 @@ def _missing_words(file: Path, words: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _separator(file: Path) -> str:
-    """The separator that the header uses most."""
-    if format_of(file) == ".tsv":
-        return "\t"
-    import gzip
-
-    opener = gzip.open if format_of(file) == ".csv.gz" else open
-    with opener(file, "rt", encoding="utf-8-sig") as stream:
-        header = stream.readline()
-    return max(_SEPARATORS, key=header.count)
+    """The separator that the header uses most; a name that the header has twice is an error."""
+    with _opened(file) as stream:
+        header = re.split(r"[\r\n]", stream.readline().decode("utf-8-sig"))[0]
+    separator = "\t" if format_of(file) == ".tsv" else max(_SEPARATORS, key=header.count)
+    names = [name.strip() for name in next(csv.reader([header], delimiter=separator, skipinitialspace=True), [])]
+    for name in names:
+        if name and names.count(name) > 1:
+            raise ValueError(f"the header has the column {name!r} {names.count(name)} times; give each its own name")
+    return separator
 
 
 def _without_blank_end(frame: Any) -> Any:
@@ -500,11 +674,36 @@ def _check_columns(wanted: Sequence[str], available: Sequence[str], file: Path) 
             lowered = {column.lower(): column for column in available}
             close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
             hint = f"did you mean {lowered[close[0]]!r}? " if close else ""
-            raise ValueError(f"{file}: there is no column {name!r}; {hint}the columns are {listing(available)}")
+            data = [name for name in available if not name.isdecimal() and _as_number(name) is not None]
+            end = f"; {data[0]!r} looks like data: is the header missing?" if data else ""
+            if len(available) == 1 and format_of(file) != ".parquet":
+                end += "; separate columns by commas, semicolons or tabs"
+            raise ValueError(f"{file}: there is no column {name!r}; {hint}the columns are {listing(available)}{end}")
+
+
+def _check_channels(channels: Sequence[str], available: Sequence[str], file: Path) -> None:
+    """Check channels that nobody named: all columns without another role."""
+    if not channels:
+        raise ValueError(
+            f"{file}: no column is left for the signal, all have another role; the columns are {listing(available)}"
+        )
+    for name in channels:
+        if _NAMELESS.fullmatch(name):
+            raise ValueError(
+                f"{file}: column {available.index(name) + 1} has no name in the header (are these row numbers that "
+                "pandas wrote?) and would be a channel of the signal; name or remove it, or choose --channels"
+            )
 
 
 def listing(names: Sequence[str]) -> str:
-    """Names in one line, and how many more there are."""
+    """Names in one line, and how many more there are.
+
+    Args:
+        names: at most 20 of them are listed.
+
+    >>> listing(["ax", "ay"])
+    'ax, ay'
+    """
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return ", ".join(names[:_LISTED]) + more
 
@@ -528,32 +727,41 @@ def _group(frame: Any, column: str | None, file: Path) -> tuple[list[str], Array
 
 def _numbers(frame: Any, columns: Sequence[str], file: Path, missing: bool) -> Array:
     """(rows, columns) float32; text, and unless ``missing`` also empty cells, raise."""
-    values = [_number_column(frame, name, file) for name in columns]
+    advice = "correct the value, or fit with other " + ("--targets" if missing else "--channels")
+    values = [_number_column(frame, name, file, advice) for name in columns]
     matrix = np.stack(values, axis=1) if values else np.empty((len(frame), 0))
-    bad = np.argwhere(np.isinf(matrix) if missing else ~np.isfinite(matrix))
+    with np.errstate(over="ignore"):
+        single = matrix.astype(np.float32)
+    bad = np.argwhere(np.isinf(single) if missing else ~np.isfinite(single))
     if bad.size:
         row, column = (int(index) for index in bad[0])
-        what = "a missing value (NaN)" if np.isnan(matrix[row, column]) else "an infinite value"
+        value = matrix[row, column]
+        what = "a missing value (NaN)" if np.isnan(value) else "an infinite value"
+        if np.isfinite(value):
+            what = f"{value:g}, beyond what float32 holds,"
         raise ValueError(
             f"{file}: row {frame.index[row]}, column {columns[column]!r}: {what} in the "
             f"{'targets' if missing else 'signal'}; fill it in or leave the row out"
         )
-    return matrix.astype(np.float32)
+    return single
 
 
-def _number_column(frame: Any, name: str, file: Path) -> Array:
+def _number_column(frame: Any, name: str, file: Path, advice: str) -> Array:
     pd = _pandas()
     raw = frame[name]
     if raw.dtype.kind in "biuf":
         return raw.to_numpy(dtype=np.float64)
+    if raw.dtype.kind in "mM":  # which to_numeric would count in nanoseconds
+        raise ValueError(f"{file}: column {name!r}: expected numbers, got dates or durations; {advice}")
     numbers = pd.to_numeric(raw, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     text = np.flatnonzero(np.isnan(numbers) & raw.notna().to_numpy())
     if text.size:
         first = int(text[0])
-        raise ValueError(
-            f"{file}: row {frame.index[first]}, column {name!r}: expected a number, got {raw.iloc[first]!r}; "
-            "correct the value, or name the columns of the signal with --channels"
-        )
+        word = raw.iloc[first]
+        if re.fullmatch(r"\s*[-+]?\d+,\d+\s*", str(word)):
+            advice = "write decimals with a point"
+        place = f"{file}: row {frame.index[first]}, column {name!r}"
+        raise ValueError(f"{place}: expected a number, got {word!r}; {advice}")
     return numbers
 
 
@@ -581,29 +789,50 @@ def _looks_dated(raw: Any) -> bool:
 
 
 def _numbers64(frame: Any, name: str, file: Path) -> Array:
-    numbers = _number_column(frame, name, file)
+    advice = f"write times as numbers or as 2024-05-31 23:59:59, or {_without(name)}"
+    numbers = _number_column(frame, name, file, advice)
     missing = np.flatnonzero(~np.isfinite(numbers))
     if missing.size:
         raise ValueError(
             f"{file}: row {frame.index[int(missing[0])]}, column {name!r}: the time is missing; "
-            "fill it in, or count frames with --time ''"
+            f"fill it in, or {_without(name)}"
         )
     return numbers
 
 
 def _check_increasing(
-    times: Sequence[Array], rows: Sequence[Array], names: Sequence[str], column: str, file: Path
+    times: Sequence[Array], rows: Sequence[Array], names: Sequence[str], written: Any, file: Path
 ) -> None:
+    """Check times (T,) of each recording, whose rows are (T,), against the column as it is written."""
     for name, time, row in zip(names, times, rows, strict=True):
         back = np.flatnonzero(np.diff(time) <= 0)
-        if back.size:
-            frame = int(back[0]) + 1
-            verb = "stands still" if time[frame] == time[frame - 1] else "goes backwards"
-            raise ValueError(
-                f"{file}: recording {name!r}, row {row[frame]}: time {verb}, {column!r} is {time[frame]:.15g} after "
-                f"{time[frame - 1]:.15g}; sort the rows, tell recordings apart with --recording, "
-                "or count frames with --time ''"
+        if not back.size:
+            continue
+        frame = int(back[0]) + 1
+        verb = "stands still" if time[frame] == time[frame - 1] else "goes backwards"
+        earlier = np.flatnonzero(time[:frame] == time[frame])
+        if earlier.size:
+            advice = (
+                f"row {row[earlier[0]]} has that time already: leave out rows that are there twice, tell recordings "
+                "apart with --recording"
             )
+        else:
+            advice = "sort the rows, tell recordings apart with --recording"
+        raise ValueError(
+            f"{file}: recording {name!r}, row {row[frame]}: time {verb}, {written.name!r} is "
+            f"{_moment(written.loc[row[frame]])} after {_moment(written.loc[row[frame - 1]])}; {advice}, or "
+            f"{_without(str(written.name))}"
+        )
+
+
+def _without(time: str | None) -> str:
+    """How to do without the column of times, so that it does not end up as a channel."""
+    return "count frames with --time ''" + ("" if time == "time" else " and name the --channels")
+
+
+def _moment(time: Any) -> str:
+    """A time as its column has it."""
+    return f"{time:.15g}" if isinstance(time, float) else str(time)
 
 
 def _labels(frame: Any, name: str, file: Path) -> Array:
@@ -641,6 +870,9 @@ def class_order(labels: Sequence[Array]) -> list[str]:
     Args:
         labels: arrays (T,) of text, "" = unlabelled.
 
+    Returns:
+        Each class once.
+
     >>> class_order([np.array(["10", "2", ""]), np.array(["1"])])
     ['1', '2', '10']
     """
@@ -677,12 +909,39 @@ def _dates(seconds: Array) -> Array:
 
 def _nearest_frames(values: Any, recording: Array, recordings: Recordings) -> Array:
     """(N,) times, each of its recording, to frames: the nearest, or one outside for a time outside."""
-    seconds: Array = _seconds(values) if recordings.dated else values.to_numpy(dtype=np.float64)
+    seconds = _band_times(values, recordings)
+    if recordings.times is None:
+        return seconds.astype(np.int64)
     frames = np.empty(len(seconds), dtype=np.int64)
-    for number, time in enumerate(recordings.times or []):
+    for number, time in enumerate(recordings.times):
         own = recording == number
         edges = _edges(time, recordings.rate)
         slack = edges[-1] - time[-1]
         frames[own] = np.searchsorted((edges[:-1] + edges[1:]) / 2, seconds[own])
         frames[own] += (seconds[own] > edges[-1] + slack).astype(np.int64) - (seconds[own] < time[0] - slack)
     return frames
+
+
+def _band_times(values: Any, recordings: Recordings) -> Array:
+    """(N,) times of bands as float64, in the unit of the recordings: of their time column, or frames."""
+    pd = _pandas()
+    if recordings.dated:
+        stamps = pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601")
+        times = np.where(stamps.isna(), np.nan, _seconds(stamps))
+    else:
+        times = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    wrong = ~np.isfinite(times)
+    if recordings.times is None:
+        wrong |= times != np.rint(times)
+        expected = f"a whole number of frames, as {recordings.source} has no times"
+    else:
+        kind = "a date and time" if recordings.dated else "a number"
+        expected = f"{kind}, as column {recordings.columns.time!r} of {recordings.source} has"
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        value = values.iloc[row]
+        got = "an empty cell" if pd.isna(value) else repr(value) if isinstance(value, str) else _moment(value)
+        raise ValueError(
+            f"row {values.index[row]} of the bands, column {values.name!r}: expected {expected}, got {got}"
+        )
+    return times

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -144,7 +145,9 @@ def test_fit_offers_the_objective_and_tries_learning_rates(run, place: Path, mon
     assert "tried short trainings" in model.notes_[0]
 
 
-def test_fit_resumes_from_the_checkpoint_that_a_killed_fit_left(run, place: Path, monkeypatch: pytest.MonkeyPatch):
+def test_fit_resumes_from_the_checkpoint_that_a_killed_fit_left(
+    run, refuse, place: Path, monkeypatch: pytest.MonkeyPatch
+):
     """Killed between the end of training and the writing of the model: no model, but a checkpoint."""
     command = ["fit", "train.csv", "--model", "cut", *COLUMNS, *SMALL]
 
@@ -155,12 +158,86 @@ def test_fit_resumes_from_the_checkpoint_that_a_killed_fit_left(run, place: Path
         patched.setattr(Segmenter, "save", interrupt)
         code, _, err = run(*command)
     assert code == INTERRUPTED
-    assert err.startswith("segcrf: interrupted")
+    kept, interrupted = err.splitlines()
+    assert "cut.checkpoint keeps the epochs so far; the same command with --resume" in kept
+    assert interrupted == "segcrf: interrupted"
     assert not (place / "cut").exists()
     assert (place / "cut.checkpoint").is_dir()
+    assert "holds a fit that was cut off; go on with it by --resume" in refuse(*command)
     assert run(*command, "--resume")[0] == 0
     assert (place / "cut").is_dir()
     assert not (place / "cut.checkpoint").exists()
+
+
+def test_fit_removes_of_the_checkpoint_only_what_it_wrote(run, place: Path):
+    other = place / "shared.checkpoint" / "thesis.txt"
+    other.parent.mkdir()
+    other.write_text("years of work")
+    assert run("fit", "train.csv", "--model", "shared", *COLUMNS, *SMALL)[0] == 0
+    assert [path.name for path in other.parent.iterdir()] == ["thesis.txt"]
+    assert other.read_text() == "years of work"
+
+
+def test_fit_finds_that_it_cannot_save_before_it_trains(refuse, place: Path, monkeypatch: pytest.MonkeyPatch):
+    def train(*_: object, **__: object) -> None:
+        raise AssertionError("trained first")
+
+    monkeypatch.setattr(Segmenter, "fit", train)
+    (place / "file").write_text("")
+    (place / "full").mkdir()
+    (place / "full" / "thesis.txt").write_text("years of work")
+    (place / "blocked.checkpoint").write_text("")
+    (place / "worse.checkpoint" / "best").mkdir(parents=True)
+    (place / "worse.checkpoint" / "best" / "thesis.txt").write_text("years of work")
+    for name, expected in [
+        ("file", "file is a file"),
+        ("full", r"other things in it (thesis.txt)"),
+        ("file/model", "file is a file, expected a folder to make it in"),
+        ("blocked", "blocked.checkpoint: is a file"),
+        ("worse", "other things in it (thesis.txt)"),
+        (".", "expected a new folder for the model"),
+    ]:
+        assert expected in refuse("fit", "train.csv", "--model", name, *COLUMNS, *SMALL, "--overwrite")
+
+
+def test_fit_prints_the_notes_of_the_model_as_they_are_typed(run, place: Path, monkeypatch: pytest.MonkeyPatch):
+    def note(self: Segmenter, *_: object, **__: object) -> Segmenter:
+        self.notes_ = ["learning_rate='auto' was tried", "recording 1, frame 3 is odd; lower frame_loss"]
+        return self
+
+    untouched = Segmenter.fit
+    monkeypatch.setattr(Segmenter, "fit", lambda self, *a, **k: note(untouched(self, *a, **k)))
+    _, out, _ = run("fit", "train.csv", "--model", "noted", *COLUMNS, *SMALL)
+    told, *notes = out.splitlines()
+    expected = "noted: 2 classes (off, on) from level, other, twice; 240 frames in 4 recordings; best epoch "
+    assert told.startswith(expected) and "of 2, validation loss of the labels" in told
+    assert notes == ["note: --learning-rate auto was tried", "note: recording 'r1', frame 3 is odd; lower --frame-loss"]
+
+
+def test_fit_offers_what_the_segmenter_has_for_rare_classes(run, place: Path):
+    options = ["--frame-loss", "0.5", "--balance", "2", "--validation-fraction", "0.5"]
+    assert run("fit", "train.csv", "--model", "rare", *COLUMNS, *SMALL, *options)[0] == 0
+    model = Segmenter.load(place / "rare")
+    assert (model.frame_loss, model.balance, model.validation_fraction) == (0.5, 2.0, 0.5)
+
+
+def test_fit_without_validation_does_not_claim_any(run):
+    _, out, _ = run("fit", "train.csv", "--model", "all", *COLUMNS, *SMALL, "--validation-fraction", "0")
+    assert ", loss of the labels" in out and "validation" not in out
+
+
+def test_doubts_are_told_and_the_work_goes_on(run, place: Path):
+    table = long_table(0)
+    table.loc[30:59, "clock"] += 5000
+    table.to_csv(place / "gap.csv", index=False)
+    for command in (["fit", "gap.csv", "--model", "gap", *SMALL], ["score", "gap.csv", "--model", "model"]):
+        code, _, err = run(*command, *COLUMNS)
+        assert code == 0
+        assert err.startswith("segcrf: warning: gap.csv: time jumps once, in recording 'r0', from 1.45 to 5001.5,")
+        assert err.count("\n") == 1
+    long_table(0).assign(state="on").to_csv(place / "lone.csv", index=False)
+    code, _, err = run("fit", "lone.csv", "--model", "lone", *COLUMNS, *SMALL)
+    assert (code, err.count("'on' is the only class")) == (0, 1)
 
 
 # --------------------------------------------------------------------------------------------------------- predict
@@ -208,6 +285,28 @@ def test_predict_needs_no_labels_and_ignores_other_columns(run, place: Path):
     assert (place / "bare_bands.csv").read_text() == (place / "bands.csv").read_text()
 
 
+def test_predict_finds_that_it_cannot_write_before_it_decodes(refuse, place: Path, monkeypatch: pytest.MonkeyPatch):
+    def load(*_: object) -> None:
+        raise AssertionError("loaded the model first")
+
+    monkeypatch.setattr(Segmenter, "load", load)
+    (place / "folder.csv").mkdir()
+    before = (place / "test.csv").read_bytes()
+    for outputs, expected in [
+        (["--out", "bands.doc"], "unknown table format"),
+        (["--out", "nowhere/bands.csv"], "there is no folder nowhere"),
+        (["--out", "folder.csv"], "folder.csv: is a folder, expected a file to write"),
+        (["--out", "test.csv"], "test.csv: is both DATA and --out"),
+        (["--out", "a.csv", "--frames", "./a.csv"], "a.csv: is both --out and --frames"),
+        (["--out", "a.csv", "--plot", "a.doc"], "a.doc: the ending .doc tells no format of figures; expected one of ."),
+        (["--out", "a.csv", "--plot", "a"], "a: no ending tells no format"),
+        (["--out", "a.csv", "--plot", "nowhere/a.png"], "there is no folder nowhere"),
+    ]:
+        assert expected in refuse("predict", "test.csv", "--model", "model", *outputs)
+    assert (place / "test.csv").read_bytes() == before
+    assert not (place / "a.csv").exists()
+
+
 def test_predict_counts_frames_without_a_time_column(run, place: Path):
     assert run("predict", "test.csv", "--model", "model", "--time", "", "--out", "counted.csv")[0] == 0
     bands = pd.read_csv(place / "counted.csv")
@@ -223,6 +322,29 @@ def test_predict_reads_a_model_saved_from_python(run, place: Path):
     table[["level", "other"]].to_csv(place / "plain.csv", index=False)
     assert run("predict", "plain.csv", "--model", "python", "--out", "plain_bands.csv")[0] == 0
     assert pd.read_csv(place / "plain_bands.csv")["recording"].unique().tolist() == ["plain"]
+
+
+def test_classes_that_the_model_does_not_know_are_drawn_empty_with_a_word(run, place: Path):
+    table = long_table(1, 2)
+    table.loc[:9, "state"] = "else"
+    table.to_csv(place / "strange.csv", index=False)
+    code, _, err = run("predict", "strange.csv", "--model", "model", "--out", "strange_bands.csv", "--plot", "s.png")
+    assert code == 0
+    assert "recording 'r0' has classes that the model does not know (else); they are drawn as unlabelled" in err
+
+
+def test_a_model_fitted_on_numbers_of_named_classes_tells_names(run, place: Path):
+    table = long_table(0)
+    parts = [part for _, part in table.groupby("rec")]
+    numbers = [(part["state"] == "on").to_numpy(dtype=np.int64) for part in parts]
+    model = Segmenter(hidden=4, max_epochs=1, progress=False, classes=["off", "on"])
+    model.fit([part[["level", "other"]].to_numpy() for part in parts], numbers).save(place / "numbers")
+    table[["level", "other", "state"]].to_csv(place / "named.csv", index=False)
+    outputs = ["--out", "numbers.csv", "--frames", "numbers_frames.csv"]
+    assert run("predict", "named.csv", "--model", "numbers", "--label", "state", *outputs)[0] == 0
+    assert set(pd.read_csv(place / "numbers_frames.csv")["label"]) <= {"off", "on"}
+    _, out, _ = run("score", "named.csv", "--model", "numbers", "--label", "state", "--json")
+    assert json.loads(out)["accuracy"] > 0
 
 
 # ----------------------------------------------------------------------------------------------------------- score
@@ -359,10 +481,82 @@ def test_nothing_labelled(refuse, place: Path):
     assert "no frame has a label in column 'state'" in refuse("score", "bare.csv", "--model", "model")
 
 
-def test_bands_in_another_unit(refuse, place: Path):
-    bands = pd.DataFrame({"recording": ["r0"], "start": [0], "end": [60], "label": ["on"]})
-    bands.to_csv(place / "frames_bands.csv", index=False)
-    refuse("score", "--predicted", "frames_bands.csv", "--truth", "test.csv", *COLUMNS)
+def test_labels_of_a_score_that_the_model_does_not_know(refuse, place: Path):
+    table = long_table(1, 2)
+    table.loc[70, "state"] = "else"
+    table.to_csv(place / "partly.csv", index=False)
+    expected = "partly.csv: recording 'r1', frame 10: column 'state' has the class 'else', expected one of off, on;"
+    assert expected in refuse("score", "partly.csv", "--model", "model")
+    assert expected in refuse("fit", "train.csv", "--model", "new", *COLUMNS, *SMALL, "--validation", "partly.csv")
+
+
+def test_classes_to_ignore_that_are_none(refuse, run):
+    expected = "--ignore: there is no class 'onn'; the classes are off, on"
+    assert expected in refuse("score", "test.csv", "--model", "model", "--ignore", "onn")
+    run("predict", "test.csv", "--model", "model", "--out", "bands.csv")
+    table = ["--predicted", "bands.csv", "--truth", "test.csv", *COLUMNS]
+    assert expected in refuse("score", *table, "--ignore", "off,onn")
+
+
+def test_a_class_to_ignore_may_be_absent_from_the_table(run, place: Path):
+    long_table(1, 2).assign(state="on", level=1.0).to_csv(place / "on.csv", index=False)
+    code, out, _ = run("score", "on.csv", "--model", "model", "--ignore", "off")
+    assert code == 0 and "bands left out: off" in out
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"end": [60, 103]}, "row 2: a band of frames 0 to 61, where recording 'r0' of test.csv has frames 0 to 60"),
+        ({"recording": ["r1"] * 2, "start": [100, 101], "end": [102, 103]}, "rows 2 and 3: two bands of"),
+        ({"recording": ["r0", "r7"]}, "the bands name a recording 'r7' that test.csv does not have; it has r0, r1"),
+        ({"end": ["a", "b"]}, "row 2 of the bands, column 'end': expected a number, as column 'clock' of test.csv has"),
+        ({"end": [-1, 103]}, "row 2 of the bands: from 0 to -1 there is no frame of recording 'r0'"),
+        ({"label": ["x", "y"]}, "bad_bands.csv has the classes x, y, test.csv has off, on, and none is the same"),
+    ],
+)
+def test_bands_that_do_not_fit_the_truth(refuse, place: Path, changes: dict[str, list[object]], expected: str):
+    bands = pd.DataFrame({"recording": ["r0", "r1"], "start": [0, 100], "end": [3, 103], "label": ["on", "off"]})
+    bands.assign(**changes).to_csv(place / "bad_bands.csv", index=False)
+    message = refuse("score", "--predicted", "bad_bands.csv", "--truth", "test.csv", *COLUMNS)
+    assert "bad_bands.csv" in message and expected in message
+
+
+def test_a_recording_without_bands_is_told(run, place: Path):
+    bands = pd.DataFrame({"recording": ["r0"], "start": [0], "end": [3], "label": ["on"]})
+    bands.to_csv(place / "half_bands.csv", index=False)
+    code, _, err = run("score", "--predicted", "half_bands.csv", "--truth", "test.csv", *COLUMNS)
+    assert code == 0
+    assert err == (
+        "segcrf: warning: half_bands.csv: there is no band of recording r1; its frames count as wrong\n"
+    )
+
+
+def test_targets_without_a_number(refuse, place: Path):
+    long_table(0).assign(twice="").to_csv(place / "bare_targets.csv", index=False)
+    message = refuse("fit", "bare_targets.csv", "--model", "new", *COLUMNS, *SMALL, "--targets", "twice")
+    assert "bare_targets.csv: column 'twice' has no number" in message
+
+
+def test_a_device_that_is_not_there(refuse):
+    message = refuse("fit", "train.csv", "--model", "new", *COLUMNS, *SMALL, "--device", "cuba")
+    assert "--device cuba: does not work here (Expected one of cpu, cuda" in message
+
+
+def test_errors_of_the_segmenter_are_in_the_words_of_the_command(run, refuse, place: Path):
+    long_table(0).iloc[[0]].to_csv(place / "frame.csv", index=False)
+    _, _, err = run("fit", "frame.csv", "--model", "new", *COLUMNS, *SMALL)
+    assert "recording 'r0' has the only labelled frame" in err
+    assert err.endswith("label more, give --validation, or set --validation-fraction 0\n")
+    with_switching = ["--targets", "twice", "--switching", "mean", "--posterior", "filter"]
+    for options, expected in [
+        (["--hidden", "0"], "error: --hidden: got 0, expected an integer"),
+        (["--epochs", "0"], "error: --epochs: got 0, expected an integer"),
+        (with_switching, "got 'filter' with no --causal, .*; give --causal, or --posterior smooth"),
+        (["--switching", "mean"], "--switching mean: a regression per class needs numbers; add --targets"),
+        (["--channels", ""], "argument --channels: got '', expected at least one name"),
+    ]:
+        assert re.search(expected, refuse("fit", "train.csv", "--model", "new", *COLUMNS, *SMALL, *options))
 
 
 @pytest.mark.parametrize(
@@ -411,3 +605,27 @@ def test_as_a_process(place: Path):
     assert finished.stderr.startswith("segcrf: error: ")
     assert finished.stderr.count("\n") == 1
     assert "Traceback" not in finished.stderr
+
+
+def test_the_commands_of_the_readme_go_from_a_table_to_bands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    block = readme.partition("<!-- commands: tables -->\n\n")[2].partition("\n\n")[0]
+    monkeypatch.chdir(tmp_path)
+    commands = [line.strip().removeprefix(".venv/bin/segcrf ").split() for line in block.splitlines()]
+    assert [command[0] for command in commands] == ["demo", "fit", "predict", "score"]
+    for command in commands:
+        quick = ["--epochs", "1", "--hidden", "8", "--quiet"] if command[0] == "fit" else []
+        assert main([*command, *quick]) == 0
+    printed = capsys.readouterr().out
+    assert "3 classes (10 Hz, 15 Hz, 5 Hz) from x; 12,000 frames in 12 recordings" in printed
+    assert "2,000 frames of 2 recordings; 0 unlabelled" in printed
+    assert (tmp_path / "example" / "bands.png").exists() and (tmp_path / "example" / "bands.csv").exists()
+
+
+def test_the_tables_to_try_replace_nothing(tmp_path: Path, refuse):
+    (tmp_path / "new.csv").write_text("years of work")
+    assert "new.csv: exists already" in refuse("demo", "--tables", tmp_path)
+    assert "new.csv: is a file, expected a folder" in refuse("demo", "--tables", tmp_path / "new.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["new.csv"]

@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -148,9 +149,23 @@ def test_the_command_prints_the_table_and_writes_the_figure(
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_folder_that_is_not_there_is_found_before_training(tmp_path: Path):
+def test_a_figure_that_cannot_be_written_is_found_before_training(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         demo.main(quick=True, seed=0, out=tmp_path / "no" / "demo.png")
+    with pytest.raises(ValueError, match=r"ending \.doc tells no format of figures; expected one of \..*\.png"):
+        demo.main(quick=True, seed=0, out=tmp_path / "demo.doc")
+
+
+def test_tables_to_try_are_seeded_and_the_new_ones_lack_only_their_labels(tmp_path: Path):
+    files = demo.write_tables(tmp_path / "a", seed=1)
+    assert [file.name for file in files] == ["labelled.csv", "new.csv", "truth.csv"]
+    known, new, truth = (pd.read_csv(file) for file in files)
+    assert known["recording"].nunique() == 12 and set(known["label"]) == set(demo.CLASSES)
+    assert new.equals(truth.drop(columns="label")) and not set(new["recording"]) & set(known["recording"])
+    again, other = demo.write_tables(tmp_path / "b", seed=1), demo.write_tables(tmp_path / "c", seed=2)
+    assert files[0].read_bytes() == again[0].read_bytes() != other[0].read_bytes()
+    with pytest.raises(FileExistsError, match=r"labelled\.csv: exists already"):
+        demo.write_tables(tmp_path / "a")
 
 
 @pytest.mark.slow

@@ -144,3 +144,21 @@ def test_nan_on_masked_frames_is_not_read() -> None:
 def test_bad_masks_are_named(mask: Any, gap: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         Gapped(LinearChainCRF(2), torch.zeros(2, 3, 2), mask, gap)
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        ([[0] * 3] * 2, TypeError, "labels must be a torch.Tensor, got list"),
+        (torch.zeros(2, 3), TypeError, r"labels must be integers, got torch\.float32"),
+        (torch.zeros(2, 4).long(), ValueError, r"shape \(B, T\) = \(2, 3\) of the mask, got \(2, 4\)"),
+        (torch.zeros(3).long(), ValueError, r"of the mask, got \(3,\)"),
+        (torch.zeros(5, 2, 3).long(), ValueError, r"of the mask, got \(5, 2, 3\)"),
+        (torch.full((2, 3), 7), ValueError, "got 7, expected 0 to 1"),
+    ],
+)
+def test_bad_labels_are_named(labels: Any, error: type[Exception], message: str) -> None:
+    """One row of labels was taken for both recordings, and a batch of labellings for one."""
+    gapped = Gapped(LinearChainCRF(2), torch.zeros(2, 3, 2), torch.ones(2, 3, dtype=torch.bool), "skip")
+    with pytest.raises(error, match=message):
+        gapped.log_prob(labels)

@@ -50,6 +50,66 @@ def test_bands_of_segments_keep_seams_between_bands_of_one_class():
     assert drawn(ax) == {plot.PALETTE[0]: [(0, 2), (2, 4)]}
 
 
+@pytest.mark.parametrize("kind", [str, object])
+def test_bands_of_text(kind: type):
+    ax = Figure().add_subplot()
+    words = np.array(["walk", "walk", "", "rest"], dtype=kind)
+    plot.bands(words, ax)
+    rest, walk = plot.PALETTE[:2]
+    assert drawn(ax) == {rest: [(3, 4)], walk: [(0, 2)]}
+    ax = Figure().add_subplot()
+    plot.bands(words, ax, classes=np.array(["walk", "run", "rest"]))  # as Segmenter.classes_ is
+    assert drawn(ax) == {plot.PALETTE[0]: [(0, 2)], plot.PALETTE[2]: [(3, 4)]}
+
+
+def test_text_and_numbers_share_the_classes_that_are_named():
+    words = np.array(["b", "b", "a", "", "", "a", "a", "c"])
+    tracks = {"words": words, "numbers": LABELS}
+    rows = plot.figure(np.zeros(8), tracks, classes=["b", "a", "c"]).axes[-1]
+    assert [text.get_text() for text in rows.get_legend().get_texts()] == ["b", "a", "c"]
+    with pytest.raises(ValueError, match=r"labels of 'words' are text, 'numbers' is numbered; name the classes by"):
+        plot.figure(np.zeros(8), tracks)
+    with pytest.raises(ValueError, match=r"labels of 'labels' are text, classes=3 numbers them"):
+        plot.bands(words, Figure().add_subplot(), classes=3)
+
+
+def test_text_has_a_legend_and_numbers_without_names_have_none():
+    words = np.array(["b", "b", "a", "", "", "a", "a", "c"])
+    rows = plot.figure(np.zeros(8), {"k": words}).axes[-1]
+    assert [text.get_text() for text in rows.get_legend().get_texts()] == ["a", "b", "c"]
+    for labels in (LABELS, np.full(8, "")):
+        assert plot.figure(np.zeros(8), {"k": labels}).axes[-1].get_legend() is None
+
+
+@pytest.mark.parametrize("classes", [2, ["a", "b"]])
+@pytest.mark.parametrize("segments", [False, True])
+def test_a_class_that_is_none_is_refused(classes: int | list[str], segments: bool):
+    labels = Segments.from_labels([LABELS]) if segments else LABELS
+    with pytest.raises(ValueError, match=r"'k', frame 7: got class 2, expected one of the 2 of classes, from 0"):
+        plot.figure(np.zeros(8), {"k": labels}, classes=["a", "b"])
+    with pytest.raises(ValueError, match=r"frame 7: got class 2"):
+        plot.bands(labels, Figure().add_subplot(), classes=classes)
+
+
+def test_labels_that_are_none_are_refused():
+    ax = Figure().add_subplot()
+    with pytest.raises(ValueError, match=r"'labels': frame 1: got label 'x', expected one of \['a', 'b'\]"):
+        plot.bands(np.array(["a", "x"]), ax, classes=["a", "b"])
+    with pytest.raises(ValueError, match=r"'labels': .*frame 1: got label -1"):
+        plot.bands(np.array([0, -1]), ax)
+    for values in (np.array([0.0, 1.0]), np.array(["a", None]), np.array([0, 1], dtype=object)):
+        with pytest.raises(TypeError, match=r"'labels': .*labels must be integers .* or text"):
+            plot.bands(values, ax)
+    with pytest.raises(ValueError, match=r"'labels' has shape \(2, 8\), expected \(T,\)"):
+        plot.bands(np.stack([LABELS, LABELS]), ax)
+    with pytest.raises(ValueError, match=r"'labels' has 2 recordings, expected one; choose it by Segments.of"):
+        plot.bands(Segments.from_labels([LABELS, LABELS]), ax)
+    with pytest.raises(ValueError, match="rate: got 0"):
+        plot.bands(LABELS, ax, rate=0.0)
+    with pytest.raises(ValueError, match=r"'x' has shape \(2, 8, 1\), expected \(T,\) or \(T, n\)"):
+        plot.figure(np.zeros((2, 8, 1)), {"k": LABELS})
+
+
 def test_a_class_keeps_its_colour_whatever_classes_occur():
     ax = Figure().add_subplot()
     plot.bands(np.array([2, 2]), ax, classes=["a", "b", "c"])
@@ -124,6 +184,16 @@ def test_without_matplotlib_the_error_says_what_to_install(monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"pip install 'segcrf\[plot\]'"):
         plot.figure(np.zeros(8), {"k": LABELS})
+
+
+def test_formats_of_figures_are_those_that_can_be_written(tmp_path: Path):
+    for ending in ("pdf", "png", "SVG"):
+        plot.check_format(tmp_path / f"figure.{ending}")
+        Figure().savefig(tmp_path / f"figure.{ending}")
+    with pytest.raises(ValueError, match=r"figure\.doc: the ending \.doc tells no format of.* expected one of \."):
+        plot.check_format("figure.doc")
+    with pytest.raises(ValueError, match="figure: no ending tells no format"):
+        plot.check_format("figure")
 
 
 def test_no_global_state_is_used():

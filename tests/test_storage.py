@@ -83,6 +83,31 @@ def test_what_its_owner_put_beside_a_model_survives(tmp_path: Path) -> None:
     assert read_model(tmp_path / "model")[0]["version"] == 2
 
 
+def test_of_a_checkpoint_only_what_a_fit_wrote_is_removed(tmp_path: Path) -> None:
+    directory = tmp_path / "checkpoint"
+    assert not storage.holds_checkpoint(directory)
+    storage.remove_checkpoint(directory)  # nothing is there
+    write_model(directory / "best", {}, TENSORS)
+    write_model(directory / ".best-abcd_123", {}, TENSORS)
+    assert not storage.holds_checkpoint(directory)
+    for name in ("last.ckpt", "last-frame_loss=0.5.ckpt", "last-frame_loss=1.draft"):
+        (directory / name).touch()
+    assert storage.holds_checkpoint(directory)
+    theirs = ["epoch=3.ckpt", "last-v1.ckpt", "notes.txt"]
+    for name in theirs:
+        (directory / name).touch()
+    storage.remove_checkpoint(directory)
+    assert sorted(path.name for path in directory.iterdir()) == theirs
+    write_model(directory / "best", {}, TENSORS)
+    (directory / "best" / "notes.txt").touch()
+    storage.remove_checkpoint(directory)
+    assert (directory / "best" / "model.safetensors").exists()
+
+    write_model(tmp_path / "other" / "best", {}, TENSORS)
+    storage.remove_checkpoint(tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     def refused(match: str) -> None:
         with pytest.raises(ValueError, match=match):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from segcrf.segments import Segments
 from segcrf.tables import Columns
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 LONG = """recording,time,ax,ay,power,label
@@ -76,6 +78,7 @@ LONG_WITHOUT_GAP = LONG.replace("b,5.0,7,-7,,walk", "b,5.0,7,-7,70,walk")
         ("spaces.csv", LONG_WITHOUT_GAP.replace(",", ", ")),
         ("bom.csv", "\ufeff" + LONG_WITHOUT_GAP),
         ("windows.csv", LONG_WITHOUT_GAP.replace("\n", "\r\n")),
+        ("old_mac.csv", LONG_WITHOUT_GAP.replace("\n", "\r")),
         ("blank_end.csv", LONG_WITHOUT_GAP + "\n\n"),
     ],
 )
@@ -132,7 +135,23 @@ def test_integer_labels_of_parquet(tmp_path: Path):
 def test_roles_are_filled_in_only_where_they_were_left_open():
     available = ["recording", "time", "state", "label", "ax"]
     found = Columns(recording="", label="state").resolve(available)
-    assert found == Columns(None, "time", "state", ("recording", "label", "ax"))
+    assert found == Columns(None, "time", "state", ("ax",))
+
+
+def test_a_column_of_times_that_is_not_wanted_is_no_signal_unless_named_so():
+    assert Columns(time="").resolve(["time", "ax"]).channels == ("ax",)
+    assert Columns(time="", channels=("time", "ax")).resolve(["time", "ax"]).channels == ("time", "ax")
+
+
+def test_parquet_that_pandas_wrote_with_an_index(tmp_path: Path):
+    """pandas stores an index as a column, and would make it an index again."""
+    frame = pd.DataFrame({"time": [0.0, 1, 2, 3], "ax": [1.0, 2, 3, 4]})
+    frame[frame["ax"] != 2].to_parquet(tmp_path / "filtered.parquet")
+    frame.set_index("time").to_parquet(tmp_path / "indexed.parquet")
+    filtered = tables.read_recordings(tmp_path / "filtered.parquet", Columns())
+    assert (filtered.columns.channels, filtered.lengths) == (("ax",), [3])
+    indexed = tables.read_recordings(tmp_path / "indexed.parquet", Columns())
+    assert (indexed.columns.time, indexed.columns.channels, indexed.rate) == ("time", ("ax",), 1.0)
 
 
 def test_no_channels_are_read_where_none_are_wanted(tmp_path: Path):
@@ -211,11 +230,68 @@ def test_bands_of_a_recording_that_is_not_there():
         tables.to_frames(bands, recordings_with([np.array([0.0, 1])]))
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "message"),
+    [
+        ("soon", 1, r"row 5 of the bands, column 'start': expected a number, as column 'time' of table .* got 'soon'"),
+        (None, 1, "column 'start': expected a number, .* got an empty cell"),
+        (1, 0, r"row 5 of the bands: from 1 to 0 there is no frame of recording 'r0'; expected an end after its start"),
+        (0.9, 1.1, r"from 0\.9 to 1\.1 there is no frame"),
+    ],
+)
+def test_bands_that_are_none(start: object, end: object, message: str):
+    recordings = recordings_with([np.array([0.0, 1, 2])])
+    recordings = dataclasses.replace(recordings, columns=Columns(time="time"))
+    bands = pd.DataFrame({"recording": ["r0"], "start": [start], "end": [end], "label": ["x"]}, index=[5])
+    with pytest.raises(ValueError, match=message):
+        tables.to_frames(bands, recordings)
+
+
+def test_bands_of_recordings_without_times_are_in_frames():
+    recordings = tables.Recordings(Columns(), ["r0"], [np.zeros((3, 1))])
+    bands = pd.DataFrame({"recording": ["r0"], "start": [0], "end": [2.0], "label": ["x"]})
+    assert tables.to_frames(bands, recordings)["end"].tolist() == [2]
+    with pytest.raises(ValueError, match=r"expected a whole number of frames, as table has no times, got 1\.5"):
+        tables.to_frames(bands.assign(end=[1.5]), recordings)
+
+
 def test_recordings_of_another_rate_are_refused():
     recordings = recordings_with([np.arange(9) / 100, np.arange(9) / 50])
     with pytest.raises(ValueError, match=r"recording 'r1' has 50 frames per unit .* expected 100; resample"):
         recordings.check_rate(100.0)
     recordings_with([np.arange(9) / 103]).check_rate(100.0)
+
+
+# --------------------------------------------------------------------------------------------------------- doubts
+def test_gaps_are_told_once_with_the_longest(tmp_path: Path):
+    text = "recording,time,ax\n" + "".join(f"a,{t},1\n" for t in (0, 1, 2, 50, 51, 52)) + "b,0,1\nb,1,1\nb,90,1\n"
+    (doubt,) = tables.read_recordings(write(tmp_path, text), Columns()).doubts()
+    assert "data.csv: time jumps 2 times, farthest in recording 'b', from 1 to 90, 89 usual steps;" in doubt
+    dropped = "time,ax\n" + "".join(f"{t},1\n" for t in (0, 1, 2, 5, 6, 7))
+    assert tables.read_recordings(write(tmp_path, dropped), Columns()).doubts() == []
+    dated = "time,ax\n" + "".join(f"2024-05-31 {t},1\n" for t in ("10:00:00", "10:00:01", "10:00:02", "23:00:00"))
+    (doubt,) = tables.read_recordings(write(tmp_path, dated), Columns()).doubts()
+    assert "once, in recording 'data', from 2024-05-31T10:00:02.000000 to 2024-05-31T23:00:00.000000" in doubt
+
+
+def test_a_counter_as_the_label_is_told(tmp_path: Path):
+    counter = "ax,label\n" + "".join(f"1,{n}\n" for n in range(30))
+    (doubt,) = tables.read_recordings(write(tmp_path, counter), Columns()).doubts()
+    assert "column 'label' has 30 different whole numbers as classes, most of them for one band only" in doubt
+    words = "ax,label\n" + "".join(f"1,w{n}\n" for n in range(30))
+    assert tables.read_recordings(write(tmp_path, words), Columns()).doubts() == []
+    again = "ax,label\n" + "".join(f"1,{n % 25}\n" for n in range(75))
+    assert tables.read_recordings(write(tmp_path, again), Columns()).doubts() == []
+
+
+def test_labels_are_held_against_known_classes(tmp_path: Path):
+    found = tables.read_recordings(write(tmp_path, LONG), Columns(channels=("ax",)))
+    found.check_classes(["walk", "rest", "sit"])
+    with pytest.raises(ValueError, match=r"data\.csv: recording 'a', frame 2: .*'walk', expected one of rest, sit"):
+        found.check_classes(["rest", "sit"])
+    found.check_labelled()
+    with pytest.raises(ValueError, match="no frame has a label in column 'label'"):
+        tables.read_recordings(write(tmp_path, "ax,label\n1,\n2,-100\n"), Columns()).check_labelled()
 
 
 # --------------------------------------------------------------------------------------------------------- errors
@@ -244,6 +320,8 @@ def test_missing_signal(tmp_path: Path, cell: str):
 def test_infinite_signal_and_target(tmp_path: Path):
     message = failing(tmp_path, LONG.replace("a,0.01,2", "a,0.01,inf"), Columns(targets=("power",)))
     assert "row 4, column 'ax': an infinite value in the signal" in message
+    message = failing(tmp_path, LONG.replace("a,0.01,2", "a,0.01,-1e300"), Columns(targets=("power",)))
+    assert "row 4, column 'ax': -1e+300, beyond what float32 holds, in the signal" in message
     message = failing(tmp_path, LONG.replace(",80,", ",-inf,"), Columns(targets=("power",)))
     assert "row 6, column 'power': an infinite value in the targets" in message
 
@@ -254,12 +332,19 @@ def test_a_blank_line_within_is_a_missing_value(tmp_path: Path):
 
 def test_time_that_goes_backwards(tmp_path: Path):
     message = failing(tmp_path, LONG_WITHOUT_GAP.replace("a,0.02", "a,0.005"))
-    assert "recording 'a', row 5: time goes backwards, 'time' is 0.005 after 0.01" in message
+    assert "recording 'a', row 5: time goes backwards, 'time' is 0.005 after 0.01; sort the rows" in message
 
 
 def test_time_that_stands_still(tmp_path: Path):
     message = failing(tmp_path, LONG_WITHOUT_GAP.replace("b,5.5", "b,5.0"))
-    assert "recording 'b', row 6: time stands still, 'time' is 5 after 5" in message
+    assert "recording 'b', row 6: time stands still, 'time' is 5 after 5; row 3 has that time already" in message
+
+
+def test_rows_that_are_there_twice(tmp_path: Path):
+    rows = "2024-05-31 10:00:00,1\n2024-05-31 10:00:01,2\n"
+    message = failing(tmp_path, "time,ax\n" + rows + rows)
+    assert "row 4: time goes backwards, 'time' is 2024-05-31 10:00:00 after 2024-05-31 10:00:01" in message
+    assert "row 2 has that time already: leave out rows that are there twice" in message
 
 
 def test_a_missing_time(tmp_path: Path):
@@ -269,6 +354,44 @@ def test_a_missing_time(tmp_path: Path):
 def test_a_damaged_date(tmp_path: Path):
     message = failing(tmp_path, "time,ax\n2024-05-31,1\nsoon,2\n")
     assert "row 3, column 'time': expected a date and time (ISO 8601), got 'soon'" in message
+
+
+def test_a_way_to_write_dates_that_is_not_read(tmp_path: Path):
+    message = failing(tmp_path, "time,ax\n31.05.2024 10:00,1\n")
+    assert "row 2, column 'time': expected a number, got '31.05.2024 10:00'; write times as numbers or" in message
+
+
+def test_decimal_commas(tmp_path: Path):
+    message = failing(tmp_path, "time;ax\n0;1,5\n")
+    assert "row 2, column 'ax': expected a number, got '1,5'; write decimals with a point" in message
+
+
+def test_dates_as_a_channel_are_refused(tmp_path: Path):
+    pd.DataFrame({"ax": [1.0], "when": pd.to_datetime(["2024-05-31"])}).to_parquet(tmp_path / "data.parquet")
+    with pytest.raises(ValueError, match="column 'when': expected numbers, got dates or durations"):
+        tables.read_recordings(tmp_path / "data.parquet", Columns())
+
+
+def test_a_header_with_a_name_twice_or_without_a_name(tmp_path: Path):
+    assert "the header has the column 'ax' 2 times" in failing(tmp_path, "time,ax, ax\n0,1,2\n")
+    message = failing(tmp_path, ",time,ax\n0,0,1\n1,1,1\n")
+    assert "column 1 has no name in the header (are these row numbers that pandas wrote?)" in message
+    chosen = tables.read_recordings(write(tmp_path, ",time,ax\n0,0,1\n1,1,1\n"), Columns(channels=("ax",)))
+    assert chosen.signals[0].shape == (2, 1)
+
+
+def test_no_column_is_left_for_the_signal(tmp_path: Path):
+    assert "no column is left for the signal" in failing(tmp_path, "recording,time,label\na,0,x\n")
+
+
+def test_a_file_without_a_header(tmp_path: Path):
+    message = failing(tmp_path, "a,0.5,rest\na,0.6,rest\n", Columns(label="label"))
+    assert "no column 'label'; the columns are a, 0.5, rest; '0.5' looks like data: is the header missing?" in message
+
+
+def test_a_separator_that_is_not_known(tmp_path: Path):
+    message = failing(tmp_path, "ax|label\n1|x\n", Columns(label="label"))
+    assert "the columns are ax|label; separate columns by commas, semicolons or tabs" in message
 
 
 def test_labels_that_are_fractions_or_negative(tmp_path: Path):
@@ -289,8 +412,11 @@ def test_a_column_with_two_roles(tmp_path: Path):
     ("text", "message"),
     [
         ("", "the file is empty"),
+        ("\n\n", "the file is empty"),
+        ('ax,label\n1,"x\n2,y\n', "row 2: a quotation mark opens that nothing closes"),
         ("ax,label\n", "a header but no rows"),
         ("ax,label\n1,2\n1,2,3\n", "Expected 2 fields in line 3, saw 3"),
+        ('"' + "x" * 200_000 + '"\n1\n', "not readable as CSV: field larger than field limit"),
         ("ax,label\n1,5,2\n1,5,2\n", "the rows have more fields than the header"),
     ],
 )
@@ -298,10 +424,30 @@ def test_files_that_are_no_table(tmp_path: Path, text: str, message: str):
     assert message in failing(tmp_path, text)
 
 
-def test_bytes_that_are_no_text(tmp_path: Path):
-    (tmp_path / "data.csv").write_bytes(b"ax,label\n\xff\xfe,1\n")
-    with pytest.raises(ValueError, match="not readable as CSV in UTF-8"):
+@pytest.mark.parametrize("opener", [open, gzip.open])
+def test_bytes_that_are_no_text(tmp_path: Path, opener: Callable[..., IO[bytes]]):
+    path = tmp_path / ("data.csv" if opener is open else "data.csv.gz")
+    many = "1,walk\n" * 100_000  # pandas reads in pieces, and counts bytes from the start of one
+    with opener(path, "wb") as stream:
+        stream.write(f"ax,label\n{many}2,zurück\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"data\.csv.*: row 100002: byte 0xfc is not text in UTF-8; save it as UTF-8"):
+        tables.read_recordings(path, Columns())
+
+
+def test_the_other_encoding_of_spreadsheets(tmp_path: Path):
+    (tmp_path / "data.csv").write_bytes(LONG.encode("utf-16"))
+    with pytest.raises(ValueError, match="the file is in UTF-16, expected UTF-8; save it as UTF-8"):
         tables.read_recordings(tmp_path / "data.csv", Columns())
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "replaced"])
+def test_a_damaged_compressed_file(tmp_path: Path, damage: str):
+    whole = bytearray(gzip.compress(np.random.default_rng(0).bytes(5000).hex().encode()))
+    if damage == "changed":
+        whole[20:2000] = bytes(1980)
+    (tmp_path / "data.csv.gz").write_bytes({"cut": whole[:1000], "changed": whole, "replaced": b"text"}[damage])
+    with pytest.raises(ValueError, match=r"data\.csv\.gz: not readable as CSV compressed by gzip"):
+        tables.columns_of(tmp_path / "data.csv.gz")
 
 
 def test_a_truncated_parquet(tmp_path: Path):

@@ -13,7 +13,8 @@ Install with ``pip install 'segcrf[demo]'``, which adds training, tables and plo
 # A table
 # -------
 # Here the table is made of synthetic signals: a sinusoid that switches between 5, 10 and 15 Hz,
-# with noise, sampled 100 times a second. Twelve recordings are labelled; two are new.
+# with noise, sampled 100 times a second. Twelve recordings are labelled; two are new. (In a shell,
+# ``segcrf demo --tables example`` writes tables like these.)
 
 import os
 import shlex
@@ -105,6 +106,5 @@ print(segmenter.predict_segments(list(x[new]), recordings=["take12", "take13"]).
 
 from segcrf.plot import figure
 
-labels = segmenter.predict([x[12]])[0]
-predicted = np.array([list(names).index(label) for label in labels])
-chart = figure(x[12], {"true": k[12], "predicted": predicted}, rate=100.0, classes=list(names))
+predicted = segmenter.predict([x[12]])[0]
+chart = figure(x[12], {"true": names[k[12]], "predicted": predicted}, rate=100.0, classes=list(names))
