@@ -841,7 +841,8 @@ class Segmenter:
         """Saves the best model so far beside the checkpoint."""
         assert self.directory is not None
         history = {"history": result.history, "best_epoch": result.best_epoch, "notes": result.notes}
-        storage.write_model(Path(self.directory) / storage.BEST, self._config() | history, self._tensors(result.weights))
+        folder = Path(self.directory) / storage.BEST
+        storage.write_model(folder, self._config() | history, self._tensors(result.weights))
 
     def _config(self) -> dict[str, Any]:
         return {

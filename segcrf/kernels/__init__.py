@@ -185,10 +185,7 @@ class Operator:
         grad = None if grad is None else grad.to(counts[0].dtype)
         # The loss of most training is a sum: to multiply by ones would cost as much as a small kernel, in new memory.
         unit = owned and grad is not None and _are_ones(grad)
-        grads = [
-            None if grad is None else count.detach() if unit and i < self.batched else self._weighted(grad, count, i)
-            for i, count in enumerate(counts)
-        ]
+        grads = [None if grad is None else self._weighted(grad, count, i, unit) for i, count in enumerate(counts)]
         if any(vector is not None for vector in vectors):
             second = self._second_order(scan, potentials, lengths, vectors)
             second = [each if i < self.batched else each.sum(0) for i, each in enumerate(second)]
@@ -198,9 +195,11 @@ class Operator:
             for grad, potential in zip(grads, potentials, strict=True)
         ]
 
-    def _weighted(self, grad: Tensor, count: Tensor, i: int) -> Tensor:
-        """Gradient of potential ``i`` from that of the total (B,): counts times it, summed where the potential is
-        shared by the recordings."""
+    def _weighted(self, grad: Tensor, count: Tensor, i: int, unit: bool) -> Tensor:
+        """Gradient of potential ``i`` from that of the total (B,), which is all ones where ``unit``: counts times it,
+        summed where the potential is shared by the recordings."""
+        if unit:
+            return count.detach() if i < self.batched else count.sum(0)
         if i < self.batched:
             return grad.view(-1, *[1] * (count.dim() - 1)) * count
         return torch.mv(count.flatten(1).t(), grad).view(count.shape[1:])

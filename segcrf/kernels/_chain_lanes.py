@@ -83,37 +83,22 @@ def copy(source, k, target, m, count):
 def _pack(emissions, step, offsets, first, frame, count, classes, buffer, k):
     """Scores of ``count`` frames, ``step`` numbers apart, into vectors from number ``k`` on; 0 where a lane has not
     begun."""
-    if step == classes:
-        _pack_run(emissions, step, offsets, first, frame, count, classes, buffer, k)
-        return
-    joined, whole = min(max(_latest(first) - frame, 0), count), classes // WIDTH * WIDTH
-    for i in range(joined):
-        _pack_run(emissions, step, offsets, first, frame + i, 1, classes, buffer, k + i * classes)
-    for i in range(joined, count):
-        begin, at = (frame + i) * step, k + i * classes
-        for c in range(0, whole, WIDTH):
-            gather(emissions, offsets, begin + c, buffer, at + c)
-        for c in range(whole, classes):
-            for lane in range(WIDTH):
-                buffer[(at + c) * WIDTH + lane] = emissions[offsets[lane] + begin + c]
-
-
-@part
-def _pack_run(emissions, step, offsets, first, frame, count, classes, buffer, k):
-    """The same where frames follow each other, or of one frame."""
-    size, begin = count * classes, frame * step
-    common = min(max(_latest(first) - frame, 0) * classes, size)  # from here on, every lane has begun
-    whole = common + (size - common) // WIDTH * WIDTH
-    for i in range(common, whole, WIDTH):
-        gather(emissions, offsets, begin + i, buffer, k + i)
+    joined, size = min(max(_latest(first) - frame, 0), count), count * classes  # then every lane has begun
     for lane in range(WIDTH):
-        joined = min(max(first[lane] - frame, 0) * classes, size)
-        for i in range(min(joined, common)):
-            buffer[(k + i) * WIDTH + lane] = 0.0
-        for i in range(joined, common):
-            buffer[(k + i) * WIDTH + lane] = emissions[offsets[lane] + begin + i]
-        for i in range(whole, size):
-            buffer[(k + i) * WIDTH + lane] = emissions[offsets[lane] + begin + i]
+        for i in range(joined):
+            source, begun = offsets[lane] + (frame + i) * step, frame + i >= first[lane]
+            for c in range(classes):
+                buffer[(k + i * classes + c) * WIDTH + lane] = emissions[source + c] if begun else 0.0
+    # Frames that follow each other are one run of numbers.
+    run = classes if step > classes else max(size - joined * classes, 1)
+    whole = run // WIDTH * WIDTH
+    for at in range(joined * classes, size, run):
+        source = (frame + at // classes) * step
+        for i in range(0, whole, WIDTH):
+            gather(emissions, offsets, source + i, buffer, k + at + i)
+        for i in range(whole, run):
+            for lane in range(WIDTH):
+                buffer[(k + at + i) * WIDTH + lane] = emissions[offsets[lane] + source + i]
 
 
 @part
