@@ -184,14 +184,18 @@ def test_weights_are_tried_until_the_best_is_at_no_end_of_them(run, best, tried)
     assert len(trainer.calls) == len(tried) + 1, "the second seed trains what was chosen"
 
 
-def test_what_was_tried_is_told_where_the_largest_was_chosen():
+def test_what_was_tried_is_told_where_an_end_of_it_was_chosen():
     cell = row("ce+tmse", "t", 50.0) | {"network": {"loss": "ce", "penalty": "tmse", "weight": 0.15}}
-    for tried, edge, on in ([0.0, 0.05, 0.15], " (largest tried)", "t"), ([0.0, 0.15, 0.6], "", ""):
+    for tried, edge, ends in (
+        ([0.0, 0.05, 0.15], " (largest tried)", ["", "t"]),
+        ([0.0, 0.15, 0.6], "", ["t", ""]),
+        ([0.0, 0.05, 0.15, 0.6], "", ["", ""]),
+    ):
         result = summarised([row("ce", "t", 40.0), cell | {"tried": tried}])
         ((*_, knob),) = report.knob_table(result).rows
         assert knob == f"λ 0.15{edge}"
-        ((title, encoder, weights, largest),) = report.edge_table(result).rows
-        assert (title, encoder, largest) == ("CE + T-MSE", "causal", on)
+        ((title, encoder, weights, *found),) = report.edge_table(result).rows
+        assert (title, encoder, found) == ("CE + T-MSE", "causal", ends)
         assert weights == ", ".join(f"{weight:g}" for weight in tried[1:])
 
 
@@ -874,11 +878,28 @@ def test_why_the_layers_miss_it(kept):
 
 
 def test_the_penalty_was_tuned_to_the_end_of_its_weights_where_the_page_says(kept):
-    lines = {(title, encoder): largest for title, encoder, _, largest in report.edge_table(kept).rows}
+    ends = {(title, encoder): both for title, encoder, _, *both in report.edge_table(kept).rows}
     title = methods.METHODS["bce+switches"].title
-    assert lines[title, "bidirectional"] == "emg gestures"
-    assert lines[title, "causal"] == "emg gestures, gesture phase, mocap6, synthetic low"
+    smallest = "mocap6, nilm devicescope, synthetic high, synthetic mid"
+    assert ends[title, "bidirectional"] == [smallest, "emg gestures"]
+    assert ends[title, "causal"] == ["", "emg gestures, gesture phase, mocap6, synthetic low"]
     assert kept["budget"]["weights"] == 2 and not kept["budget"]["widen"]
+
+
+def test_the_penalty_was_tuned_again_with_the_result_that_the_page_tells(kept):
+    again = {(row["task"], row["encoder"]): row for row in record.read("bands_penalty")["rows"] if row["seed"] == 0}
+    assert again.keys() == means_of(kept, "edit").keys()
+    before = {cell: report._rows(kept, *cell, "bce+switches")[0] for cell in again}
+    weight = {cell: row["network"]["weight"] for cell, row in again.items()}
+    moved = {cell for cell, row in before.items() if row["network"]["weight"] != weight[cell]}
+    power, gestures = ("nilm_devicescope", "bidirectional"), ("gesture_phase", "bidirectional")
+    ecg = {("ecg_ludb", encoder) for encoder in training.ENCODERS}
+    assert moved == {power, gestures, *ecg} and all(weight[cell] < 0.5 for cell in moved)
+    assert all(row["tried"][-1] == 8.0 for cell, row in again.items() if weight[cell] == 2.0)
+    f1 = {cell: (before[cell]["scores"]["f1@50"], again[cell]["scores"]["f1@50"]) for cell in again}
+    assert [round(score) for cell in (gestures, power) for score in f1[cell]] == [24, 27, 17, 33]
+    assert all(abs(now - then) < 0.5 for cell, (then, now) in f1.items() if cell not in (power, gestures))
+    assert round(report._rows(kept, *power, "crf")[0]["scores"]["f1@50"]) == 53
 
 
 def test_where_a_crf_is_not_needed_and_where_nothing_can_be_told(kept):

@@ -461,7 +461,7 @@ def knob_table(result: Result) -> Table:
 
 
 def edge_table(result: Result) -> Table:
-    """Where a larger weight of a penalty than any that was tried might have been better."""
+    """Where a smaller or larger weight of a penalty than any that was tried might have been better."""
     rows = []
     for method, description in result["methods"].items():
         for encoder in _distinct(result, "encoder"):
@@ -469,11 +469,16 @@ def edge_table(result: Result) -> Table:
             first = [row for some in found for row in some]
             if any(row["network"]["penalty"] for row in first):
                 weights = sorted({weight for row in first for weight in row["tried"]} - {0.0})
-                largest = [plain(row["task"]) for row in first if row["network"]["weight"] == row["tried"][-1]]
                 tried = ", ".join(f"{weight:g}" for weight in weights)
-                rows.append([description["title"], encoder, tried, ", ".join(largest)])
-    title = "Where the tuned weight of a penalty is the largest that was tried, so that a larger one might do better."
-    header = ["", "encoder", "weights tried beside none", "the largest chosen on"]
+                ends = [
+                    [plain(row["task"]) for row in first if row["network"]["weight"] == row["tried"][at]]
+                    for at in (1, -1)
+                ]
+                rows.append([description["title"], encoder, tried, *map(", ".join, ends)])
+    title = (
+        "Where the tuned weight of a penalty is at an end of those that were tried, so that one beyond might do better."
+    )
+    header = ["", "encoder", "weights tried beside none", "the smallest chosen on", "the largest chosen on"]
     return Table(title, header, rows, conventions_of_choice())
 
 
