@@ -125,11 +125,12 @@ def table(result: dict[str, Any]) -> str:
         convention = f"{POOLING[row['pooling']]}; background {row['background']}{author}"
         lines.append([row["model"], convention, *(f"{row[column]:.1f}" for column in COLUMNS)])
     header = ["Predictions", "Convention", "Accuracy", "Edit", "F1@10", "F1@25", "F1@50"]
-    title = (
-        "In percent: frame accuracy, always of all classes; edit; F1 of bands, greedy matching. Edit and F1 with or "
-        "without the bands of the background. 50 recordings in five splits, without unlabelled frames."
+    title = "In percent: frame accuracy, edit score and F1 of bands of 50 recordings in five splits."
+    note = (
+        "Conventions: accuracy always of all classes; edit and F1 with or without the bands of the background, as the "
+        "row says; bands are matched greedily; no frame is unlabelled."
     )
-    return rst(Table(title, header, lines))
+    return rst(Table(title, header, lines, note))
 
 
 if __name__ == "__main__":

@@ -97,9 +97,11 @@ def test_labels_that_are_none_are_refused():
         plot.bands(np.array(["a", "x"]), ax, classes=["a", "b"])
     with pytest.raises(ValueError, match=r"'labels': .*frame 1: got label -1"):
         plot.bands(np.array([0, -1]), ax)
-    for values in (np.array([0.0, 1.0]), np.array(["a", None]), np.array([0, 1], dtype=object)):
+    for values in (np.array([0.0, 1.0]), np.array([0, 1], dtype=object)):
         with pytest.raises(TypeError, match=r"'labels': .*labels must be integers .* or text"):
             plot.bands(values, ax)
+    with pytest.raises(TypeError, match=r"'labels': .*frame 1: got label None, expected a class"):
+        plot.bands(np.array(["a", None]), ax)
     with pytest.raises(ValueError, match=r"'labels' has shape \(2, 8\), expected \(T,\)"):
         plot.bands(np.stack([LABELS, LABELS]), ax)
     with pytest.raises(ValueError, match=r"'labels' has 2 recordings, expected one; choose it by Segments.of"):
