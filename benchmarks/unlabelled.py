@@ -29,7 +29,7 @@ from segcrf.estimator import Segmenter
 
 NAME = "emg_gestures"
 SHOWN = ("accuracy", "macro_f1", "edit", "f1@25", "f1@50", "band_ratio")
-RECIPE: dict[str, Any] = {"hidden": 32, "max_epochs": 6, "window": 1000, "validation_fraction": 0.0}
+RECIPE: dict[str, Any] = {"hidden": 32, "max_epochs": 20, "window": 1000, "validation_fraction": 0.0}
 PACKAGES = ("segcrf", "torch", "lightning", "numba", "numpy")
 Lists = tuple[list[data.Array], list[data.Array]]
 

@@ -230,6 +230,6 @@ def _reference(potentials: Sequence[Tensor], lengths: Tensor, starts: Tensor) ->
 
 #: Kernels for transitions shared by all steps, and for transitions of every step.
 _OPERATORS = (
-    Operator("chain", LinearChain.fields, _reference),
+    Operator("chain", LinearChain.fields, _reference, beside=True),
     Operator("chain_varying", LinearChain.fields, _reference, batched=2, kernels=("numba",)),
 )

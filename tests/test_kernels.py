@@ -166,6 +166,20 @@ def test_a_label_beyond_the_classes_is_no_address(structure: str, label: int) ->
         labels[1, 2] = 0
 
 
+@pytest.mark.parametrize("batch", [2, 6])
+def test_counts_lie_in_memory_as_the_emissions_do(batch: int) -> None:
+    emissions, *shared, lengths = (p.nan_to_num(0.0, 0.0, 0.0) for p in arguments(batch))
+    by_time = emissions.transpose(0, 1).contiguous().transpose(0, 1).requires_grad_()
+    sum_product, log_prob = torch.ops.segcrf.chain_sum_product, torch.ops.segcrf.chain_log_prob
+    inputs = {sum_product: (lengths, True), log_prob: (labels_of(lengths), lengths, True)}
+    for operator, more in inputs.items():
+        by_label = operator(by_time, *shared, *more)[1 if operator is sum_product else 2]
+        assert by_label.stride() == by_time.stride()
+        # Compiled code reads what it was told that an operator returns.
+        tests = ("test_schema", "test_autograd_registration", "test_faketensor")
+        torch.library.opcheck(operator, (by_time, *shared, *more), test_utils=tests)
+
+
 @pytest.mark.slow
 def test_operators_trace_with_their_gradients() -> None:
     *potentials, lengths = arguments(6)
@@ -449,8 +463,11 @@ def test_messages_that_are_computed_again_are_the_same(lengths: list[int], class
     shared = [torch.from_numpy(rng.normal(size=size)) for size in ((classes, classes), classes, classes)]
     log_z, *counts = chain_numba.sum_product(emissions, *shared, sizes, True)
     again, *others = (torch.zeros_like(each) for each in (log_z, *counts))
-    inputs = (each.numpy() for each in (emissions, sizes, torch.arange(batch), *shared, again))
-    chain_numba._sum_logarithmic(*inputs, tuple(each.numpy() for each in others), 0, batch)
+    others[0], others[-1] = (others[i].view(-1) for i in (0, -1))
+    inputs = (each.numpy() for each in (sizes, torch.arange(batch), *shared, again))
+    outputs = tuple(each.numpy() for each in others)
+    chain_numba._sum_logarithmic(*chain_numba._flat(emissions), *inputs, outputs, 0, batch)
+    others[0], others[-1] = (others[i].view(emissions.shape) for i in (0, -1))
     torch.testing.assert_close(log_z, again, rtol=1e-12, atol=1e-12)
     for got, expected in zip(counts, others, strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-7, atol=1e-9)

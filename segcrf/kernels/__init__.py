@@ -73,7 +73,8 @@ class Operator:
     ``fields`` names the potentials in order; the first ``batched`` of them, the emissions (B, T, C) at least, have the
     batch axis, the others have none. ``scan(potentials, lengths, starts)`` is the differentiable reference of the log
     partition: a gradient of a gradient, of any order, goes through it, since kernels know first derivatives only.
-    ``kernels`` names the backends that have them, each in a file ``<structure>_<backend>``.
+    ``kernels`` names the backends that have them, each in a file ``<structure>_<backend>``. ``beside``: they return
+    counts of labels and starts in the layout of the emissions, see :func:`empty_beside`.
     """
 
     def __init__(
@@ -83,9 +84,11 @@ class Operator:
         scan: Callable[..., Tensor],
         *,
         batched: int = 1,
+        beside: bool = False,
         kernels: tuple[str, ...] = tuple(_DEVICE_OF),
     ) -> None:
         self._structure = structure
+        self._beside = beside
         self.kernels = kernels
         self._scan = scan
         self.batched = batched
@@ -227,10 +230,8 @@ class Operator:
 
     def _fake_sum_product(self, emissions: Tensor, *rest: Any) -> tuple[Tensor, ...]:
         *shared, _, starts = rest
-        by_start = emissions.new_empty(
-            (len(emissions) if starts else 0, *emissions.shape[1:]), dtype=working_dtype(emissions)
-        )
-        return (_fake_log_partition(emissions), *self._fake_counts(emissions, shared, True), by_start)
+        counts = self._fake_counts(emissions, shared, True)
+        return (_fake_log_partition(emissions), *counts, self._fake_frames(emissions, starts))
 
     def _fake_log_prob(self, emissions: Tensor, *rest: Any) -> tuple[Tensor, ...]:
         *shared, _, _, gradient = rest
@@ -239,8 +240,12 @@ class Operator:
 
     def _fake_counts(self, emissions: Tensor, shared: Sequence[Tensor], gradient: bool) -> list[Tensor]:
         rows = len(emissions) if gradient else 0
-        shapes = [p.shape[1:] if i < self.batched else p.shape for i, p in enumerate((emissions, *shared))]
-        return [emissions.new_empty((rows, *shape), dtype=working_dtype(emissions)) for shape in shapes]
+        shapes = [p.shape[1:] if i < self.batched else p.shape for i, p in enumerate(shared, 1)]
+        counts = [emissions.new_empty((rows, *shape), dtype=working_dtype(emissions)) for shape in shapes]
+        return [self._fake_frames(emissions, gradient), *counts]
+
+    def _fake_frames(self, emissions: Tensor, wanted: bool) -> Tensor:
+        return empty_beside(emissions if self._beside else emissions.contiguous(), wanted)
 
 
 def _remember_sum_product(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -294,6 +299,22 @@ def _fake_max_product(emissions: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor,
         emissions.new_empty(frames, dtype=torch.int64),
         emissions.new_empty(frames, dtype=torch.bool),
     )
+
+
+def time_first(values: Tensor) -> bool:
+    """Whether (B, T, C) on a CPU lies in memory with time first, as pytorch-crf and PyTorch's recurrent networks have
+    it: kernels read it where it lies."""
+    return values.device.type == "cpu" and not values.is_contiguous() and values.transpose(0, 1).is_contiguous()
+
+
+def empty_beside(emissions: Tensor, wanted: bool) -> Tensor:
+    """Room for a number per score, in the layout of the scores: a gradient need not be turned round; none for no
+    recording, if it is not ``wanted``."""
+    batch, frames, classes = emissions.shape
+    dtype = working_dtype(emissions)
+    if wanted and time_first(emissions):
+        return emissions.new_empty((frames, batch, classes), dtype=dtype).transpose(0, 1)
+    return emissions.new_empty((batch if wanted else 0, frames, classes), dtype=dtype)
 
 
 def working_dtype(emissions: Tensor) -> torch.dtype:

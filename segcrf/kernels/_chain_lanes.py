@@ -102,18 +102,23 @@ def _pack(emissions, step, offsets, first, frame, count, classes, buffer, k):
 
 
 @part
-def _deliver(buffer, offsets, first, frame, count, classes, out):
-    """The inverse of `_pack`, of lanes that have begun, into frames that follow each other."""
-    size, begin = count * classes, frame * classes
-    common = min(max(_latest(first) - frame, 0) * classes, size)
-    whole = common + (size - common) // WIDTH * WIDTH
-    for i in range(common, whole, WIDTH):
-        scatter(buffer, i, out, offsets, begin + i)
+def _deliver(buffer, offsets, step, first, frame, count, classes, out):
+    """The inverse of `_pack`, of lanes that have begun."""
+    joined, size = min(max(_latest(first) - frame, 0), count), count * classes
     for lane in range(WIDTH):
-        for i in range(max(first[lane] - frame, 0) * classes, common):
-            out[offsets[lane] + begin + i] = buffer[i * WIDTH + lane]
-        for i in range(whole, size):
-            out[offsets[lane] + begin + i] = buffer[i * WIDTH + lane]
+        for i in range(max(first[lane] - frame, 0), joined):
+            target = offsets[lane] + (frame + i) * step
+            for c in range(classes):
+                out[target + c] = buffer[(i * classes + c) * WIDTH + lane]
+    run = classes if step > classes else max(size - joined * classes, 1)
+    whole = run // WIDTH * WIDTH
+    for at in range(joined * classes, size, run):
+        target = (frame + at // classes) * step
+        for i in range(0, whole, WIDTH):
+            scatter(buffer, at + i, out, offsets, target + i)
+        for i in range(whole, run):
+            for lane in range(WIDTH):
+                out[offsets[lane] + target + i] = buffer[(at + i) * WIDTH + lane]
 
 
 @inlined
@@ -140,7 +145,7 @@ def _one(vectors, k, matrix, j, classes):
 def sum_group(emissions, steps, shape, rows, lengths, matrix, transposed, edges, log_z, outputs, alpha, weights):
     """One group of recordings ``rows``, one per lane. ``log_z`` (less the maxima of the shared scores) and counts go
     to the recordings' places; NaN where mass could be lost."""
-    _, classes, held = shape
+    classes, held = shape
     size = longest(rows, lengths)
     first, offsets = places(rows, lengths, size, steps)
     chunks = (size + held - 1) // held
@@ -172,7 +177,7 @@ def sum_group(emissions, steps, shape, rows, lengths, matrix, transposed, edges,
             store(beta, c, splat(edges[classes + c]) / mass)
         moves = (matrix, transposed, edges)
         least = _counts(
-            emissions, steps, shape, rows, lengths, first, offsets, moves, alpha, weights, kept, beta, outputs
+            emissions, steps[1], shape, rows, lengths, first, offsets, moves, alpha, weights, kept, beta, outputs
         )
         for lane in range(WIDTH):
             if not least[lane] >= TINY:
@@ -305,40 +310,38 @@ def _join(first, begins, weights, alpha, frame, classes, matrix, edges, state):
 
 
 @inlined
-def _counts(emissions, apart, shape, rows, lengths, first, offsets, moves, alpha, weights, kept, beta, outputs):
+def _counts(emissions, step, shape, rows, lengths, first, offsets, moves, alpha, weights, kept, beta, outputs):
     """Expected counts into the recordings' places, frames from last to first; returns the least positive entry of
-    beta of each lane. ``apart``: the steps of `places`."""
-    frames, classes, held = shape
+    beta of each lane."""
+    classes, held = shape
     matrix, transposed, edges = moves
     by_label, by_step, by_first, by_last, by_start = outputs
-    labels, starts = by_label.reshape(-1), by_start.reshape(-1)
     steps, state = np.zeros(classes * classes * WIDTH), _fresh_state()
     posterior = np.empty(BLOCK * classes * WIDTH)
-    stayed = np.empty(BLOCK * classes * WIDTH if starts.size else 0)
+    stayed = np.empty(BLOCK * classes * WIDTH if by_start.size else 0)
     least = np.ones(WIDTH)
     size = longest(rows, lengths)
-    _, outwards = places(rows, lengths, size, (frames * classes, classes))
     for k in range(kept.shape[0] - 1, -1, -1):
         begin = k * held
         count = min(held, size - begin)
         if k < kept.shape[0] - 1:
             copy(kept[k], 0, alpha, 0, classes)
             store(state, _NORM, load(kept[k], classes))
-            _advance(emissions, apart[1], first, offsets, begin, count, classes, matrix, edges, alpha, weights, state)
+            _advance(emissions, step, first, offsets, begin, count, classes, matrix, edges, alpha, weights, state)
         for stop in range(count, 0, -BLOCK):
             t = max(stop - BLOCK, 0)
             _backward(weights, alpha, posterior, stayed, beta, t, stop - t, classes, transposed, first, begin, least)
             _outer(alpha, weights, t, stop - t, classes, steps)
-            _deliver(posterior, outwards, first, begin + t, stop - t, classes, labels)
-            if starts.size:
-                _deliver(stayed, outwards, first, begin + t, stop - t, classes, starts)
+            _deliver(posterior, offsets, step, first, begin + t, stop - t, classes, by_label)
+            if by_start.size:
+                _deliver(stayed, offsets, step, first, begin + t, stop - t, classes, by_start)
     for lane in range(WIDTH):
         row = rows[lane]
         for i in range(classes):
             for j in range(classes):
                 by_step[row, i, j] = steps[(i * classes + j) * WIDTH + lane] * matrix[i * classes + j]
-            by_first[row, i] = by_label[row, 0, i]
-            by_last[row, i] = by_label[row, lengths[row] - 1, i]
+            by_first[row, i] = by_label[offsets[lane] + first[lane] * step + i]
+            by_last[row, i] = by_label[offsets[lane] + (size - 1) * step + i]
     return least
 
 
@@ -420,7 +423,7 @@ def _outer(left, right, frame, count, classes, out):
 @inlined
 def best_group(emissions, steps, shape, rows, lengths, transitions, transposed, edges, score, labels, best, scores):
     """Viterbi for one group of recordings ``rows``, one per lane."""
-    _, classes, held = shape
+    classes, held = shape
     size = longest(rows, lengths)
     first, offsets = places(rows, lengths, size, steps)
     chunks = (size + held - 1) // held

@@ -56,12 +56,12 @@ def read(emissions, offset, step, count, classes, buffer, k, width):
 
 # -------------------------------------------------------------------------------------------------------------- sum
 @inlined
-def sum_row(emissions, offset, length, classes, held, matrix, transposed, edges, outputs, alpha, weights):
+def sum_row(emissions, offset, step, length, classes, held, matrix, transposed, edges, outputs, alpha, weights):
     """Log of the sum over labellings, less the maxima of the shared scores; NaN where mass could be lost."""
     by_label, by_step, by_first, by_last, by_start = outputs
     width = alpha.size // WIDTH // (held + 1)
     kept, state = np.empty(((length + held - 1) // held, (width + 1) * WIDTH)), fresh_state()
-    approach(emissions, offset, classes, length, classes, held, matrix, edges, alpha, weights, kept, state)
+    approach(emissions, offset, step, length, classes, held, matrix, edges, alpha, weights, kept, state)
     if not state[_LEAST] >= TINY:
         return np.nan
     last, mass = (length - (kept.shape[0] - 1) * held) * width, 0.0
@@ -75,8 +75,8 @@ def sum_row(emissions, offset, length, classes, held, matrix, transposed, edges,
             store(beta, v, load(edges, width + v) / splat(mass))  # alpha . beta = 1 at every frame
         steps, moves = np.zeros(classes * width * WIDTH), (matrix, transposed, edges)
         least = counts(
-            emissions, offset, classes, length, classes, held, moves, alpha, weights, kept, beta, stay, by_label,
-            by_start, steps,
+            emissions, offset, step, length, classes, held, moves, alpha, weights, kept, beta, stay, by_label, by_start,
+            steps,
         )  # fmt: skip
         if not least >= TINY:
             return np.nan
@@ -84,7 +84,7 @@ def sum_row(emissions, offset, length, classes, held, matrix, transposed, edges,
             for j in range(classes):
                 by_step[0, i, j] = steps[i * width * WIDTH + j] * matrix[i * width * WIDTH + j]
             by_first[0, i] = by_label[offset + i]
-            by_last[0, i] = by_label[offset + (length - 1) * classes + i]
+            by_last[0, i] = by_label[offset + (length - 1) * step + i]
     return log_mass(state) + np.log(mass)
 
 
@@ -331,10 +331,11 @@ def _starts(alpha, weights, posterior, diagonal, stay, begin, end, width, first,
 @part
 def write(buffer, offset, step, count, classes, width, out):
     """The inverse of `read`."""
+    spills = (width == 1) & (abs(step) == classes)  # beyond the classes, where the frames after write anew
     for n in range(count):
         t = n if step > 0 else count - 1 - n  # onwards in memory
         at = offset + t * step
-        if (n * classes + WIDTH <= count * classes) & (width == 1):  # beyond the classes: the frames after write anew
+        if spills & (n * classes + WIDTH <= count * classes):
             store_part(out, at, load(buffer, t))
             continue
         for c in range(classes):
@@ -403,18 +404,18 @@ def outer(left, right, begin, end, width, classes, out):
 
 # -------------------------------------------------------------------------------------------------------------- max
 @inlined
-def best_row(emissions, offset, length, classes, held, transitions, transposed, edges, best, scores, path):
+def best_row(emissions, offset, step, length, classes, held, transitions, transposed, edges, best, scores, path):
     """Viterbi (1967): labels into ``path``, and their score."""
     width = edges.size // WIDTH // 2
     kept = np.empty(((length + held - 1) // held, width * WIDTH))
-    climb(emissions, offset, classes, length, classes, held, transitions, edges, best, scores, kept)
+    climb(emissions, offset, step, length, classes, held, transitions, edges, best, scores, kept)
     final, label, score = (length - (kept.shape[0] - 1) * held) * width * WIDTH, np.int64(0), -np.inf
     for c in range(classes):
         reached = best[final + c] + edges[width * WIDTH + c]
         if reached > score:
             score, label = reached, np.int64(c)
     moves = (transitions, transposed, edges)
-    descend(emissions, offset, classes, length, classes, held, moves, best, scores, kept, label, path, 0)
+    descend(emissions, offset, step, length, classes, held, moves, best, scores, kept, label, path, 0)
     return score
 
 

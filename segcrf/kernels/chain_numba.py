@@ -29,7 +29,7 @@ from torch import Tensor
 from segcrf import _check
 from segcrf.kernels import _chain_lanes as _lanes
 from segcrf.kernels import _chain_rows as _rows
-from segcrf.kernels import clamp, working_dtype
+from segcrf.kernels import clamp, empty_beside, time_first, working_dtype
 from segcrf.kernels._chain_lanes import SPAN, TINY
 from segcrf.kernels._numba import array, compiled, explicit, part, share
 from segcrf.kernels._simd import WIDTH
@@ -61,7 +61,7 @@ def log_prob(
     shared = _plain(transitions, start, end)
     log_z, *counts, _ = _sum(emissions, shared, lengths, gradient=gradient, starts=False)
     total = torch.empty_like(log_z)
-    outputs = (log_z.numpy(), total.numpy(), tuple(count.numpy() for count in counts))
+    outputs = (log_z.numpy(), total.numpy(), (_flat(counts[0])[0], *(count.numpy() for count in counts[1:])))
     any_partial, any_outside = _observe(*_flat(emissions), *shared, labels.numpy(), lengths.numpy(), *outputs)
     if any_outside:
         _check.labels(labels, (labels.shape[0], labels.shape[1]), emissions.shape[2], lengths)
@@ -87,15 +87,14 @@ def max_product(
     outputs = (scores.numpy(), labels.numpy(), starts.numpy())
     lengths_of, shared = lengths.numpy(), _plain(transitions, start, end)
     groups, short, long = _groups(lengths_of)
-    flat, steps = _flat(emissions, copied=len(groups) * WIDTH < batch)
+    flat, steps = _flat(emissions)
     for best, rows, size in ((_max_lanes, groups, classes), (_max_rows, short, _padded(classes))):
         if len(rows):
-            read = (flat, steps) if best is _max_lanes else (flat,)
-            inputs = (*read, lengths_of, rows, *_laid_out(shared, size), *outputs)
+            inputs = (flat, steps, lengths_of, rows, *_laid_out(shared, size), *outputs)
             _share(best, inputs, len(rows), 2.0 * rows.size * frames * classes**2)
     tables = _laid_out(shared, _padded(classes)) if len(long) else ()
     for row in long:
-        _max_halves(flat, row, int(lengths_of[row]), classes, tables, outputs)
+        _max_halves(flat, steps, row, int(lengths_of[row]), classes, tables, outputs)
     return scores, labels, starts
 
 
@@ -106,40 +105,33 @@ def _sum(
     dtype = working_dtype(emissions)
     rows = batch if gradient else 0  # an empty array tells the kernel not to compute it
     log_z = torch.empty(batch, dtype=torch.float64)
-    counts = [
-        torch.empty(rows, frames, classes, dtype=dtype),
-        torch.empty(rows, classes, classes, dtype=dtype),
-        torch.empty(rows, classes, dtype=dtype),
-        torch.empty(rows, classes, dtype=dtype),
-        torch.empty(batch if starts else 0, frames, classes, dtype=dtype),
-    ]
-    log_z_of, outputs, lengths_of = log_z.numpy(), tuple(count.numpy() for count in counts), lengths.numpy()
+    by_label, by_start = empty_beside(emissions, gradient), empty_beside(emissions, starts)
+    shapes = ((rows, classes, classes), (rows, classes), (rows, classes))
+    counts = [by_label, *(torch.empty(shape, dtype=dtype) for shape in shapes), by_start]
+    outputs = (_flat(by_label)[0], *(count.numpy() for count in counts[1:4]), _flat(by_start)[0])
+    log_z_of, lengths_of, (flat, steps) = log_z.numpy(), lengths.numpy(), _flat(emissions)
     groups, short, long = _groups(lengths_of)
-    flat, steps = _flat(emissions, copied=len(groups) * WIDTH < batch)
     per_recording = float(classes + 4) * (3.0 if gradient else 1.0) * frames * classes
     for scaled, rows, size in ((_sum_lanes, groups, classes), (_sum_rows, short, _padded(classes))):
         if len(rows):
-            read = (flat, steps) if scaled is _sum_lanes else (flat,)
-            inputs = (*read, lengths_of, rows, *_exponentiated(shared, size), log_z_of, outputs)
+            inputs = (flat, steps, lengths_of, rows, *_exponentiated(shared, size), log_z_of, outputs)
             _share(scaled, inputs, len(rows), per_recording * rows.size)
     weights = _exponentiated(shared, _padded(classes)) if len(long) else ()
     for row in long:
-        log_z_of[row] = _sum_halves(flat, row, int(lengths_of[row]), frames, weights, outputs, per_recording)
+        log_z_of[row] = _sum_halves(flat, steps, row, int(lengths_of[row]), frames, weights, outputs, per_recording)
     lost = np.isnan(log_z_of).nonzero()[0]
     if len(lost):  # apart, so that it is compiled when it is needed
-        inputs = (array(emissions), lengths_of, lost, *shared, log_z_of, outputs)
+        inputs = (flat, steps, lengths_of, lost, *shared, log_z_of, outputs)
         _share(_sum_logarithmic, inputs, len(lost), 32.0 * per_recording * len(lost))
     return log_z, *counts
 
 
-def _flat(emissions: Tensor, *, copied: bool = False) -> tuple[Any, tuple[int, int]]:
-    """Scores in a flat array, and the steps in it from recording to recording and from frame to frame. Those with time
-    first, as pytorch-crf and PyTorch's recurrent networks have them, are read where they lie, unless ``copied``."""
-    batch, frames, classes = emissions.shape
-    by_time = emissions.transpose(0, 1)
-    if not copied and not emissions.is_contiguous() and by_time.is_contiguous():
-        return array(by_time).reshape(-1), (classes, batch * classes)
-    return array(emissions).reshape(-1), (frames * classes, classes)
+def _flat(values: Tensor) -> tuple[Any, tuple[int, int]]:
+    """Values (B, T, C) in a flat array, and the steps in it from recording to recording and from frame to frame."""
+    batch, frames, classes = values.shape
+    if time_first(values):
+        return array(values.transpose(0, 1)).reshape(-1), (classes, batch * classes)
+    return array(values).reshape(-1), (frames * classes, classes)
 
 
 def _share(kernel: Any, inputs: tuple[Any, ...], count: int, work: float) -> None:
@@ -175,16 +167,16 @@ def _padded(classes: int) -> int:
     return -(-classes // WIDTH) * WIDTH
 
 
-def _halves(row: int, length: int, frames: int, classes: int) -> tuple[Any, Any, Any, int]:
+def _halves(row: int, length: int, steps: tuple[int, int], classes: int) -> tuple[Any, Any, Any, int]:
     """Of each half: the place of its first frame in flat scores, the step from frame to frame, its number of frames;
     and how many of them are kept at once. The later half begins at the end, time runs backwards there."""
-    ends = np.array([row * frames, row * frames + length - 1]) * classes
+    ends = row * steps[0] + np.array([0, length - 1]) * steps[1]
     counts = np.array([length // 2, length - length // 2])
-    return ends, np.array([classes, -classes]), counts, _chunk(counts.max(), _padded(classes) // WIDTH)
+    return ends, np.array([steps[1], -steps[1]]), counts, _chunk(counts.max(), _padded(classes) // WIDTH)
 
 
 def _sum_halves(
-    flat: Any, row: int, length: int, frames: int, weights: Any, outputs: Any, work: float
+    flat: Any, apart: tuple[int, int], row: int, length: int, frames: int, weights: Any, outputs: Any, work: float
 ) -> float:
     """Log partition of one long recording, and its counts."""
     matrix, transposed, edges, top, ends, fits = weights
@@ -192,7 +184,7 @@ def _sum_halves(
     if not fits:
         return np.nan
     classes, size = by_first.shape[1], len(edges) // 2
-    offsets, steps, counts, held = _halves(row, length, frames, classes)
+    offsets, steps, counts, held = _halves(row, length, apart, classes)
     moves = ((matrix, transposed, edges), (transposed, matrix, np.roll(edges, size)))
     kept = [np.empty((-(-count // held), size + WIDTH)) for count in counts]
     buffers = [(np.empty((held + 1) * size), np.empty(held * size), kept[i], _rows.fresh_state()) for i in range(2)]
@@ -213,20 +205,22 @@ def _sum_halves(
             alpha, weights, kept, _ = buffers[i]
             least[i] = _depart(
                 flat, offsets[i], steps[i], counts[i], classes, held, moves[i], alpha, weights, kept, betas[i],
-                stay[i], by_label.reshape(-1), by_start.reshape(-1), taken[i].reshape(-1),
+                stay[i], by_label, by_start, taken[i].reshape(-1),
             )  # fmt: skip
 
     if by_step.size and total > -math.inf:
         share(depart, 2, work / 2 / _AT_ONCE)
         earlier, later = (taken[i] * moves[i][0].reshape(size, size)[:classes] for i in range(2))
         by_step[row] = earlier[:, :classes] + later[:, :classes].T + between
-        by_first[row], by_last[row] = by_label[row, 0], by_label[row, length - 1]
+        by_first[row], by_last[row] = (by_label[at : at + classes] for at in offsets)
         total = total if least.min() >= TINY else np.nan
-    _clear(outputs, row, length, total == -math.inf)
+    _clear(outputs, apart, row, length, frames, total == -math.inf)
     return total + top * (length - 1) + ends
 
 
-def _max_halves(flat: Any, row: int, length: int, classes: int, tables: Any, outputs: Any) -> None:
+def _max_halves(
+    flat: Any, apart: tuple[int, int], row: int, length: int, classes: int, tables: Any, outputs: Any
+) -> None:
     """Labels, band starts and score of one long recording."""
     score, labels, starts = outputs
     size = _padded(classes)
@@ -234,7 +228,7 @@ def _max_halves(flat: Any, row: int, length: int, classes: int, tables: Any, out
     back = np.full(size * size, -np.inf)  # of a transposed table each row is a class; where time runs back, they swap
     back[: len(transposed)] = transposed
     moves = ((transitions, transposed, edges), (back, transitions, np.roll(edges, size)))
-    offsets, steps, counts, held = _halves(row, length, labels.shape[1], classes)
+    offsets, steps, counts, held = _halves(row, length, apart, classes)
     buffers = [
         (np.empty((held + 1) * size), np.empty(_lanes.BLOCK * size), np.empty((-(-count // held), size)))
         for count in counts
@@ -355,7 +349,7 @@ def _sum_lanes(
     frames = emissions.size // classes // lengths.size
     held = _chunk(frames, classes)
     alpha, weights = np.empty((held + 1) * classes * WIDTH), np.empty(held * classes * WIDTH)
-    shape = (frames, classes, held)
+    shape = (classes, held)
     for g in range(first, last):
         rows = groups[g]
         if fits:
@@ -366,17 +360,17 @@ def _sum_lanes(
         for row in rows:
             if row != before:
                 log_z[row] = log_z[row] + top * (lengths[row] - 1) + ends if fits else np.nan
-                _clear(counts, row, lengths[row], False)
+                _clear(counts, steps, row, lengths[row], frames, False)
             before = row
 
 
 @explicit
 def _sum_rows(
-    emissions, lengths, rows, matrix, transposed, edges, top, ends, fits, log_z, counts, first, last
+    emissions, steps, lengths, rows, matrix, transposed, edges, top, ends, fits, log_z, counts, first, last
 ):
     """One recording after another; NaN where mass could be lost."""
     size = edges.size // 2
-    classes, by_label, by_start = counts[2].shape[1], counts[0].reshape(-1), counts[4].reshape(-1)
+    classes = counts[2].shape[1]
     frames = emissions.size // classes // lengths.size
     held = _chunk(frames, size // WIDTH)
     alpha, weights = np.empty((held + 1) * size), np.empty(held * size)
@@ -384,32 +378,27 @@ def _sum_rows(
         row = rows[g]
         log_z[row] = np.nan
         if fits:
-            of = (by_label, counts[1][row : row + 1], counts[2][row : row + 1], counts[3][row : row + 1], by_start)
-            offset = row * frames * classes
+            of = (counts[0], counts[1][row : row + 1], counts[2][row : row + 1], counts[3][row : row + 1], counts[4])
+            offset = row * steps[0]
             total = _rows.sum_row(
-                emissions, offset, lengths[row], classes, held, matrix, transposed, edges, of, alpha, weights
+                emissions, offset, steps[1], lengths[row], classes, held, matrix, transposed, edges, of, alpha, weights
             )
             log_z[row] = total + top * (lengths[row] - 1) + ends
-        _clear(counts, row, lengths[row], log_z[row] == -np.inf)
+        _clear(counts, steps, row, lengths[row], frames, log_z[row] == -np.inf)
 
 
 @compiled
-def _sum_logarithmic(emissions, lengths, rows, transitions, start, end, log_z, counts, first, last):
+def _sum_logarithmic(emissions, steps, lengths, rows, transitions, start, end, log_z, counts, first, last):
     """Some recordings in log space."""
+    classes, frames = start.size, emissions.size // start.size // lengths.size
     for g in range(first, last):
         row = rows[g]
-        scores = emissions[row, : lengths[row]]
-        log_z[row] = _logarithmic(scores, transitions, start, end, _of(row, counts))
-        _clear(counts, row, lengths[row], log_z[row] == -np.inf)
-
-
-@compiled
-def _of(row, counts):
-    """The outputs of one recording; empty ones stay empty."""
-    return (
-        counts[0][row : row + 1], counts[1][row : row + 1], counts[2][row : row + 1], counts[3][row : row + 1],
-        counts[4][row : row + 1]
-    )  # fmt: skip
+        scores = np.empty((lengths[row], classes))
+        for t in range(lengths[row]):
+            for c in range(classes):
+                scores[t, c] = emissions[row * steps[0] + t * steps[1] + c]
+        log_z[row] = _logarithmic(scores, transitions, start, end, row, steps, counts)
+        _clear(counts, steps, row, lengths[row], frames, log_z[row] == -np.inf)
 
 
 @explicit
@@ -418,7 +407,7 @@ def _observe(emissions, steps, transitions, start, end, labels, lengths, log_z, 
     and no count taken. Returns whether that is so of any, and whether there is a label beyond the classes: nobody may
     have looked before."""
     by_label, by_step, by_first, by_last = counts
-    gradient, any_partial, any_outside = by_label.shape[0] > 0, False, False
+    gradient, any_partial, any_outside = by_label.size > 0, False, False
     for b in range(lengths.size):
         lowest = highest = labels[b, 0]
         for t in range(1, lengths[b]):
@@ -443,10 +432,10 @@ def _observe(emissions, steps, transitions, start, end, labels, lengths, log_z, 
         if gradient:
             before = labels[b, 0]
             by_first[b, before] -= 1.0
-            by_label[b, 0, before] -= 1.0
+            by_label[at + before] -= 1.0
             for t in range(1, lengths[b]):
                 label = labels[b, t]
-                by_label[b, t, label] -= 1.0
+                by_label[at + t * steps[1] + label] -= 1.0
                 by_step[b, before, label] -= 1.0
                 before = label
             by_last[b, before] -= 1.0
@@ -461,16 +450,17 @@ def _chunk(length, width):
 
 
 @compiled
-def _clear(counts, row, length, everything):
+def _clear(counts, steps, row, length, frames, everything):
     """Zero the counts beyond a recording's length, or all of them where no labelling is allowed."""
     by_label, by_step, by_first, by_last, by_start = counts
-    for t in range(0 if everything else length, by_label.shape[1]):
-        for c in range(by_label.shape[2]):
-            if by_label.shape[0]:
-                by_label[row, t, c] = 0.0
-            if by_start.shape[0]:
-                by_start[row, t, c] = 0.0
-    if everything and by_label.shape[0]:
+    for t in range(0 if everything else length, frames):
+        at = row * steps[0] + t * steps[1]
+        for c in range(by_step.shape[1]):
+            if by_label.size:
+                by_label[at + c] = 0.0
+            if by_start.size:
+                by_start[at + c] = 0.0
+    if everything and by_label.size:
         for i in range(by_step.shape[1]):
             by_first[row, i] = 0.0
             by_last[row, i] = 0.0
@@ -480,7 +470,7 @@ def _clear(counts, row, length, everything):
 
 # ---------------------------------------------------------------------------------------------- sum: logarithms
 @compiled
-def _logarithmic(scores, transitions, start, end, out):
+def _logarithmic(scores, transitions, start, end, row, steps, counts):
     """Forward-backward in log space, for scores of any range: slower, and as exact as float64."""
     scores, tops = _less_best(scores)
     length, classes = scores.shape
@@ -496,8 +486,8 @@ def _logarithmic(scores, transitions, start, end, out):
     for c in range(classes):
         terms[c] = alpha[length - 1, c] + end[c]
     total = _log_sum(terms)
-    if out[0].shape[0] and total > -np.inf:
-        _logarithmic_counts(scores, transitions, end, alpha, total, out)
+    if counts[0].size and total > -np.inf:
+        _logarithmic_counts(scores, transitions, end, alpha, total, row, steps, counts)
     return total + tops
 
 
@@ -518,35 +508,33 @@ def _less_best(scores):
 
 
 @compiled
-def _logarithmic_counts(scores, transitions, end, alpha, total, out):
-    by_label, by_step, by_first, by_last, by_start = out
+def _logarithmic_counts(scores, transitions, end, alpha, total, row, apart, counts):
+    by_label, by_step, by_first, by_last, by_start = counts
     length, classes = scores.shape
-    beta, following = np.empty(classes), np.empty(classes)
-    steps = np.zeros((classes, classes))
+    beta, following, entered = np.empty(classes), np.empty(classes), np.empty(classes)
+    taken = np.zeros((classes, classes))
     for c in range(classes):
         beta[c] = end[c] - total
     for t in range(length - 1, -1, -1):
+        at = row * apart[0] + t * apart[1]
         for c in range(classes):
-            by_label[0, t, c] = np.exp(alpha[t, c] + beta[c])
+            by_label[at + c] = np.exp(alpha[t, c] + beta[c])
             following[c] = scores[t, c] + beta[c]
-        if t == 0:
-            by_start[:, 0] = by_label[0, 0]
-            break
-        for i in range(classes):
+            if t == length - 1:
+                by_last[row, c] = by_label[at + c]
+            if t == 0:
+                by_first[row, c] = by_label[at + c]
+        for c in range(classes):
+            entered[c] = by_label[at + c] if t == 0 else 0.0
+        for i in range(classes if t > 0 else 0):
             for c in range(classes):
-                steps[i, c] += np.exp(alpha[t - 1, i] + transitions[i, c] + following[c])
-        for b in range(by_start.shape[0]):
-            for c in range(classes):
-                entered = 0.0
-                for i in range(classes):
-                    if i != c:
-                        entered += np.exp(alpha[t - 1, i] + transitions[i, c] + following[c])
-                by_start[b, t, c] = entered
-        for i in range(classes):
+                step = np.exp(alpha[t - 1, i] + transitions[i, c] + following[c])
+                taken[i, c] += step
+                entered[c] += step if i != c else 0.0
             beta[i] = _log_sum(transitions[i, :classes] + following)
-    by_step[0] = steps
-    by_first[0] = by_label[0, 0]
-    by_last[0] = by_label[0, length - 1]
+        for c in range(classes if by_start.size else 0):
+            by_start[at + c] = entered[c]
+    by_step[row] = taken
 
 
 @compiled
@@ -564,7 +552,7 @@ def _max_lanes(emissions, steps, lengths, groups, transitions, transposed, edges
     frames = labels.shape[1]
     held = _chunk(frames, classes)
     best, scores = np.empty((held + 1) * classes * WIDTH), np.empty(_lanes.BLOCK * classes * WIDTH)
-    shape = (frames, classes, held)
+    shape = (classes, held)
     for g in range(first, last):
         rows = groups[g]
         _lanes.best_group(
@@ -575,14 +563,14 @@ def _max_lanes(emissions, steps, lengths, groups, transitions, transposed, edges
 
 
 @explicit
-def _max_rows(emissions, lengths, rows, transitions, transposed, edges, score, labels, starts, first, last):
+def _max_rows(emissions, steps, lengths, rows, transitions, transposed, edges, score, labels, starts, first, last):
     size, frames = edges.size // 2, labels.shape[1]
     classes, held = emissions.size // labels.size, _chunk(frames, size // WIDTH)
     best, scores = np.empty((held + 1) * size), np.empty(_rows.BLOCK * size)
     for g in range(first, last):
         row = rows[g]
         score[row] = _rows.best_row(
-            emissions, row * frames * classes, lengths[row], classes, held, transitions, transposed, edges, best,
+            emissions, row * steps[0], steps[1], lengths[row], classes, held, transitions, transposed, edges, best,
             scores, labels[row],
         )  # fmt: skip
         _mark(labels, starts, row, 0 if score[row] == -np.inf else lengths[row])
