@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 import segcrf.kernels
 from segcrf import LinearChain, LinearChainCRF
 from segcrf.kernels import BACKENDS, _numba, _simd, chain_numba, pick, working_dtype
-from segcrf.kernels._numba import array, share
+from segcrf.kernels._numba import array, scratch, share
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
 FIELDS = ("emissions", "transitions", "start", "end")
@@ -386,6 +386,21 @@ def test_work_goes_on_while_the_interpreter_shuts_down(monkeypatch: pytest.Monke
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     share(lambda first, last: done.extend(range(first, last)), 10, work=1e9)
     assert sorted(done) == list(range(10))
+
+
+def test_room_to_work_in_is_kept_by_each_thread() -> None:
+    first, second = scratch(5, 17)
+    assert (first.size, second.size) == (5, 17)
+    assert first.ctypes.data % 64 == second.ctypes.data % 64 == 0
+    first[:], second[:] = 1.0, 2.0
+    assert (first == 1.0).all()  # they do not overlap
+    again, larger = scratch(4, 3)[0], scratch(10_000)[0]
+    assert again.ctypes.data == first.ctypes.data
+    assert larger.size == 10_000 and larger.ctypes.data % 64 == 0
+    with ThreadPoolExecutor(1) as pool:
+        (others,) = pool.submit(scratch, 5).result()
+    assert not np.shares_memory(others, scratch(5)[0])
+    assert scratch() == []
 
 
 def test_what_is_cached_on_disk_is_of_these_sources(monkeypatch: pytest.MonkeyPatch) -> None:

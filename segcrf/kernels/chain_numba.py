@@ -31,7 +31,7 @@ from segcrf.kernels import _chain_lanes as _lanes
 from segcrf.kernels import _chain_rows as _rows
 from segcrf.kernels import clamp, empty_beside, time_first, working_dtype
 from segcrf.kernels._chain_lanes import SPAN, TINY
-from segcrf.kernels._numba import array, compiled, explicit, part, share
+from segcrf.kernels._numba import array, compiled, explicit, part, scratch, share
 from segcrf.kernels._simd import WIDTH
 
 _KEPT = 1 << 17  # numbers kept at once of each kind: 1 MiB, about a core's cache
@@ -88,10 +88,11 @@ def max_product(
     lengths_of, shared = lengths.numpy(), _plain(transitions, start, end)
     groups, short, long = _groups(lengths_of)
     flat, steps = _flat(emissions)
-    for best, rows, size in ((_max_lanes, groups, classes), (_max_rows, short, _padded(classes))):
+    for best, rows, size, width in ((_max_lanes, groups, classes, classes), (_max_rows, short, *_row(classes))):
         if len(rows):
             inputs = (flat, steps, lengths_of, rows, *_laid_out(shared, size), *outputs)
-            _share(best, inputs, len(rows), 2.0 * rows.size * frames * classes**2)
+            room = ((_chunk(frames, width) + 1) * width * WIDTH, _lanes.BLOCK * width * WIDTH)
+            _share(best, inputs, room, len(rows), 2.0 * rows.size * frames * classes**2)
     tables = _laid_out(shared, _padded(classes)) if len(long) else ()
     for row in long:
         _max_halves(flat, steps, row, int(lengths_of[row]), classes, tables, outputs)
@@ -112,17 +113,19 @@ def _sum(
     log_z_of, lengths_of, (flat, steps) = log_z.numpy(), lengths.numpy(), _flat(emissions)
     groups, short, long = _groups(lengths_of)
     per_recording = float(classes + 4) * (3.0 if gradient else 1.0) * frames * classes
-    for scaled, rows, size in ((_sum_lanes, groups, classes), (_sum_rows, short, _padded(classes))):
+    for scaled, rows, size, width in ((_sum_lanes, groups, classes, classes), (_sum_rows, short, *_row(classes))):
         if len(rows):
             inputs = (flat, steps, lengths_of, rows, *_exponentiated(shared, size), log_z_of, outputs)
-            _share(scaled, inputs, len(rows), per_recording * rows.size)
+            held = _chunk(frames, width)
+            room = ((held + 1) * width * WIDTH, held * width * WIDTH)
+            _share(scaled, inputs, room, len(rows), per_recording * rows.size)
     weights = _exponentiated(shared, _padded(classes)) if len(long) else ()
     for row in long:
         log_z_of[row] = _sum_halves(flat, steps, row, int(lengths_of[row]), frames, weights, outputs, per_recording)
     lost = np.isnan(log_z_of).nonzero()[0]
     if len(lost):  # apart, so that it is compiled when it is needed
         inputs = (flat, steps, lengths_of, lost, *shared, log_z_of, outputs)
-        _share(_sum_logarithmic, inputs, len(lost), 32.0 * per_recording * len(lost))
+        _share(_sum_logarithmic, inputs, (), len(lost), 32.0 * per_recording * len(lost))
     return log_z, *counts
 
 
@@ -134,8 +137,9 @@ def _flat(values: Tensor) -> tuple[Any, tuple[int, int]]:
     return array(values).reshape(-1), (frames * classes, classes)
 
 
-def _share(kernel: Any, inputs: tuple[Any, ...], count: int, work: float) -> None:
-    share(lambda first, last: kernel(*inputs, first, last), count, work / _AT_ONCE)
+def _share(kernel: Any, inputs: tuple[Any, ...], room: tuple[int, ...], count: int, work: float) -> None:
+    """Call a kernel on some threads, each with ``room`` to work in."""
+    share(lambda first, last: kernel(*inputs, *scratch(*room), first, last), count, work / _AT_ONCE)
 
 
 def _plain(*shared: Tensor) -> tuple[Any, ...]:
@@ -165,6 +169,11 @@ def _groups(lengths: Any) -> tuple[Any, Any, Any]:
 def _padded(classes: int) -> int:
     """``classes`` filled up to whole vectors."""
     return -(-classes // WIDTH) * WIDTH
+
+
+def _row(classes: int) -> tuple[int, int]:
+    """Numbers, and vectors, of a message of one recording by itself."""
+    return _padded(classes), _padded(classes) // WIDTH
 
 
 def _halves(row: int, length: int, steps: tuple[int, int], classes: int) -> tuple[Any, Any, Any, int]:
@@ -342,14 +351,13 @@ def _lay_out(transitions, start, end, size, row, matrix, transposed, edges):
 
 @explicit
 def _sum_lanes(
-    emissions, steps, lengths, groups, matrix, transposed, edges, top, ends, fits, log_z, counts, first, last
+    emissions, steps, lengths, groups, matrix, transposed, edges, top, ends, fits, log_z, counts, alpha, weights, first,
+    last,
 ):
     """Groups of recordings side by side; NaN where mass could be lost."""
     classes = edges.size // 2
     frames = emissions.size // classes // lengths.size
-    held = _chunk(frames, classes)
-    alpha, weights = np.empty((held + 1) * classes * WIDTH), np.empty(held * classes * WIDTH)
-    shape = (classes, held)
+    shape = (classes, _chunk(frames, classes))
     for g in range(first, last):
         rows = groups[g]
         if fits:
@@ -366,14 +374,14 @@ def _sum_lanes(
 
 @explicit
 def _sum_rows(
-    emissions, steps, lengths, rows, matrix, transposed, edges, top, ends, fits, log_z, counts, first, last
+    emissions, steps, lengths, rows, matrix, transposed, edges, top, ends, fits, log_z, counts, alpha, weights, first,
+    last,
 ):
     """One recording after another; NaN where mass could be lost."""
     size = edges.size // 2
     classes = counts[2].shape[1]
     frames = emissions.size // classes // lengths.size
     held = _chunk(frames, size // WIDTH)
-    alpha, weights = np.empty((held + 1) * size), np.empty(held * size)
     for g in range(first, last):
         row = rows[g]
         log_z[row] = np.nan
@@ -547,12 +555,11 @@ def _log_sum(terms):
 
 # ------------------------------------------------------------------------------------------------------------- max
 @explicit
-def _max_lanes(emissions, steps, lengths, groups, transitions, transposed, edges, score, labels, starts, first, last):
+def _max_lanes(
+    emissions, steps, lengths, groups, transitions, transposed, edges, score, labels, starts, best, scores, first, last
+):
     classes = edges.size // 2
-    frames = labels.shape[1]
-    held = _chunk(frames, classes)
-    best, scores = np.empty((held + 1) * classes * WIDTH), np.empty(_lanes.BLOCK * classes * WIDTH)
-    shape = (classes, held)
+    shape = (classes, _chunk(labels.shape[1], classes))
     for g in range(first, last):
         rows = groups[g]
         _lanes.best_group(
@@ -563,10 +570,11 @@ def _max_lanes(emissions, steps, lengths, groups, transitions, transposed, edges
 
 
 @explicit
-def _max_rows(emissions, steps, lengths, rows, transitions, transposed, edges, score, labels, starts, first, last):
+def _max_rows(
+    emissions, steps, lengths, rows, transitions, transposed, edges, score, labels, starts, best, scores, first, last
+):
     size, frames = edges.size // 2, labels.shape[1]
     classes, held = emissions.size // labels.size, _chunk(frames, size // WIDTH)
-    best, scores = np.empty((held + 1) * size), np.empty(_rows.BLOCK * size)
     for g in range(first, last):
         row = rows[g]
         score[row] = _rows.best_row(
