@@ -36,6 +36,7 @@ from segcrf.kernels._simd import WIDTH
 
 _KEPT = 1 << 17  # numbers kept at once of each kind: 1 MiB, about a core's cache
 _AT_ONCE = 10  # multiply-adds in the time that `share` reckons for one
+_OBSERVED = 10.0  # multiply-adds in the time of a label's score and counts
 _LANES_FROM = 4  # recordings; fewer go one after another
 _LARGE = 1e4  # a score of a frame that is taken out before logarithms are summed
 _LONG = 1 << 14  # frames from which a recording by itself is worth two threads
@@ -62,10 +63,12 @@ def log_prob(
     log_z, *counts, _ = _sum(emissions, shared, lengths, gradient=gradient, starts=False)
     total = torch.empty_like(log_z)
     outputs = (log_z.numpy(), total.numpy(), (_flat(counts[0])[0], *(count.numpy() for count in counts[1:])))
-    any_partial, any_outside = _observe(*_flat(emissions), *shared, labels.numpy(), lengths.numpy(), *outputs)
-    if any_outside:
+    inputs = (*_flat(emissions), *shared, labels.numpy(), lengths.numpy(), *outputs)
+    found: list[tuple[bool, bool]] = []
+    share(lambda first, last: found.append(_observe(*inputs, first, last)), len(labels), _OBSERVED * labels.numel())
+    if any(outside for _, outside in found):
         _check.labels(labels, (labels.shape[0], labels.shape[1]), emissions.shape[2], lengths)
-    if any_partial:
+    if any(partial for partial, _ in found):
         partial = total.isnan().nonzero()[:, 0]
         clamped = clamp(emissions[partial], labels[partial], lengths[partial])
         score, *observed, _ = _sum(clamped, shared, lengths[partial], gradient=gradient, starts=False)
@@ -410,13 +413,13 @@ def _sum_logarithmic(emissions, steps, lengths, rows, transitions, start, end, l
 
 
 @explicit
-def _observe(emissions, steps, transitions, start, end, labels, lengths, log_z, total, counts):
+def _observe(emissions, steps, transitions, start, end, labels, lengths, log_z, total, counts, first, last):
     """Log-probability of complete labels, and their counts taken from the expected ones; where a label is missing NaN,
     and no count taken. Returns whether that is so of any, and whether there is a label beyond the classes: nobody may
     have looked before."""
     by_label, by_step, by_first, by_last = counts
     gradient, any_partial, any_outside = by_label.size > 0, False, False
-    for b in range(lengths.size):
+    for b in range(first, last):
         lowest = highest = labels[b, 0]
         for t in range(1, lengths[b]):
             lowest, highest = min(lowest, labels[b, t]), max(highest, labels[b, t])
