@@ -181,10 +181,7 @@ def _no_class(place: str) -> str:
 # -------------------------------------------------------------------------------------------------- labels
 def labels(values: Tensor, event: tuple[int, int], num_classes: int, lengths: Tensor) -> Tensor:
     """Check labels (..., B, T) and return them as int64; what stands beyond ``lengths`` is not looked at."""
-    if not torch.is_tensor(values):  # pyright: ignore[reportUnnecessaryComparison]
-        raise TypeError(f"labels must be a torch.Tensor, got {type(values).__name__}; use torch.as_tensor")
-    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
-        raise TypeError(f"labels must be integers, got {values.dtype}; convert with .long()")
+    _whole_labels(values)
     if tuple(values.shape[-2:]) != event:
         raise ValueError(
             f"labels must have shape (..., B, T) = (..., {event[0]}, {event[1]}), got {tuple(values.shape)}"
@@ -196,6 +193,13 @@ def labels(values: Tensor, event: tuple[int, int], num_classes: int, lengths: Te
         within = torch.arange(values.shape[-1], device=values.device) < lengths[:, None]
         _labels_in_range(values.masked_fill(~within, UNLABELLED), num_classes)
     return values.long()
+
+
+def _whole_labels(values: Tensor) -> None:
+    if not torch.is_tensor(values):  # pyright: ignore[reportUnnecessaryComparison]
+        raise TypeError(f"labels must be a torch.Tensor, got {type(values).__name__}; use torch.as_tensor")
+    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+        raise TypeError(f"labels must be integers, got {values.dtype}; convert with .long()")
 
 
 def _labels_in_range(values: Tensor, num_classes: int, recording: int | None = None) -> None:
@@ -302,10 +306,7 @@ def mask(values: Tensor, event: tuple[int, int]) -> None:
 
 def masked_labels(values: Tensor, event: tuple[int, ...]) -> None:
     """Refuse labels that are no integers of the mask's shape (B, T); what stands on masked frames is not looked at."""
-    if not torch.is_tensor(values):  # pyright: ignore[reportUnnecessaryComparison]
-        raise TypeError(f"labels must be a torch.Tensor, got {type(values).__name__}; use torch.as_tensor")
-    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
-        raise TypeError(f"labels must be integers, got {values.dtype}; convert with .long()")
+    _whole_labels(values)
     if tuple(values.shape) != event:
         raise ValueError(f"labels must have the shape (B, T) = {event} of the mask, got {tuple(values.shape)}")
 
@@ -889,8 +890,7 @@ def rate(value: float | None) -> float:
     """Return a sampling rate in frames per second; None is 1, so that times are frames."""
     if value is None:
         return 1.0
-    known: Any = value
-    if isinstance(known, bool) or not isinstance(known, int | float | np.number) or not 0 < value < float("inf"):
+    if not _is_number(value) or not 0 < value < float("inf"):
         raise ValueError(f"rate: got {value!r}, expected frames per second, above 0; or None to count in frames")
     return float(value)
 

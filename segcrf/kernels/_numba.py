@@ -117,6 +117,15 @@ def exponentiate(values):
         values[i] = e if x > -700.0 else 0.0
 
 
+@part
+def label_range(labels, row, length):
+    """The lowest and the highest label of one recording: nobody may have looked at them before."""
+    lowest = highest = labels[row, 0]
+    for t in range(1, length):
+        lowest, highest = min(lowest, labels[row, t]), max(highest, labels[row, t])
+    return lowest, highest
+
+
 # ------------------------------------------------------------------------------------------------- arrays and threads
 def array(tensor: Tensor) -> np.ndarray[Any, Any]:
     """A NumPy view of a CPU tensor, contiguous, in a type that Numba knows."""

@@ -31,7 +31,7 @@ from segcrf.kernels import _chain_lanes as _lanes
 from segcrf.kernels import _chain_rows as _rows
 from segcrf.kernels import clamp, empty_beside, time_first, working_dtype
 from segcrf.kernels._chain_lanes import SPAN, TINY
-from segcrf.kernels._numba import array, compiled, explicit, part, scratch, share
+from segcrf.kernels._numba import array, compiled, explicit, label_range, part, scratch, share
 from segcrf.kernels._simd import WIDTH
 
 _KEPT = 1 << 17  # numbers kept at once of each kind: 1 MiB, about a core's cache
@@ -360,7 +360,7 @@ def _sum_lanes(
     """Groups of recordings side by side; NaN where mass could be lost."""
     classes = edges.size // 2
     frames = emissions.size // classes // lengths.size
-    shape = (classes, _chunk(frames, classes))
+    shape = (classes, weights.size // (classes * WIDTH))
     for g in range(first, last):
         rows = groups[g]
         if fits:
@@ -384,7 +384,7 @@ def _sum_rows(
     size = edges.size // 2
     classes = counts[2].shape[1]
     frames = emissions.size // classes // lengths.size
-    held = _chunk(frames, size // WIDTH)
+    held = weights.size // size
     for g in range(first, last):
         row = rows[g]
         log_z[row] = np.nan
@@ -415,14 +415,11 @@ def _sum_logarithmic(emissions, steps, lengths, rows, transitions, start, end, l
 @explicit
 def _observe(emissions, steps, transitions, start, end, labels, lengths, log_z, total, counts, first, last):
     """Log-probability of complete labels, and their counts taken from the expected ones; where a label is missing NaN,
-    and no count taken. Returns whether that is so of any, and whether there is a label beyond the classes: nobody may
-    have looked before."""
+    and no count taken. Returns whether that is so of any, and whether there is a label beyond the classes."""
     by_label, by_step, by_first, by_last = counts
     gradient, any_partial, any_outside = by_label.size > 0, False, False
     for b in range(first, last):
-        lowest = highest = labels[b, 0]
-        for t in range(1, lengths[b]):
-            lowest, highest = min(lowest, labels[b, t]), max(highest, labels[b, t])
+        lowest, highest = label_range(labels, b, lengths[b])
         if highest >= start.size:
             any_outside = True
             continue
@@ -453,8 +450,7 @@ def _observe(emissions, steps, transitions, start, end, labels, lengths, log_z, 
     return any_partial, any_outside
 
 
-@compiled
-def _chunk(length, width):
+def _chunk(length: int, width: int) -> int:
     """Frames whose messages are kept at once, of ``width`` vectors each: whole blocks."""
     held = min(length, max(_KEPT // (width * WIDTH), 64))
     return held if held == length else held // 64 * 64
@@ -562,7 +558,7 @@ def _max_lanes(
     emissions, steps, lengths, groups, transitions, transposed, edges, score, labels, starts, best, scores, first, last
 ):
     classes = edges.size // 2
-    shape = (classes, _chunk(labels.shape[1], classes))
+    shape = (classes, best.size // (classes * WIDTH) - 1)
     for g in range(first, last):
         rows = groups[g]
         _lanes.best_group(
@@ -576,8 +572,8 @@ def _max_lanes(
 def _max_rows(
     emissions, steps, lengths, rows, transitions, transposed, edges, score, labels, starts, best, scores, first, last
 ):
-    size, frames = edges.size // 2, labels.shape[1]
-    classes, held = emissions.size // labels.size, _chunk(frames, size // WIDTH)
+    size = edges.size // 2
+    classes, held = emissions.size // labels.size, best.size // size - 1
     for g in range(first, last):
         row = rows[g]
         score[row] = _rows.best_row(

@@ -19,7 +19,7 @@ from torch import Tensor
 from segcrf import _check
 from segcrf.kernels import clamp, working_dtype
 from segcrf.kernels._chain_lanes import SPAN, TINY
-from segcrf.kernels._numba import array, compiled, exponentiate, inlined, share
+from segcrf.kernels._numba import array, compiled, exponentiate, inlined, label_range, share
 from segcrf.kernels.chain_numba import _less_best, _log_sum, _mark
 
 _KEPT = 1 << 15  # matrix entries exponentiated at once: 256 KiB, within the second-level cache
@@ -328,12 +328,10 @@ def _observe(
     emissions, transitions, start, end, lengths, labels, log_z, score, by_label, by_step, by_first, by_last
 ):  # fmt: skip
     """Score of complete labels, and their counts taken from the expected ones; NaN where a label is missing. Returns
-    whether there is a label beyond the classes: nobody may have looked before."""
+    whether there is a label beyond the classes."""
     any_outside = False
     for b in range(lengths.size):
-        lowest = highest = labels[b, 0]
-        for t in range(1, lengths[b]):
-            lowest, highest = min(lowest, labels[b, t]), max(highest, labels[b, t])
+        lowest, highest = label_range(labels, b, lengths[b])
         if highest >= start.size:
             any_outside = True
             continue

@@ -38,7 +38,7 @@ from segcrf import _check
 from segcrf.kernels import clamp, working_dtype
 from segcrf.kernels._chain_lanes import copy
 from segcrf.kernels._chain_rows import outer, read, write
-from segcrf.kernels._numba import array, compiled, explicit, inlined, part, share
+from segcrf.kernels._numba import array, compiled, explicit, inlined, label_range, part, share
 from segcrf.kernels._simd import (
     WIDTH,
     any_outside,
@@ -699,16 +699,14 @@ def _observe(
 ):  # fmt: skip
     """Score of complete labels, and their counts taken from the expected ones. NaN where several segmentations have the
     same labels: one is missing, or segments of one class may touch. Returns whether there is a label beyond the
-    classes: nobody may have looked before."""
+    classes."""
     classes, size = durations.shape
     row, touching, any_outside = opening.size // size, False, False
     at_tail, gradient = classes * (classes + size), by_label.shape[0] > 0
     for c in range(classes):
         touching = touching or transitions[c, c] > -np.inf
     for b in range(lengths.size):
-        length, lowest, highest = lengths[b], labels[b, 0], labels[b, 0]
-        for t in range(length):
-            lowest, highest = min(lowest, labels[b, t]), max(highest, labels[b, t])
+        length, (lowest, highest) = lengths[b], label_range(labels, b, lengths[b])
         if highest >= classes:
             any_outside = True
             continue
