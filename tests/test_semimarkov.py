@@ -229,6 +229,31 @@ def test_masked_classes_of_any_depth_are_those_of_the_reference(longest: int, ma
         torch.testing.assert_close(ours_, theirs_, rtol=1e-9, atol=1e-8)
 
 
+@pytest.mark.parametrize("masked", range(10))
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_band_that_has_to_cross_a_mask_pays_for_it_once(first: int, masked: int) -> None:
+    # Class ``first`` lasts two frames at most and never comes again, so that the other has all the rest, or everything.
+    other = 1 - first
+    emissions = torch.from_numpy(np.random.default_rng(masked).normal(size=(1, 10, 2)))
+    emissions[0, masked, other] = -1e5
+    transitions = torch.zeros(2, 2, dtype=torch.float64)
+    transitions[other, first] = -INF
+    tail = torch.full((2,), -0.3, dtype=torch.float64)
+    tail[first] = -INF
+    durations = torch.tensor([[0.2, -0.1], [0.5, -0.4]], dtype=torch.float64)
+    table = (emissions, transitions, durations, tail)
+    ours, theirs = (
+        SemiMarkov(*(p.clone().requires_grad_() for p in table), backend=backend) for backend in ("numba", "torch")
+    )
+    assert ours.mode.tolist() == theirs.mode.tolist()
+    torch.testing.assert_close(ours.argmax().score, theirs.argmax().score, rtol=0, atol=1e-8)
+    torch.testing.assert_close(ours.log_partition, theirs.log_partition, rtol=0, atol=1e-8)
+    wanted = (0, 2, 3)  # emissions, durations, tail
+    gradients = [torch.autograd.grad(d.log_partition.sum(), [d.potentials[i] for i in wanted]) for d in (ours, theirs)]
+    for got, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(got, expected, rtol=0, atol=1e-8)
+
+
 def test_a_start_far_above_those_that_count_is_not_lost_in_infinity() -> None:
     emissions = torch.tensor([[[0.0, 0.0], [0.0, -INF], [0.0, -740.0], [-398.0, 0.0]]], dtype=torch.float64)
     durations = torch.tensor([[0.0, -INF], [0.0, 0.0]], dtype=torch.float64, requires_grad=True)
