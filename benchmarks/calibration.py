@@ -22,10 +22,9 @@ import numpy as np
 import torch
 
 from benchmarks import data, record
-from segcrf import Segments, Structure, metrics
-from segcrf.calibration import SCOPES, Reliability, fit_temperature, reliability
-from segcrf.estimator import Segmenter
+from segcrf import Segmenter, Segments, Structure, metrics
 from segcrf.inference import infer
+from segcrf.metrics import SCOPES, Reliability, fit_temperature, reliability
 
 PACKAGES = ("segcrf", "torch", "lightning", "numba", "numpy", "scipy")
 #: Who trains, calibrates and tests, by how an identifier begins; and how the Segmenter is fitted.

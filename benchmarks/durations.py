@@ -27,8 +27,7 @@ import numpy as np
 import torch
 
 from benchmarks import data, record
-from segcrf import metrics
-from segcrf.estimator import Segmenter
+from segcrf import Segmenter, metrics
 
 WAYS: dict[str, dict[str, Any]] = {
     "linear-chain": {},

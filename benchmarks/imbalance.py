@@ -5,8 +5,8 @@ several seeds each, at a learning rate that validation chooses for each way; a t
 
 * by the likelihood, on all windows;
 * by the likelihood, on windows where those that show "none" alone are capped (``RandomWindows(balance=...)``);
-* by log-marginals with class weights (:func:`segcrf.structured_losses.weighted_marginal_loss`);
-* by a softmax-margin whose costs go with these weights (:func:`segcrf.structured_losses.softmax_margin`).
+* by log-marginals with class weights (:func:`segcrf.losses.weighted_marginal_loss`);
+* by a softmax-margin whose costs go with these weights (:func:`segcrf.losses.softmax_margin`).
 
 A class's weight is the square root of the inverse of its share of the training frames, and one for "none". Printed, and
 written to ``benchmarks/results/imbalance.json``, with the calibration that this may cost: the model is told that rare
@@ -31,14 +31,11 @@ from tqdm import tqdm
 
 from benchmarks import record
 from benchmarks.joint import PACKAGES, Budget, Problem, nilm_devicescope
-from segcrf.crf import LinearChainCRF
-from segcrf.encoders import LSTMEncoder
-from segcrf.losses import JointObjective
-from segcrf.model import JointModel
-from segcrf.structure import Structure
-from segcrf.structured_losses import softmax_margin, weighted_marginal_loss
+from segcrf.data import RandomWindows, Recording, Windows, collate, grid
+from segcrf.losses import JointObjective, softmax_margin, weighted_marginal_loss
+from segcrf.nn import JointModel, LinearChainCRF, LSTMEncoder
+from segcrf.structures import Structure
 from segcrf.training import parameter_groups
-from segcrf.windows import RandomWindows, Recording, Windows, collate, grid
 
 
 @dataclass(frozen=True)

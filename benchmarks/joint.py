@@ -42,8 +42,7 @@ from torch.nn import functional
 from benchmarks import record
 from benchmarks.data import DataSet, load
 from segcrf import metrics
-from segcrf.crf import LinearChainCRF
-from segcrf.encoders import LSTMEncoder
+from segcrf.data import Batch, RandomWindows, Recording, Standardizer, Windows, collate, grid, switching_sinusoid
 from segcrf.losses import (
     Combiner,
     FixedWeights,
@@ -53,10 +52,8 @@ from segcrf.losses import (
     SwitchingObjective,
     UncertaintyWeights,
 )
-from segcrf.model import JointModel, SwitchingModel
-from segcrf.signals import switching_sinusoid
+from segcrf.nn import JointModel, LinearChainCRF, LSTMEncoder, SwitchingModel
 from segcrf.training import parameter_groups
-from segcrf.windows import Batch, RandomWindows, Recording, Standardizer, Windows, collate, grid
 
 CACHE = Path(__file__).parent / "cache" / "joint"
 PACKAGES = ("torch", "numpy", "numba", "lightning")

@@ -27,13 +27,11 @@ from tqdm import tqdm
 from benchmarks import record
 from benchmarks.data import load
 from benchmarks.joint import PACKAGES, Problem, founding, gesture_phase, nilm_devicescope
-from segcrf.crf import LinearChainCRF
-from segcrf.encoders import LSTMEncoder
-from segcrf.estimator import Segmenter
+from segcrf import Segmenter
+from segcrf.data import RandomWindows, Recording, Standardizer, Windows, collate
 from segcrf.losses import FixedWeights, JointObjective
-from segcrf.model import JointModel
+from segcrf.nn import JointModel, LinearChainCRF, LSTMEncoder
 from segcrf.training import parameter_groups
-from segcrf.windows import RandomWindows, Recording, Standardizer, Windows, collate
 
 RATES = (1e-3, 3e-3, 5e-3, 1e-2, 3e-2)
 HIDDEN = 32

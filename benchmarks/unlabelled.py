@@ -24,8 +24,7 @@ import numpy as np
 import torch
 
 from benchmarks import data, record
-from segcrf import Segments, metrics
-from segcrf.estimator import Segmenter
+from segcrf import Segmenter, Segments, metrics
 
 NAME = "emg_gestures"
 SHOWN = ("accuracy", "macro_f1", "edit", "f1@25", "f1@50", "band_ratio")

@@ -33,7 +33,7 @@ extensions = [
 exclude_patterns = ["_build", "examples", "sg_execution_times.rst"]
 suppress_warnings = [
     "config.cache",  # the gallery's configuration holds classes, which cannot be cached
-    "ref.python",    # several classes have an attribute `start`; a plain name links to the first
+    "ref.python",  # several classes have an attribute `start`; a plain name links to the first
 ]
 
 autodoc_default_options = {"members": True, "show-inheritance": True}

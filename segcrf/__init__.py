@@ -1,20 +1,11 @@
-"""segcrf: structured prediction that turns long signals into solid class bands."""
+"""segcrf: structured prediction that turns long signals into solid class bands.
 
-from segcrf.chain import LinearChain
-from segcrf.crf import CRF, LinearChainCRF, SemiMarkovCRF
-from segcrf.segments import Segments
-from segcrf.semimarkov import SemiMarkov
-from segcrf.structure import Best, Marginals, Structure
+Structures say what, kernels make it fast, nn learns it, losses train it, training fits it, inference runs it anywhere;
+data, metrics, baselines and plot surround it; the Segmenter and the cli are the two doors.
+"""
 
-__all__ = [
-    "CRF",
-    "Best",
-    "LinearChain",
-    "LinearChainCRF",
-    "Marginals",
-    "Segments",
-    "SemiMarkov",
-    "SemiMarkovCRF",
-    "Structure",
-]
+import lazy_loader
+
 __version__ = "0.1.0"
+# The names are imported when they are used first, from where __init__.pyi says.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

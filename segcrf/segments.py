@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from segcrf import _check
-from segcrf._check import UNLABELLED
+from segcrf import _validation
+from segcrf._validation import UNLABELLED
 
 if TYPE_CHECKING:
     import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
@@ -61,9 +61,9 @@ class Segments:
     score: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        columns = {name: _check.to_numpy(getattr(self, name)) for name in COLUMNS}
-        score = None if self.score is None else _check.to_numpy(self.score).astype(np.float64)
-        _check.segments(columns, score)
+        columns = {name: _validation.to_numpy(getattr(self, name)) for name in COLUMNS}
+        score = None if self.score is None else _validation.to_numpy(self.score).astype(np.float64)
+        _validation.segments(columns, score)
         for name, values in columns.items():
             object.__setattr__(self, name, values.astype(np.int64, copy=False))
         object.__setattr__(self, "score", score)
@@ -88,7 +88,7 @@ class Segments:
         >>> Segments.from_labels([[0, 0, 0, 0]], starts=[[True, False, True, False]]).start
         array([0, 2])
         """
-        arrays = _check.label_arrays(labels)
+        arrays = _validation.label_arrays(labels)
         lengths = np.array([len(array) for array in arrays], dtype=np.int64)
         if not lengths.sum():
             none = np.empty(0, dtype=np.int64)
@@ -97,7 +97,7 @@ class Segments:
         cut = np.append(True, flat[1:] != flat[:-1])
         cut[first] = True
         if starts is not None:
-            cut |= np.concatenate(_check.band_starts(starts, arrays))
+            cut |= np.concatenate(_validation.band_starts(starts, arrays))
         start = np.flatnonzero(cut)
         end = np.append(start[1:], len(flat))
         labelled = flat[start] != UNLABELLED
@@ -121,7 +121,7 @@ class Segments:
         >>> Segments.from_labels([[1, 1, -100, 0]]).to_labels([4])
         [array([   1,    1, -100,    0])]
         """
-        frames = _check.segments_fit(self.recording, self.end, lengths)
+        frames = _validation.segments_fit(self.recording, self.end, lengths)
         offsets = _offsets(frames)
         flat = np.full(int(frames.sum()), UNLABELLED, dtype=np.int64)
         # Frame i of a segment's run of n frames is its start + i: count up and subtract where the run began.
@@ -186,7 +186,7 @@ class Segments:
             pd: Any = importlib.import_module("pandas")
         except ImportError as error:
             raise ImportError(f"tables need pandas ({error}); pip install 'segcrf[train]'") from error
-        per_second = _check.rate(rate)
+        per_second = _validation.rate(rate)
         table: dict[str, Any] = {
             "recording": _named(self.recording, recordings, "recordings"),
             "start": self.start if rate is None else self.start / per_second,
@@ -223,8 +223,8 @@ class Segments:
         array([2, 3])
         """
         given = _columns(table)
-        _check.columns(list(given), COLUMNS)
-        frames = [_check.times(given[name], name, rate) * _check.rate(rate) for name in ("start", "end")]
+        _validation.columns(list(given), COLUMNS)
+        frames = [_validation.times(given[name], name, rate) * _validation.rate(rate) for name in ("start", "end")]
         columns = [
             _numbered(given["recording"], recordings, "recordings"),
             *(np.rint(values).astype(np.int64) for values in frames),
@@ -246,7 +246,7 @@ class Segments:
         >>> Segments.from_labels([[1, 1, 0]]).with_score([0.9, 0.6]).score
         array([0.9, 0.6])
         """
-        return replace(self, score=_check.to_numpy(values))
+        return replace(self, score=_validation.to_numpy(values))
 
     def of(self, recording: int) -> Segments:
         """Return the segments of one recording, which keep its number.
@@ -297,10 +297,10 @@ def _columns(table: Any) -> dict[str, npt.NDArray[Any]]:
 def _named(indices: IntArray, names: Sequence[object] | None, what: str) -> npt.NDArray[Any]:
     if names is None:
         return indices
-    return np.array(_check.names(names, what, int(indices.max(initial=-1))))[indices]
+    return np.array(_validation.names(names, what, int(indices.max(initial=-1))))[indices]
 
 
 def _numbered(values: npt.NDArray[Any], names: Sequence[object] | None, what: str) -> npt.NDArray[Any]:
     if names is None:
-        return _check.indices(values, what)
-    return _check.index_of(values, _check.names(names, what, -1), what)
+        return _validation.indices(values, what)
+    return _validation.index_of(values, _validation.names(names, what, -1), what)

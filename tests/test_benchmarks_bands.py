@@ -15,10 +15,10 @@ from torch.nn import functional
 from benchmarks import record
 from benchmarks.bands import cells, cost, figures, methods, report, tasks, training
 from benchmarks.bands.__main__ import main
-from segcrf.chain import LinearChain
-from segcrf.estimator import Segmenter
-from segcrf.model import ModelOutput
-from segcrf.recordings import Labelled
+from segcrf import Segmenter
+from segcrf.data import Labelled
+from segcrf.nn import ModelOutput
+from segcrf.structures import LinearChain
 
 BUDGET = training.Budget(steps=1, epochs=1, hidden=1, weights=3, seeds=2, widen=False)
 PAGE = Path(__file__).parents[1] / "docs" / "evidence.rst"

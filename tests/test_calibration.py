@@ -11,7 +11,7 @@ import torch
 from strategies import Case, chain_case, semi_markov_case
 from test_knowledge import make
 
-from segcrf.calibration import fit_temperature, reliability
+from segcrf.metrics import fit_temperature, reliability
 
 
 def test_reliability_by_hand() -> None:

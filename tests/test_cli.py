@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 
 import segcrf
-from segcrf import tables
+from segcrf import Segmenter
 from segcrf.cli import BAD_INPUT, INTERRUPTED, main
-from segcrf.estimator import Segmenter
+from segcrf.data import tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -527,9 +527,7 @@ def test_a_recording_without_bands_is_told(run, place: Path):
     bands.to_csv(place / "half_bands.csv", index=False)
     code, _, err = run("score", "--predicted", "half_bands.csv", "--truth", "test.csv", *COLUMNS)
     assert code == 0
-    assert err == (
-        "segcrf: warning: half_bands.csv: there is no band of recording r1; its frames count as wrong\n"
-    )
+    assert err == ("segcrf: warning: half_bands.csv: there is no band of recording r1; its frames count as wrong\n")
 
 
 def test_targets_without_a_number(refuse, place: Path):

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from segcrf import demo
+from segcrf.cli import demo
 from segcrf.losses import JointObjective
 
 if TYPE_CHECKING:

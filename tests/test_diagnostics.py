@@ -6,20 +6,18 @@ import warnings
 import pytest
 import torch
 
-from segcrf.chain import LinearChain
-from segcrf.crf import LinearChainCRF
-from segcrf.diagnostics import (
+from segcrf.losses import FixedWeights, JointObjective, RunningMeanWeights, UncertaintyWeights
+from segcrf.nn import JointModel, LinearChainCRF, LSTMEncoder
+from segcrf.structures import LinearChain
+from segcrf.training import (
     TrainingWarning,
     Watch,
     band_ratio,
     decay_on_potentials,
     effective_weights,
     feature_gradients,
+    parameter_groups,
 )
-from segcrf.encoders import LSTMEncoder
-from segcrf.losses import FixedWeights, JointObjective, RunningMeanWeights, UncertaintyWeights
-from segcrf.model import JointModel
-from segcrf.training import parameter_groups
 
 
 def test_pulls_at_the_features_are_gradients_and_their_angle() -> None:

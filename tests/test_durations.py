@@ -7,7 +7,13 @@ import torch
 from scipy import stats
 
 from segcrf import Segments, SemiMarkovCRF
-from segcrf.durations import FAMILIES, GeometricDurations, LearnedDurations, NegativeBinomialDurations, PoissonDurations
+from segcrf.nn import (
+    DURATION_FAMILIES,
+    GeometricDurations,
+    LearnedDurations,
+    NegativeBinomialDurations,
+    PoissonDurations,
+)
 
 MEAN, VARIANCE = torch.tensor([6.0, 12.0]), torch.tensor([16.0, 40.0])
 
@@ -30,9 +36,9 @@ def test_tables_are_those_of_scipy():
             torch.testing.assert_close(family()[0][c], torch.tensor(table).float(), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", DURATION_FAMILIES)
 def test_every_family_gives_a_table_and_a_falling_tail(name):
-    family = FAMILIES[name](3, 25)
+    family = DURATION_FAMILIES[name](3, 25)
     table, tail = family()
     assert table.shape == (3, 25)
     assert tail.shape == (3,)
@@ -44,7 +50,7 @@ def test_every_family_gives_a_table_and_a_falling_tail(name):
 
 @pytest.mark.parametrize("name", ["learned", "negative_binomial"])
 def test_moments_come_back(name):
-    family = FAMILIES[name](2, 200)
+    family = DURATION_FAMILIES[name](2, 200)
     family.set_moments(MEAN, VARIANCE)
     mean, variance = family.moments()
     torch.testing.assert_close(mean, MEAN.double(), rtol=1e-3, atol=1e-3)

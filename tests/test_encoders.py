@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from segcrf.encoders import Encoder, GRUEncoder, LSTMEncoder, SequenceDropout, TCNEncoder, make_encoder
+from segcrf.nn import Encoder, GRUEncoder, LSTMEncoder, SequenceDropout, TCNEncoder, make_encoder
 
 Build = Callable[[], Encoder]
 

@@ -19,11 +19,10 @@ import pytest
 import torch
 from torch import nn
 
-from segcrf import training
-from segcrf.diagnostics import TrainingWarning
-from segcrf.estimator import Segmenter
+from segcrf import Segmenter
+from segcrf.data import switching_sinusoid
 from segcrf.losses import FixedWeights
-from segcrf.signals import switching_sinusoid
+from segcrf.training import TrainingWarning, loop
 
 Array = npt.NDArray[Any]
 
@@ -45,7 +44,7 @@ def recordings(count: int = 5, bands: int = 8, seed: int = 0) -> tuple[list[Arra
 def quick() -> Iterator[None]:
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "MIN_BATCHES", 4)
+        patch.setattr(loop, "MIN_BATCHES", 4)
         yield
 
 
@@ -297,8 +296,8 @@ def test_a_combiner_of_ones_own_begins_anew_and_is_not_stored(tmp_path: Path) ->
 
 
 def test_the_learning_rate_is_tried_where_it_is_left_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "RATES", (1e-5, 0.05))
-    monkeypatch.setattr(training, "TRIAL_STEPS", 8)
+    monkeypatch.setattr(loop, "RATES", (1e-5, 0.05))
+    monkeypatch.setattr(loop, "TRIAL_STEPS", 8)
     X, labels, targets = recordings()
     auto = Segmenter(**SMALL | {"learning_rate": "auto"}).fit(X, labels, targets)
     assert auto.learning_rate_ == 0.05 and "at 1e-05" in auto.notes_[0]
@@ -316,7 +315,7 @@ def test_the_learning_rate_is_tried_where_it_is_left_open(tmp_path: Path, monkey
 
 @pytest.mark.slow
 def test_the_rate_that_is_found_serves_the_founding_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "TRIAL_STEPS", 48)
+    monkeypatch.setattr(loop, "TRIAL_STEPS", 48)
     x, y, k = switching_sinusoid(48, 200, noise=0.3, horizon=5, mean_dwell=1.0, seed=0)
     data, held = ([list(part[rows]) for part in (x, k, y)] for rows in (slice(32), slice(32, None)))
     options = {"hidden": 16, "bidirectional": False, "window": 200, "batch_size": 4, "max_epochs": 8, "progress": False}
@@ -613,7 +612,7 @@ def test_a_checkpoint_of_another_problem_is_refused_before_anything_is_trained(
     X, labels, targets = recordings()
     options = SMALL | {"max_epochs": 1, "directory": tmp_path}
     Segmenter(**options).fit(X, labels, targets)
-    monkeypatch.setattr(training, "train", None)
+    monkeypatch.setattr(loop, "train", None)
     wide = [np.column_stack([x, x]) for x in X]
     data = "data='5 recordings, [0-9]+ frames, checksum [0-9a-f]{16}'"
     cases: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
@@ -748,7 +747,7 @@ def test_what_cannot_go_well_is_told_before_anything_is_trained(
     def train(*_: Any, **__: Any) -> None:
         raise AssertionError("trained")
 
-    monkeypatch.setattr(training, "train", train)
+    monkeypatch.setattr(loop, "train", train)
     (tmp_path / "file").write_text("text")
     (tmp_path / "full" / "best").mkdir(parents=True)
     (tmp_path / "full" / "best" / "thesis.tex").write_text("text")

@@ -16,10 +16,18 @@ from strategies import Case, chain_case, semi_markov_case
 from torch import Tensor, nn
 
 from segcrf import LinearChain, LinearChainCRF, SemiMarkov, SemiMarkovCRF
-from segcrf.encoders import GRUEncoder, LSTMEncoder, TCNEncoder
-from segcrf.export import _FUNCTIONS, _function, export_onnx
-from segcrf.model import JointModel
-from segcrf.transitions import ConstrainedTransitions, InputDependentTransitions, PottsTransitions, cycle
+from segcrf.inference import export_onnx
+from segcrf.inference.export import _FUNCTIONS, _function
+from segcrf.nn import (
+    ConstrainedTransitions,
+    GRUEncoder,
+    InputDependentTransitions,
+    JointModel,
+    LSTMEncoder,
+    PottsTransitions,
+    TCNEncoder,
+    cycle,
+)
 
 SIZES = [(1, 1), (1, 60), (3, 57), (5, 300)]
 

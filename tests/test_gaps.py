@@ -17,7 +17,7 @@ from strategies import Case, chains, enumerated, semi_markovs
 from torch import Tensor
 
 from segcrf import LinearChain, LinearChainCRF, SemiMarkov, Structure
-from segcrf.gaps import GAPS, Gapped
+from segcrf.structures import GAPS, Gapped
 
 both = pytest.mark.parametrize("cases", [chains(max_frames=6), semi_markovs(max_frames=6)], ids=["chain", "semi"])
 #: One piece of a recording, as the oracle sees it: its frames and its enumeration.

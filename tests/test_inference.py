@@ -4,10 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from segcrf.crf import LinearChainCRF
-from segcrf.encoders import make_encoder
 from segcrf.inference import infer
-from segcrf.model import JointModel, SwitchingModel
+from segcrf.nn import JointModel, LinearChainCRF, SwitchingModel, make_encoder
 
 ENCODERS = [
     ("lstm", {"bidirectional": False}),

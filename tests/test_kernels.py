@@ -19,10 +19,11 @@ from strategies import Case, chain_case
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-import segcrf.kernels
 from segcrf import LinearChain, LinearChainCRF
-from segcrf.kernels import BACKENDS, _numba, _simd, chain_numba, pick, working_dtype
-from segcrf.kernels._numba import array, scratch, share
+from segcrf.kernels import BACKENDS, numba_runtime, pick, simd, working_dtype
+from segcrf.kernels import operator as kernel_operator
+from segcrf.kernels.linear_chain import numba_kernels
+from segcrf.kernels.numba_runtime import array, scratch, share
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
 FIELDS = ("emissions", "transitions", "start", "end")
@@ -246,7 +247,7 @@ def test_pick_names_what_is_known_and_what_would_run() -> None:
 
 def test_a_gpu_gets_triton_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu, installed = torch.device("cuda"), {"triton": True, "numba": True}
-    monkeypatch.setattr(segcrf.kernels, "_INSTALLED", installed)
+    monkeypatch.setattr(kernel_operator, "_INSTALLED", installed)
     assert pick("auto", gpu) == pick("triton", gpu) == "triton"
     with pytest.raises(ValueError, match=r"'triton' runs on cuda, the emissions are on cpu; .*backend='auto'"):
         pick("triton", torch.device("cpu"))
@@ -260,7 +261,7 @@ def test_a_gpu_gets_triton_where_it_is_installed(monkeypatch: pytest.MonkeyPatch
 
 
 def test_without_numba_the_reference_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segcrf.kernels, "_INSTALLED", {"numba": False, "triton": False})
+    monkeypatch.setattr(kernel_operator, "_INSTALLED", {"numba": False, "triton": False})
     assert pick("auto", torch.device("cpu")) == "torch"
     with pytest.raises(ValueError, match=r"needs the package numba; pip install numba, or use backend='auto'"):
         pick("numba", torch.device("cpu"))
@@ -382,7 +383,7 @@ def test_work_goes_on_while_the_interpreter_shuts_down(monkeypatch: pytest.Monke
     done: list[int] = []
     closed = ThreadPoolExecutor(1)
     closed.shutdown()
-    monkeypatch.setattr(_numba, "_pool", lambda _: closed)
+    monkeypatch.setattr(numba_runtime, "_pool", lambda _: closed)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     share(lambda first, last: done.extend(range(first, last)), 10, work=1e9)
     assert sorted(done) == list(range(10))
@@ -404,15 +405,15 @@ def test_room_to_work_in_is_kept_by_each_thread() -> None:
 
 
 def test_what_is_cached_on_disk_is_of_these_sources(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = _numba._sources()
-    assert chain_numba._sum_rows._cache._cache_file._source_stamp == before
+    before = numba_runtime._sources()
+    assert numba_kernels._sum_rows._cache._cache_file._source_stamp == before
     read = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + b"\n" * (path.name == "_simd.py"))
-    assert _numba._sources.__wrapped__() != before
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + b"\n" * (path.name == "numba_rows.py"))
+    assert numba_runtime._sources.__wrapped__() != before
 
 
 def test_the_fast_exponential_is_accurate() -> None:
-    from segcrf.kernels._numba import exponentiate
+    from segcrf.kernels.numba_runtime import exponentiate
 
     x = np.concatenate([np.linspace(-699.0, 0.0, 20_001), [-1e-300, -0.5 * math.log(2), -math.log(2)]])
     got = x.copy()
@@ -426,15 +427,15 @@ def test_the_fast_exponential_is_accurate() -> None:
 @numba.njit(error_model="numpy", fastmath={"contract", "nsz"})
 def vector_answers(x: Any, floats: Any, offsets: Any, packed: Any, unpacked: Any) -> tuple[Any, ...]:
     powers, some, ordered = np.empty(8), np.empty(8), np.empty(8)
-    _simd.store(powers, 0, _simd.exp(_simd.load(x, 0)))
-    _simd.store(some, 0, _simd.load_part(floats, 1, 3, -1.0))
-    _simd.store(ordered, 0, _simd.spread(_simd.larger(_simd.load(x, 0), _simd.splat(-1.0)), 5))
-    _simd.gather(floats, offsets, 2, packed, 1)
-    _simd.scatter(packed, 1, unpacked, offsets, 2)
-    vector = _simd.load(powers, 0)
-    sums = _simd.total(vector), _simd.peak(vector), _simd.first_equal(vector, 1.0), _simd.first_equal(vector, 3.0)
-    outside = _simd.any_outside(vector, _simd.splat(-1.0), _simd.splat(1.5))
-    return powers, some, ordered, sums, outside, _simd.any_outside(vector, _simd.splat(0.0), _simd.splat(1.5))
+    simd.store(powers, 0, simd.exp(simd.load(x, 0)))
+    simd.store(some, 0, simd.load_part(floats, 1, 3, -1.0))
+    simd.store(ordered, 0, simd.spread(simd.larger(simd.load(x, 0), simd.splat(-1.0)), 5))
+    simd.gather(floats, offsets, 2, packed, 1)
+    simd.scatter(packed, 1, unpacked, offsets, 2)
+    vector = simd.load(powers, 0)
+    sums = simd.total(vector), simd.peak(vector), simd.first_equal(vector, 1.0), simd.first_equal(vector, 3.0)
+    outside = simd.any_outside(vector, simd.splat(-1.0), simd.splat(1.5))
+    return powers, some, ordered, sums, outside, simd.any_outside(vector, simd.splat(0.0), simd.splat(1.5))
 
 
 def test_vectors_do_what_their_names_say() -> None:
@@ -457,7 +458,7 @@ def test_vectors_do_what_their_names_say() -> None:
 @numba.njit(error_model="numpy", fastmath={"contract", "nsz"})
 def logarithms(x: Any, out: Any) -> None:
     for k in range(x.size // 8):
-        _simd.store(out, k, _simd.log(_simd.load(x, k)))
+        simd.store(out, k, simd.log(simd.load(x, k)))
 
 
 def test_logarithms_are_those_of_numpy() -> None:
@@ -476,21 +477,21 @@ def test_messages_that_are_computed_again_are_the_same(lengths: list[int], class
     batch, sizes = len(lengths), torch.tensor(lengths)
     emissions = torch.from_numpy(rng.normal(size=(batch, max(lengths), classes)))
     shared = [torch.from_numpy(rng.normal(size=size)) for size in ((classes, classes), classes, classes)]
-    log_z, *counts = chain_numba.sum_product(emissions, *shared, sizes, True)
+    log_z, *counts = numba_kernels.sum_product(emissions, *shared, sizes, True)
     again, *others = (torch.zeros_like(each) for each in (log_z, *counts))
     others[0], others[-1] = (others[i].view(-1) for i in (0, -1))
     inputs = (each.numpy() for each in (sizes, torch.arange(batch), *shared, again))
     outputs = tuple(each.numpy() for each in others)
-    chain_numba._sum_logarithmic(*chain_numba._flat(emissions), *inputs, outputs, 0, batch)
+    numba_kernels._sum_logarithmic(*numba_kernels._flat(emissions), *inputs, outputs, 0, batch)
     others[0], others[-1] = (others[i].view(emissions.shape) for i in (0, -1))
     torch.testing.assert_close(log_z, again, rtol=1e-12, atol=1e-12)
     for got, expected in zip(counts, others, strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-7, atol=1e-9)
-    score, labels, _ = chain_numba.max_product(emissions, *shared, sizes)
+    score, labels, _ = numba_kernels.max_product(emissions, *shared, sizes)
     for row, length in enumerate(lengths):  # those decoded side by side one by one, and the other way round
         copies = 1 if batch > 1 else 8
         same = emissions[row : row + 1, :length].repeat(copies, 1, 1)
-        other = chain_numba.max_product(same, *shared, torch.full((copies,), length))
+        other = numba_kernels.max_product(same, *shared, torch.full((copies,), length))
         assert labels[row, :length].tolist() == other[1][0].tolist() and (labels[row, length:] == -100).all()
         assert math.isclose(score[row], other[0][0], rel_tol=1e-12)
 
@@ -517,12 +518,12 @@ def test_a_long_recording_is_done_from_both_ends(
     lengths = torch.tensor([length, length + 3])
 
     def both() -> tuple[Tensor, ...]:
-        counts = chain_numba.sum_product(emissions, *shared, lengths, True)
-        total = chain_numba.log_partition(emissions, *shared, lengths)
-        return (*counts, total, *chain_numba.max_product(emissions, *shared, lengths))
+        counts = numba_kernels.sum_product(emissions, *shared, lengths, True)
+        total = numba_kernels.log_partition(emissions, *shared, lengths)
+        return (*counts, total, *numba_kernels.max_product(emissions, *shared, lengths))
 
     whole = both()
-    monkeypatch.setattr(chain_numba, "_LONG", 2)
+    monkeypatch.setattr(numba_kernels, "_LONG", 2)
     for got, expected in zip(both(), whole, strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-12)
 
@@ -594,8 +595,8 @@ caching.CacheImpl._locator_classes = [ReadOnly]
 import torch
 from segcrf import LinearChain
 print(LinearChain(torch.tensor([[[2.0, 0.0], [0.0, 1.0]]]), torch.zeros(2, 2)).mode.tolist())
-from segcrf.kernels import chain_numba
-print(chain_numba._max_rows.stats.cache_path)
+from segcrf.kernels.linear_chain import numba_kernels
+print(numba_kernels._max_rows.stats.cache_path)
 """
 
 

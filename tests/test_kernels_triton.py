@@ -24,6 +24,7 @@ from segcrf import LinearChain, SemiMarkov
 
 pytest.importorskip("triton", reason="Triton is not installed: it has wheels for Linux only")
 
+FOLDERS = {"chain": "linear_chain", "semimarkov": "semi_markov"}
 LENGTHS = [5, 2, 1, 6]
 Call = Callable[..., list[Tensor]]
 
@@ -33,8 +34,8 @@ def serve(pipe: Any) -> None:
     """Answer calls of kernels in a process whose Triton interprets; blocks and pieces are small, to have several."""
     warnings.simplefilter("ignore")  # NumPy's, of log(0)
     torch.set_num_threads(1)
-    chain = importlib.import_module("segcrf.kernels.chain_triton")
-    semimarkov = importlib.import_module("segcrf.kernels.semimarkov_triton")
+    chain = importlib.import_module("segcrf.kernels.linear_chain.triton_kernels")
+    semimarkov = importlib.import_module("segcrf.kernels.semi_markov.triton_kernels")
     cut = chain._cut
     chain._ROWS_PER_PROGRAM = 1
     semimarkov._BLOCK, semimarkov._STRETCH = 8, 4
@@ -90,7 +91,7 @@ def interpreted() -> Iterator[Call]:
 
 def judged(call: Call, structure: str, potentials: tuple[Tensor, ...], lengths: Tensor, **options: Any) -> None:
     """All four functions agree with the CPU's kernels, in every output."""
-    judge = importlib.import_module(f"segcrf.kernels.{structure}_numba")
+    judge = importlib.import_module(f"segcrf.kernels.{FOLDERS[structure]}.numba_kernels")
     best = judge.max_product(*potentials, lengths)
     labels = best[1].clone()
     labels[0, 1:3] = -100  # recording 0 is labelled in part, the others completely
@@ -213,7 +214,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 
 def everything(structure: str, potentials: tuple[Tensor, ...], lengths: Tensor) -> None:
-    module = importlib.import_module(f"segcrf.kernels.{structure}_triton")
+    module = importlib.import_module(f"segcrf.kernels.{FOLDERS[structure]}.triton_kernels")
     labels = torch.zeros(potentials[0].shape[:2], dtype=torch.int64)
     module.log_partition(*potentials, lengths)
     module.sum_product(*potentials, lengths, True)
@@ -253,7 +254,7 @@ def gpu() -> Call:
         pytest.skip("no GPU: torch.cuda.is_available() is False")
 
     def call(structure: str, name: str, *arguments: Any) -> list[Tensor]:
-        module = importlib.import_module(f"segcrf.kernels.{structure}_triton")
+        module = importlib.import_module(f"segcrf.kernels.{FOLDERS[structure]}.triton_kernels")
         result = getattr(module, name)(*(a.cuda() if isinstance(a, Tensor) else a for a in arguments))
         return [r.cpu() for r in (result if isinstance(result, tuple) else (result,))]
 

@@ -18,7 +18,7 @@ from strategies import Case, chain_case, chains, enumerated, semi_markov_case, s
 from torch import Tensor
 
 from segcrf import LinearChain, SemiMarkov, Structure
-from segcrf.knowledge import allowed_classes, boundary_tolerance, evidence, timestamps, transcript
+from segcrf.structures import allowed_classes, boundary_tolerance, evidence, timestamps, transcript
 
 INF = math.inf
 both = pytest.mark.parametrize(

@@ -10,9 +10,6 @@ import torch
 import torch.multiprocessing
 from torch import Tensor
 
-from segcrf.chain import LinearChain
-from segcrf.crf import LinearChainCRF
-from segcrf.encoders import LSTMEncoder
 from segcrf.losses import (
     Deviation,
     FadingWeights,
@@ -22,8 +19,8 @@ from segcrf.losses import (
     SwitchingObjective,
     UncertaintyWeights,
 )
-from segcrf.model import JointModel, ModelOutput, SwitchingModelOutput
-from segcrf.switching import SwitchingRegression
+from segcrf.nn import JointModel, LinearChainCRF, LSTMEncoder, ModelOutput, SwitchingModelOutput
+from segcrf.structures import LinearChain, SwitchingRegression
 
 LENGTHS = torch.tensor([6, 2])
 

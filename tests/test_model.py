@@ -7,11 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from segcrf.crf import LinearChainCRF
-from segcrf.encoders import LSTMEncoder, TCNEncoder
-from segcrf.losses import MIN_LOG_SIGMA, FixedWeights, JointObjective, SwitchingObjective
-from segcrf.model import JointModel, SwitchingModel
-from segcrf.segments import Segments
+from segcrf import Segments
+from segcrf.losses import FixedWeights, JointObjective, SwitchingObjective
+from segcrf.nn import MIN_LOG_SIGMA, JointModel, LinearChainCRF, LSTMEncoder, SwitchingModel, TCNEncoder
 
 
 def build(num_targets: int = 2) -> JointModel:

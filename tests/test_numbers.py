@@ -12,8 +12,7 @@ from scipy.special import logsumexp
 from torch import Tensor, nn
 
 from segcrf import LinearChain, LinearChainCRF, SemiMarkov, SemiMarkovCRF
-from segcrf.encoders import TCNEncoder
-from segcrf.transitions import IrregularTransitions
+from segcrf.nn import IrregularTransitions, TCNEncoder
 
 LONG = 100_000
 Floats = Any

@@ -11,8 +11,7 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from segcrf import plot
-from segcrf.segments import Segments
+from segcrf import Segments, plot
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from segcrf.recordings import ClassCoder, Labelled, read, split
+from segcrf.data import ClassCoder, Labelled, read, split
 
 
 def labelled(*labels: list[int]) -> Labelled:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from segcrf import metrics
-from segcrf.report import Report
-from segcrf.tables import Columns, Recordings
+from segcrf.data import Columns, Recordings
+from segcrf.metrics import Report
 
 TRUE = [np.array(["a", "a", "b", "b", ""]), np.array(["b", "b", "a"])]
 FOUND = [np.array(["a", "b", "b", "b", "a"]), np.array(["b", "b", "a"])]

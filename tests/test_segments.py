@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segcrf.segments import Segments
+from segcrf import Segments
 
 recordings = st.lists(
     st.lists(st.sampled_from([-100, 0, 1, 2]), max_size=12).map(lambda labels: np.array(labels, dtype=np.int64)),

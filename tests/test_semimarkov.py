@@ -15,7 +15,7 @@ from strategies import Case, chain_case, chains, enumerated, semi_markov_case, s
 from torch import Tensor
 
 from segcrf import LinearChain
-from segcrf.semimarkov import SemiMarkov
+from segcrf.structures import SemiMarkov
 
 INF = float("inf")
 
@@ -168,9 +168,7 @@ def band_durations(labels: Tensor) -> list[int]:
 @on_every_backend
 def test_what_cannot_be_segmented_names_the_durations_at_fault(backend: str) -> None:
     durations = torch.tensor([[-INF, -INF, 0.0], [-INF, -INF, 0.0]])
-    dist = SemiMarkov(
-        torch.zeros(2, 6, 2), torch.zeros(2, 2), durations, lengths=torch.tensor([6, 5]), backend=backend
-    )
+    dist = SemiMarkov(torch.zeros(2, 6, 2), torch.zeros(2, 2), durations, lengths=torch.tensor([6, 5]), backend=backend)
     with pytest.raises(ValueError, match=r"recording 1 \(5 frames\).*shortest.*\[3, 3\].*longest.*\[3, 3\]"):
         dist.mode  # noqa: B018
     labels = torch.tensor([[0, 0, 0, 0, 1, 1]])

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.stats import chisquare
 from torch import Tensor
 
-from segcrf.semiring import KBest, Log, Max, Sample, Semiring, logsumexp
+from segcrf.structures import KBest, Log, Max, Sample, Semiring, logsumexp
 
 INF = float("inf")
 

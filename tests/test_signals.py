@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from segcrf.signals import switching_sinusoid
+from segcrf.data import switching_sinusoid
 
 
 def test_shapes_and_types():

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from segcrf import smoothing
+from segcrf import baselines
 
 PENALTIES = {
-    "expected_switches": smoothing.expected_switches,
-    "total_variation": smoothing.total_variation,
-    "neighbour_kl": smoothing.neighbour_kl,
-    "truncated_mse": smoothing.truncated_mse,
+    "expected_switches": baselines.expected_switches,
+    "total_variation": baselines.total_variation,
+    "neighbour_kl": baselines.neighbour_kl,
+    "truncated_mse": baselines.truncated_mse,
 }
 every_penalty = pytest.mark.parametrize("name", PENALTIES)
 seeds = st.integers(0, 10_000)
@@ -103,10 +103,10 @@ def test_a_single_frame_costs_nothing_and_can_be_trained_on(name):
 def test_certain_classes_are_counted():
     labels = torch.tensor([[0, 0, 1, 1, 2, 0, 0, 0]])  # three switches in eight frames
     logits = 100.0 * functional.one_hot(labels).double()
-    assert smoothing.expected_switches(logits).item() == pytest.approx(3 / 8)
-    assert smoothing.total_variation(logits).item() == pytest.approx(2 * 3 / 8)
+    assert baselines.expected_switches(logits).item() == pytest.approx(3 / 8)
+    assert baselines.total_variation(logits).item() == pytest.approx(2 * 3 / 8)
     # Two of three classes change by more than tau at each switch.
-    assert smoothing.truncated_mse(logits, tau=5.0).item() == pytest.approx(3 * 2 * 25 / (8 * 3))
+    assert baselines.truncated_mse(logits, tau=5.0).item() == pytest.approx(3 * 2 * 25 / (8 * 3))
 
 
 @given(case=batches())
@@ -117,7 +117,7 @@ def test_truncated_mse_is_that_of_ms_tcn(case):
     loss = functional.mse_loss(p.log_softmax(1)[:, :, 1:], p.detach().log_softmax(1)[:, :, :-1], reduction="none")
     frames = p.shape[2]
     expected = loss.clamp(min=0, max=16).mean() * (frames - 1) / frames  # per frame here, per pair of frames there
-    torch.testing.assert_close(smoothing.truncated_mse(torch.tensor(case[0])), expected)
+    torch.testing.assert_close(baselines.truncated_mse(torch.tensor(case[0])), expected)
 
 
 @pytest.mark.parametrize("name", ["neighbour_kl", "truncated_mse"])
@@ -207,7 +207,7 @@ def test_a_class_that_is_always_forbidden_changes_neither_value_nor_gradient(nam
 def test_the_gradient_of_an_infinite_divergence_is_the_formula_s():
     # d KL(p || q) / d logits of q is q - p, whatever q forbids.
     logits = torch.tensor([[[0.3, -0.2, 1.0], [0.5, -math.inf, 0.1]]], dtype=torch.float64, requires_grad=True)
-    cost = smoothing.neighbour_kl(logits)
+    cost = baselines.neighbour_kl(logits)
     assert cost.item() == math.inf
     p, q = logits.detach()[0].softmax(-1)
     torch.testing.assert_close(torch.autograd.grad(cost, logits)[0][0, 1], (q - p) / 2)
@@ -233,7 +233,7 @@ def test_half_precision_is_summed_in_more(name, dtype):
 
 def test_tau_must_be_above_0():
     with pytest.raises(ValueError, match=r"tau: got 0"):
-        smoothing.truncated_mse(torch.zeros(1, 2, 2), tau=0)
+        baselines.truncated_mse(torch.zeros(1, 2, 2), tau=0)
 
 
 # ----------------------------------------------------------------------------------------------------------- filters
@@ -249,15 +249,15 @@ def test_median_filter_is_its_definition(seed, frames, width):
     values, reach = scores(seed, frames), width // 2
     mirrored = np.pad(values, ((reach, reach), (0, 0)), mode="symmetric")
     expected = [np.median(mirrored[t : t + width], axis=0) for t in range(frames)]
-    np.testing.assert_array_equal(smoothing.median_filter([values], width)[0], expected)
+    np.testing.assert_array_equal(baselines.median_filter([values], width)[0], expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_the_median_of_every_type_of_score_is_one_of_its_scores(dtype):
     values = torch.tensor(scores(0, 50)).log().to(dtype)
     values[3:7, 0] = -math.inf
-    (got,) = smoothing.median_filter([values], 5)
-    (expected,) = smoothing.median_filter([values.double()], 5)
+    (got,) = baselines.median_filter([values], 5)
+    (expected,) = baselines.median_filter([values.double()], 5)
     assert got.dtype == (np.float32 if dtype == torch.bfloat16 else values.numpy().dtype)
     np.testing.assert_array_equal(got.astype(np.float64), expected)
     assert (expected[4:6, 0] == -np.inf).all()
@@ -271,7 +271,7 @@ def test_mode_filter_is_its_definition(own, width):
         most = max(map(votes.count, votes), default=0)
         best = {v for v in votes if votes.count(v) == most}
         expected.append(label if label == -100 or label in best else min(best))
-    assert smoothing.mode_filter([own], width)[0].tolist() == expected
+    assert baselines.mode_filter([own], width)[0].tolist() == expected
 
 
 def bands(own):
@@ -308,26 +308,26 @@ def purged_slowly(own, minimum):
 
 @given(labels, st.integers(1, 6))
 def test_purge_is_its_definition(own, minimum):
-    assert smoothing.purge([own], minimum)[0].tolist() == purged_slowly(own, minimum)
+    assert baselines.purge([own], minimum)[0].tolist() == purged_slowly(own, minimum)
 
 
 @given(labels, st.integers(1, 6))
 def test_after_a_purge_only_bands_without_neighbours_are_short(own, minimum):
-    (kept,) = smoothing.purge([own], minimum)
+    (kept,) = baselines.purge([own], minimum)
     runs = bands(kept.tolist())
     for place, (label, start, end) in enumerate(runs):
         beside = [runs[i][0] for i in (place - 1, place + 1) if 0 <= i < len(runs)]
         assert label == -100 or end - start >= minimum or set(beside) <= {-100}
     assert [label == -100 for label in kept] == [label == -100 for label in own]
-    np.testing.assert_array_equal(smoothing.purge([kept], minimum)[0], kept)
-    np.testing.assert_array_equal(smoothing.purge([own], 1)[0], own)
+    np.testing.assert_array_equal(baselines.purge([kept], minimum)[0], kept)
+    np.testing.assert_array_equal(baselines.purge([own], 1)[0], own)
 
 
 def test_purge_to_the_frame():
-    assert smoothing.purge([[0, 0, 0, 1, 1, 1, 2, 2, 2, 2]], 4)[0].tolist() == [1] * 6 + [2] * 4
-    assert smoothing.purge([[0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0]], 4)[0].tolist() == [0] * 11
-    assert smoothing.purge([[0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2]], 4)[0].tolist() == [0] * 5 + [2] * 6
-    assert smoothing.purge([[1, -100, 0, 1, 1]], 2)[0].tolist() == [1, -100, 1, 1, 1]
+    assert baselines.purge([[0, 0, 0, 1, 1, 1, 2, 2, 2, 2]], 4)[0].tolist() == [1] * 6 + [2] * 4
+    assert baselines.purge([[0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0]], 4)[0].tolist() == [0] * 11
+    assert baselines.purge([[0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2]], 4)[0].tolist() == [0] * 5 + [2] * 6
+    assert baselines.purge([[1, -100, 0, 1, 1]], 2)[0].tolist() == [1, -100, 1, 1, 1]
 
 
 @given(seeds, st.integers(1, 15), st.sampled_from([(0.5, 0.5), (0.6, 0.3), (0.9, 0.1), (0.0, 0.0), (1.0, 1.0)]))
@@ -338,24 +338,24 @@ def test_hysteresis_is_its_definition(seed, frames, thresholds):
     for row in values[1:]:
         present, best = expected[-1], int(row.argmax())
         expected.append(best if row[present] < leave and row[best] >= enter else present)
-    assert smoothing.hysteresis([values], enter, leave)[0].tolist() == expected
+    assert baselines.hysteresis([values], enter, leave)[0].tolist() == expected
 
 
 def test_hysteresis_at_equality():
     # A score of exactly `leave` stays, one of exactly `enter` may begin.
     values = np.array([[0.75, 0.25], [0.25, 0.75], [0.125, 0.875]])
-    assert smoothing.hysteresis([values], enter=0.75, leave=0.25)[0].tolist() == [0, 0, 1]
-    assert smoothing.hysteresis([values], enter=0.75, leave=0.26)[0].tolist() == [0, 1, 1]
-    assert smoothing.hysteresis([values], enter=0.875, leave=0.26)[0].tolist() == [0, 0, 1]
+    assert baselines.hysteresis([values], enter=0.75, leave=0.25)[0].tolist() == [0, 0, 1]
+    assert baselines.hysteresis([values], enter=0.75, leave=0.26)[0].tolist() == [0, 1, 1]
+    assert baselines.hysteresis([values], enter=0.875, leave=0.26)[0].tolist() == [0, 0, 1]
 
 
 @given(seeds, st.integers(1, 20))
 def test_hysteresis_at_its_limits(seed, frames):
     values = scores(seed, frames)
     best = values.argmax(1)
-    assert (smoothing.hysteresis([values], 2.0, 2.0)[0] == best[0]).all()  # nothing may be entered
-    assert (smoothing.hysteresis([values], 0.0, 0.0)[0] == best[0]).all()  # nothing may be left
-    np.testing.assert_array_equal(smoothing.hysteresis([np.eye(3)[best]], 1.0, 1.0)[0], best)
+    assert (baselines.hysteresis([values], 2.0, 2.0)[0] == best[0]).all()  # nothing may be entered
+    assert (baselines.hysteresis([values], 0.0, 0.0)[0] == best[0]).all()  # nothing may be left
+    np.testing.assert_array_equal(baselines.hysteresis([np.eye(3)[best]], 1.0, 1.0)[0], best)
 
 
 def best_path(log_scores, log_transitions, log_start):
@@ -375,7 +375,7 @@ def test_hmm_filter_is_the_best_path(seed, frames, classes, stay):
     switch = (1 - stay) / (classes - 1) if classes > 1 else 0
     log_transitions = np.log(np.where(np.eye(classes), stay, switch))
     expected = best_path(log_scores, log_transitions, np.zeros(classes))
-    assert smoothing.hmm_filter([log_scores], stay)[0].tolist() == expected
+    assert baselines.hmm_filter([log_scores], stay)[0].tolist() == expected
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -387,16 +387,16 @@ def test_chains_answer_frame_by_frame_too(seed):
     switches = [sum(transitions[step] for step in itertools.pairwise(path)) for path in paths]
     weights = np.exp(np.add([sum(log_scores[range(5), path]) for path in paths], switches))
     posterior = [[weights[[p[t] == c for p in paths]].sum() for c in range(3)] for t in range(5)]
-    assert smoothing.hmm_filter([log_scores], stay, by_frame=True)[0].tolist() == np.argmax(posterior, 1).tolist()
+    assert baselines.hmm_filter([log_scores], stay, by_frame=True)[0].tolist() == np.argmax(posterior, 1).tolist()
     # Counts of nothing are transitions of a half each way, and a start that says nothing.
-    counted = smoothing.viterbi_counted([log_scores], [[0]], 1e9, by_frame=True)
+    counted = baselines.viterbi_counted([log_scores], [[0]], 1e9, by_frame=True)
     assert counted[0].tolist() == log_scores.argmax(1).tolist()
 
 
 @given(seeds, st.integers(1, 12))
 def test_an_hmm_that_stays_no_more_than_it_switches_is_the_argmax(seed, frames):
     values = scores(seed, frames, classes=4)
-    np.testing.assert_array_equal(smoothing.hmm_filter([np.log(values)], 0.25)[0], values.argmax(1))
+    np.testing.assert_array_equal(baselines.hmm_filter([np.log(values)], 0.25)[0], values.argmax(1))
 
 
 @given(seeds, st.integers(1, 5), st.lists(labels, max_size=3), st.sampled_from([0.5, 1.0]))
@@ -411,16 +411,16 @@ def test_viterbi_counted_is_the_best_path_under_counts(seed, frames, training, p
             first[own[0]] += 1
     log_transitions = np.log(counts / counts.sum(1, keepdims=True))
     expected = best_path(log_scores, log_transitions, np.log(first / first.sum()))
-    assert smoothing.viterbi_counted([log_scores], training, pseudocount)[0].tolist() == expected
+    assert baselines.viterbi_counted([log_scores], training, pseudocount)[0].tolist() == expected
 
 
 FILTERS = {
-    "median_filter": lambda own: smoothing.median_filter(own, 3),
-    "hysteresis": lambda own: smoothing.hysteresis(own, 0.6, 0.4),
-    "hmm_filter": lambda own: smoothing.hmm_filter(own, 0.9),
-    "viterbi_counted": lambda own: smoothing.viterbi_counted(own, [[0, 0, 1, 2]]),
-    "mode_filter": lambda own: smoothing.mode_filter([s.argmax(1) for s in own], 3),
-    "purge": lambda own: smoothing.purge([s.argmax(1) for s in own], 3),
+    "median_filter": lambda own: baselines.median_filter(own, 3),
+    "hysteresis": lambda own: baselines.hysteresis(own, 0.6, 0.4),
+    "hmm_filter": lambda own: baselines.hmm_filter(own, 0.9),
+    "viterbi_counted": lambda own: baselines.viterbi_counted(own, [[0, 0, 1, 2]]),
+    "mode_filter": lambda own: baselines.mode_filter([s.argmax(1) for s in own], 3),
+    "purge": lambda own: baselines.purge([s.argmax(1) for s in own], 3),
 }
 every_filter = pytest.mark.parametrize("run", FILTERS.values(), ids=FILTERS.keys())
 
@@ -465,48 +465,48 @@ def test_a_count_that_rounds_to_nothing_forbids_nothing():
     seen = [[0, 1] * 50]
     log_scores = np.array([[0.0, -np.inf], [0.0, -np.inf]])  # twice class 0, which was never seen in a row
     for pseudocount in (5e-324, 1e308):
-        assert smoothing.viterbi_counted([log_scores], seen, pseudocount)[0].tolist() == [0, 0]
+        assert baselines.viterbi_counted([log_scores], seen, pseudocount)[0].tolist() == [0, 0]
 
 
 def test_a_forbidden_score_is_a_score():
     log_scores = np.array([[0.0, -np.inf], [-9.0, 0.0], [0.0, -np.inf]])
-    assert smoothing.hmm_filter([log_scores], 0.999)[0].tolist() == [0, 0, 0]
+    assert baselines.hmm_filter([log_scores], 0.999)[0].tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: smoothing.median_filter([scores(0, 4)], 4), ValueError, r"width: got 4, expected an odd.*try 5"),
-        (lambda: smoothing.mode_filter([[0]], 0), ValueError, r"width: got 0"),
-        (lambda: smoothing.mode_filter([[0.5]], 3), TypeError, r"labels: recording 0"),
-        (lambda: smoothing.purge([[0]], 0), ValueError, r"min_duration: got 0"),
-        (lambda: smoothing.hysteresis([scores(0, 4)], 0.2, 0.4), ValueError, r"leave at or below enter; swap"),
-        (lambda: smoothing.hmm_filter([scores(0, 4)], 1.0), ValueError, r"stay: got 1.0"),
-        (lambda: smoothing.hmm_filter([np.zeros(4)], 0.9), ValueError, r"log_scores, recording 0: got shape \(4,\)"),
-        (lambda: smoothing.hmm_filter([np.zeros((4, 2), int)], 0.9), TypeError, r"recording 0: got int64"),
-        (lambda: smoothing.hmm_filter([np.zeros((0, 2))], 0.9), ValueError, r"not empty"),
+        (lambda: baselines.median_filter([scores(0, 4)], 4), ValueError, r"width: got 4, expected an odd.*try 5"),
+        (lambda: baselines.mode_filter([[0]], 0), ValueError, r"width: got 0"),
+        (lambda: baselines.mode_filter([[0.5]], 3), TypeError, r"labels: recording 0"),
+        (lambda: baselines.purge([[0]], 0), ValueError, r"min_duration: got 0"),
+        (lambda: baselines.hysteresis([scores(0, 4)], 0.2, 0.4), ValueError, r"leave at or below enter; swap"),
+        (lambda: baselines.hmm_filter([scores(0, 4)], 1.0), ValueError, r"stay: got 1.0"),
+        (lambda: baselines.hmm_filter([np.zeros(4)], 0.9), ValueError, r"log_scores, recording 0: got shape \(4,\)"),
+        (lambda: baselines.hmm_filter([np.zeros((4, 2), int)], 0.9), TypeError, r"recording 0: got int64"),
+        (lambda: baselines.hmm_filter([np.zeros((0, 2))], 0.9), ValueError, r"not empty"),
         (
-            lambda: smoothing.hmm_filter([np.zeros((4, 2)), np.array([[0, 0], [0, np.nan]])], 0.9),
+            lambda: baselines.hmm_filter([np.zeros((4, 2)), np.array([[0, 0], [0, np.nan]])], 0.9),
             ValueError,
             r"log_scores, recording 1, frame 1, class 1: got nan",
         ),
         (
-            lambda: smoothing.hmm_filter([np.zeros((4, 2)), np.array([[0, 0], [-np.inf, -np.inf]])], 0.9),
+            lambda: baselines.hmm_filter([np.zeros((4, 2)), np.array([[0, 0], [-np.inf, -np.inf]])], 0.9),
             ValueError,
             r"log_scores, recording 1, frame 1: got -inf \(forbidden\) for every class.*; relax",
         ),
         (
-            lambda: smoothing.viterbi_counted([np.zeros((4, 2)), np.full((3, 2), -np.inf)], [[0]], by_frame=True),
+            lambda: baselines.viterbi_counted([np.zeros((4, 2)), np.full((3, 2), -np.inf)], [[0]], by_frame=True),
             ValueError,
             r"log_scores, recording 1, frame 0: got -inf \(forbidden\) for every class",
         ),
-        (lambda: smoothing.hysteresis([np.eye(2), np.eye(3)], 1, 0), ValueError, r"recording 1.*2 classes"),
+        (lambda: baselines.hysteresis([np.eye(2), np.eye(3)], 1, 0), ValueError, r"recording 1.*2 classes"),
         (
-            lambda: smoothing.viterbi_counted([scores(0, 4)], [[0, 3]]),
+            lambda: baselines.viterbi_counted([scores(0, 4)], [[0, 3]]),
             ValueError,
             r"training_labels: recording 0, frame 1: got label 3, expected 0 to 2",
         ),
-        (lambda: smoothing.viterbi_counted([scores(0, 4)], [[0]], 0.0), ValueError, r"pseudocount: got 0.0"),
+        (lambda: baselines.viterbi_counted([scores(0, 4)], [[0]], 0.0), ValueError, r"pseudocount: got 0.0"),
     ],
 )
 def test_bad_input_is_named(call, error, message):

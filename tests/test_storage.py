@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from segcrf import storage
-from segcrf.storage import read_model, write_model
+from segcrf.inference import read_model, storage, write_model
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.arange(6).reshape(2, 3).T}
 

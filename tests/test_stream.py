@@ -14,12 +14,10 @@ from hypothesis import strategies as st
 from strategies import Case, chains
 from torch import Tensor
 
-from segcrf import LinearChain, LinearChainCRF, SemiMarkovCRF
-from segcrf.encoders import GRUEncoder, LSTMEncoder, TCNEncoder
-from segcrf.estimator import Segmenter
-from segcrf.segments import Segments
-from segcrf.signals import switching_sinusoid
-from segcrf.stream import SignalStream, Stream
+from segcrf import LinearChain, LinearChainCRF, Segmenter, Segments, SemiMarkovCRF
+from segcrf.data import switching_sinusoid
+from segcrf.inference import SignalStream, Stream
+from segcrf.nn import GRUEncoder, LSTMEncoder, TCNEncoder
 
 
 def layer_of(case: Case) -> Any:

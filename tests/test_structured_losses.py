@@ -18,7 +18,7 @@ from test_knowledge import drawn, make
 from torch import Tensor
 
 from segcrf import LinearChain, Structure
-from segcrf.structured_losses import (
+from segcrf.losses import (
     expected_risk,
     smoothed_loss,
     soft_cross_entropy,

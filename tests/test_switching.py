@@ -11,10 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from segcrf.chain import LinearChain
-from segcrf.semimarkov import SemiMarkov
-from segcrf.structure import Structure
-from segcrf.switching import SwitchingRegression
+from segcrf.structures import LinearChain, SemiMarkov, Structure, SwitchingRegression
 
 T, C, R = 5, 3, 2
 KINDS = ("chain", "varying", "semi-markov", "censored")

@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segcrf import tables
-from segcrf.segments import Segments
-from segcrf.tables import Columns
+from segcrf import Segments
+from segcrf.data import Columns, tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable

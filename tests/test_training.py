@@ -8,15 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from segcrf import training
-from segcrf.chain import LinearChain
-from segcrf.crf import LinearChainCRF
-from segcrf.diagnostics import TrainingWarning
-from segcrf.encoders import LSTMEncoder
+from segcrf.data import Recording, collate
 from segcrf.losses import FixedWeights, JointObjective, Losses, SwitchingObjective, UncertaintyWeights
-from segcrf.model import JointModel, ModelOutput, SwitchingModel
-from segcrf.training import Recipe, Result, find_rate, parameter_groups, train
-from segcrf.windows import Recording, collate
+from segcrf.nn import JointModel, LinearChainCRF, LSTMEncoder, ModelOutput, SwitchingModel
+from segcrf.structures import LinearChain
+from segcrf.training import Recipe, Result, TrainingWarning, find_rate, loop, parameter_groups, train
 
 RECIPE: dict[str, Any] = {
     "max_epochs": 3, "batch_size": 4, "window": 20, "learning_rate": 1e-2, "weight_decay": 1e-2, "patience": 5,
@@ -53,7 +49,7 @@ def test_every_parameter_is_in_one_group_and_only_matrices_decay() -> None:
         assert decay == (0.1 if "weight" in name else 0.0), name
         assert (rate > 1e-2) == name.startswith("crf."), name
     (sigma,) = objective.parameters()
-    assert rates[id(sigma)] == (training.SIGMA_RATE * 1e-2, 0.0)
+    assert rates[id(sigma)] == (loop.SIGMA_RATE * 1e-2, 0.0)
 
 
 def test_the_rate_rises_and_falls_to_zero() -> None:
@@ -130,7 +126,7 @@ def test_the_factor_with_the_best_bands_is_chosen_and_kept_with_the_best_epoch()
     labels[0, 10:13] = 1
     emissions = torch.nn.functional.one_hot(labels, 2).float() * 0.5
     transitions = torch.tensor([[0.0, -4.0], [-4.0, 0.0]])
-    tally = training._Tally()
+    tally = loop._Tally()
     batch = collate([Recording(emissions[0], labels[0], None)])
     chain = LinearChain(emissions, transitions)
     assert not chain.mode.any()
@@ -153,7 +149,7 @@ def test_a_band_whose_place_is_uncertain_is_found_frame_by_frame() -> None:
     transitions = torch.tensor([[0.0, -6.0], [-3.0, 0.0]])  # 9 to enter and leave, for 6 frames of 1.4
     chain = LinearChain(emissions, transitions)
     assert not chain.mode.any() and chain.posterior_mode.any()
-    tally = training._Tally()
+    tally = loop._Tally()
     tally.predicted = {choice: [] for choice in ((1.0, False), (1.0, True))}
     tally.add(collate([Recording(emissions[0], labels[0], None)]), ModelOutput(chain, None, emissions))
     assert tally.scores()["decode_by_frame"] == 1.0
@@ -196,7 +192,7 @@ def begin() -> tuple[JointModel, JointObjective, FixedWeights]:
 
 def test_a_rate_is_found_by_short_trainings_that_anneal(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[float, int, int]] = []
-    real = training.train
+    real = loop.train
 
     def spy(model: Any, objective: Any, combine: Any, recipe: Recipe, data: Any) -> Result:
         result = real(model, objective, combine, recipe, data)
@@ -204,7 +200,7 @@ def test_a_rate_is_found_by_short_trainings_that_anneal(monkeypatch: pytest.Monk
         seen.append((recipe.learning_rate, len(result.history), recipe.max_batches or 0))
         return result
 
-    monkeypatch.setattr(training, "train", spy)
+    monkeypatch.setattr(loop, "train", spy)
     data = recordings(4), recordings(2)
     state = torch.get_rng_state()
     errors = find_rate(begin, Recipe(**RECIPE), data, rates=(1e-5, 0.1), steps=40)

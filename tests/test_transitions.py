@@ -17,8 +17,8 @@ from scipy.linalg import expm
 from torch import Tensor, nn
 
 from segcrf import LinearChain, LinearChainCRF, SemiMarkovCRF
-from segcrf.transitions import (
-    FAMILIES,
+from segcrf.nn import (
+    TRANSITION_FAMILIES,
     ConstrainedTransitions,
     FullTransitions,
     InputDependentTransitions,
@@ -312,10 +312,10 @@ def test_between_bands_there_are_no_scores_of_every_step(name: str) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------- by name
-@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "full"])
+@pytest.mark.parametrize("name", [name for name in TRANSITION_FAMILIES if name != "full"])
 def test_a_family_is_named(name: str) -> None:
     for crf in (LinearChainCRF(4, transitions=name), SemiMarkovCRF(4, 3, transitions=name)):
-        assert type(crf.transitions) is type(FAMILIES[name](4))
+        assert type(crf.transitions) is type(TRANSITION_FAMILIES[name](4))
 
 
 def test_the_default_keeps_its_parameters() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from segcrf.windows import RandomWindows, Recording, Standardizer, Window, Windows, collate, grid
+from segcrf.data import RandomWindows, Recording, Standardizer, Window, Windows, collate, grid
 
 
 def recording(length: int, known: slice = slice(None), targets: int = 0) -> Recording:

@@ -28,8 +28,7 @@ from benchmarks import record
 from benchmarks.bands.methods import METHODS, Context, Knob, Method
 from benchmarks.bands.tasks import Task, load
 from benchmarks.bands.training import Budget, Network, Trained, fit, settings
-from segcrf import metrics
-from segcrf.segments import Segments
+from segcrf import Segments, metrics
 
 Array = npt.NDArray[Any]
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from benchmarks.bands.tasks import Task
 from benchmarks.bands.training import WEIGHTS, Budget, Network, Trained
-from segcrf import smoothing
-from segcrf.crf import LinearChainCRF
-from segcrf.windows import RandomWindows, Recording, Windows, collate
+from segcrf import baselines
+from segcrf.data import RandomWindows, Recording, Windows, collate
+from segcrf.nn import LinearChainCRF
 
 Array = npt.NDArray[Any]
 Knob = dict[str, float]
@@ -100,38 +100,38 @@ def argmax(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
 
 def median(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
     """Argmax of class probabilities after a median filter."""
-    filtered = smoothing.median_filter([array.softmax(1).numpy() for array in scores], int(knob["width"]))
+    filtered = baselines.median_filter([array.softmax(1).numpy() for array in scores], int(knob["width"]))
     return [array.argmax(1) for array in filtered]
 
 
 def mode(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
     """Majority of the labels in a window."""
-    return smoothing.mode_filter(argmax(scores, context, knob), int(knob["width"]))
+    return baselines.mode_filter(argmax(scores, context, knob), int(knob["width"]))
 
 
 def purge(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
     """No band shorter than a minimum."""
-    return smoothing.purge(argmax(scores, context, knob), int(knob["min_duration"]))
+    return baselines.purge(argmax(scores, context, knob), int(knob["min_duration"]))
 
 
 def hysteresis(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
     """Two thresholds on class probabilities; none where one is zero."""
     if not knob["leave"]:
         return argmax(scores, context, knob)
-    return smoothing.hysteresis([array.softmax(1).numpy() for array in scores], knob["enter"], knob["leave"])
+    return baselines.hysteresis([array.softmax(1).numpy() for array in scores], knob["enter"], knob["leave"])
 
 
 def hmm(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
     """A chain whose switches all cost the same."""
     others = scores[0].shape[1] - 1
     log_scores = [array.log_softmax(1).double().numpy() for array in scores]
-    return smoothing.hmm_filter(log_scores, 1 / (1 + others * np.exp(-knob["cost"])), by_frame=bool(knob["by_frame"]))
+    return baselines.hmm_filter(log_scores, 1 / (1 + others * np.exp(-knob["cost"])), by_frame=bool(knob["by_frame"]))
 
 
 def counted(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
     """A chain of counted transitions."""
     scaled = [knob["scale"] * array.log_softmax(1).numpy() for array in scores]
-    return smoothing.viterbi_counted(scaled, context.task.train.labels, by_frame=bool(knob["by_frame"]))
+    return baselines.viterbi_counted(scaled, context.task.train.labels, by_frame=bool(knob["by_frame"]))
 
 
 def as_they_are(labels: list[Tensor], context: Context, knob: Knob) -> list[Array]:

@@ -16,9 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.data import folder
-from segcrf.recordings import Labelled
-from segcrf.segments import Segments
-from segcrf.signals import switching_sinusoid
+from segcrf import Segments
+from segcrf.data import Labelled, switching_sinusoid
 
 Array = npt.NDArray[Any]
 UNLABELLED = -100

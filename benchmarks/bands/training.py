@@ -1,6 +1,6 @@
 """One network: encoder, loss and penalty in; class scores, or bands, of validation and test recordings out.
 
-The structured layers are a :class:`segcrf.estimator.Segmenter`, defaults and all. The frame-wise networks are the same
+The structured layers are a :class:`segcrf.Segmenter`, defaults and all. The frame-wise networks are the same
 encoder, trained by the same engine with the same recipe: AdamW, warm-up and cosine, dropout, noise, and the epoch whose
 bands are best on the validation recordings.
 """
@@ -19,15 +19,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.bands.tasks import Task
-from segcrf import smoothing
-from segcrf.chain import LinearChain
-from segcrf.encoders import make_encoder
-from segcrf.estimator import LEARNING_RATE, OFFSETS_DOMINATE, Segmenter, _are_long
+from segcrf import Segmenter, baselines
+from segcrf.data import Labelled, Recording, Standardizer, offset_share
 from segcrf.inference import Inferred, infer
 from segcrf.losses import FixedWeights
-from segcrf.model import JointModel, ModelOutput
-from segcrf.recordings import Labelled, offset_share
-from segcrf.windows import Recording, Standardizer
+from segcrf.nn import JointModel, ModelOutput, make_encoder
+from segcrf.segmenter import LEARNING_RATE, OFFSETS_DOMINATE, _are_long
+from segcrf.structures import LinearChain
 
 Array = npt.NDArray[Any]
 Penalty = Callable[[Tensor, Tensor], Tensor]
@@ -38,10 +36,10 @@ STRUCTURES = {"chain": "linear-chain", "semi": "semi-markov"}
 UNLABELLED = -100
 
 PENALTIES: dict[str, Penalty] = {
-    "switches": smoothing.expected_switches,
-    "tv": smoothing.total_variation,
-    "kl": smoothing.neighbour_kl,
-    "tmse": smoothing.truncated_mse,
+    "switches": baselines.expected_switches,
+    "tv": baselines.total_variation,
+    "kl": baselines.neighbour_kl,
+    "tmse": baselines.truncated_mse,
 }
 # Weights to choose from, the middle ones first wanted: penalties are per frame, T-MSE's own paper has 0.15.
 WEIGHTS: dict[str, tuple[float, ...]] = {
@@ -292,8 +290,8 @@ def _epochs(learn: Labelled, budget: Budget) -> int:
 
 
 def _batches_per_epoch(learn: Labelled, budget: Budget) -> float:
+    from segcrf.data import grid
     from segcrf.training import MIN_BATCHES
-    from segcrf.windows import grid
 
     windows = grid(_recordings(learn, lambda signal: signal), budget.window)
     return max(len(windows) / budget.batch_size, MIN_BATCHES)

@@ -58,7 +58,7 @@ class DataSet:
     rate: float | None
 
     def lists(self, identifiers: Sequence[str]) -> tuple[list[Array], list[Array]]:
-        """Signals and labels of some recordings, as :class:`segcrf.estimator.Segmenter` takes them."""
+        """Signals and labels of some recordings, as :class:`segcrf.Segmenter` takes them."""
         return [self.signals[i] for i in identifiers], [self.labels[i] for i in identifiers]
 
 

@@ -16,7 +16,7 @@ import torch
 from benchmarks.speed import chain, semimarkov
 from benchmarks.speed.contest import Call, Contestant, gradient_of
 from segcrf import CRF
-from segcrf.kernels import chain_numba
+from segcrf.kernels.linear_chain import numba_kernels
 
 LENGTHS = (1_000, 2_000, 5_000, 10_000, 20_000, 100_000, 1_000_000)
 #: (T, K) of the semi-Markov chain: one grows, then the other.
@@ -146,8 +146,8 @@ def inside(rounds: int, sizes: tuple[tuple[int, int, int], ...] = chain.SIZES) -
         scores = [score.detach() for score in (problem.emissions, *problem.shared)]
         lengths = torch.full((size[0],), size[1])
         kernels: dict[str, Call] = {
-            "nll+backward": lambda s=scores, n=lengths, y=problem.tags: chain_numba.log_prob(*s, y, n, True),
-            "decode": lambda s=scores, n=lengths: chain_numba.max_product(*s, n),
+            "nll+backward": lambda s=scores, n=lengths, y=problem.tags: numba_kernels.log_prob(*s, y, n, True),
+            "decode": lambda s=scores, n=lengths: numba_kernels.max_product(*s, n),
         }
         for task, (contestants, _) in chain.tasks(*size).items():
             prepare = contestants[0].prepare

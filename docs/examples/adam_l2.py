@@ -78,10 +78,8 @@ for ax in (left, right):
 # layer, whose size says what a switch costs, and not on log-deviations. In a loop of your own take the same groups; if
 # you do not, a fit of segcrf's that finds decay on such parameters says so.
 
-from segcrf.crf import LinearChainCRF
-from segcrf.encoders import LSTMEncoder
 from segcrf.losses import JointObjective
-from segcrf.model import JointModel
+from segcrf.nn import JointModel, LinearChainCRF, LSTMEncoder
 from segcrf.training import parameter_groups
 
 model, objective = JointModel(LSTMEncoder(3, hidden=8), LinearChainCRF(5), num_targets=1), JointObjective()

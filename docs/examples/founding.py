@@ -26,7 +26,7 @@ steps: this is ``segcrf demo --quick``.
 # The problem
 # -----------
 
-from segcrf import demo
+from segcrf.cli import demo
 
 settings = demo.QUICK
 print(settings)

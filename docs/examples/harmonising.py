@@ -16,7 +16,7 @@ the two gradients hardly meet where both do; both are shown below. **What does m
 each loss is heard to the end.** Where classes come in long bands, the labels soon cost a hundredth of a nat per frame,
 and a plain sum then hears little but the numbers: it counts a thousand neighbouring frames as a thousand independent
 observations, and the few frames around a switch as a few. It finds the bands too, but takes several times as long.
-**So add them up, but each divided by its running mean.** A :class:`~segcrf.estimator.Segmenter` does this by default;
+**So add them up, but each divided by its running mean.** A :class:`~segcrf.Segmenter` does this by default;
 in a loop of your own it is
 
 .. code-block:: python
@@ -188,9 +188,8 @@ print(f"largest difference of their weights: {(heads[0] - heads[1]).abs().max():
 
 import matplotlib.pyplot as plt
 
-from segcrf import plot
-from segcrf.estimator import Segmenter
-from segcrf.signals import switching_sinusoid
+from segcrf import Segmenter, plot
+from segcrf.data import switching_sinusoid
 
 x, y, k = switching_sinusoid(64, 200, noise=0.3, seed=0)
 options = {"hidden": 24, "bidirectional": False, "window": 200, "max_epochs": 12, "learning_rate": 2e-2}
@@ -297,7 +296,7 @@ print("error that auto saves against 0.005, %:", ", ".join(f"{name} {value:.0f}"
 # One likelihood: the switching regression
 # ----------------------------------------
 # If the class decides how the number comes about, let it: one regression per class, and the class's posterior mixes
-# them. :class:`~segcrf.switching.SwitchingRegression` is that model,
+# them. :class:`~segcrf.structures.SwitchingRegression` is that model,
 # ``log p(y, k | x) = log p(k | x) + sum_t log N(y_t; mean[t, k_t], sigma[k_t])``: Markov-switching regression in
 # econometrics, input-output hidden Markov model and gated experts in machine learning. There is no weight to choose;
 # labels or numbers may be missing in any frame; and numbers that are seen refine the classes.
@@ -343,7 +342,7 @@ pd.DataFrame(rows).T.round(1)
 # Sampling harmonises too: object detectors take background windows up to as often as others. On the appliances, from
 # ``python -m benchmarks.imbalance``: the likelihood, on all windows and with the commonest class capped as by
 # ``Segmenter(balance=...)``; log-marginals with class weights, and a softmax-margin with such costs, both of
-# :mod:`segcrf.structured_losses`. Mind the last columns: the model is told that rare classes are more frequent, or more
+# :mod:`segcrf.losses.structured`. Mind the last columns: the model is told that rare classes are more frequent, or more
 # important, than they are, and calibration may pay for it.
 
 imbalance = json.loads(Path("../../benchmarks/results/imbalance.json").read_text(encoding="utf-8"))

@@ -22,9 +22,8 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from segcrf import Segments
-from segcrf.estimator import Segmenter
-from segcrf.signals import switching_sinusoid
+from segcrf import Segmenter, Segments
+from segcrf.data import switching_sinusoid
 
 RATE, CLASSES = 100.0, ["5 Hz", "10 Hz", "15 Hz"]
 x, _, k = switching_sinusoid(96, 200, noise=0.3, seed=0)

@@ -51,14 +51,13 @@ print(distribution.restrict(allowed).mode)
 # %%
 # Classes and numbers
 # -------------------
-# :class:`~segcrf.model.JointModel` is an encoder with two heads.
+# :class:`~segcrf.nn.JointModel` is an encoder with two heads.
 # :class:`~segcrf.losses.JointObjective` returns its losses by name, each per valid frame, and what
 # adds them up is yours to choose: any function from named losses to a number.
 
-from segcrf.encoders import LSTMEncoder
+from segcrf.data import switching_sinusoid
 from segcrf.losses import FixedWeights, JointObjective
-from segcrf.model import JointModel
-from segcrf.signals import switching_sinusoid
+from segcrf.nn import JointModel, LSTMEncoder
 
 x, y, k = (torch.from_numpy(part) for part in switching_sinusoid(64, 200, seed=0))
 model = JointModel(LSTMEncoder(1, hidden=32), LinearChainCRF(3), num_targets=1)

@@ -2,7 +2,7 @@
 Live
 ====
 
-The recording is still going on, and you want its bands now. A :class:`~segcrf.stream.Stream` takes frames as they come
+The recording is still going on, and you want its bands now. A :class:`~segcrf.Stream` takes frames as they come
 and gives out each band as soon as no later frame can change it. Its memory does not grow, and all bands together are
 those of the whole recording, decoded at once.
 """
@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from segcrf.estimator import Segmenter
-from segcrf.signals import switching_sinusoid
+from segcrf import Segmenter
+from segcrf.data import switching_sinusoid
 
 x, _, k = switching_sinusoid(17, 1000, rate=100.0, noise=0.3, seed=3)
 names = np.array(["5 Hz", "10 Hz", "15 Hz"])

@@ -52,7 +52,8 @@ print(distribution.log_prob(labels).item())
 print(distribution.log_prob(completions[:, None]).logsumexp(0).item())
 
 # %%
-# If you know more than nothing about such a frame, say so: the function that fits is in :mod:`segcrf.knowledge`.
+# If you know more than nothing about such a frame, say so: the function that fits is in
+# :mod:`segcrf.structures.alignment`.
 #
 # ``emg_gestures``, of which 64 % of the frames carry no label, was trained in three ways (the mean over seeds, in
 # percent; ``python -m benchmarks.unlabelled``). To keep the unlabelled frames beats cutting the recordings into
@@ -84,11 +85,12 @@ print(distribution.mode)
 # My masks have holes
 # -------------------
 # A mask says that frames are missing; it does not say what that means, and the three meanings have three likelihoods.
-# :class:`~segcrf.gaps.Gapped` takes any boolean mask, with holes or with padding at the left, and the meaning by name:
+# :class:`~segcrf.structures.Gapped` takes any boolean mask, with holes or with padding at the left, and the meaning by
+# name:
 # ``"bridge"``: time passed, and nothing was observed. ``"skip"``: the frames never existed. ``"break"``: the recording
 # ended, and another one began.
 
-from segcrf.gaps import Gapped
+from segcrf.structures import Gapped
 
 mask = torch.tensor([[False, True, True, False, True, True]])
 scores = torch.randn(1, 6, 3)
@@ -142,10 +144,10 @@ for name, result in calibrated.items():
 # My classes are unbalanced: where do I put class weights?
 # --------------------------------------------------------
 # Not on the emissions: numerator and normaliser would belong to different models. Weight the log-probability of each
-# labelled frame instead; :func:`~segcrf.structured_losses.weighted_marginal_loss` says what is then estimated. At the
+# labelled frame instead; :func:`~segcrf.losses.weighted_marginal_loss` says what is then estimated. At the
 # decoder, costs do the same without training anew.
 
-from segcrf.structured_losses import weighted_marginal_loss
+from segcrf.losses import weighted_marginal_loss
 
 labels = distribution.mode
 print(weighted_marginal_loss(distribution, labels, torch.tensor([1.0, 1.0, 5.0])) / labels.shape[1])
@@ -158,7 +160,7 @@ print(distribution.minimum_risk(missing_2_costs_five).flatten().bincount(), labe
 # Then the loss is minus the log-probability of all labellings in that order, and the best of them is a forced
 # alignment. The same holds for one labelled frame per band, and for boundaries that are right to within a few frames.
 
-from segcrf.knowledge import boundary_tolerance, timestamps, transcript
+from segcrf.structures import boundary_tolerance, timestamps, transcript
 
 distribution = LinearChain(torch.randn(1, 12, 3, requires_grad=True), torch.eye(3))
 aligned = transcript(distribution, [[0, 2, 1]])

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from segcrf.signals import switching_sinusoid
+from segcrf.data import switching_sinusoid
 
 scratch = tempfile.TemporaryDirectory()
 folder = Path(scratch.name)
@@ -55,7 +55,7 @@ print(table(range(12)).head(3).to_string(index=False))
 # Recordings are held out for early stopping by themselves. Where they are, and bands are long (at
 # the median 50 frames or more, as here), training runs twice, with a loss of single frames and
 # without, and the better model is kept: see ``frame_loss`` of a
-# :class:`~segcrf.estimator.Segmenter`. The epochs are few here, so that this page is built quickly.
+# :class:`~segcrf.Segmenter`. The epochs are few here, so that this page is built quickly.
 
 from segcrf.cli import main
 
@@ -87,7 +87,7 @@ shell("segcrf score truth.csv --model model")
 # The same model, without tables: lists of ``(T, F)`` arrays, one per recording, and lists of
 # labels, either names or indices.
 
-from segcrf.estimator import Segmenter
+from segcrf import Segmenter
 
 known, new = slice(0, 12), slice(12, 14)
 segmenter = Segmenter(rate=100.0, hidden=32, max_epochs=8, progress=False)

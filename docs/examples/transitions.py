@@ -17,7 +17,7 @@ distribution works with it.
 import torch
 
 from segcrf import LinearChainCRF, SemiMarkovCRF
-from segcrf.transitions import (
+from segcrf.nn import (
     ConstrainedTransitions,
     FullTransitions,
     InputDependentTransitions,
@@ -120,7 +120,7 @@ print(torch.unique_consecutive(crf(torch.randn(1, 50, 4)).mode[0]).tolist())
 # Out of Python
 # -------------
 # ``torch.export`` keeps decoding as one operator, for any number of recordings and frames; a loaded
-# program needs ``import segcrf``. :func:`segcrf.export.export_onnx` writes a file that needs neither
+# program needs ``import segcrf``. :func:`segcrf.inference.export_onnx` writes a file that needs neither
 # (``pip install 'segcrf[onnx]'``)::
 #
 #     export_onnx(model, "model.onnx", signal)

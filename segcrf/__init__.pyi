@@ -1,0 +1,23 @@
+from . import baselines as baselines
+from . import data as data
+from . import inference as inference
+from . import kernels as kernels
+from . import losses as losses
+from . import metrics as metrics
+from . import nn as nn
+from . import plot as plot
+from . import structures as structures
+from . import training as training
+from ._validation import UNLABELLED as UNLABELLED
+from .inference import Stream as Stream
+from .nn import CRF as CRF
+from .nn import LinearChainCRF as LinearChainCRF
+from .nn import SemiMarkovCRF as SemiMarkovCRF
+from .segmenter import Segmenter as Segmenter
+from .segments import Segments as Segments
+from .structures import LinearChain as LinearChain
+from .structures import Marginals as Marginals
+from .structures import SemiMarkov as SemiMarkov
+from .structures import Structure as Structure
+
+__version__: str

@@ -1,0 +1,390 @@
+"""The founding figure: one encoder trained three ways on a signal that switches between oscillations.
+
+A recurrent network reads ``x``, predicts the clean signal a little ahead (``y``) and the mode that is on
+(``k``). With a frame-wise loss its mode flickers; a penalty on switching is weak or kills all switches; a
+conditional random field learns what a switch costs and gives solid bands. Signals, first weights, batches and
+steps are the same for all three.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from segcrf import baselines, metrics
+from segcrf.data import SwitchingSignal, switching_sinusoid
+from segcrf.losses import FixedWeights, JointObjective, Losses
+from segcrf.nn import JointModel, LinearChainCRF, LSTMEncoder, ModelOutput
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterator, Sequence
+
+    from matplotlib.figure import Figure
+
+Array = npt.NDArray[Any]
+
+RATE = 100.0
+FREQUENCIES = (5.0, 10.0, 15.0)
+CLASSES = tuple(f"{frequency:g} Hz" for frequency in FREQUENCIES)
+PENALTIES = (0.3, 1.0, 3.0)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The problem and the budget, the same for every method.
+
+    Args:
+        num_train: training signals, of ``train_length`` frames at 100 Hz.
+        num_test: held-out signals, of ``test_length`` frames; as many again pick the penalty's weight.
+        noise: standard deviation of the noise on x, whose amplitude is 1.
+        mean_dwell: mean time in a mode, in seconds.
+        horizon: how far ahead y lies, in frames.
+        hidden: units of the causal LSTM.
+        steps: training steps of ``batch_size`` signals.
+        learning_rate: of AdamW at its start; it falls to zero as a half cosine.
+        seed: of signals, first weights and batches.
+    """
+
+    num_train: int = 512
+    num_test: int = 64
+    train_length: int = 200
+    test_length: int = 500
+    noise: float = 0.5
+    mean_dwell: float = 1.0
+    horizon: int = 5
+    hidden: int = 48
+    steps: int = 400
+    batch_size: int = 32
+    learning_rate: float = 0.01
+    seed: int = 0
+
+
+QUICK = Settings(steps=100, num_test=32)
+
+
+class Signals(NamedTuple):
+    """Training, validation and test signals, each x (N, T, 1), y (N, T, 1) and k (N, T)."""
+
+    train: SwitchingSignal
+    validation: SwitchingSignal
+    test: SwitchingSignal
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to train and to decode.
+
+    Args:
+        name: what the table calls it.
+        losses: from a model's output, k (B, T) and y (B, T, 1) to named losses per frame.
+        decode: from a model's output to modes (B, T).
+        weights: weight of a loss by name, where it is not 1.
+    """
+
+    name: str
+    losses: Callable[[ModelOutput, Tensor, Tensor], Losses]
+    decode: Callable[[ModelOutput], Tensor]
+    weights: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a trained method predicts on the test signals, and how well.
+
+    Args:
+        name: of the method.
+        modes: (N, T) predicted modes.
+        values: (N, T, 1) predicted future values.
+        scores: row of the table, by column.
+    """
+
+    name: str
+    modes: Array
+    values: Array
+    scores: dict[str, float]
+
+
+def frame_wise(output: ModelOutput, k: Tensor, y: Tensor) -> Losses:
+    """Squared error, and binary cross-entropy of every mode against the rest: what one writes first.
+
+    Cross-entropy is summed over the modes, so that it counts nats per frame, as the likelihood of the CRF
+    does.
+    """
+    scores = output.distribution.emissions
+    one_hot = functional.one_hot(k, scores.shape[2]).to(scores.dtype)
+    entropy = functional.binary_cross_entropy_with_logits(scores, one_hot, reduction="none")
+    return {"mse": functional.mse_loss(_values(output), y), "bce": entropy.sum(dim=2).mean()}
+
+
+def penalised(output: ModelOutput, k: Tensor, y: Tensor) -> Losses:
+    """The same, and the expected number of switches per frame."""
+    switches = baselines.expected_switches(output.distribution.emissions, output.distribution.lengths)
+    return {**frame_wise(output, k, y), "switches": switches}
+
+
+def argmax(output: ModelOutput) -> Tensor:
+    """The best mode of every frame by itself."""
+    return output.distribution.emissions.argmax(dim=2)
+
+
+def viterbi(output: ModelOutput) -> Tensor:
+    """The best sequence of modes."""
+    return output.distribution.mode
+
+
+def run(settings: Settings, progress: bool = True) -> tuple[SwitchingSignal, list[Result]]:
+    """Train and test the three methods.
+
+    Args:
+        settings: the problem and the budget.
+        progress: show a bar on stderr.
+
+    Returns:
+        The test signals, and a result per method: frame-wise, penalised, CRF.
+    """
+    signals = make_signals(settings)
+    rivals = [Method(f"MSE + BCE + {w:g} × switches", penalised, argmax, (("switches", w),)) for w in PENALTIES]
+    with progress_bar(settings.steps * (2 + len(rivals)), show=progress) as bar:
+        plain = train(Method("MSE + BCE", frame_wise, argmax), signals.train, settings, bar)
+        penalties = [train(rival, signals.train, settings, bar) for rival in rivals]
+        crf = train(Method("MSE + CRF", JointObjective("mse"), viterbi), signals.train, settings, bar)
+    best = max(penalties, key=lambda trained: trained.test(signals.validation).scores["f1@50"])
+    return signals.test, [trained.test(signals.test) for trained in (plain, best, crf)]
+
+
+def make_signals(settings: Settings) -> Signals:
+    """Training, validation and test signals, drawn apart.
+
+    >>> [len(part.k) for part in make_signals(Settings(num_train=4, num_test=2))]
+    [4, 2, 2]
+    """
+
+    def draw(number: int, length: int, part: int) -> SwitchingSignal:
+        return switching_sinusoid(
+            number,
+            length,
+            frequencies=FREQUENCIES,
+            rate=RATE,
+            mean_dwell=settings.mean_dwell,
+            noise=settings.noise,
+            horizon=settings.horizon,
+            seed=3 * settings.seed + part,
+        )
+
+    train = draw(settings.num_train, settings.train_length, 0)
+    return Signals(train, *(draw(settings.num_test, settings.test_length, part) for part in (1, 2)))
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A method with the model that it trained."""
+
+    method: Method
+    model: JointModel
+
+    @torch.no_grad()
+    def test(self, signals: SwitchingSignal) -> Result:
+        """Predict the modes and future values of signals, and score them."""
+        output = self.model(torch.from_numpy(signals.x))  # pyright: ignore[reportUnknownMemberType]
+        modes, values = self.method.decode(output).numpy(), _values(output).numpy()
+        scores = {
+            "mse": float(np.mean((values - signals.y) ** 2)),
+            **metrics.evaluate(list(modes), list(signals.k)),
+        }
+        return Result(self.method.name, modes, values, scores)
+
+
+def train(method: Method, signals: SwitchingSignal, settings: Settings, bar: Any) -> Trained:
+    """The plain training loop, the same for every method.
+
+    Args:
+        method: what is minimised, and how its output is decoded.
+        signals: training signals.
+        settings: the budget.
+        bar: a progress bar, moved on by one each step.
+    """
+    torch.manual_seed(settings.seed)  # pyright: ignore[reportUnknownMemberType]
+    crf = LinearChainCRF(len(FREQUENCIES))
+    model = JointModel(LSTMEncoder(1, hidden=settings.hidden), crf, num_targets=1)
+    total = FixedWeights(**dict(method.weights))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
+    for x, y, k in _batches(signals, settings):
+        losses = method.losses(model(x), k, y)
+        optimizer.zero_grad()
+        total(losses).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()  # pyright: ignore[reportUnknownMemberType]
+        schedule.step()
+        bar.set_description(f"{method.name:<28}", refresh=False)
+        bar.set_postfix({name: f"{float(loss.detach()):.3f}" for name, loss in losses.items()}, refresh=False)
+        bar.update()
+    return Trained(method, model)
+
+
+def _batches(signals: SwitchingSignal, settings: Settings) -> Iterator[list[Tensor]]:
+    """Random batches x, y, k, in the same order for every method."""
+    tensors = [torch.from_numpy(part) for part in signals]  # pyright: ignore[reportUnknownMemberType]
+    generator = torch.Generator().manual_seed(settings.seed)
+    for _ in range(settings.steps):
+        chosen = torch.randint(len(signals.k), (settings.batch_size,), generator=generator)
+        yield [part[chosen] for part in tensors]
+
+
+def _values(output: ModelOutput) -> Tensor:
+    assert output.values is not None
+    return output.values
+
+
+def progress_bar(total: int, *, show: bool = True) -> Any:
+    """A bar on stderr for so many steps, which leaves no trace."""
+    from tqdm import tqdm
+
+    return tqdm(total=total, file=sys.stderr, disable=not show, leave=False, mininterval=0.2, unit="step")
+
+
+def table(results: Sequence[Result], signals: SwitchingSignal) -> str:
+    """The scores of every method on the test signals, and how they were counted.
+
+    Args:
+        results: one per method.
+        signals: the test signals.
+    """
+    columns = {
+        "test MSE": ("mse", "9.4f"),
+        "accuracy %": ("accuracy", "11.1f"),
+        "bands pred/true": ("band_ratio", "16.2f"),
+        "edit %": ("edit", "7.1f"),
+        "F1@50 %": ("f1@50", "8.1f"),
+    }
+    width = max(len(result.name) for result in results)
+    lines = [" " * width + "".join(f"  {title:>{_width(form)}}" for title, (_, form) in columns.items())]
+    for result in results:
+        cells = (f"  {result.scores[key]:{form}}" for key, form in columns.values())
+        lines.append(f"{result.name:<{width}}" + "".join(cells))
+    number, length = signals.k.shape
+    bands = _bands(signals.k).sum()
+    weights = ", ".join(f"{weight:g}" for weight in PENALTIES)
+    lines += [
+        "",
+        f"{number} held-out signals of {length / RATE:g} s with {bands} true bands. Edit: mean over signals; accuracy,",
+        "bands, F1@50 (greedy): pooled; no class left out. The encoder is causal, so ŷ is a forecast; the CRF decodes",
+        f"k with the whole signal at hand. Penalty: best validation F1@50 of the weights {weights}.",
+    ]
+    return "\n".join(lines)
+
+
+def _width(form: str) -> int:
+    return int(form.split(".", maxsplit=1)[0])
+
+
+def draw(signals: SwitchingSignal, results: Sequence[Result]) -> Figure:
+    """Draw the founding figure: x, y and ŷ of the last method, and the bands of every method below.
+
+    Args:
+        signals: the test signals, of which a typical one is drawn.
+        results: one per method, the frame-wise one first and the CRF last.
+    """
+    from segcrf.plot import figure
+
+    chosen = _typical(signals.k, results[0].modes)
+    tracks = {"true k": signals.k[chosen]} | {result.name: result.modes[chosen] for result in results}
+    counted = {f"{name}\n{_bands(modes[None]).item()} bands": modes for name, modes in tracks.items()}
+    y, y_hat = signals.y[chosen], results[-1].values[chosen]
+    return figure(signals.x[chosen], counted, y, y_hat, rate=RATE, classes=CLASSES)
+
+
+def _typical(true: Array, predicted: Array) -> int:
+    """The signal, of those with several bands, that flickers as much as all signals together do."""
+    bands, found = _bands(true), _bands(predicted)
+    distance = np.abs(found / bands - found.sum() / bands.sum())
+    return int(np.argmin(np.where(bands >= min(4, bands.max()), distance, np.inf)))
+
+
+def _bands(modes: Array) -> Array:
+    """(N,) bands of each signal of (N, T) modes."""
+    return 1 + np.count_nonzero(modes[:, 1:] != modes[:, :-1], axis=1)
+
+
+def write_tables(folder: str | os.PathLike[str], seed: int = 0) -> list[Path]:
+    """Write tables to try the commands on: signals as in the figure, with little noise, 100 frames per second.
+
+    Args:
+        folder: where to; it is made if it is not there.
+        seed: of the signals.
+
+    Returns:
+        The files: ``labelled.csv``, twelve recordings of 10 s with their classes; ``new.csv``, two others without;
+        and ``truth.csv``, these two with their classes.
+
+    Raises:
+        FileExistsError: one of the files is there already, or a file is in the place of the folder.
+        ImportError: pandas is not installed.
+        OSError: the folder cannot be made.
+    """
+    from segcrf.data import write_table
+
+    if Path(folder).is_file():
+        raise FileExistsError(f"{folder}: is a file, expected a folder to write tables to; give another name")
+    files = [Path(folder) / name for name in ("labelled.csv", "new.csv", "truth.csv")]
+    for file in files:
+        if file.exists():
+            raise FileExistsError(f"{file}: exists already; choose another folder, or remove it")
+    try:
+        pd: Any = importlib.import_module("pandas")
+    except ImportError as error:
+        raise ImportError(f"tables need pandas ({error}); pip install 'segcrf[train]'") from error
+    x, _, k = switching_sinusoid(14, 1000, frequencies=FREQUENCIES, rate=RATE, noise=0.3, seed=seed)
+    recordings = [
+        pd.DataFrame(
+            {
+                "recording": f"take{number:02}",
+                "time": np.arange(len(modes)) / RATE,
+                "x": np.round(signal[:, 0], 4),
+                "label": np.array(CLASSES)[modes],
+            }
+        )
+        for number, (signal, modes) in enumerate(zip(x, k, strict=True))
+    ]
+    known, new = pd.concat(recordings[:12]), pd.concat(recordings[12:])
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for file, table in zip(files, (known, new.drop(columns="label"), new), strict=True):
+        write_table(table, file)
+    return files
+
+
+def main(*, quick: bool, seed: int, out: str | os.PathLike[str]) -> None:
+    """Run the demo, print its table and write its figure.
+
+    Args:
+        quick: train a quarter as long.
+        seed: of signals, first weights and batches.
+        out: the figure to write.
+
+    Raises:
+        ValueError, OSError: the figure cannot be written there, or not in that format.
+    """
+    from segcrf.data import atomic, check_folder
+    from segcrf.plot import check_format
+
+    check_format(out)
+    check_folder(out)
+    torch.set_num_threads(1)  # batches are small, and the table is then the same on one core as on many
+    settings = dataclasses.replace(QUICK if quick else Settings(), seed=seed)
+    signals, results = run(settings)
+    print(table(results, signals))
+    chart: Any = draw(signals, results)
+    with atomic(out) as temporary:
+        chart.savefig(temporary)
+    print(f"\nFigure: {Path(out)}")

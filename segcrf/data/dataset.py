@@ -1,0 +1,249 @@
+"""Recordings as users hold them: lists of arrays, checked, with classes as indices, and split for validation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from segcrf import _validation
+from segcrf._validation import UNLABELLED
+
+__all__ = ["ClassCoder", "Given", "Labelled", "offset_share", "read", "split"]
+
+Array = npt.NDArray[Any]
+Given = Sequence[npt.ArrayLike]
+"""One array per recording, as a user gives them."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Recordings that passed the door.
+
+    Args:
+        signals: (T, F) each.
+        labels: (T,) each, class indices; or what :func:`read` was given, until they are encoded.
+        targets: (T, R) each, or None.
+        numbers: those by which their owner knows them; None: 0, 1, ...
+    """
+
+    signals: list[Array]
+    labels: list[Array]
+    targets: list[Array] | None
+    numbers: Sequence[int] | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """What messages call them."""
+        return [f"recording {number}" for number in self.numbers or range(len(self.signals))]
+
+    def take(self, indices: Sequence[int]) -> Labelled:
+        """Some of the recordings.
+
+        Args:
+            indices: their places in this list.
+        """
+        targets = None if self.targets is None else [self.targets[i] for i in indices]
+        known = self.numbers or range(len(self.signals))
+        signals, labels = [self.signals[i] for i in indices], [self.labels[i] for i in indices]
+        return Labelled(signals, labels, targets, [known[i] for i in indices])
+
+    def cut(self, start: int, stop: int | None) -> Labelled:
+        """The frames [start, stop) of every recording.
+
+        Args:
+            start: first frame.
+            stop: first frame that is left out; None: the end.
+        """
+        targets = None if self.targets is None else [array[start:stop] for array in self.targets]
+        labels = [array[start:stop] for array in self.labels]
+        return Labelled([array[start:stop] for array in self.signals], labels, targets, self.numbers)
+
+
+def read(
+    X: Given, labels: Given, targets: Given | None, num_channels: int | None = None, num_targets: int | None = None
+) -> Labelled:
+    """Checks recordings; the labels stay as they were given.
+
+    Args:
+        X: signals, (T, F) each.
+        labels: indices or names, (T,) each.
+        targets: numbers, (T, R) each; or None.
+        num_channels: F of the training recordings, where these are others.
+        num_targets: R of the training recordings, likewise.
+
+    Returns:
+        The arrays, one per recording; none is copied or changed that need not be.
+
+    Raises:
+        TypeError: something is no list of arrays, or of another type than numbers (and text for labels).
+        ValueError: shapes do not match, a signal is not finite or a target is infinite, or targets are missing. The
+            message says in which recording and frame.
+    """
+    signals = _validation.signals(X, num_channels)
+    lengths = [len(signal) for signal in signals]
+    if num_targets and targets is None:
+        raise ValueError(
+            f"there are no targets, expected {num_targets} per frame as in training; "
+            "give validation=(X, labels, targets)"
+        )
+    names = _validation.matching(labels, "labels", lengths)
+    return Labelled(signals, names, None if targets is None else _validation.targets(targets, lengths, num_targets))
+
+
+@dataclass(frozen=True, eq=False)
+class ClassCoder:
+    """Labels as users write them, to class indices and back.
+
+    Args:
+        classes: (C,) names of the classes; or their indices, when labels are indices and no names are known.
+        named: whether labels are written as names rather than indices.
+
+    >>> coder = ClassCoder.learn([np.array(["walk", "", "rest"])])
+    >>> coder.encode([np.array(["walk", ""])])
+    [array([   1, -100])]
+    >>> coder.decode(np.array([0, 1]))
+    array(['rest', 'walk'], dtype='<U4')
+    """
+
+    classes: Array
+    named: bool
+
+    @classmethod
+    def learn(cls, labels: Sequence[Array], classes: Sequence[str] | None = None) -> ClassCoder:
+        """Finds the classes in labels, or takes those given.
+
+        Args:
+            labels: (T,) each, of indices (-100 = unlabelled) or names ("" = unlabelled).
+            classes: names of the classes, in order; None: sorted names that occur, or 0 to the greatest index.
+
+        Raises:
+            TypeError: labels are neither, or are mixed.
+            ValueError: a class is named twice.
+        """
+        named = _validation.label_kind(labels) == "name"
+        if classes is not None:
+            return cls(np.array(_validation.named_classes(classes), dtype=str), named)
+        if named:
+            found = {str(name) for array in labels for name in np.unique(array)} - {""}
+            return cls(np.array(sorted(found), dtype=str), named)
+        return cls(np.arange(max(max(int(array.max()) for array in labels) + 1, 1)), named)
+
+    def encode(self, labels: Sequence[Array]) -> list[Array]:
+        """Arrays of class indices, -100 where there is no label.
+
+        Args:
+            labels: (T,) each, written as those that the classes were learned from.
+
+        Raises:
+            TypeError: they are written otherwise.
+            ValueError: a label is none of the classes; the message says in which recording and frame.
+        """
+        kind = _validation.label_kind(labels)
+        if self.named != (kind == "name"):
+            expected = "text" if self.named else "integers"
+            raise TypeError(f"labels are given by {kind}, expected {expected} as in the training labels; convert them")
+        if self.named:
+            return _validation.class_names(labels, self.classes.tolist())
+        return _validation.class_indices(labels, len(self.classes))
+
+    def decode(self, indices: Array) -> Array:
+        """Class indices as the user writes labels.
+
+        Args:
+            indices: integers of any shape, 0 to C - 1.
+        """
+        return self.classes[indices] if self.named else indices
+
+
+def offset_share(recordings: Labelled) -> float:
+    """How much of the signal is the recording's own offset, which classes do not explain.
+
+    What a class adds to each channel is taken away first. Of the variance that is left, this is the share between
+    recordings, as in a one-way analysis of variance; the median over the channels. It is near 0 where all recordings
+    were made alike, and near 1 where a sensor sat elsewhere each time.
+
+    Args:
+        recordings: labelled recordings; unlabelled frames are left out.
+
+    Returns:
+        A share from 0 to 1.
+
+    >>> labels = [np.array([0, 0, 1, 1])] * 2
+    >>> alike, elsewhere = np.array([[0.0], [1.0], [9.0], [8.0]]), np.array([[50.0], [51.0], [59.0], [58.0]])
+    >>> round(offset_share(Labelled([alike, alike], labels, None)), 2)
+    0.0
+    >>> round(offset_share(Labelled([alike, elsewhere], labels, None)), 2)
+    1.0
+    """
+    known = [labels != UNLABELLED for labels in recordings.labels]
+    signals = [signal[frames] for signal, frames in zip(recordings.signals, known, strict=True) if frames.any()]
+    labels = np.concatenate([k[frames] for k, frames in zip(recordings.labels, known, strict=True)])
+    residual = np.concatenate(signals).astype(np.float64)
+    for label in np.unique(labels):
+        residual[labels == label] -= residual[labels == label].mean(axis=0)
+    between = np.zeros(residual.shape[1])
+    for part in np.split(residual, np.cumsum([len(signal) for signal in signals])[:-1]):
+        between += len(part) * part.mean(axis=0) ** 2
+    total = np.square(residual).sum(axis=0)
+    return float(np.median(between / np.where(total > 0.0, total, 1.0)))
+
+
+def split(recordings: Labelled, fraction: float, seed: int) -> tuple[Labelled, Labelled]:
+    """Splits recordings for training and validation.
+
+    Whole recordings are held out, in a random order, but none that alone has some class. Neighbouring windows of one
+    recording are too much alike to judge by. Only a single recording is split in time: its last frames are held out.
+
+    Args:
+        recordings: what there is.
+        fraction: share of the labelled recordings to hold out, rounded, one at least; 0 for none.
+        seed: of the random order.
+
+    Returns:
+        Recordings for training and for validation; unlabelled recordings are among the former.
+
+    Raises:
+        ValueError: no frame is labelled, or only one is and it would have to be in both.
+    """
+    _validation.any_labelled(recordings.labels, "training")
+    everything = range(len(recordings.labels))
+    if fraction == 0.0:
+        return recordings, recordings.take([])
+    labelled = [i for i in everything if (recordings.labels[i] != UNLABELLED).any()]
+    if len(labelled) == 1:
+        return _split_in_time(recordings, labelled[0], fraction)
+    order = np.random.default_rng(seed).permutation(labelled).tolist()
+    held = _spared(recordings.labels, order, max(round(fraction * len(order)), 1))
+    return recordings.take([i for i in everything if i not in held]), recordings.take(sorted(held))
+
+
+def _spared(labels: list[Array], order: list[int], count: int) -> set[int]:
+    """The first ``count`` recordings in this order without which no class is lost; any one, if there is none such."""
+    classes = {i: set(np.unique(labels[i]).tolist()) for i in order}
+    held: set[int] = set()
+    for i in order:
+        others = set[int]().union(*(classes[j] for j in order if j != i and j not in held))
+        if len(held) < count and classes[i] <= others | {UNLABELLED}:
+            held.add(i)
+    return held or {order[0]}
+
+
+def _split_in_time(recordings: Labelled, only: int, fraction: float) -> tuple[Labelled, Labelled]:
+    known = np.flatnonzero(recordings.labels[only] != UNLABELLED)
+    if len(known) < 2:
+        raise ValueError(
+            f"recording {only} has the only labelled frame, expected at least one to train and one to validate; "
+            "label more, give validation=, or set validation_fraction=0"
+        )
+    at = int(known[min(max(round((1.0 - fraction) * len(known)), 1), len(known) - 1)])
+    one = recordings.take([only])
+    others = recordings.take([i for i in range(len(recordings.labels)) if i != only])
+    early = one.cut(0, at)
+    targets = None if early.targets is None or others.targets is None else early.targets + others.targets
+    numbers = [*(early.numbers or ()), *(others.numbers or ())]
+    train = Labelled(early.signals + others.signals, early.labels + others.labels, targets, numbers)
+    return train, one.cut(at, None)

@@ -1,0 +1,93 @@
+"""Synthetic labelled signals, seeded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from segcrf import _validation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class SwitchingSignal(NamedTuple):
+    """Recordings of a signal that switches modes; each field iterates over the recordings."""
+
+    #: (N, T, 1) float32, the noisy signal.
+    x: npt.NDArray[np.float32]
+    #: (N, T, 1) float32, the clean signal ``horizon`` frames later.
+    y: npt.NDArray[np.float32]
+    #: (N, T) int64, the mode at each frame.
+    k: npt.NDArray[np.int64]
+
+
+def switching_sinusoid(
+    num_recordings: int = 32,
+    length: int = 200,
+    *,
+    frequencies: Sequence[float] = (5.0, 10.0, 15.0),
+    rate: float = 100.0,
+    mean_dwell: float = 1.0,
+    noise: float = 0.1,
+    horizon: int = 5,
+    seed: int = 0,
+) -> SwitchingSignal:
+    """Make sinusoids of amplitude 1 whose frequency switches at random while their phase goes on unbroken.
+
+    A mode lasts a geometric number of frames, at least one, and is followed by one of the others with equal
+    probability. The start is stationary: a random mode, a random phase. The phase of frame t is the phase of
+    frame t - 1 plus a step at the frequency of mode k[t], so that a switch shows in the frame that it is
+    labelled at.
+
+    Args:
+        num_recordings: N, recordings.
+        length: T, frames of each.
+        frequencies: frequency of each mode, in Hz; two or more, below half the rate.
+        rate: frames per second.
+        mean_dwell: mean time in a mode before it switches, in seconds; at least one frame.
+        noise: standard deviation of the white Gaussian noise on ``x``.
+        horizon: how far ahead ``y`` is, in frames; 0 denoises.
+        seed: the same seed gives the same signal.
+
+    Returns:
+        ``x`` (N, T, 1) noisy, ``y`` (N, T, 1) clean and ``horizon`` frames ahead, ``k`` (N, T) the mode at
+        each frame.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    >>> x, y, k = switching_sinusoid(2, 300, mean_dwell=0.5, seed=1)
+    >>> x.shape, y.shape, k.shape
+    ((2, 300, 1), (2, 300, 1), (2, 300))
+    >>> np.unique(k)
+    array([0, 1, 2])
+    """
+    _validation.whole(num_recordings, "num_recordings", 1)
+    _validation.whole(length, "length", 1)
+    _validation.whole(horizon, "horizon", 0)
+    _validation.number(noise, "noise", 0.0)
+    rate = _validation.rate(rate)
+    _validation.sinusoid_frequencies(frequencies, rate)
+    _validation.number(mean_dwell, "mean_dwell (seconds; at least one frame)", 1.0 / rate)
+
+    rng = np.random.default_rng(seed)
+    shape = (num_recordings, length + horizon)
+    mode = _switching_modes(rng, shape, len(frequencies), mean_dwell * rate)
+    step = 2 * np.pi * np.asarray(frequencies, dtype=np.float64)[mode] / rate
+    phase = rng.uniform(0, 2 * np.pi, (num_recordings, 1)) + np.cumsum(step, axis=1)
+    clean = np.sin(phase)[..., None]
+    noisy = clean[:, :length] + noise * rng.standard_normal((num_recordings, length, 1))
+    return SwitchingSignal(noisy.astype(np.float32), clean[:, horizon:].astype(np.float32), mode[:, :length])
+
+
+def _switching_modes(
+    rng: np.random.Generator, shape: tuple[int, int], num_modes: int, mean_frames: float
+) -> npt.NDArray[np.int64]:
+    """(N, T) modes: each frame switches with probability 1 / mean, to any mode but the present one."""
+    switches = rng.random(shape) * mean_frames < 1
+    jumps = np.where(switches, rng.integers(1, num_modes, shape), 0)
+    jumps[:, 0] = rng.integers(num_modes, size=shape[0])
+    return np.cumsum(jumps, axis=1) % num_modes

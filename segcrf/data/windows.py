@@ -1,0 +1,209 @@
+"""Windows: what long recordings are cut into for training, and the scale that they are brought to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import Dataset, Sampler
+
+from segcrf._validation import UNLABELLED
+
+__all__ = ["Batch", "RandomWindows", "Recording", "Standardizer", "Window", "Windows", "collate", "grid"]
+
+Array = npt.NDArray[Any]
+
+
+class Recording(NamedTuple):
+    """One recording or a window of it: ``signal`` (T, F), ``labels`` (T,) int64, ``targets`` (T, R) or None; and
+    ``name``, what messages call it."""
+
+    signal: Tensor
+    labels: Tensor
+    targets: Tensor | None
+    name: str = ""
+
+    def cut(self, start: int, stop: int) -> Recording:
+        """The frames [start, stop)."""
+        targets = None if self.targets is None else self.targets[start:stop]
+        return Recording(self.signal[start:stop], self.labels[start:stop], targets, self.name)
+
+
+class Batch(NamedTuple):
+    """Windows padded to the longest: signal (B, T, F), labels (B, T), targets (B, T, R) or None, lengths (B,); and the
+    B names of what was cut."""
+
+    signal: Tensor
+    labels: Tensor
+    targets: Tensor | None
+    lengths: Tensor
+    names: tuple[str, ...] = ()
+
+
+class Window(NamedTuple):
+    """The frames [start, stop) of a recording."""
+
+    recording: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, eq=False)
+class Standardizer:
+    """Brings every channel to mean 0 and deviation 1; a constant channel becomes 0.
+
+    Args:
+        mean: (F,) float64.
+        scale: (F,) float64, positive.
+
+    >>> scaler = Standardizer.fit([np.array([[1.0, 5.0], [3.0, 5.0]])])
+    >>> scaler.apply(np.array([[2.0, 5.0], [4.0, 5.0]]))
+    array([[0., 0.],
+           [2., 0.]])
+    """
+
+    mean: Array
+    scale: Array
+
+    @classmethod
+    def fit(cls, arrays: Sequence[Array]) -> Standardizer:
+        """Measures (T, F) arrays, pooled; NaN is left out."""
+        count = np.maximum(sum(np.sum(~np.isnan(a), axis=0) for a in arrays), 1)
+        mean = sum(np.nansum(a, axis=0, dtype=np.float64) for a in arrays) / count
+        square = sum(np.nansum(np.square(a - mean), axis=0) for a in arrays) / count
+        deviation = np.sqrt(square)
+        # The deviation of a constant channel is rounding error: dividing by it would make noise of nothing.
+        varies = deviation > 1e-7 * np.maximum(np.abs(mean), np.finfo(np.float32).tiny)
+        return cls(np.asarray(mean), np.where(varies, deviation, 1.0))
+
+    def apply(self, array: Array) -> Array:
+        """Standardises (T, F)."""
+        return (array - self.mean) / self.scale
+
+    def undo(self, array: Array) -> Array:
+        """The inverse of ``apply``."""
+        return array * self.scale + self.mean
+
+
+class Windows(Dataset[list[Recording]]):
+    """Recordings, of which a list of windows is an item: what ``collate`` makes a batch of."""
+
+    def __init__(self, recordings: Sequence[Recording]) -> None:
+        self.recordings = recordings
+
+    def __getitem__(self, index: list[Window]) -> list[Recording]:
+        return [self._named(window) for window in index]
+
+    def _named(self, window: Window) -> Recording:
+        cut = self.recordings[window.recording].cut(window.start, window.stop)
+        return cut._replace(name=f"{cut.name or f'recording {window.recording}'}, frames {window.start}-{window.stop}")
+
+
+def collate(windows: Sequence[Recording]) -> Batch:
+    """Pads windows to the longest: labels with -100, targets with NaN."""
+    lengths = torch.tensor([len(window.labels) for window in windows])
+    signal = pad_sequence([window.signal for window in windows], batch_first=True)
+    labels = pad_sequence([window.labels for window in windows], batch_first=True, padding_value=UNLABELLED)
+    known = [window.targets for window in windows if window.targets is not None]
+    targets = pad_sequence(known, batch_first=True, padding_value=torch.nan) if known else None
+    return Batch(signal, labels, targets, lengths, tuple(window.name for window in windows))
+
+
+def grid(recordings: Sequence[Recording], size: int, phase: Sequence[int] | None = None) -> list[Window]:
+    """Cuts recordings into windows that touch, and leaves out those of which nothing is known.
+
+    Args:
+        recordings: what to cut.
+        size: frames of a window; the first and last of a recording may have fewer.
+        phase: where in its first window each recording begins, 0 to size - 1; 0 when None.
+    """
+    windows: list[Window] = []
+    for i, recording in enumerate(recordings):
+        length = len(recording.labels)
+        known = (recording.labels != UNLABELLED).numpy()
+        if recording.targets is not None:
+            known = known | (~recording.targets.isnan()).any(dim=1).numpy()
+        first = 0 if phase is None or length <= size else -phase[i]
+        for start in range(first, length, size):
+            window = Window(i, max(start, 0), min(start + size, length))
+            if known[window.start : window.stop].any():
+                windows.append(window)
+    return windows
+
+
+class RandomWindows(Sampler[list[Window]]):
+    """Batches of windows at places that change from epoch to epoch; every frame is seen equally often.
+
+    Args:
+        recordings: what to cut.
+        size: frames of a window.
+        batch_size: windows of a batch, roughly: the number of batches is the same in all epochs.
+        min_batches: batches of an epoch at least; few recordings are passed over more than once, cut differently.
+        balance: cap on the commonest class: of the windows that show it alone, at most so many per other window, drawn
+            anew each epoch. 1 is the sampling of detection networks. None: all windows.
+        seed: together with the number of the epoch, decides everything.
+
+    Source:
+        Ren, He, Girshick and Sun, *Faster R-CNN*, 2015, section 3.1.3: background up to as often as objects.
+    """
+
+    def __init__(
+        self,
+        recordings: Sequence[Recording],
+        size: int,
+        batch_size: int,
+        *,
+        min_batches: int = 1,
+        balance: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.recordings, self.size, self.balance, self.seed = recordings, size, balance, seed
+        self.commonest = None if balance is None else _commonest(recordings)
+        windows = len(self._capped(grid(recordings, size), np.random.default_rng(seed)))
+        self.passes = max(1, round(min_batches * batch_size / windows))
+        self.batches = max(1, round(self.passes * windows / batch_size))
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the training engine at the start of each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __iter__(self) -> Iterator[list[Window]]:
+        random = np.random.default_rng([self.seed, self.epoch])
+        windows: list[Window] = []
+        for _ in range(self.passes):
+            phase = random.integers(self.size, size=len(self.recordings)).tolist()
+            windows += self._capped(grid(self.recordings, self.size, phase), random)
+        order = np.resize(random.permutation(len(windows)), max(len(windows), self.batches))
+        for part in np.array_split(order, self.batches):
+            yield [windows[i] for i in part]
+
+    def _capped(self, windows: list[Window], random: np.random.Generator) -> list[Window]:
+        """The windows, less those of the commonest class alone that are too many."""
+        if self.balance is None:
+            return windows
+        alone = np.array([self._shows_commonest_alone(window) for window in windows])
+        most = round(self.balance * int((~alone).sum()))
+        if not 0 < most < alone.sum():
+            return windows
+        dropped = set(random.permutation(np.flatnonzero(alone))[most:].tolist())
+        return [window for i, window in enumerate(windows) if i not in dropped]
+
+    def _shows_commonest_alone(self, window: Window) -> bool:
+        labels = self.recordings[window.recording].labels[window.start : window.stop]
+        return bool(((labels == self.commonest) | (labels == UNLABELLED)).all())
+
+
+def _commonest(recordings: Sequence[Recording]) -> int:
+    """The class with the most frames."""
+    labels = torch.cat([recording.labels for recording in recordings])
+    return int(torch.bincount(labels[labels != UNLABELLED]).argmax())

@@ -1,0 +1,1 @@
+"""Kernels of the linear chain, one file per device and role."""

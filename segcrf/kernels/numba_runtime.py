@@ -1,0 +1,189 @@
+"""What the Numba kernels share: compilation, a vectorised exponential, and threads."""
+
+# pyright: basic
+# NumPy scalars reinterpret their bits here, and Numba infers the types.
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import cache
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+from segcrf.kernels.operator import working_dtype
+
+#: A kernel call shorter than this many units of work (multiply-adds, about a nanosecond each) stays on one thread.
+_WORTH_A_THREAD = 500_000
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile without the interpreter lock, cached on disk where the disk can be written.
+
+    Sums may be reordered into SIMD lanes at compile time, so results are the same in every run and on every number of
+    threads. Infinities stay meaningful: -inf forbids.
+    """
+    return _compiled(function, fastmath={"contract", "reassoc", "nsz"})
+
+
+def explicit(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile as `compiled` does, with sums in the order they are written: for code in vectors of `_simd`."""
+    return _compiled(function, fastmath={"contract", "nsz"})
+
+
+def part(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A part of an `explicit` function: never called from Python, so compiled without what Python would need."""
+    return _compiled(function, fastmath={"contract", "nsz"}, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A part of an `explicit` function that is put in its place before it is compiled.
+
+    Of one level of functions more, LLVM would optimise everything below once more.
+    """
+    return numba.njit(inline="always")(function)
+
+
+def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    options |= {"nogil": True, "error_model": "numpy"}
+    try:
+        dispatcher = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # no cache folder can be written: a read-only installation without a home
+        return numba.njit(**options)(function)
+    # Numba looks at the file of the function only, and what it calls is compiled into it: without this a changed part
+    # would never be seen. Private to Numba; a later one that keeps it elsewhere falls back to Numba's own rule.
+    file: Any = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
+    if hasattr(file, "_source_stamp"):
+        file._source_stamp = _sources()
+    return dispatcher
+
+
+@cache
+def _sources() -> str:
+    """A digest of all kernels: the cache on disk holds for no other."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+_LOG2E = 1.4426950408889634
+_LN2_HIGH, _LN2_LOW = 0.693147180369123816490, 1.90821492927058770002e-10
+_ROUND = 6755399441055744.0  # 1.5 * 2**52: adding it rounds to an integer, left in the low bits
+_BIAS = np.int64(1023)
+_SHIFT = np.int64(52)
+
+
+# Inlined by LLVM, not by Numba: the rounding below must not inherit a caller's licence to reorder sums.
+@numba.njit(forceinline=True, fastmath={"contract"}, error_model="numpy")
+def exp(x: float) -> float:
+    """exp(x) for x in [-700, 700] to about 1e-14, free of branches so that a loop over it becomes SIMD code.
+
+    Range reduction by Cody and Waite, then a Taylor polynomial of degree 11 on |r| <= ln(2) / 2.
+    """
+    rounded = x * _LOG2E + _ROUND
+    k = rounded - _ROUND
+    r = (x - k * _LN2_HIGH) - k * _LN2_LOW
+    p = 2.505210838544172e-08
+    p = p * r + 2.755731922398589e-07
+    p = p * r + 2.7557319223985893e-06
+    p = p * r + 2.48015873015873e-05
+    p = p * r + 0.0001984126984126984
+    p = p * r + 0.001388888888888889
+    p = p * r + 0.008333333333333333
+    p = p * r + 0.041666666666666664
+    p = p * r + 0.16666666666666666
+    p = p * r + 0.5
+    p = p * r + 1.0
+    p = p * r + 1.0
+    bits = np.float64(rounded).view(np.int64)
+    return p * np.int64((bits << _SHIFT) + (_BIAS << _SHIFT)).view(np.float64)
+
+
+@compiled
+def exponentiate(values):
+    """values = exp(values) in place, for values of at most 0; exactly 0 for -inf."""
+    for i in range(values.size):
+        x = values[i]
+        e = exp(max(x, -700.0))
+        values[i] = e if x > -700.0 else 0.0
+
+
+@part
+def label_range(labels, row, length):
+    """The lowest and the highest label of one recording: nobody may have looked at them before."""
+    lowest = highest = labels[row, 0]
+    for t in range(1, length):
+        lowest, highest = min(lowest, labels[row, t]), max(highest, labels[row, t])
+    return lowest, highest
+
+
+# ------------------------------------------------------------------------------------------------- arrays and threads
+def array(tensor: Tensor) -> np.ndarray[Any, Any]:
+    """A NumPy view of a CPU tensor, contiguous, in a type that Numba knows."""
+    return tensor.detach().to(working_dtype(tensor)).contiguous().numpy()
+
+
+class _Scratch(threading.local):
+    memory = np.empty(0)
+
+
+_scratch = _Scratch()
+_LINE = 8  # numbers of a cache line
+
+
+def scratch(*sizes: int) -> list[np.ndarray[Any, Any]]:
+    """Arrays of ``sizes`` numbers to work in, until this thread asks again.
+
+    They are kept from call to call: of fresh memory every 4 KiB cost a page fault, together as much as a small kernel.
+    Each begins with a cache line, so that no vector lies across two.
+    """
+    bounds = [0, *accumulate(-(-size // _LINE) * _LINE for size in sizes)]
+    if _scratch.memory.size < bounds[-1]:
+        memory = np.empty(bounds[-1] + _LINE)
+        shift = -memory.ctypes.data % (8 * _LINE) // 8
+        _scratch.memory = memory[shift : shift + bounds[-1]]
+    return [_scratch.memory[begin : begin + size] for begin, size in zip(bounds, sizes, strict=False)]
+
+
+def share(function: Callable[[int, int], None], count: int, work: float) -> None:
+    """Call ``function(first, last)`` on pieces of ``range(count)``, on as many threads as PyTorch may use.
+
+    ``work`` is the total in multiply-adds; a small call stays on the caller's thread.
+    """
+    threads = min(count, torch.get_num_threads(), int(work / _WORTH_A_THREAD) + 1)
+    if threads <= 1:
+        function(0, count)
+        return
+    bounds = [count * i // threads for i in range(threads + 1)]
+    # The pieces run without the interpreter lock, the first of them here: one thread less to wake.
+    others: list[Future[None]] = []
+    try:
+        try:
+            for piece in pairwise(bounds[1:]):
+                others.append(_pool(os.getpid()).submit(function, *piece))
+        except RuntimeError:  # the interpreter shuts down while a thread of the user's still computes
+            function(bounds[1 + len(others)], count)
+        function(0, bounds[1])
+    finally:  # no piece may still write when an error leaves
+        wait(others)
+    for other in others:
+        other.result()
+
+
+_pools: dict[int, ThreadPoolExecutor] = {}
+
+
+def _pool(process: int) -> ThreadPoolExecutor:
+    # One pool per process: threads do not survive a fork, as in DataLoader workers.
+    if process not in _pools:
+        _pools[process] = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="segcrf")
+    return _pools[process]

@@ -1,0 +1,322 @@
+"""Kernels: the two scans that must be fast, log-sum and max, one file per structure and device.
+
+Every file exports the same functions over plain tensors, without autograd, validation or modules::
+
+    log_partition(*potentials, lengths)              -> log_z (B,)
+    sum_product(*potentials, lengths, starts)        -> log_z (B,), one gradient per potential, starts (B, T, C)
+    log_prob(*potentials, labels, lengths, gradient) -> log_prob (B,), log_z (B,), one gradient per potential
+    max_product(*potentials, lengths)                -> score (B,), labels (B, T), starts (B, T)
+
+Gradients are per recording: a potential without a batch axis gets one, one that has it keeps its shape. Those of
+``sum_product`` are expected counts; those of ``log_prob`` are of ``-log_prob``, expected less observed counts.
+``starts`` (probability that a band begins) and the gradient of ``log_prob`` are computed when asked, else empty.
+``log_z`` and scores are float64: over a million frames the difference of two totals is the loss, and float32 would
+round it away. Labels of -100 inside a recording are summed over; beyond its length labels are not read, and written
+as -100.
+
+:class:`Operator` makes PyTorch operators of them, so that autograd, ``torch.compile`` and ``torch.export`` see one
+node, and :func:`pick` chooses the backend.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from segcrf._validation import UNLABELLED
+
+BACKENDS = ("auto", "torch", "numba", "triton")
+_DEVICE_OF = {"numba": "cpu", "triton": "cuda"}
+_INSTALLED = {package: find_spec(package) is not None for package in _DEVICE_OF}
+# Defined by hand: what torch.library.custom_op adds to each call takes as long as a small kernel.
+_LIBRARY = torch.library.Library("segcrf", "FRAGMENT")
+
+
+def pick(backend: str, device: torch.device, known: Iterable[str] = tuple(_DEVICE_OF)) -> str:
+    """Return the backend to run on ``device``, of those that a structure has kernels for (``known``).
+
+    One that was insisted on and cannot run is an error with the reason.
+    """
+    if backend == "torch":
+        return backend
+    if backend == "auto":
+        for kernels in known:
+            if device.type == _DEVICE_OF[kernels] and _INSTALLED[kernels]:
+                return kernels
+        return "torch"
+    if backend not in known:
+        raise ValueError(
+            f"backend {backend!r} has no kernels for these potentials, {' and '.join(map(repr, known))} has; use "
+            "backend='auto', or transitions that all steps share"
+        )
+    if device.type != _DEVICE_OF[backend]:
+        raise ValueError(
+            f"backend {backend!r} runs on {_DEVICE_OF[backend]}, the emissions are on {device.type}; "
+            f"move them, or use backend='auto'"
+        )
+    if not _INSTALLED[backend]:
+        raise ValueError(
+            f"backend {backend!r} needs the package {backend}; pip install {backend}, or use backend='auto'"
+        )
+    return backend
+
+
+class Operator:
+    """The kernels of one structure as PyTorch operators ``segcrf::<structure>_*``.
+
+    ``fields`` names the potentials in order; the first ``batched`` of them, the emissions (B, T, C) at least, have the
+    batch axis, the others have none. ``scan(potentials, lengths, starts)`` is the differentiable reference of the log
+    partition: a gradient of a gradient, of any order, goes through it, since kernels know first derivatives only.
+    ``kernels`` maps each backend that has them to the module of this package that holds them. ``beside``: they return
+    counts of labels and starts in the layout of the emissions, see :func:`empty_beside`.
+    """
+
+    def __init__(
+        self,
+        structure: str,
+        fields: tuple[str, ...],
+        scan: Callable[..., Tensor],
+        *,
+        batched: int = 1,
+        beside: bool = False,
+        kernels: Mapping[str, str],
+    ) -> None:
+        self._structure = structure
+        self._beside = beside
+        self.kernels = kernels
+        self._scan = scan
+        self.batched = batched
+        arguments = ", ".join(f"Tensor {name}" for name in fields)
+        counts = ", ".join(["Tensor"] * len(fields))
+        define = self._define
+        self.log_partition = define("log_partition", f"({arguments}, Tensor lengths) -> Tensor", _fake_log_partition)
+        self.max_product = define(
+            "max_product", f"({arguments}, Tensor lengths) -> (Tensor, Tensor, Tensor)", _fake_max_product
+        )
+        self.sum_product = define(
+            "sum_product",
+            f"({arguments}, Tensor lengths, bool starts) -> (Tensor, {counts}, Tensor)",
+            self._fake_sum_product,
+        )
+        self._differentiate(self.sum_product, self._sum_product_backward, _remember_sum_product)
+        self.log_prob = define(
+            "log_prob",
+            f"({arguments}, Tensor labels, Tensor lengths, bool gradient) -> (Tensor, Tensor, {counts})",
+            self._fake_log_prob,
+        )
+        self._differentiate(self.log_prob, self._log_prob_backward, _remember_log_prob)
+
+    def _define(self, name: str, schema: str, fake: Callable[..., Any]) -> Any:
+        def kernel_of(kernels: str) -> Callable[..., Any]:
+            guard: Any = torch.cuda.device_of if _DEVICE_OF[kernels] == "cuda" else nullcontext
+
+            def run(*arguments: Any) -> Any:  # imported at the first call: compilers are heavy
+                module = importlib.import_module(f"segcrf.kernels.{self.kernels[kernels]}")
+                with guard(arguments[0]):  # kernels run on the GPU that the tensors are on
+                    return getattr(module, name)(*arguments)
+
+            return run
+
+        full = f"{self._structure}_{name}"
+        _LIBRARY.define(f"{full}{schema}", tags=(torch.Tag.pt2_compliant_tag,))
+        for kernels in self.kernels:
+            _LIBRARY.impl(full, kernel_of(kernels), _DEVICE_OF[kernels].upper())
+        torch.library.register_fake(f"segcrf::{full}", fake, lib=_LIBRARY)
+        return getattr(torch.ops.segcrf, full).default
+
+    def _differentiate(self, operator: Any, backward: Callable[..., Any], remember: Callable[..., None]) -> None:
+        below: Any = torch._C._AutoDispatchBelowAutograd  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownMemberType]
+
+        class Derivative(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx: Any, *arguments: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+                with below():
+                    answers = operator(*arguments)
+                remember(ctx, arguments, answers)
+                return answers
+
+            @staticmethod
+            def backward(ctx: Any, *grads: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+                return backward(ctx, *grads)
+
+        def run(*arguments: Any) -> Any:
+            if torch.is_grad_enabled() and any(torch.is_tensor(each) and each.requires_grad for each in arguments):
+                return Derivative.apply(*arguments)
+            with below():
+                return operator(*arguments)
+
+        _LIBRARY.impl(operator.name().removeprefix("segcrf::").removesuffix(".default"), run, "Autograd")
+
+    def _sum_product_backward(
+        self, ctx: Any, grad: Tensor | None, *vectors: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        grads = self._backward(ctx, grad, vectors, self._scan)
+        return (*grads, None, None)
+
+    def _log_prob_backward(
+        self, ctx: Any, grad: Tensor | None, _: Tensor | None, *vectors: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        labels = ctx.saved_tensors[-1]
+
+        def negative_log_prob(potentials: Sequence[Tensor], lengths: Tensor, starts: Tensor) -> Tensor:
+            emissions, *shared = potentials
+            clamped = self._scan((clamp(emissions, labels, lengths), *shared), lengths, starts)
+            return self._scan(potentials, lengths, starts) - clamped
+
+        grads = self._backward(ctx, None if grad is None else -grad, (*vectors, None), negative_log_prob, owned=True)
+        return (*grads, None, None, None)
+
+    def _backward(
+        self,
+        ctx: Any,
+        grad: Tensor | None,
+        vectors: tuple[Tensor | None, ...],
+        scan: Callable[..., Tensor],
+        *,
+        owned: bool = False,
+    ) -> list[Tensor]:
+        """Gradients of the potentials, given that of the total (B,) and, for second derivatives, those of its
+        counts. ``owned``: nobody else has the counts, so they may be handed out as gradients when they are."""
+        lengths, *saved = ctx.saved_tensors
+        potentials, counts = saved[: ctx.arity], saved[ctx.arity : 2 * ctx.arity]
+        grad = None if grad is None else grad.to(counts[0].dtype)
+        # The loss of most training is a sum: to multiply by ones would cost as much as a small kernel, in new memory.
+        unit = owned and grad is not None and _are_ones(grad)
+        grads = [None if grad is None else self._weighted(grad, count, i, unit) for i, count in enumerate(counts)]
+        if any(vector is not None for vector in vectors):
+            second = self._second_order(scan, potentials, lengths, vectors)
+            second = [each if i < self.batched else each.sum(0) for i, each in enumerate(second)]
+            grads = [each if first is None else first + each for first, each in zip(grads, second, strict=True)]
+        return [
+            torch.zeros_like(potential) if grad is None else grad.to(potential.dtype)
+            for grad, potential in zip(grads, potentials, strict=True)
+        ]
+
+    def _weighted(self, grad: Tensor, count: Tensor, i: int, unit: bool) -> Tensor:
+        """Gradient of potential ``i`` from that of the total (B,), which is all ones where ``unit``: counts times it,
+        summed where the potential is shared by the recordings."""
+        if unit:
+            return count.detach() if i < self.batched else count.sum(0)
+        if i < self.batched:
+            return grad.view(-1, *[1] * (count.dim() - 1)) * count
+        return torch.mv(count.flatten(1).t(), grad).view(count.shape[1:])
+
+    def _second_order(
+        self,
+        scan: Callable[..., Tensor],
+        potentials: list[Tensor],
+        lengths: Tensor,
+        vectors: tuple[Tensor | None, ...],
+    ) -> tuple[Tensor, ...]:
+        """Hessian of ``scan`` times ``vectors``, by two passes through the reference scan."""
+        further = torch.is_grad_enabled()  # a third derivative may be asked of this one
+        with torch.enable_grad():
+            # Views, so that a vector that depends on a potential is a constant of these two passes.
+            leaves = [
+                p.view_as(p) if i < self.batched else p.expand(len(lengths), *p.shape) for i, p in enumerate(potentials)
+            ]
+            leaves = [p if further and p.requires_grad else p.detach().requires_grad_() for p in leaves]
+            starts = torch.zeros_like(leaves[0], requires_grad=True)
+            total = scan(leaves, lengths, starts).sum()
+            counts = torch.autograd.grad(total, [*leaves, starts], create_graph=True, materialize_grads=True)
+            inner = [(c * v).sum() for c, v in zip(counts, vectors, strict=True) if v is not None and v.numel()]
+            return torch.autograd.grad(torch.stack(inner).sum(), leaves, create_graph=further, materialize_grads=True)
+
+    def _fake_sum_product(self, emissions: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+        *shared, _, starts = rest
+        counts = self._fake_counts(emissions, shared, True)
+        return (_fake_log_partition(emissions), *counts, self._fake_frames(emissions, starts))
+
+    def _fake_log_prob(self, emissions: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+        *shared, _, _, gradient = rest
+        totals = _fake_log_partition(emissions), _fake_log_partition(emissions)
+        return (*totals, *self._fake_counts(emissions, shared, gradient))
+
+    def _fake_counts(self, emissions: Tensor, shared: Sequence[Tensor], gradient: bool) -> list[Tensor]:
+        rows = len(emissions) if gradient else 0
+        shapes = [p.shape[1:] if i < self.batched else p.shape for i, p in enumerate(shared, 1)]
+        counts = [emissions.new_empty((rows, *shape), dtype=working_dtype(emissions)) for shape in shapes]
+        return [self._fake_frames(emissions, gradient), *counts]
+
+    def _fake_frames(self, emissions: Tensor, wanted: bool) -> Tensor:
+        return empty_beside(emissions if self._beside else emissions.contiguous(), wanted)
+
+
+def _remember_sum_product(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    *potentials, lengths, _ = inputs
+    _remember(ctx, potentials, lengths, output[1:-1])
+
+
+def _remember_log_prob(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    *potentials, labels, lengths, _ = inputs
+    _remember(ctx, potentials, lengths, output[2:], labels)
+
+
+def _remember(ctx: Any, potentials: Sequence[Tensor], lengths: Tensor, counts: Sequence[Tensor], *more: Tensor) -> None:
+    ctx.set_materialize_grads(False)
+    ctx.arity = len(potentials)
+    ctx.save_for_backward(lengths, *potentials, *counts, *more)
+
+
+def _are_ones(grad: Tensor) -> bool:
+    """Whether a gradient is all ones, on a CPU, in a backward pass after which nobody needs what was saved: no graph is
+    kept or made, nothing traces it or maps over it."""
+    native: Any = torch._C  # pyright: ignore[reportPrivateUsage]
+    autograd, functorch = native._autograd, native._functorch
+    if grad.device.type != "cpu" or type(grad) is not Tensor or functorch.is_functorch_wrapped_tensor(grad):
+        return False
+    kept = torch.is_grad_enabled() or autograd._get_current_graph_task_keep_graph()
+    return not kept and bool((grad == 1.0).all())
+
+
+def agreeing(labels: Tensor, num_classes: int, lengths: Tensor) -> Tensor:
+    """Classes (..., B, T, C) that agree with labels (..., B, T): one where it is known, all where it is -100 or
+    padding."""
+    beyond = torch.arange(labels.shape[-1], device=labels.device) >= lengths[:, None]
+    classes = torch.arange(num_classes, device=labels.device)
+    return (labels[..., None] == classes) | ((labels == UNLABELLED) | beyond)[..., None]
+
+
+def clamp(emissions: Tensor, labels: Tensor, lengths: Tensor) -> Tensor:
+    """Emissions (B, T, C) that forbid (-inf) what does not agree with labels (B, T)."""
+    return emissions.masked_fill(~agreeing(labels, emissions.shape[-1], lengths), -torch.inf)
+
+
+def _fake_log_partition(emissions: Tensor, *rest: Tensor) -> Tensor:
+    return emissions.new_empty(emissions.shape[0], dtype=torch.float64)
+
+
+def _fake_max_product(emissions: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    frames = emissions.shape[:2]
+    return (
+        emissions.new_empty(frames[0], dtype=torch.float64),
+        emissions.new_empty(frames, dtype=torch.int64),
+        emissions.new_empty(frames, dtype=torch.bool),
+    )
+
+
+def time_first(values: Tensor) -> bool:
+    """Whether (B, T, C) on a CPU lies in memory with time first, as pytorch-crf and PyTorch's recurrent networks have
+    it: kernels read it where it lies."""
+    return values.device.type == "cpu" and not values.is_contiguous() and values.transpose(0, 1).is_contiguous()
+
+
+def empty_beside(emissions: Tensor, wanted: bool) -> Tensor:
+    """Room for a number per score, in the layout of the scores: a gradient need not be turned round; none for no
+    recording, if it is not ``wanted``."""
+    batch, frames, classes = emissions.shape
+    dtype = working_dtype(emissions)
+    if wanted and time_first(emissions):
+        return emissions.new_empty((frames, batch, classes), dtype=dtype).transpose(0, 1)
+    return emissions.new_empty((batch if wanted else 0, frames, classes), dtype=dtype)
+
+
+def working_dtype(emissions: Tensor) -> torch.dtype:
+    """Half-precision scores are read as they are and computed in float32; others keep their type."""
+    return torch.promote_types(emissions.dtype, torch.float32)

@@ -1,0 +1,1 @@
+"""Kernels of the semi-Markov chain, one file per device and role."""

@@ -1,0 +1,144 @@
+"""Calibration: whether a posterior probability of 0.8 is right eight times out of ten, and what to do where it is not.
+
+Networks trained for long are too sure of themselves, and so are the scores they give a structure: its bands are then
+too short or too long. The remedy is one number, a temperature that divides the scores, fitted on recordings that did
+not train the network. Measure on yet others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from segcrf import _validation
+from segcrf._validation import UNLABELLED
+from segcrf.segments import Recordings
+from segcrf.structures import Structure
+
+__all__ = ["SCOPES", "Reliability", "fit_temperature", "reliability"]
+
+SCOPES = ("structure", "emissions")
+FloatArray = npt.NDArray[np.float64]
+# Beyond a factor of 100 either way the scores are either noise or certainties, and the loss is flat.
+LARGEST = 100.0
+
+
+class Reliability(NamedTuple):
+    """What was claimed against what came true, by how much was claimed.
+
+    ``frames`` (N,): how many there are whose largest posterior probability lies in the bin. ``confidence`` (N,): mean
+    of that probability. ``accuracy`` (N,): share of them that are right; NaN in an empty bin, as is ``confidence``.
+    ``edges`` (N + 1,): of the bins, of equal width, the upper one included.
+    """
+
+    frames: npt.NDArray[np.int64]
+    confidence: FloatArray
+    accuracy: FloatArray
+    edges: FloatArray
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error: mean of ``|accuracy - confidence|`` over frames, bin by bin; NaN without any."""
+        total = self.frames.sum()
+        return float(np.nansum(self.frames * np.abs(self.accuracy - self.confidence)) / total) if total else math.nan
+
+    def __str__(self) -> str:
+        lines = [f"{'claimed':>13}{'frames':>10}{'confidence':>12}{'accuracy':>10}"]
+        rows = zip(self.edges[:-1], self.edges[1:], self.frames, self.confidence, self.accuracy, strict=True)
+        for low, high, count, confidence, accuracy in rows:
+            if count:
+                lines.append(f"{low:6.2f} - {high:4.2f}{count:10d}{confidence:12.3f}{accuracy:10.3f}")
+        return "\n".join([*lines, f"expected calibration error {self.error:.4f}"])
+
+
+def reliability(probabilities: Recordings, true: Recordings, bins: int = 10) -> Reliability:
+    """Compare posterior probabilities with what turned out to be true.
+
+    Args:
+        probabilities: per recording, (T, C), such as ``marginals.labels`` or :meth:`Segmenter.predict_proba
+            <segcrf.estimator.Segmenter.predict_proba>`.
+        true: per recording, (T,) classes; -100 is left out.
+        bins: of equal width, from 0 to 1.
+
+    Raises:
+        TypeError, ValueError: the two do not match, or a label is no class.
+
+    Source: Guo et al., "On calibration of modern neural networks", 2017; Naeini, Cooper and Hauskrecht, 2015.
+
+    Example:
+        >>> sure = np.array([[0.9, 0.1], [0.9, 0.1], [0.3, 0.7]])
+        >>> print(reliability([sure], [[0, 1, 1]], bins=2))
+              claimed    frames  confidence  accuracy
+          0.50 - 1.00         3       0.833     0.667
+        expected calibration error 0.1667
+    """
+    _validation.whole(bins, "bins", 1)
+    rows = _validation.score_arrays(probabilities, "probabilities")
+    labels = _validation.label_arrays(true, "true")
+    _validation.same_number(len(rows), len(labels), "probabilities", "true")
+    _validation.matching(rows, "probabilities", [len(row) for row in labels])
+    _validation.known_labels(labels, rows[0].shape[1], "true")
+    posterior, truth = np.concatenate(rows).astype(np.float64), np.concatenate(labels)
+    posterior, truth = posterior[truth != UNLABELLED], truth[truth != UNLABELLED]
+    claimed, right = posterior.max(axis=1), posterior.argmax(axis=1) == truth
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    place = np.clip(np.searchsorted(edges, claimed, side="left") - 1, 0, bins - 1)
+    count = np.bincount(place, minlength=bins)
+    each = np.where(count > 0, count, 1)
+    sums = (np.bincount(place, weights=values, minlength=bins) for values in (claimed, right))
+    confidence, accuracy = (np.where(count > 0, total / each, np.nan) for total in sums)
+    return Reliability(count, confidence, accuracy, edges)
+
+
+def fit_temperature(structures: Sequence[Structure], labels: Sequence[Tensor], scope: str = "structure") -> float:
+    """The temperature that makes the labels of held-out recordings most probable when it divides the scores.
+
+    Above 1 the model was too sure. Apply it with ``dist.tempered(temperature)``, or ``dist.rescale(1 / temperature)``.
+    For complete labels the likelihood is concave in the inverse temperature, so the one found, between 1/100 and 100,
+    is the best.
+
+    Args:
+        structures: of batches of held-out recordings, as the model returns them.
+        labels: (B, T) of each batch, -100 = unlabelled.
+        scope: ``"structure"`` divides all scores and leaves the decoded bands as they are; ``"emissions"`` divides
+            these only, and with them what they weigh against a switch. The latter fits the likelihood better, and on
+            few recordings, where most of the likelihood lies in the switches, may pay with the bands.
+
+    Source: Guo et al., "On calibration of modern neural networks", 2017, there for a softmax.
+
+    Example:
+        >>> from segcrf import LinearChain
+        >>> labels = torch.tensor([[0, 1, 1, 0, 0, 1, 0, 0, 1, 1]])
+        >>> said = torch.tensor([[0, 1, 1, 0, 0, 1, 0, 0, 0, 0]])          # eight of ten right, said with a score of 5
+        >>> dist = LinearChain(5.0 * torch.nn.functional.one_hot(said, 2).float(), torch.zeros(2, 2))
+        >>> temperature = fit_temperature([dist], [labels])
+        >>> f"{temperature:.3f} {dist.tempered(temperature).marginals.labels[0, 0, 0]:.3f}"
+        '3.607 0.800'
+    """
+    from scipy.optimize import minimize_scalar
+
+    _validation.choice(scope, "scope", SCOPES)
+    _validation.same_number(len(labels), len(structures), "labels", "structures")
+
+    def scaled(dist: Structure, temperature: float) -> Structure:
+        return dist.tempered(temperature) if scope == "structure" else dist.rescale(1 / temperature)
+
+    with torch.no_grad():
+        pairs = [
+            (dist.having(*(p.detach() for p in dist.potentials)), rows)
+            for dist, rows in zip(structures, labels, strict=True)
+        ]
+
+        def loss(log_temperature: float) -> float:
+            scale = math.exp(log_temperature)
+            return -sum(float(scaled(dist, scale).log_prob(rows).double().sum()) for dist, rows in pairs)
+
+        reach = math.log(LARGEST)
+        found = minimize_scalar(loss, bounds=(-reach, reach), method="bounded", options={"xatol": 1e-5})
+    return math.exp(found.x)

@@ -1,0 +1,385 @@
+"""Figures: a signal with its bands below.
+
+Bands are drawn as bars in one colour per class, one row per labelling, so that truth and predictions can be
+compared by eye. Matplotlib is an extra (``pip install 'segcrf[plot]'``), used through its objects: no global
+state, no display.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from segcrf import _validation
+from segcrf._validation import UNLABELLED
+from segcrf.segments import Segments
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Array = npt.NDArray[Any]
+Labels = Array | Segments
+
+# Okabe and Ito (2008), a palette that every common kind of colour vision tells apart; the yellow is darkened
+# for white paper.
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#D9C300", "#555555")
+INK = "#222222"
+FAINT = "#9A9A9A"
+ACCENT = "#D55E00"
+EMPTY = "#F0F0F0"
+LONGEST_LINE = 20_000
+
+
+def class_colors(num_classes: int) -> list[Any]:
+    """One colour per class: the palette of eight, or evenly spaced hues of "turbo" beyond.
+
+    Args:
+        num_classes: how many classes there are.
+
+    Raises:
+        ImportError: there are more than eight, and matplotlib is not installed.
+
+    >>> class_colors(2)
+    ['#0072B2', '#E69F00']
+    """
+    if num_classes <= len(PALETTE):
+        return list(PALETTE[:num_classes])
+    colormap = _matplotlib("matplotlib").colormaps["turbo"]
+    return [colormap(value) for value in np.linspace(0.03, 0.97, num_classes)]
+
+
+def formats() -> tuple[str, ...]:
+    """The endings of figures that matplotlib can write here: png, pdf, svg and others.
+
+    Returns:
+        Endings without their dot, by the alphabet.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+
+    >>> {"pdf", "png", "svg"} <= set(formats())
+    True
+    """
+    known = _matplotlib("matplotlib.backend_bases").FigureCanvasBase.get_supported_filetypes()
+    return tuple(sorted(set(known) - {"pgf"}))  # for which LaTeX would have to be there
+
+
+def check_format(path: str | os.PathLike[str]) -> None:
+    """Check that a figure can be written under this name, before the work that makes it.
+
+    Args:
+        path: the figure to write, whose ending tells its format.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: the ending is none that matplotlib writes.
+
+    >>> check_format("bands.PNG")
+    """
+    ending, known = Path(path).suffix.removeprefix("."), formats()
+    if ending.lower() not in known:
+        got = f"the ending .{ending}" if ending else "no ending"
+        raise ValueError(f"{path}: {got} tells no format of figures; expected one of .{', .'.join(known)}")
+
+
+def bands(
+    labels: Labels,
+    ax: Axes,
+    *,
+    classes: Sequence[str] | int | None = None,
+    rate: float | None = None,
+    row: tuple[float, float] = (0.0, 1.0),
+) -> None:
+    """Draw the bands of one recording as a row of bars.
+
+    Args:
+        labels: (T,) integers, -100 = unlabelled (drawn empty); or text, "" = unlabelled; or the :class:`Segments`
+            of one recording.
+        ax: the axes to draw in.
+        classes: names of the classes or their number, which fix the colours; None: those that occur, text by the
+            alphabet.
+        rate: frames per second, to draw in seconds; None draws in frames.
+        row: bottom and height of the bars in units of the vertical axis.
+
+    Raises:
+        ImportError: there are more than eight classes, and matplotlib is not installed.
+        TypeError: labels are neither integers nor text.
+        ValueError: a label is none of the classes, the segments are of several recordings, or the rate is not
+            above 0.
+
+    >>> from matplotlib.figure import Figure
+    >>> ax = Figure().add_subplot()
+    >>> bands(np.array([0, 0, 1, 1, 1]), ax)
+    >>> [len(collection.get_paths()) for collection in ax.collections]
+    [1, 1]
+    """
+    tracks, names = _numbered({"labels": labels}, classes)
+    _draw_bands(tracks["labels"], ax, len(names), rate, row)
+
+
+def _draw_bands(segments: Segments, ax: Any, num_classes: int, rate: float | None, row: tuple[float, float]) -> None:
+    scale = 1.0 / _validation.rate(rate)
+    for label, color in enumerate(class_colors(num_classes)):
+        own = segments.label == label
+        spans = np.stack([segments.start[own], segments.end[own] - segments.start[own]], axis=1) * scale
+        if len(spans):
+            ax.broken_barh(spans, row, facecolors=color, linewidth=0, antialiased=False)
+
+
+def figure(
+    x: Array,
+    tracks: Mapping[str, Labels],
+    y: Array | None = None,
+    y_hat: Array | None = None,
+    *,
+    rate: float | None = None,
+    classes: Sequence[str] | None = None,
+) -> Figure:
+    """A signal, its regression targets, and the bands of one or more labellings below it.
+
+    Args:
+        x: (T,) or (T, F) signal.
+        tracks: labellings by name, from top to bottom: (T,) integers, -100 = unlabelled; or text, "" = unlabelled;
+            or the Segments of one recording.
+        y: (T,) or (T, R) true targets, NaN = unknown.
+        y_hat: (T,) or (T, R) predicted targets.
+        rate: frames per second, for an axis in seconds; None counts frames.
+        classes: names of the classes, for the legend; None: those that occur, with a legend if labels are text.
+
+    Returns:
+        A figure 7 inches wide (two columns of a journal), to be saved with its ``savefig``.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        TypeError: labels are neither integers nor text.
+        ValueError: a labelling or target is not as long as the signal, a label is none of the classes, labels are
+            text in one track and numbers in another while ``classes`` does not name these, or the rate is not
+            above 0.
+
+    >>> chart = figure(np.zeros(5), {"k": np.array([0, 0, 1, 1, 1])}, classes=["low", "high"])
+    >>> [ax.get_ylabel() for ax in chart.axes]
+    ['x', '']
+    """
+    _validation.rate(rate)
+    signal, numbers = _column(x, "x"), {"y": y, "ŷ": y_hat}
+    _check_lengths(len(signal), tracks, numbers)
+    shown = {name: _column(values, name) for name, values in numbers.items() if values is not None}
+    segments, names = _numbered(tracks, classes)
+    named = bool(names) and (classes is not None or any(map(_is_text, tracks.values())))
+    panels = [1.5] + [1.1] * bool(shown) + [0.28 * max(len(tracks), 1)]
+    chart, axes = _panels(panels)
+    _draw_signal(axes[0], signal, rate)
+    if shown:
+        _draw_targets(axes[1], shown, rate)
+    _draw_tracks(axes[-1], segments, rate, names, legend=named)
+    axes[-1].set_xlim(0, len(signal) / (rate or 1.0))
+    axes[-1].set_xlabel("frame" if rate is None else "time (s)")
+    return chart
+
+
+# Panels of a history: title, unit, rows of the history, whether the axis is logarithmic.
+HISTORY = (
+    ("loss of the labels", "nats per frame", {"crf": "training", "val_crf": "validation"}, False),
+    ("loss of the targets", "per frame", {"regression": "training", "val_regression": "validation"}, False),
+    ("bands", "decoded per true", {"bands": "first batch"}, False),
+    ("pull at the features", "norm", {"gradient_crf": "labels", "gradient_regression": "targets"}, True),
+    ("agreement of the pulls", "cosine", {"cosine": ""}, False),
+    ("effective weights", "", {"weight_crf": "labels", "weight_regression": "targets"}, True),
+    ("deviation of the targets", "σ", {"sigma": ""}, True),
+    ("gradient, and steps clipped", "norm, share", {"gradient": "norm", "clipped": "clipped"}, False),
+    ("learning rate", "", {"learning_rate": ""}, True),
+)
+
+
+def history(rows: Sequence[Mapping[str, float]]) -> Figure:
+    """What a fit tells about itself, epoch by epoch: losses, pulls, weights, bands, clipping, learning rate.
+
+    Args:
+        rows: ``Segmenter.history_``, a dict per epoch. Panels of which it has nothing are left out.
+
+    Returns:
+        A figure 7 inches wide, three panels to a row.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: there is no epoch.
+
+    >>> chart = history([{"epoch": 0, "crf": 1.0, "val_crf": 1.1}, {"epoch": 1, "crf": 0.5, "val_crf": 0.7}])
+    >>> [ax.get_title() for ax in chart.axes]
+    ['loss of the labels']
+    """
+    if not rows:
+        raise ValueError("history has no epoch; fit first, with max_epochs of 1 or more")
+    shown = [panel for panel in HISTORY if any(name in row for name in panel[2] for row in rows)]
+    count = -(-len(shown) // 3)
+    chart = _matplotlib("matplotlib.figure").Figure(figsize=(7.0, 1.6 * count + 0.2), dpi=200, layout="constrained")
+    for index, (title, unit, names, logarithmic) in enumerate(shown):
+        ax = chart.add_subplot(count, min(3, len(shown)), index + 1)
+        for color, (name, label) in zip((INK, ACCENT), names.items(), strict=False):
+            points = [(row["epoch"], row[name]) for row in rows if name in row]
+            marker = "." if len(points) < 2 else None
+            ax.plot(*zip(*points, strict=True), color=color, linewidth=0.9, marker=marker, label=label)
+        ax.set_title(title, fontsize=8, color=INK)
+        ax.set_ylabel(unit, fontsize=7)
+        ax.tick_params(labelsize=7, colors=INK)
+        ax.spines[["top", "right"]].set_visible(False)
+        if logarithmic and all(row.get(name, 1.0) > 0 for row in rows for name in names):
+            ax.set_yscale("log")
+        if len(names) > 1:
+            ax.legend(frameon=False, fontsize=6, handlelength=1.2)
+    return chart
+
+
+def _matplotlib(name: str) -> Any:
+    """A module of matplotlib, imported when a figure is drawn."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(f"figures need matplotlib ({error}); pip install 'segcrf[plot]'") from error
+
+
+def _panels(heights: Sequence[float]) -> tuple[Any, list[Any]]:
+    """A figure with panels of these heights in inches, one below the other, sharing the horizontal axis."""
+    chart = _matplotlib("matplotlib.figure").Figure(figsize=(7.0, sum(heights) + 0.75), dpi=200, layout="constrained")
+    chart.get_layout_engine().set(h_pad=0.03, w_pad=0.03, hspace=0.0)
+    grid = chart.add_gridspec(len(heights), 1, height_ratios=list(heights))
+    axes: list[Any] = []
+    for index in range(len(heights)):
+        axes.append(chart.add_subplot(grid[index], sharex=axes[0] if axes else None))
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.tick_params(labelsize=8, colors=INK)
+    for ax in axes[:-1]:
+        ax.tick_params(labelbottom=False)
+    return chart, axes
+
+
+def _draw_signal(ax: Any, signal: Array, rate: float | None) -> None:
+    width = 0.9 if signal.shape[1] == 1 else 0.6
+    colors = [INK] if signal.shape[1] == 1 else class_colors(signal.shape[1])
+    for index, color in enumerate(colors):
+        _line(ax, signal[:, index], rate, color=color, linewidth=width)
+    ax.set_ylabel("x", fontsize=9)
+
+
+def _draw_targets(ax: Any, shown: Mapping[str, Array], rate: float | None) -> None:
+    """True targets as a wide pale line, predicted ones as a thin line on it."""
+    styles = {"y": {"color": FAINT, "linewidth": 2.2, "alpha": 0.8}, "ŷ": {"color": ACCENT, "linewidth": 0.9}}
+    for name, values in shown.items():
+        for index in range(values.shape[1]):
+            _line(ax, values[:, index], rate, label=name if index == 0 else None, **styles[name])
+    ax.set_ylabel(", ".join(shown), fontsize=9)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8, handlelength=1.2)
+
+
+def _draw_tracks(
+    ax: Any, tracks: Mapping[str, Segments], rate: float | None, names: Sequence[str], *, legend: bool
+) -> None:
+    """One row of bands per labelling, named at its left, and the classes in a legend."""
+    for index, segments in enumerate(tracks.values()):
+        ax.axhspan(index + 0.09, index + 0.91, facecolor=EMPTY, linewidth=0)
+        _draw_bands(segments, ax, len(names), rate, (index + 0.09, 0.82))
+    ax.set_ylim(len(tracks), 0)
+    ax.set_yticks(np.arange(len(tracks)) + 0.5, list(tracks), fontsize=7.5)
+    ax.tick_params(axis="y", length=0)
+    ax.spines[["left", "bottom"]].set_visible(False)
+    if legend:
+        patch = _matplotlib("matplotlib.patches").Patch
+        handles = [patch(color=color, label=name) for name, color in zip(names, class_colors(len(names)), strict=True)]
+        ax.legend(
+            handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8,
+            handlelength=0.9, handleheight=0.9, borderaxespad=0.2,
+        )  # fmt: skip
+
+
+def _line(ax: Any, values: Array, rate: float | None, **style: Any) -> None:
+    """Draw a line, or for a long recording the least and the greatest value of every few frames."""
+    step = -(-len(values) // (LONGEST_LINE // 2))
+    scale = 1.0 if rate is None else 1.0 / rate
+    if len(values) <= LONGEST_LINE:
+        ax.plot(np.arange(len(values)) * scale, values, **style)
+        return
+    starts = np.arange(0, len(values), step)
+    low, high = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
+    ax.plot(np.repeat(starts, 2) * scale, np.stack([low, high], axis=1).ravel(), **style)
+
+
+def _column(values: Array, name: str) -> Array:
+    """(T,) or (T, n) to (T, n)."""
+    array = np.asarray(values)
+    if array.ndim not in (1, 2):
+        raise ValueError(f"{name!r} has shape {array.shape}, expected (T,) or (T, n); draw one recording at a time")
+    return array[:, None] if array.ndim == 1 else array
+
+
+def _is_text(labels: Labels) -> bool:
+    if isinstance(labels, Segments):
+        return False
+    array = np.asarray(labels)
+    words = array.dtype.kind == "O" and all(isinstance(word, str) for word in array.flat)
+    return array.dtype.kind in "UT" or (words and array.size > 0)
+
+
+def _numbered(
+    tracks: Mapping[str, Labels], classes: Sequence[str] | int | None
+) -> tuple[dict[str, Segments], list[str]]:
+    """Labellings as segments whose labels are places in a list of classes; and that list."""
+    texts = {name: np.asarray(labels) for name, labels in tracks.items() if _is_text(labels)}
+    known: list[str] | None = None
+    if classes is not None and not isinstance(classes, int):
+        known = [str(name) for name in classes]
+        _validation.names(known, "classes", -1)
+    elif texts:
+        others = [name for name in tracks if name not in texts]
+        if others or classes is not None:
+            numbered = f"{others[0]!r} is numbered" if others else f"classes={classes} numbers them"
+            raise ValueError(f"labels of {next(iter(texts))!r} are text, {numbered}; name the classes by classes=[...]")
+        known = sorted({str(word) for words in texts.values() for word in words} - {""})
+    segments = {name: _segments(labels, name, known) for name, labels in tracks.items()}
+    if known is None:
+        highest = max((int(track.label.max(initial=-1)) for track in segments.values()), default=-1)
+        known = [str(number) for number in range(classes if isinstance(classes, int) else highest + 1)]
+    for name, track in segments.items():
+        strange = np.flatnonzero(track.label >= len(known))
+        if strange.size:
+            label, frame = track.label[strange[0]], track.start[strange[0]]
+            raise ValueError(
+                f"{name!r}, frame {frame}: got class {label}, expected one of the {len(known)} of classes, from 0; "
+                f"correct it, name the class in classes, or set it to {UNLABELLED} (unlabelled)"
+            )
+    return segments, known
+
+
+def _segments(labels: Labels, name: str, known: Sequence[str] | None) -> Segments:
+    """One labelling as segments."""
+    if isinstance(labels, Segments):
+        recordings = np.unique(labels.recording)
+        if len(recordings) > 1:
+            raise ValueError(f"{name!r} has {len(recordings)} recordings, expected one; choose it by Segments.of")
+        return labels
+    array = np.asarray(labels)
+    if array.ndim != 1:
+        raise ValueError(f"{name!r} has shape {array.shape}, expected (T,), a class per frame")
+    try:
+        # A word that is no class, and a label of another type, are found in the checks that all labels share.
+        numbers = _validation.class_names([array], known) if known is not None and _is_text(labels) else [array]
+        return Segments.from_labels(numbers)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name!r}: {str(error).removeprefix('recording 0, ')}") from None
+
+
+def _check_lengths(length: int, tracks: Mapping[str, Labels], numbers: Mapping[str, Array | None]) -> None:
+    arrays = {**tracks, **numbers}
+    for name, values in arrays.items():
+        if values is None:
+            continue
+        got = int(values.end.max(initial=0)) if isinstance(values, Segments) else len(values)
+        if got > length or (got < length and not isinstance(values, Segments)):
+            raise ValueError(f"{name!r} has {got} frames, the signal has {length}; draw one recording at a time")

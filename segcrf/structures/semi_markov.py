@@ -1,0 +1,337 @@
+"""SemiMarkov: a distribution over segmentations, in which the length of a band has a score of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from segcrf import _validation
+from segcrf._validation import UNLABELLED
+from segcrf.kernels import Operator, agreeing
+from segcrf.structures.base import Best, Structure, sum_between
+from segcrf.structures.semirings import Log, Semiring
+
+
+class SemiMarkov(Structure):
+    """Semi-Markov conditional random field over T frames and C classes, as a distribution over segmentations.
+
+    A segment of class c and length d scores the sum of its emissions plus ``durations[c, d - 1]`` up to d = K, and
+    ``durations[c, K - 1] + (d - K) * tail[c]`` beyond. Neighbouring segments add ``transitions``, the first
+    ``start``, the last
+    ``end``. Probabilities are exp(score) normalised over all segmentations of the recording, of every length.
+
+    Args:
+        emissions: class scores (B, T, C), in nats; ``-inf`` forbids.
+        transitions: score of a segment of one class (row) before one of another (column), (C, C).
+        durations: score of lasting 1 to K frames, (C, K). A minimum duration is ``-inf`` below it.
+        tail: score of each frame beyond K, (C,); ``-inf``, or ``None``, makes K a hard maximum.
+        start: score of the first segment's class, (C,); zero when left out.
+        end: score of the last segment's class, (C,); zero when left out.
+        lengths: valid frames of each recording, (B,); all T when left out.
+        censored: a window has cut the first and the last segment, so each is scored by the survival of its
+            length: the log-sum of the scores of all durations at least as long. Needs ``tail < 0``.
+        self_transitions: allow two segments of one class to touch. Then :meth:`log_prob` of labels sums over
+            the ways to cut them; give ``starts`` for the probability of one segmentation.
+        backend, validate_args: see :class:`~segcrf.LinearChain`.
+
+    Raises:
+        ValueError: wrong shape, NaN or +inf, a diverging survival, or a recording for which every segmentation is
+            forbidden. ``TypeError``: wrong kind of tensor.
+
+    Source:
+        Sarawagi and Cohen, "Semi-Markov Conditional Random Fields", NIPS 2004; censoring: Guedon 2003.
+
+    Example:
+        >>> emissions = torch.tensor([[[1.0, 0.0], [0.0, 0.8], [1.0, 0.0], [0.0, 0.2]]])
+        >>> two = torch.tensor([[-torch.inf, 0.0], [-torch.inf, 0.0]])
+        >>> SemiMarkov(emissions, torch.zeros(2, 2), two).mode                        # two frames, no more, no less
+        tensor([[1, 1, 0, 0]])
+        >>> SemiMarkov(emissions, torch.zeros(2, 2), two, tail=torch.zeros(2)).mode   # two frames at least
+        tensor([[0, 0, 0, 0]])
+    """
+
+    fields = ("emissions", "transitions", "durations", "tail", "start", "end", "first", "last")
+
+    def __init__(  # noqa: PLR0917 - potentials are tensors, given in the order of the formula
+        self,
+        emissions: Tensor,
+        transitions: Tensor,
+        durations: Tensor,
+        tail: Tensor | None = None,
+        start: Tensor | None = None,
+        end: Tensor | None = None,
+        lengths: Tensor | None = None,
+        *,
+        censored: bool = False,
+        self_transitions: bool = False,
+        backend: str = "auto",
+        validate_args: bool | None = None,
+    ) -> None:
+        num_recordings, num_frames, size = _validation.emissions_shape(emissions)
+        _validation.shape(transitions, "transitions", (size, size), "(C, C)")
+        _validation.durations_shape(durations, size)
+        lengths = _validation.lengths(lengths, num_recordings, num_frames, emissions.device)
+        vectors = {"tail": tail, "start": start, "end": end}
+        default = {"tail": -torch.inf, "start": 0.0, "end": 0.0}
+        tail, start, end = (
+            durations.new_full((size,), default[name])
+            if values is None
+            else _validation.shape(values, name, (size,), "(C,)")
+            for name, values in vectors.items()
+        )
+        if not self_transitions:
+            diagonal = torch.eye(size, dtype=torch.bool, device=transitions.device)
+            transitions = transitions.masked_fill(diagonal, -torch.inf)
+        edges = survival(durations, tail) if censored else durations
+        potentials = (emissions, transitions, durations, tail, start, end, edges, edges)
+        super().__init__(potentials, lengths, backend, validate_args)
+
+    @property
+    def transitions(self) -> Tensor:
+        """Scores (C, C) between neighbouring segments; the diagonal is -inf unless they may touch."""
+        return self.potentials[1]
+
+    @property
+    def durations(self) -> Tensor:
+        """Scores (C, K) of lasting 1 to K frames."""
+        return self.potentials[2]
+
+    @property
+    def max_duration(self) -> int:
+        """K, the longest duration with a score of its own."""
+        return self.durations.shape[-1]
+
+    @property
+    def tail(self) -> Tensor:
+        """Scores (C,) of each frame beyond K."""
+        return self.potentials[3]
+
+    @property
+    def start(self) -> Tensor:
+        """Scores (C,) of the first segment's class."""
+        return self.potentials[4]
+
+    @property
+    def end(self) -> Tensor:
+        """Scores (C,) of the last segment's class."""
+        return self.potentials[5]
+
+    def log_prob(self, value: Tensor, starts: Tensor | None = None) -> Tensor:
+        """Log-probability (..., B) of labels (..., B, T), -100 = unknown; or of one segmentation.
+
+        With ``starts`` (B, T) bool, True where a segment begins, ``value`` is that very segmentation; without, the
+        probability is summed over all segmentations that have these labels.
+        """
+        if starts is None:
+            return super().log_prob(value)
+        labels = _validation.labels(value, (self._batch_shape[0], self._event_shape[0]), self.num_classes, self.lengths)
+        score = self._score_of(labels, _validation.starts(starts, labels, self.lengths))
+        return (score - self._log_z).to(self.dtype)
+
+    # ----------------------------------------------------------------------------------- what a structure supplies
+    @property
+    def operator(self) -> Operator:
+        return _OPERATOR
+
+    @staticmethod
+    def _scan(semiring: Semiring, potentials: Sequence[Tensor], lengths: Tensor, starts: Tensor | None) -> Tensor:
+        tail, (end, first, last) = potentials[3], potentials[5:]
+        totals: list[Tensor] = []
+        for t, (_, running, beyond, opening) in enumerate(SemiMarkov._messages(semiring, potentials, starts)):
+            closed = _close(semiring, running, beyond, opening + _long(first, tail, t + 1), last)
+            totals.append(semiring.sum(closed + end, -1))
+        result = totals[0]
+        for t, total in enumerate(totals[1:], 1):
+            result = torch.where(lengths == t + 1, total, result)
+        return result
+
+    @staticmethod
+    def _messages(
+        semiring: Semiring, potentials: Sequence[Tensor], starts: Tensor | None
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """For each frame, totals by class: of what may begin there (..., B, C), and of the segments that run by then.
+
+        These are those of ages 1 to K (..., B, C, K), of older ones (..., B, C), and of the one that began with the
+        recording (..., B, C); without the scores of their durations, which they get when they end.
+        """
+        emissions, transitions, durations, tail, start, _, first, _ = potentials
+        # Unbound at once: a gradient through emissions[:, t] would write all frames at every frame.
+        scores = emissions.unbind(1)
+        starting = (torch.zeros_like(emissions) if starts is None else starts).unbind(1)
+        opening = entering = semiring.lift(start + starting[0])  # the segment that begins with the recording
+        forbidden = torch.full_like(opening, -torch.inf)
+        running = forbidden[..., None].expand(*opening.shape, durations.shape[-1])
+        beyond = forbidden
+        for t, score in enumerate(scores):
+            older = semiring.sum(torch.stack([beyond, running[..., -1]], -1), -1)
+            beyond = older + score + tail
+            begun = entering if t else forbidden
+            running = torch.cat([begun[..., None], running[..., :-1]], -1) + score[..., None]
+            opening = opening + score
+            yield entering, running, beyond, opening
+            if t + 1 < len(scores):
+                closed = _close(semiring, running, beyond, opening + _long(first, tail, t + 1), durations)
+                entering = semiring.sum(closed[..., :, None] + transitions, -2) + starting[t + 1]
+
+    def _running(self) -> Iterator[Tensor]:
+        potentials = self._batched()
+        tail, edge = potentials[3], survival(self.durations.double(), self.tail.double())
+        for t, (_, running, beyond, opening) in enumerate(self._messages(Log(), potentials, None)):
+            yield _close(Log(), running, beyond, opening + _long(edge, tail, t + 1), edge)
+
+    def _band_log_prob(self, recording: Tensor, start: Tensor, end: Tensor, label: Tensor) -> Tensor:
+        emissions, transitions, durations, tail, begin, final, first, last = self._batched()
+        frames = torch.arange(self._event_shape[0], device=self.lengths.device)
+        order = (self.lengths[:, None] - 1 - frames).clamp(min=0)[..., None]
+        backwards = emissions.gather(1, order.expand_as(emissions))
+        mirrored = (backwards, transitions.mT, durations, tail, final, begin, last, first)
+        before = torch.stack([entering for entering, *_ in self._messages(Log(), self._batched(), None)], 1)
+        after = torch.stack([entering for entering, *_ in self._messages(Log(), mirrored, None)], 1)
+        to_go = self.lengths[recording] - end
+        emitted = sum_between(emissions, recording, start, end, label)
+        around = before[recording, start, label] + after[recording, to_go, label]
+        return emitted + around + self._lasting(start == 0, to_go == 0, label, end - start) - self._log_z[recording]
+
+    def _lasting(self, is_first: Tensor, is_last: Tensor, label: Tensor, duration: Tensor) -> Tensor:
+        """Scores (N,), float64, of the durations of segments, by where they stand in their recording."""
+        table = torch.stack([self.durations, self.potentials[6], self.potentials[7]]).double()
+        which = torch.where(is_first, 1, torch.where(is_last, 2, 0))
+        extra = duration - self.max_duration
+        beyond = extra * self.tail.double()[label].masked_fill(extra <= 0, 0.0)
+        return table[which, label, duration.clamp(max=self.max_duration) - 1] + torch.where(extra > 0, beyond, 0.0)
+
+    def _score(self, labels: Tensor) -> Tensor:
+        """Log-sum over the segmentations that have complete labels: one only, where bands of a class may not touch."""
+        rows = agreeing(labels, self.num_classes, self.lengths).view(-1, *self.emissions.shape)
+        restricted = (self._replace(self.emissions.masked_fill(~row, -torch.inf), validate=False) for row in rows)
+        return torch.stack([r._log_z for r in restricted]).view(labels.shape[:-1])
+
+    def _score_of(self, labels: Tensor, starts: Tensor) -> Tensor:
+        emitted = self.emissions.gather(-1, labels.clamp(min=0)[..., None])[..., 0]
+        total = torch.where(self._valid, emitted, 0.0).double().sum(-1)
+        recording, begin = (starts & self._valid).nonzero(as_tuple=True)
+        is_first, is_last = begin == 0, torch.ones_like(begin, dtype=torch.bool)
+        is_last[:-1] = recording[1:] != recording[:-1]
+        stop = torch.where(is_last, self.lengths[recording], begin.roll(-1))
+        label = labels[recording, begin]
+        score = self._lasting(is_first, is_last, label, stop - begin)
+        score = score + torch.where(
+            is_first, self.start[label], self.transitions[label.roll(1), label].masked_fill(is_first, 0.0)
+        )
+        score = score + torch.where(is_last, self.end[label], 0.0)
+        return total.index_add(0, recording, score.double())
+
+    def argmax(self) -> Best:
+        """The most probable segmentation with its score (not normalised), differentiable in the potentials."""
+        return super().argmax()
+
+    def _forbidden(self, labels: Tensor) -> str:
+        rows: Any = labels.tolist()
+        for row, sequence in enumerate(rows):
+            recording = row % self._batch_shape[0]
+            length = int(self.lengths[recording])
+            begin = 0
+            for t in range(1, length + 1):
+                if t < length and sequence[t] == sequence[begin]:
+                    continue
+                reason = self._forbidden_segment(recording, sequence, begin, t)
+                if reason:
+                    return (
+                        f"labels of recording {recording} are forbidden at frame {begin}: {reason}; correct the "
+                        f"labels, "
+                        "mark the frames -100 (unlabelled), or allow it in the model"
+                    )
+                begin = t
+        return "labels are forbidden: no segmentation agrees with the labelled frames; relax durations or transitions"
+
+    def _forbidden_segment(  # noqa: PLR0911 - one return per reason
+        self, recording: int, sequence: list[int], begin: int, stop: int
+    ) -> str | None:
+        label = sequence[begin]
+        if label == UNLABELLED:
+            return None
+        blocked = (self.emissions[recording, begin:stop, label] == -torch.inf).nonzero()
+        if len(blocked):
+            return f"got class {label}, whose emission is -inf at frame {begin + int(blocked[0, 0])}"
+        before = sequence[begin - 1] if begin else UNLABELLED
+        if before != UNLABELLED and self.transitions[before, label] == -torch.inf:
+            return f"got class {label} after class {before} (transitions[{before}, {label}] = -inf)"
+        touches = begin == 0, stop == int(self.lengths[recording])
+        table = self.potentials[6 if touches[0] else 7 if touches[1] else 2]
+        whole = begin == 0 or sequence[begin - 1] != UNLABELLED
+        whole &= touches[1] or sequence[stop] != UNLABELLED
+        if whole and _long(table, self.tail, stop - begin)[label] == -torch.inf:
+            return f"got a band of class {label} of {stop - begin} frames, a duration scored -inf"
+        if touches[0] and self.start[label] == -torch.inf:
+            return f"got class {label}, which may not start a recording (start[{label}] = -inf)"
+        if touches[1] and self.end[label] == -torch.inf:
+            return f"got class {label}, which may not end a recording (end[{label}] = -inf)"
+        return None
+
+    def _infeasible_reason(self) -> str:
+        possible = self.durations.isfinite()
+        shortest = [int(row.nonzero()[0, 0]) + 1 if row.any() else None for row in possible]
+        longest = [
+            None if not row.any() else "any" if tail > -torch.inf else int(row.nonzero()[-1, 0]) + 1
+            for row, tail in zip(possible, self.tail, strict=True)
+        ]
+        return (
+            f"no sequence of segments fills it (shortest duration per class {shortest}, longest {longest} "
+            f"frames); allow "
+            "shorter or longer durations, give a tail, use censored=True for a window cut out of a longer signal, or "
+            "relax the forbidden (-inf) transitions and labels"
+        )
+
+
+def survival(durations: Tensor, tail: Tensor) -> Tensor:
+    """Log-survival (C, K): of lasting at least 1 to K frames; beyond K it goes on with the same tail.
+
+    The geometric tail is summed in closed form, so every ``tail`` must be below 0.
+
+    Example:
+        >>> survival(torch.log(torch.tensor([[0.5, 0.3, 0.2]])), torch.tensor([-torch.inf])).exp()
+        tensor([[1.0000, 0.5000, 0.2000]])
+    """
+    _validation.tail_converges(tail)
+    ratio = torch.where(tail > -torch.inf, tail, -1.0)
+    rest = torch.where(tail > -torch.inf, -torch.log(-torch.expm1(ratio)), 0.0)
+    closed = torch.cat([durations[:, :-1], (durations[:, -1] + rest)[:, None]], 1)
+    return Log().sum(_suffixes(closed), -1)
+
+
+def _suffixes(table: Tensor) -> Tensor:
+    """(C, K, K): row d holds the entries from d on, -inf before."""
+    size = table.shape[1]
+    earlier = torch.ones(size, size, dtype=torch.bool, device=table.device).tril(-1)
+    return table[:, None, :].expand(-1, size, -1).masked_fill(earlier, -torch.inf)
+
+
+def _long(table: Tensor, tail: Tensor, duration: int) -> Tensor:
+    """Scores (..., C) of one duration: the table (..., C, K) up to K, the geometric tail beyond."""
+    longest = table.shape[-1]
+    if duration <= longest:
+        return table[..., duration - 1]
+    return table[..., -1] + (duration - longest) * tail
+
+
+def _close(semiring: Semiring, running: Tensor, beyond: Tensor, whole: Tensor, table: Tensor) -> Tensor:
+    """Sum over the ages of the segments that end here, by class."""
+    ends = [running + table, (beyond + table[..., -1])[..., None], whole[..., None]]
+    return semiring.sum(torch.cat(ends, -1), -1)
+
+
+def _reference(potentials: Sequence[Tensor], lengths: Tensor, starts: Tensor) -> Tensor:
+    frames = torch.arange(potentials[0].shape[1], device=lengths.device)
+    emissions = torch.where((frames < lengths[:, None])[..., None], potentials[0], 0.0)
+    return SemiMarkov._scan(Log(), (emissions, *potentials[1:]), lengths, starts)  # pyright: ignore[reportPrivateUsage]
+
+
+_OPERATOR = Operator(
+    "semimarkov",
+    SemiMarkov.fields,
+    _reference,
+    kernels={"numba": "semi_markov.numba_kernels", "triton": "semi_markov.triton_kernels"},
+)

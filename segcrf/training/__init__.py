@@ -1,0 +1,6 @@
+"""Training: the recipe, the loop, what validation chooses, and diagnostics of a run."""
+
+import lazy_loader
+
+# Lightning takes seconds to import, and who only predicts does not need it.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,13 @@
+from .diagnostics import TrainingWarning as TrainingWarning
+from .diagnostics import Watch as Watch
+from .diagnostics import band_ratio as band_ratio
+from .diagnostics import decay_on_potentials as decay_on_potentials
+from .diagnostics import effective_weights as effective_weights
+from .diagnostics import feature_gradients as feature_gradients
+from .loop import MIN_BATCHES as MIN_BATCHES
+from .loop import Recipe as Recipe
+from .loop import Result as Result
+from .loop import check_resumable as check_resumable
+from .loop import find_rate as find_rate
+from .loop import parameter_groups as parameter_groups
+from .loop import train as train
