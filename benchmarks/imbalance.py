@@ -100,7 +100,7 @@ def train(problem: Problem, way: Way, budget: Budget, rate: float, seed: int) ->
             batches = iter(windows)
             chosen = next(batches)
         batch = collate(data[chosen])
-        loss = way.loss(model(batch.signal, batch.lengths).distribution, batch.labels, weights)
+        loss = way.loss(model(batch.signal, batch.lengths).dist, batch.labels, weights)
         optimiser.zero_grad()
         (loss.sum() / batch.lengths.sum()).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -115,7 +115,7 @@ def score(model: JointModel, problem: Problem, recordings: list[Recording]) -> d
     true, found, chance = [], [], []
     for window in grid(recordings, max(len(recording.labels) for recording in recordings)):
         recording = recordings[window.recording]
-        distribution = model(recording.signal[None]).distribution
+        distribution = model(recording.signal[None]).dist
         true.append(recording.labels.numpy())
         found.append(distribution.mode[0].numpy())
         chance.append(distribution.marginals.labels[0].numpy())

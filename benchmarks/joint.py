@@ -143,8 +143,8 @@ class FrameWise(nn.Module):
 
     def forward(self, output: Any, labels: Tensor, targets: Tensor) -> Losses:
         known = ~targets.isnan()
-        error = torch.where(known, output.values - targets.nan_to_num(), 0.0)
-        cross = functional.cross_entropy(output.distribution.emissions.transpose(1, 2), labels, ignore_index=-100)
+        error = torch.where(known, output.predictions - targets.nan_to_num(), 0.0)
+        cross = functional.cross_entropy(output.dist.emissions.transpose(1, 2), labels, ignore_index=-100)
         return {"ce": cross, "regression": error.square().sum() / known.sum()}
 
 
@@ -341,7 +341,7 @@ def score(model: Any, problem: Problem, method: Method, recordings: list[Recordi
         output = model(batch.signal, batch.lengths)
         if method.numbers:
             sum_of_squares = functools.partial(_squares, batch)
-            square, known = square + sum_of_squares(output.values), known + float((~batch.targets.isnan()).sum())
+            square, known = square + sum_of_squares(output.predictions), known + float((~batch.targets.isnan()).sum())
             if switching:
                 own = batch.labels[..., None, None].expand(-1, -1, 1, problem.num_targets)
                 told["mse_smooth"] += sum_of_squares(output.switching.predict(posterior="smooth").mean)
@@ -349,8 +349,8 @@ def score(model: Any, problem: Problem, method: Method, recordings: list[Recordi
                 likeliest = output.switching.weights(posterior="filter").argmax(-1)
                 told["filter_accuracy"] += 100.0 * float((likeliest == batch.labels).sum())
         if method.decode is not None:
-            cost -= float(output.distribution.log_prob(batch.labels).sum())
-            frames = output.distribution.emissions.argmax(-1) if method.decode == "frames" else output.distribution.mode
+            cost -= float(output.dist.log_prob(batch.labels).sum())
+            frames = output.dist.emissions.argmax(-1) if method.decode == "frames" else output.dist.mode
             predicted += [row[:length].numpy() for row, length in zip(frames, batch.lengths, strict=True)]
     scores: dict[str, float] = {}
     if method.numbers:

@@ -9,6 +9,8 @@ from . import plot as plot
 from . import structures as structures
 from . import training as training
 from ._validation import UNLABELLED as UNLABELLED
+from ._validation import InputError as InputError
+from ._validation import InputTypeError as InputTypeError
 from .inference import Stream as Stream
 from .nn import CRF as CRF
 from .nn import LinearChainCRF as LinearChainCRF

@@ -11,7 +11,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,18 @@ from torch import Tensor, nn
 
 from segcrf import _validation
 from segcrf._validation import UNLABELLED
-from segcrf.data import ClassCoder, Given, Labelled, Recording, Standardizer, offset_share, read, split
+from segcrf.data import (
+    ClassCoder,
+    Given,
+    Labelled,
+    Recording,
+    Standardizer,
+    check_any_labelled,
+    check_signals,
+    offset_share,
+    read,
+    split,
+)
 from segcrf.inference import Inferred, SignalStream, Stream, infer, storage
 from segcrf.losses import (
     FORMS,
@@ -72,7 +83,7 @@ EMISSION_SCALE = 0.1
 # Scores, of which somebody may have forbidden some by hand: there -inf is no damage.
 FORBIDDING = tuple(f"model.crf.{name}" for name in ("transitions", "start", "end", "durations.table"))
 # What may differ between a fit and its resumption: it changes where and how long, not what is computed.
-FREE_TO_CHANGE = ("rate", "device", "directory", "progress", "patience")
+FREE_TO_CHANGE = ("sampling_rate", "device", "directory", "progress", "patience")
 # Measured: 0.9 for gestures of three people before a camera, 0.2 for sleep, below 0.05 for ECG, EMG, power and motion.
 OFFSETS_DOMINATE = 0.5
 
@@ -132,7 +143,7 @@ class Segmenter:
         posterior: of a switching model, by which probability the mean mixes: ``"filter"``, given the signal so far, if
             the targets lie in the future of the signal, and then the encoder must not be bidirectional; ``"smooth"``,
             given the whole recording.
-        rate: frames per second, for tables in seconds; None: tables in frames.
+        sampling_rate: frames per second, for tables in seconds; None: tables in frames.
         classes: names of the classes, in order; None: those found in the training labels, sorted.
         max_epochs: epochs at most. An epoch shows every frame once, and has 16 batches at least.
         batch_size: windows of a step.
@@ -206,7 +217,7 @@ class Segmenter:
         combine: str | Mapping[str, float] | Combiner = "auto",
         switching: str | None = None,
         posterior: str | None = None,
-        rate: float | None = None,
+        sampling_rate: float | None = None,
         classes: Sequence[str] | None = None,
         max_epochs: int = 30,
         batch_size: int = 16,
@@ -235,7 +246,7 @@ class Segmenter:
         self.combine = combine
         self.switching = switching
         self.posterior = posterior
-        self.rate = rate
+        self.sampling_rate = sampling_rate
         self.classes = classes
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -265,7 +276,7 @@ class Segmenter:
 
     def set_params(self, **params: Any) -> Segmenter:
         """Changes parameters. They count from the next ``fit``: until then a fitted model predicts and is saved as it
-        was fitted. Only ``rate``, the unit of tables, counts at once.
+        was fitted. Only ``sampling_rate``, the unit of tables, counts at once.
 
         Args:
             **params: new values by name.
@@ -393,10 +404,10 @@ class Segmenter:
             _validation.share(getattr(self, name), name)
         if self.frame_loss != "auto":
             _validation.number(self.frame_loss, "frame_loss (or 'auto')", 0.0)
-        _validation.rate(self.rate)
-        _validation.device(self.device)
+        _validation.frames_per_second(self.sampling_rate)
+        _check_device(self.device)
         if self.directory is not None:
-            _validation.directory(self.directory)
+            _check_directory(self.directory)
             storage.check_replaceable(Path(self.directory) / storage.BEST)
         elif resume:
             raise ValueError("resume=True: got directory=None, expected the folder with the checkpoint; set directory")
@@ -464,18 +475,18 @@ class Segmenter:
         self.classes_ = self._coder.classes
         train = dataclasses.replace(train, labels=self._coder.encode(train.labels))
         if isinstance(self.combine, Mapping):
-            _validation.loss_weights(self.combine, ("crf", "regression") if self.n_targets_ else ("crf",))
+            _check_loss_weights(self.combine, ("crf", "regression") if self.n_targets_ else ("crf",))
         if validation is None:
             return split(train, self.validation_fraction, self.seed)
-        _validation.any_labelled(train.labels, "training")
-        return train, self._open_validation(_validation.validation(validation))
+        check_any_labelled(train.labels, "training")
+        return train, self._open_validation(_check_validation(validation))
 
     def _open_validation(self, given: Sequence[Given]) -> Labelled:
         targets = given[2] if self.n_targets_ and len(given) > 2 else None
         with _validation.about("validation"):
             held = read(given[0], given[1], targets, self.n_features_in_, self.n_targets_)
             held = dataclasses.replace(held, labels=self._coder.encode(held.labels))
-        _validation.any_labelled(held.labels, "validation")
+        check_any_labelled(held.labels, "validation")
         return held
 
     def _measure(self, recordings: Labelled, validating: Labelled) -> None:
@@ -732,7 +743,7 @@ class Segmenter:
 
         Returns:
             A table with a row per band: ``recording``, ``start`` and ``end`` (half-open; in frames, or in seconds where
-            the Segmenter has a ``rate``), ``label``, and ``confidence``.
+            the Segmenter has a ``sampling_rate``), ``label``, and ``confidence``.
 
         Raises:
             ValueError, TypeError: the signals are not as in ``fit``, or there was no fit; fewer names than recordings,
@@ -743,7 +754,7 @@ class Segmenter:
         bands = Segments.from_labels(labels, starts)
         first = np.cumsum([0, *map(len, labels)])[bands.recording] + bands.start
         mean = np.add.reduceat(np.concatenate(own).astype(np.float64), first) / bands.durations
-        return bands.with_score(mean).to_table(self.classes_.tolist(), self.rate, recordings)
+        return bands.with_score(mean).to_table(self.classes_.tolist(), self.sampling_rate, recordings)
 
     def stream(self, *, max_delay: int | None = None, recording: object = 0) -> SignalStream:
         """Begins a recording that is still being measured.
@@ -765,17 +776,17 @@ class Segmenter:
                 recording is standardised by itself, as a whole; or ``max_delay`` is below 1.
         """
         self._check_fitted()
-        _validation.streamed(self._fitted["bidirectional"], self._fitted["structure"], self.standardize_)
+        _check_streamed(self._fitted["bidirectional"], self._fitted["structure"], self.standardize_)
         now = copy.copy(self)  # so that another fit does not change a stream that is running
         model = now.model_
 
         def prepare(signal: Array) -> Tensor:
-            return now._to_model(_validation.signals([signal], now.n_features_in_)[0])
+            return now._to_model(check_signals([signal], now.n_features_in_)[0])
 
         def show(bands: Segments) -> pd.DataFrame:
-            return bands.to_table(now.classes_.tolist(), now.rate, [recording])
+            return bands.to_table(now.classes_.tolist(), now.sampling_rate, [recording])
 
-        decoder = Stream(lambda scores: model.bands(model.distribution(scores)).structure, max_delay=max_delay)
+        decoder = Stream(lambda scores: model.bands(model.dist(scores)).structure, max_delay=max_delay)
         return SignalStream(model.encoder, lambda features: model.heads(features).emissions, decoder, prepare, show)
 
     def score(self, X: Given, labels: Given) -> float:
@@ -795,13 +806,13 @@ class Segmenter:
         predicted = self._ask(X, _labels)[0]
         arrays = _validation.matching(labels, "labels", [len(array) for array in predicted])
         true = np.concatenate(self._coder.encode(arrays))
-        _validation.any_labelled([true], "score")
+        check_any_labelled([true], "score")
         return float((np.concatenate(predicted) == true)[true != UNLABELLED].mean())
 
     def _ask(self, X: Given, *questions: Callable[[Inferred], Tensor]) -> list[list[Array]]:
         """The answer to each question, one array per recording."""
         self._check_fitted()
-        signals = [self._to_model(signal) for signal in _validation.signals(X, self.n_features_in_)]
+        signals = [self._to_model(signal) for signal in check_signals(X, self.n_features_in_)]
         answers: list[list[Array]] = [[np.empty(0)] * len(signals) for _ in questions]
         for found in infer(self.model_, signals):
             for answer, question in zip(answers, questions, strict=True):
@@ -826,10 +837,10 @@ class Segmenter:
             folder: a new folder, or an earlier model, which is replaced at once and as a whole.
 
         Raises:
-            ValueError: nothing was fitted, the folder holds other things, or ``rate`` is no rate.
+            ValueError: nothing was fitted, the folder holds other things, or ``sampling_rate`` is not one.
         """
         self._check_fitted()
-        _validation.rate(self.rate)
+        _validation.frames_per_second(self.sampling_rate)
         history = {"history": self.history_, "best_epoch": self.best_epoch_, "notes": self.notes_}
         storage.write_model(folder, self._config() | history, self._tensors(self.model_.state_dict()))
 
@@ -842,7 +853,7 @@ class Segmenter:
 
     def _config(self) -> dict[str, Any]:
         return {
-            "parameters": self._fitted | {"rate": _plain(self.rate)},
+            "parameters": self._fitted | {"sampling_rate": _plain(self.sampling_rate)},
             "classes": self.classes_.tolist(),
             "labels": "name" if self._coder.named else "index",
             "channels": self.n_features_in_,
@@ -875,7 +886,7 @@ class Segmenter:
             ValueError: the folder is missing, damaged or of another program, or a number in it is not finite, or this
                 machine lacks the device; the message says what was found.
         """
-        _validation.device(device)
+        _check_device(device)
         config, tensors = storage.read_model(folder, forbidding=FORBIDDING)
         try:
             return cls._restore(config, tensors, device)
@@ -952,17 +963,17 @@ def _starts(found: Inferred) -> Tensor:
 
 
 def _probabilities(found: Inferred) -> Tensor:
-    return found.distribution.marginals.labels
+    return found.dist.marginals.labels
 
 
 def _of_frames(found: Inferred) -> Tensor:
     """(B, T): posterior probability of the class that was decoded."""
-    return found.distribution.marginals.labels.gather(-1, found.bands.labels.clamp(min=0)[..., None])[..., 0]
+    return found.dist.marginals.labels.gather(-1, found.bands.labels.clamp(min=0)[..., None])[..., 0]
 
 
 def _of_bands(found: Inferred) -> Tensor:
     """(B, T): posterior probability of the band that a frame lies in."""
-    dist, lengths = found.distribution, found.distribution.lengths.tolist()
+    dist, lengths = found.dist, found.dist.lengths.tolist()
     shown = (found.bands.labels, found.bands.starts)
     rows = [[row[:n] for row, n in zip(values, lengths, strict=True)] for values in shown]
     bands = Segments.from_labels(rows[0], rows[1])
@@ -977,5 +988,67 @@ CONFIDENCES: dict[str, Callable[[Inferred], Tensor]] = {"frames": _of_frames, "b
 def _values(found: Inferred, posterior: str | None) -> Tensor:
     if found.switching is not None and posterior is not None:
         return found.switching.predict(posterior=posterior).mean
-    assert found.values is not None
-    return found.values
+    assert found.predictions is not None
+    return found.predictions
+
+
+def _check_streamed(bidirectional: bool, structure: str, standardize: str) -> None:
+    """Refuse a fitted Segmenter that needs later frames, with what to fit instead."""
+    if bidirectional:
+        raise ValueError("stream: got an encoder that looks at later frames; fit with bidirectional=False")
+    if structure != "linear-chain":
+        raise ValueError(f"stream: got structure={structure!r}, expected 'linear-chain'; fit with that")
+    if standardize != "dataset":
+        raise ValueError(
+            "stream: channels are standardised by mean and deviation of the whole recording, which nobody knows yet; "
+            "fit with standardize='dataset'"
+        )
+
+
+def _check_loss_weights(values: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Refuse weights of losses that there will not be, and what is no weight."""
+    for name, value in values.items():
+        if name not in known:
+            raise ValueError(
+                f"combine: a weight was given for the loss {name!r}, expected one of {', '.join(map(repr, known))}; "
+                "correct its name, or leave it out"
+            )
+        _validation.number(value, f"combine[{name!r}]", 0.0)
+
+
+def _check_device(value: object) -> None:
+    """Refuse a device that this machine does not have."""
+    numbers = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    try:
+        found = torch.device(value) if isinstance(value, str | torch.device) else None
+    except RuntimeError:
+        found = None
+    if found is None or (found.index or 0) >= numbers.get(found.type, 0):
+        here = [f"{kind}:{i}" if kind == "cuda" else kind for kind, number in numbers.items() for i in range(number)]
+        raise ValueError(f"device: got {value!r}, expected one that this machine has: {', '.join(map(repr, here))}")
+
+
+def _check_directory(value: Any) -> None:
+    """Refuse what is no folder that can be written to, nor can be made."""
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"directory: got {value!r}, expected the path of a folder, or None")
+    path = Path(value).absolute()  # pyright: ignore[reportUnknownArgumentType]
+    nearest = next(folder for folder in (path, *path.parents) if os.path.exists(folder))
+    if not nearest.is_dir():
+        raise ValueError(f"directory: got {str(value)!r}, but {nearest} is a file; choose another folder, or move it")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"directory: got {str(value)!r}, but {nearest} cannot be written to; choose another folder, or change its "
+            "permissions"
+        )
+
+
+def _check_validation(values: Any) -> Sequence[Any]:
+    """Return recordings for validation if they are given as two or three lists."""
+    if not isinstance(values, (tuple, list)) or len(values) not in (2, 3):
+        count = f" of {len(values)}" if isinstance(values, (tuple, list)) else ""
+        raise TypeError(
+            f"validation: got {type(values).__name__}{count}, expected (X, labels) or (X, labels, targets); to hold "
+            "out a share of the recordings, set validation_fraction"
+        )
+    return cast("Sequence[Any]", values)

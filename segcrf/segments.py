@@ -7,7 +7,7 @@ A segment, or band, is a run of one class in one recording, half-open: it covers
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,8 @@ from torch import Tensor
 
 from segcrf import _validation
 from segcrf._validation import UNLABELLED
+
+Array = npt.NDArray[Any]
 
 if TYPE_CHECKING:
     import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
@@ -63,7 +65,7 @@ class Segments:
     def __post_init__(self) -> None:
         columns = {name: _validation.to_numpy(getattr(self, name)) for name in COLUMNS}
         score = None if self.score is None else _validation.to_numpy(self.score).astype(np.float64)
-        _validation.segments(columns, score)
+        _check_segments(columns, score)
         for name, values in columns.items():
             object.__setattr__(self, name, values.astype(np.int64, copy=False))
         object.__setattr__(self, "score", score)
@@ -97,7 +99,7 @@ class Segments:
         cut = np.append(True, flat[1:] != flat[:-1])
         cut[first] = True
         if starts is not None:
-            cut |= np.concatenate(_validation.band_starts(starts, arrays))
+            cut |= np.concatenate(_check_band_starts(starts, arrays))
         start = np.flatnonzero(cut)
         end = np.append(start[1:], len(flat))
         labelled = flat[start] != UNLABELLED
@@ -121,7 +123,7 @@ class Segments:
         >>> Segments.from_labels([[1, 1, -100, 0]]).to_labels([4])
         [array([   1,    1, -100,    0])]
         """
-        frames = _validation.segments_fit(self.recording, self.end, lengths)
+        frames = check_segments_fit(self.recording, self.end, lengths)
         offsets = _offsets(frames)
         flat = np.full(int(frames.sum()), UNLABELLED, dtype=np.int64)
         # Frame i of a segment's run of n frames is its start + i: count up and subtract where the run began.
@@ -160,14 +162,14 @@ class Segments:
     def to_table(
         self,
         classes: Sequence[object] | None = None,
-        rate: float | None = None,
+        sampling_rate: float | None = None,
         recordings: Sequence[object] | None = None,
     ) -> pd.DataFrame:
         """Return a table with a row per segment.
 
         Args:
             classes: names of the classes; None: their numbers.
-            rate: frames per second, for times in seconds; None: times in frames.
+            sampling_rate: frames per second, for times in seconds; None: times in frames.
             recordings: names of the recordings; None: their numbers.
 
         Returns:
@@ -175,9 +177,9 @@ class Segments:
             are scores, ``confidence``.
 
         Raises:
-            ValueError: a class or recording has no name, a name occurs twice, or the rate is not above 0.
+            ValueError: a class or recording has no name, a name occurs twice, or ``sampling_rate`` is not above 0.
 
-        >>> Segments.from_labels([[1, 1, 0]]).to_table(classes=["rest", "walk"], rate=2.0)
+        >>> Segments.from_labels([[1, 1, 0]]).to_table(classes=["rest", "walk"], sampling_rate=2.0)
            recording  start  end label
         0          0    0.0  1.0  walk
         1          0    1.0  1.5  rest
@@ -186,11 +188,11 @@ class Segments:
             pd: Any = importlib.import_module("pandas")
         except ImportError as error:
             raise ImportError(f"tables need pandas ({error}); pip install 'segcrf[train]'") from error
-        per_second = _validation.rate(rate)
+        per_second = _validation.frames_per_second(sampling_rate)
         table: dict[str, Any] = {
             "recording": _named(self.recording, recordings, "recordings"),
-            "start": self.start if rate is None else self.start / per_second,
-            "end": self.end if rate is None else self.end / per_second,
+            "start": self.start if sampling_rate is None else self.start / per_second,
+            "end": self.end if sampling_rate is None else self.end / per_second,
             "label": _named(self.label, classes, "classes"),
         }
         if self.score is not None:
@@ -202,7 +204,7 @@ class Segments:
         cls,
         table: pd.DataFrame,
         classes: Sequence[object] | None = None,
-        rate: float | None = None,
+        sampling_rate: float | None = None,
         recordings: Sequence[object] | None = None,
     ) -> Segments:
         """Read a table as :meth:`to_table` writes it; rows may come in any order.
@@ -210,7 +212,7 @@ class Segments:
         Args:
             table: columns ``recording``, ``start``, ``end``, ``label`` and perhaps ``confidence``.
             classes: names of the classes, if the labels are names.
-            rate: frames per second, if times are in seconds; they are rounded to the nearest frame.
+            sampling_rate: frames per second, if times are in seconds; they are rounded to the nearest frame.
             recordings: names of the recordings, if the table has names.
 
         Raises:
@@ -218,13 +220,16 @@ class Segments:
             ValueError: a column is missing, a name is unknown, a time is no number, or a segment has no frame
                 left.
 
-        >>> table = Segments.from_labels([[1, 1, 0]]).to_table(["rest", "walk"], rate=2.0)
-        >>> Segments.from_table(table, ["rest", "walk"], rate=2.0).end
+        >>> table = Segments.from_labels([[1, 1, 0]]).to_table(["rest", "walk"], sampling_rate=2.0)
+        >>> Segments.from_table(table, ["rest", "walk"], sampling_rate=2.0).end
         array([2, 3])
         """
         given = _columns(table)
-        _validation.columns(list(given), COLUMNS)
-        frames = [_validation.times(given[name], name, rate) * _validation.rate(rate) for name in ("start", "end")]
+        _check_columns(list(given), COLUMNS)
+        frames = [
+            _check_times(given[name], name, sampling_rate) * _validation.frames_per_second(sampling_rate)
+            for name in ("start", "end")
+        ]
         columns = [
             _numbered(given["recording"], recordings, "recordings"),
             *(np.rint(values).astype(np.int64) for values in frames),
@@ -302,5 +307,117 @@ def _named(indices: IntArray, names: Sequence[object] | None, what: str) -> npt.
 
 def _numbered(values: npt.NDArray[Any], names: Sequence[object] | None, what: str) -> npt.NDArray[Any]:
     if names is None:
-        return _validation.indices(values, what)
-    return _validation.index_of(values, _validation.names(names, what, -1), what)
+        return _check_indices(values, what)
+    return _check_index_of(values, _validation.names(names, what, -1), what)
+
+
+def _check_band_starts(values: object, like: Sequence[npt.NDArray[np.int64]]) -> list[npt.NDArray[np.bool_]]:
+    """Check the frames at which bands start: a boolean per frame of the label arrays ``like``."""
+    starts = _validation.recordings(values, "starts")
+    _validation.same_number(len(starts), len(like), "starts", "labels")
+    for recording, (frames, labels) in enumerate(zip(starts, like, strict=True)):
+        if frames.dtype != np.bool_ or frames.shape != labels.shape:
+            raise ValueError(
+                f"starts of recording {recording}: got {frames.dtype} of shape {frames.shape}, expected bool of shape "
+                f"{labels.shape} as its labels; True marks the first frame of a band"
+            )
+    return starts
+
+
+def _check_segments(columns: Mapping[str, npt.NDArray[Any]], score: npt.NDArray[Any] | None) -> None:
+    """Check the columns ``recording``, ``start``, ``end``, ``label`` (N,) of a table of segments."""
+    for name, values in columns.items():
+        if values.ndim != 1 or (values.size and values.dtype.kind not in "iu"):
+            raise TypeError(f"{name}: got {values.dtype} of shape {values.shape}, expected integers of shape (N,)")
+    sizes = {name: len(values) for name, values in columns.items()}
+    if score is not None:
+        sizes["score"] = score.size if score.ndim == 1 else -1
+    if len(set(sizes.values())) > 1:
+        raise ValueError(
+            f"the columns of segments must have one (N,) shape, got sizes {sizes}; give one value per segment"
+        )
+    recording, start, end, label = columns.values()
+    for bad, expected in (
+        (recording < 0, "a recording of 0 or more"),
+        (start < 0, "a start of 0 or more"),
+        (end <= start, "an end after its start (half-open)"),
+        (label < 0, "a label of 0 or more; leave unlabelled stretches out"),
+    ):
+        if bad.any():
+            row = int(bad.argmax())
+            raise ValueError(f"{_segment(columns, row)}: expected {expected}")
+    bad = (recording[1:] < recording[:-1]) | ((recording[1:] == recording[:-1]) & (start[1:] < end[:-1]))
+    if bad.any():
+        row = int(bad.argmax())
+        raise ValueError(
+            f"{_segment(columns, row + 1)} overlaps or precedes {_segment(columns, row)}; "
+            "sort segments by recording and start, and cut overlaps"
+        )
+
+
+def _segment(columns: Mapping[str, npt.NDArray[Any]], row: int) -> str:
+    recording, start, end, label = (values[row] for values in columns.values())
+    return f"segment {row} (recording {recording}, frames [{start}, {end}), label {label})"
+
+
+def check_segments_fit(
+    recording: npt.NDArray[np.int64], end: npt.NDArray[np.int64], values: object
+) -> npt.NDArray[np.int64]:
+    """Return the lengths (B,) of recordings after checking that segments do not lie beyond them."""
+    lengths = _validation.to_numpy(values)
+    if lengths.ndim != 1 or (lengths.size and lengths.dtype.kind not in "iu"):
+        raise TypeError(
+            f"lengths: got {lengths.dtype} of shape {lengths.shape}, expected one integer of frames per recording"
+        )
+    if recording.size and recording[-1] >= len(lengths):
+        raise ValueError(
+            f"segments lie in recording {recording[-1]}, lengths hold {len(lengths)} recordings; give one "
+            f"length for each"
+        )
+    beyond = np.flatnonzero(end > lengths[recording])
+    if beyond.size:
+        row = beyond[0]
+        raise ValueError(
+            f"recording {recording[row]}: segment {row} ends at frame {end[row]}, its length is "
+            f"{lengths[recording[row]]}; "
+            "give the length of the recording that was segmented"
+        )
+    return lengths.astype(np.int64)
+
+
+def _check_columns(got: Sequence[str], expected: Sequence[str]) -> None:
+    """Refuse a table that lacks a column."""
+    missing = [name for name in expected if name not in got]
+    if missing:
+        raise ValueError(f"the table has no column {missing[0]!r}, it has {list(got)}; rename or add the column")
+
+
+def _check_times(values: Array, name: str, sampling_rate: float | None) -> Array:
+    """Check a column of times: numbers in seconds, or integers in frames where there is no ``sampling_rate``."""
+    if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+        raise ValueError(f"column {name!r}: got {values.dtype} or missing values, expected a number in every row")
+    fractional = np.flatnonzero(values != np.rint(values))
+    if sampling_rate is None and fractional.size:
+        row = fractional[0]
+        raise ValueError(
+            f"column {name!r}, row {row}: got {values[row]}, expected whole frames; give sampling_rate= if times are in seconds"
+        )
+    return values
+
+
+def _check_indices(values: Array, what: str) -> Array:
+    """Check a column of recordings or classes that are numbered."""
+    if values.size and values.dtype.kind not in "iu":
+        raise TypeError(f"{what}: got {values.dtype}, expected integers; list their names with {what}=")
+    return values
+
+
+def _check_index_of(values: Array, names: Sequence[object], what: str) -> npt.NDArray[np.int64]:
+    """Return the place of each value in a list of names."""
+    places = {name: i for i, name in enumerate(names)}
+    unknown = [value for value in values.tolist() if value not in places]
+    if unknown:
+        raise ValueError(
+            f"{what}: got {unknown[0]!r} in the table, expected one of {list(names)}; correct it or list it"
+        )
+    return np.array([places[value] for value in values.tolist()], dtype=np.int64)

@@ -94,9 +94,9 @@ def refuse(run):
 
 # ------------------------------------------------------------------------------------------------------------- fit
 def test_fit_writes_a_model_that_remembers_its_columns(place: Path):
-    columns, rate = tables.load_columns(place / "model")
+    columns, sampling_rate = tables.load_columns(place / "model")
     assert columns == tables.Columns("rec", "clock", "state", ("level", "other"), ("twice",))
-    assert rate == 20.0
+    assert sampling_rate == 20.0
     assert sorted(path.name for path in (place / "model").iterdir()) == [
         "columns.json",
         "config.json",
@@ -104,7 +104,7 @@ def test_fit_writes_a_model_that_remembers_its_columns(place: Path):
     ]
     model = Segmenter.load(place / "model")
     assert model.classes_.tolist() == ["off", "on"]
-    assert (model.hidden, model.max_epochs, model.rate) == (4, 2, 20.0)
+    assert (model.hidden, model.max_epochs, model.sampling_rate) == (4, 2, 20.0)
 
 
 def test_fit_leaves_nothing_else(place: Path):
@@ -135,7 +135,7 @@ def test_fit_takes_validation_and_chosen_channels(run, place: Path):
 
 
 def test_fit_offers_the_objective_and_tries_learning_rates(run, place: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("segcrf.training.TRIAL_STEPS", 2)
+    monkeypatch.setattr("segcrf.training.loop.TRIAL_STEPS", 2)
     switching = ["--causal", "--targets", "twice", "--switching", "mean", "--posterior", "filter"]
     options = [*switching, "--regression", "smooth_l1", "--combine", "sum", "--learning-rate", "auto"]
     code, out, _ = run("fit", "train.csv", "--model", "switching", *COLUMNS, *SMALL, *options)

@@ -204,7 +204,7 @@ def test_decoded_lists_are_the_mode_whatever_the_number_of_tags(num_tags: int) -
     crf, emissions = CRF(num_tags, batch_first=True), 9.0 * torch.randn(2, 6, num_tags)
     emissions[0, 0, -1] = 99.0
     mask = torch.arange(6) < torch.tensor([[6], [3]])
-    modes = crf.distribution(emissions, mask).mode.tolist()
+    modes = crf.dist(emissions, mask).mode.tolist()
     assert crf.decode(emissions, mask) == [modes[0], modes[1][:3]] and modes[0][0] == num_tags - 1
 
 
@@ -386,7 +386,7 @@ def test_a_distribution_asks_everything_else() -> None:
     crf, _ = pair(3, batch_first=False)
     emissions = torch.randn(4, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     mask = torch.tensor([[True, True], [True, False], [False, True], [True, True]])
-    dist = crf.distribution(emissions, mask)
+    dist = crf.dist(emissions, mask)
     assert isinstance(dist, LinearChain) and dist.lengths.tolist() == [3, 3]
     for b in range(2):
         truth = enumerated(crf, emissions[:, b], mask[:, b])

@@ -41,7 +41,7 @@ def test_three_methods_are_tested_on_the_same_signals(outcome):
     assert penalised in [f"MSE + BCE + {weight:g} × switches" for weight in demo.PENALTIES]
     for result in results:
         assert result.modes.shape == signals.k.shape == (3, 60)
-        assert result.values.shape == signals.y.shape == (3, 60, 1)
+        assert result.predictions.shape == signals.y.shape == (3, 60, 1)
         assert all(math.isfinite(score) for score in result.scores.values())
 
 
@@ -49,7 +49,7 @@ def test_scores_are_those_of_the_predictions(outcome):
     signals, results = outcome
     for result in results:
         assert result.scores["accuracy"] == pytest.approx(100 * (result.modes == signals.k).mean())
-        assert result.scores["mse"] == pytest.approx(((result.values - signals.y) ** 2).mean())
+        assert result.scores["mse"] == pytest.approx(((result.predictions - signals.y) ** 2).mean())
 
 
 def test_the_same_seed_gives_the_same_results(outcome):
@@ -97,7 +97,7 @@ def test_the_penalty_counts_expected_switches():
     signals = demo.make_signals(TINY).test
     output = model(torch.from_numpy(signals.x))
     losses = demo.penalised(output, torch.from_numpy(signals.k), torch.from_numpy(signals.y))
-    p = output.distribution.emissions.softmax(2)
+    p = output.dist.emissions.softmax(2)
     expected = (1 - (p[:, 1:] * p[:, :-1]).sum(2)).sum() / p[..., 0].numel()
     assert losses["switches"].item() == pytest.approx(expected.item(), rel=1e-5)
     assert set(losses) == {"mse", "bce", "switches"}
@@ -107,7 +107,7 @@ def test_cross_entropy_is_in_nats_per_frame():
     model = train(PLAIN).model
     signals = demo.make_signals(TINY).test
     output = model(torch.from_numpy(signals.x))
-    scores, k = output.distribution.emissions.double(), torch.from_numpy(signals.k)
+    scores, k = output.dist.emissions.double(), torch.from_numpy(signals.k)
     own = scores.gather(2, k[..., None])
     expected = torch.log1p(scores.exp()).sum(2) - own[..., 0]
     losses = demo.frame_wise(output, k, torch.from_numpy(signals.y))

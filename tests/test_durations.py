@@ -79,7 +79,9 @@ def test_bands_at_the_edges_are_not_counted_where_others_are():
 
 
 def test_durations_in_seconds():
-    crf = SemiMarkovCRF(2, 100, durations="negative_binomial").set_durations([0.1, 0.3], [0.05, 0.1], rate=100.0)
+    crf = SemiMarkovCRF(2, 100, durations="negative_binomial").set_durations(
+        [0.1, 0.3], [0.05, 0.1], sampling_rate=100.0
+    )
     torch.testing.assert_close(crf.durations.moments()[0], torch.tensor([10.0, 30.0]).double(), rtol=1e-3, atol=1e-2)
 
 

@@ -50,7 +50,7 @@ def quick() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def fitted() -> Segmenter:
-    return Segmenter(**SMALL | {"max_epochs": 8}, rate=10.0).fit(*recordings())
+    return Segmenter(**SMALL | {"max_epochs": 8}, sampling_rate=10.0).fit(*recordings())
 
 
 # -------------------------------------------------------------------------------------------------- what it learns
@@ -446,12 +446,12 @@ def test_parameters_that_are_set_after_a_fit_count_from_the_next(tmp_path: Path)
 def test_the_rate_is_the_unit_of_tables_and_counts_at_once(fitted: Segmenter, tmp_path: Path) -> None:
     X, _, _ = recordings(seed=1)
     seconds = fitted.predict_segments(X)
-    other = copy.copy(fitted).set_params(rate=None)
+    other = copy.copy(fitted).set_params(sampling_rate=None)
     np.testing.assert_allclose(other.predict_segments(X)["end"], seconds["end"] * 10.0)
     other.save(tmp_path / "model")
-    assert Segmenter.load(tmp_path / "model").rate is None
-    with pytest.raises(ValueError, match="rate: got 'fast', expected frames per second"):
-        other.set_params(rate="fast").save(tmp_path / "other")
+    assert Segmenter.load(tmp_path / "model").sampling_rate is None
+    with pytest.raises(ValueError, match="sampling_rate: got 'fast', expected frames per second"):
+        other.set_params(sampling_rate="fast").save(tmp_path / "other")
 
 
 def test_numbers_of_numpy_and_devices_of_torch_are_parameters(tmp_path: Path) -> None:
@@ -713,7 +713,7 @@ def test_bad_recordings_are_refused_at_the_door(which: str, change: Any, error: 
         ({"dropout": 1.0}, "dropout: got 1.0, expected a share from 0 to below 1"),
         ({"balance": 0.0}, "balance: got 0.0, expected above 0"),
         ({"learning_rate": -1.0}, r"learning_rate \(or .auto.\): got -1.0"),
-        ({"rate": 0.0}, "rate: got 0.0"),
+        ({"sampling_rate": 0.0}, "sampling_rate: got 0.0"),
         ({"combine": "mean"}, "combine: got 'mean', expected one of 'auto', 'sum'"),
         ({"combine": "running-mean", "regression": "gaussian"}, "expected one of 'mse', 'smooth_l1'; or give combine="),
         ({"combine": "uncertainty", "regression": "student_t"}, "got regression='student_t', expected one of 'mse'"),
@@ -755,7 +755,7 @@ def test_what_cannot_go_well_is_told_before_anything_is_trained(
     cases: list[tuple[dict[str, Any], type[Exception], str]] = [
         ({"layers": 0}, ValueError, r"layers \(or None\): got 0, expected an integer of 1 or more"),
         ({"bidirectional": "no"}, ValueError, "bidirectional: got 'no', expected one of True, False"),
-        ({"rate": "fast"}, ValueError, "rate: got 'fast', expected frames per second, above 0"),
+        ({"sampling_rate": "fast"}, ValueError, "sampling_rate: got 'fast', expected frames per second, above 0"),
         ({"device": "gpu"}, ValueError, "device: got 'gpu', expected one that this machine has: 'cpu'"),
         ({"device": None}, ValueError, "device: got None, expected one"),
         ({"device": "cpu:1"}, ValueError, "device: got 'cpu:1', expected one"),

@@ -90,7 +90,7 @@ def test_an_exported_decoder_runs_at_other_sizes(name: str, tmp_path: Path) -> N
     program = torch.export.load(exported(model, 2, tmp_path / "model.pt2")).module()
     for batch, frames in SIZES:
         x, lengths = recordings(batch, frames, 2)
-        assert torch.equal(program(x, lengths), model(x, lengths).distribution.mode), (batch, frames)
+        assert torch.equal(program(x, lengths), model(x, lengths).dist.mode), (batch, frames)
 
 
 @pytest.mark.slow
@@ -102,7 +102,7 @@ def test_an_exported_recurrent_network_decodes_at_other_sizes(encoder: Any, tmp_
         program = torch.export.load(exported(model, 2, tmp_path / "model.pt2")).module()
     for batch, frames in SIZES[2:]:
         x, lengths = recordings(batch, frames, 2)
-        assert torch.equal(program(x, lengths), model(x, lengths).distribution.mode), (batch, frames)
+        assert torch.equal(program(x, lengths), model(x, lengths).dist.mode), (batch, frames)
 
 
 _RUN = """
@@ -117,7 +117,7 @@ def test_an_exported_decoder_runs_in_another_process(tmp_path: Path) -> None:
     model = JointModel(TCNEncoder(2, hidden=4), layers()["chain"]).eval()
     path = exported(model, 2, tmp_path / "model.pt2")
     x, lengths = recordings(4, 99, 2)
-    torch.save((x, lengths, model(x, lengths).distribution.mode), tmp_path / "case.pt")
+    torch.save((x, lengths, model(x, lengths).dist.mode), tmp_path / "case.pt")
     subprocess.run([sys.executable, "-c", _RUN, str(path), str(tmp_path / "case.pt")], check=True)
 
 
@@ -159,7 +159,7 @@ def test_an_encoder_goes_with_it(encoder: Any, tmp_path: Path) -> None:
     model.eval()
     for batch, frames in SIZES[1:]:
         x, lengths = recordings(batch, frames, 2)
-        assert torch.equal(decode(path, x, lengths), model(x, lengths).distribution.mode), (batch, frames)
+        assert torch.equal(decode(path, x, lengths), model(x, lengths).dist.mode), (batch, frames)
 
 
 class Announced(nn.Module):

@@ -32,13 +32,13 @@ def answers(model: JointModel, chunk: int) -> list[tuple[Tensor, Tensor, Tensor,
     x = signals()
     found: dict[int, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
     for part in infer(model, x, chunk=chunk):
-        assert part.values is not None
+        assert part.predictions is not None
         for row, i in enumerate(part.recordings):
             n = len(x[i])
-            assert int(part.distribution.lengths[row]) == n
-            posterior = part.distribution.marginals.labels[row, :n]
-            mode = part.distribution.mode[row, :n]
-            found[i] = (part.distribution.emissions[row, :n], part.values[row, :n], posterior, mode)
+            assert int(part.dist.lengths[row]) == n
+            posterior = part.dist.marginals.labels[row, :n]
+            mode = part.dist.mode[row, :n]
+            found[i] = (part.dist.emissions[row, :n], part.predictions[row, :n], posterior, mode)
     assert sorted(found) == list(range(len(x)))
     return [found[i] for i in sorted(found)]
 
@@ -62,13 +62,13 @@ def test_a_switching_model_has_no_seam_either() -> None:
     found = {}
     for chunk in (8, 10_000):
         for part in infer(model, x, chunk=chunk):
-            assert part.values is None and part.switching is not None
+            assert part.predictions is None and part.switching is not None
             mean = part.switching.predict(posterior="filter").mean
             for row, i in enumerate(part.recordings):
                 found[chunk, i] = mean[row, : len(x[i])]
     for i, signal in enumerate(x):
         torch.testing.assert_close(found[8, i], found[10_000, i], rtol=1e-9, atol=1e-9)
-        torch.testing.assert_close(found[8, i], model(signal[None]).values[0], rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(found[8, i], model(signal[None]).predictions[0], rtol=1e-9, atol=1e-9)
 
 
 def test_a_long_recording_is_never_encoded_as_a_whole() -> None:
@@ -81,4 +81,4 @@ def test_a_long_recording_is_never_encoded_as_a_whole() -> None:
 
 def test_no_gradient_is_recorded() -> None:
     for part in infer(build("lstm", {}), signals()):
-        assert not part.distribution.emissions.requires_grad
+        assert not part.dist.emissions.requires_grad

@@ -20,8 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from segcrf import LinearChain, LinearChainCRF
-from segcrf.kernels import BACKENDS, numba_runtime, pick, simd, working_dtype
-from segcrf.kernels import operator as kernel_operator
+from segcrf.kernels import BACKENDS, backends, numba_runtime, pick, simd, working_dtype
 from segcrf.kernels.linear_chain import numba_kernels
 from segcrf.kernels.numba_runtime import array, scratch, share
 
@@ -247,7 +246,7 @@ def test_pick_names_what_is_known_and_what_would_run() -> None:
 
 def test_a_gpu_gets_triton_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu, installed = torch.device("cuda"), {"triton": True, "numba": True}
-    monkeypatch.setattr(kernel_operator, "_INSTALLED", installed)
+    monkeypatch.setattr(backends, "_INSTALLED", installed)
     assert pick("auto", gpu) == pick("triton", gpu) == "triton"
     with pytest.raises(ValueError, match=r"'triton' runs on cuda, the emissions are on cpu; .*backend='auto'"):
         pick("triton", torch.device("cpu"))
@@ -261,7 +260,7 @@ def test_a_gpu_gets_triton_where_it_is_installed(monkeypatch: pytest.MonkeyPatch
 
 
 def test_without_numba_the_reference_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel_operator, "_INSTALLED", {"numba": False, "triton": False})
+    monkeypatch.setattr(backends, "_INSTALLED", {"numba": False, "triton": False})
     assert pick("auto", torch.device("cpu")) == "torch"
     with pytest.raises(ValueError, match=r"needs the package numba; pip install numba, or use backend='auto'"):
         pick("numba", torch.device("cpu"))

@@ -39,19 +39,19 @@ def batch(seed: int = 0) -> tuple[ModelOutput, Tensor, Tensor]:
 def test_both_losses_are_per_valid_frame() -> None:
     output, labels, targets = batch()
     losses = JointObjective("mse")(output, labels, targets)
-    assert output.values is not None
-    error = torch.cat([(output.values - targets)[0], (output.values - targets)[1, :2]])
-    torch.testing.assert_close(losses["crf"], -output.distribution.log_prob(labels).sum() / 8)
+    assert output.predictions is not None
+    error = torch.cat([(output.predictions - targets)[0], (output.predictions - targets)[1, :2]])
+    torch.testing.assert_close(losses["crf"], -output.dist.log_prob(labels).sum() / 8)
     torch.testing.assert_close(losses["regression"], error.square().sum() / (8 * 2))
 
 
 @pytest.mark.parametrize("regression", ["gaussian", "mse", "smooth_l1"])
 def test_regressions_agree_with_torch(regression: str) -> None:
     output, labels, targets = batch()
-    assert output.values is not None
+    assert output.predictions is not None
     objective = JointObjective(regression, num_targets=2)
     valid = torch.arange(6) < LENGTHS[:, None]
-    y, f = targets[valid], output.values[valid]
+    y, f = targets[valid], output.predictions[valid]
     if objective.log_sigma is not None:
         with torch.no_grad():
             objective.log_sigma.copy_(torch.tensor([0.3, -1.0]))
@@ -63,11 +63,11 @@ def test_regressions_agree_with_torch(regression: str) -> None:
 
 def test_unknown_targets_say_nothing_and_leave_no_nan_in_the_gradient() -> None:
     output, labels, targets = batch()
-    assert output.values is not None
-    values = output.values.requires_grad_()
+    assert output.predictions is not None
+    values = output.predictions.requires_grad_()
     targets[0, 3, 1] = math.nan
     objective = JointObjective("gaussian", num_targets=2)
-    loss = objective(output._replace(values=values), labels, targets)["regression"]
+    loss = objective(output._replace(predictions=values), labels, targets)["regression"]
     loss.backward()
     assert values.grad is not None and bool(values.grad.isfinite().all())
     touched = values.grad != 0
@@ -85,25 +85,25 @@ def test_an_unlabelled_frame_is_marginalised() -> None:
     for label in range(3):
         filled = labels.clone()
         filled[0, 2] = label
-        total = total + output.distribution.log_prob(filled)[0].exp()
-    torch.testing.assert_close(loss, -(total.log() + output.distribution.log_prob(labels)[1]) / 8)
+        total = total + output.dist.log_prob(filled)[0].exp()
+    torch.testing.assert_close(loss, -(total.log() + output.dist.log_prob(labels)[1]) / 8)
 
 
 def test_padding_content_changes_no_loss() -> None:
     output, labels, targets = batch()
-    assert output.values is not None
+    assert output.predictions is not None
     objective = JointObjective("gaussian", num_targets=2)
     before = objective(output, labels, targets)
-    values, targets = output.values.clone(), targets.clone()
+    values, targets = output.predictions.clone(), targets.clone()
     values[1, 2:], targets[1, 2:] = 1e9, -1e9
-    after = objective(output._replace(values=values), labels, targets)
+    after = objective(output._replace(predictions=values), labels, targets)
     for name, loss in before.items():
         torch.testing.assert_close(after[name], loss)
 
 
 def test_sigma_finds_the_root_mean_square_error_and_respects_its_floor() -> None:
     output, labels, targets = batch()
-    assert output.values is not None
+    assert output.predictions is not None
     objective = JointObjective("gaussian", num_targets=2, min_log_sigma=-2.0)
     assert objective.log_sigma is not None
 
@@ -116,9 +116,9 @@ def test_sigma_finds_the_root_mean_square_error_and_respects_its_floor() -> None
 
     descend(targets)
     valid = torch.arange(6) < LENGTHS[:, None]
-    rms = (output.values - targets)[valid].square().mean(0).sqrt()
+    rms = (output.predictions - targets)[valid].square().mean(0).sqrt()
     torch.testing.assert_close(objective.log_sigma.exp(), rms, rtol=1e-2, atol=0.0)
-    descend(output.values)
+    descend(output.predictions)
     torch.testing.assert_close(objective.log_sigma.data, torch.tensor([-2.0, -2.0]), atol=0.2, rtol=0.0)
     descend(targets)  # and it comes back from the floor
     torch.testing.assert_close(objective.log_sigma.data, rms.log(), atol=0.2, rtol=0.0)
@@ -128,14 +128,14 @@ def test_losses_exist_only_where_there_is_something_to_compare() -> None:
     output, labels, targets = batch()
     assert set(JointObjective("mse")(output, labels)) == {"crf"}
     assert set(JointObjective(None)(output, labels, targets)) == {"crf"}
-    assert set(JointObjective("mse")(output._replace(values=None), labels, targets)) == {"crf"}
+    assert set(JointObjective("mse")(output._replace(predictions=None), labels, targets)) == {"crf"}
     with pytest.raises(ValueError, match=r"'gaussian', 'mse', 'smooth_l1', .* or None, got 'l2'"):
         JointObjective("l2")
 
 
 def test_the_loss_of_frames_is_the_cross_entropy_of_the_scores_at_labelled_frames() -> None:
     output, labels, _ = batch()
-    scores = torch.randn(output.distribution.emissions.shape, generator=torch.Generator().manual_seed(3))
+    scores = torch.randn(output.dist.emissions.shape, generator=torch.Generator().manual_seed(3))
     labels = labels.clone()
     labels[0, 1] = -100
     got = JointObjective(None, frames=True)(output._replace(scores=scores), labels)["frames"]
@@ -147,7 +147,7 @@ def test_the_loss_of_frames_is_the_cross_entropy_of_the_scores_at_labelled_frame
                 total -= float(row[t].log_softmax(-1)[sequence[t]])
     assert float(got) == pytest.approx(total / frames, rel=1e-5)
     without = JointObjective(None, frames=True)(output._replace(scores=None), labels)["frames"]
-    emitted = output._replace(scores=output.distribution.emissions)
+    emitted = output._replace(scores=output.dist.emissions)
     torch.testing.assert_close(without, JointObjective(None, frames=True)(emitted, labels)["frames"])
 
 
@@ -169,11 +169,11 @@ def test_the_objective_is_float32_under_autocast() -> None:
 # ------------------------------------------------------------------------------------------------------ regressions
 def test_the_models_own_deviations_go_before_the_objectives() -> None:
     output, labels, targets = batch()
-    assert output.values is not None
+    assert output.predictions is not None
     log_sigma = torch.randn(2, 6, 2, generator=torch.Generator().manual_seed(1)).requires_grad_()
     predicted = output._replace(log_sigma=log_sigma)
     valid = torch.arange(6) < LENGTHS[:, None]
-    density = -torch.distributions.Normal(output.values[valid], log_sigma[valid].exp()).log_prob(targets[valid])
+    density = -torch.distributions.Normal(output.predictions[valid], log_sigma[valid].exp()).log_prob(targets[valid])
     got = JointObjective("gaussian", num_targets=2)(predicted, labels, targets)["regression"]
     torch.testing.assert_close(got, density.mean())
     got = JointObjective("beta_nll", num_targets=2, beta=0.5)(predicted, labels, targets)["regression"]
@@ -187,14 +187,14 @@ def test_the_models_own_deviations_go_before_the_objectives() -> None:
 
 def test_student_t_agrees_with_torch_and_bounds_the_pull_of_an_outlier() -> None:
     output, labels, targets = batch()
-    assert output.values is not None
+    assert output.predictions is not None
     objective = JointObjective("student_t", num_targets=2, degrees=3.0, sigma=0.7)
     valid = torch.arange(6) < LENGTHS[:, None]
-    expected = -torch.distributions.StudentT(3.0, output.values[valid], 0.7).log_prob(targets[valid]).mean()
+    expected = -torch.distributions.StudentT(3.0, output.predictions[valid], 0.7).log_prob(targets[valid]).mean()
     torch.testing.assert_close(objective(output, labels, targets)["regression"], expected)
     targets[0, 0, 0] = 1e4
-    values = output.values.clone().requires_grad_()
-    objective(output._replace(values=values), labels, targets)["regression"].backward()
+    values = output.predictions.clone().requires_grad_()
+    objective(output._replace(predictions=values), labels, targets)["regression"].backward()
     assert values.grad is not None and values.grad[0, 0].abs().max() < values.grad.abs().max()
     with pytest.raises(ValueError, match="no estimate of Student's scale"):
         JointObjective("student_t", sigma="profiled")
@@ -202,18 +202,18 @@ def test_student_t_agrees_with_torch_and_bounds_the_pull_of_an_outlier() -> None
 
 def test_a_profiled_deviation_is_the_running_root_mean_square_and_its_gradient_that_of_half_the_log() -> None:
     output, labels, targets = batch()
-    assert output.values is not None
-    values = output.values.clone().requires_grad_()
+    assert output.predictions is not None
+    values = output.predictions.clone().requires_grad_()
     objective = JointObjective("gaussian", num_targets=2, sigma="profiled")
     assert not list(objective.parameters())
-    loss = objective(output._replace(values=values), labels, targets)["regression"]
+    loss = objective(output._replace(predictions=values), labels, targets)["regression"]
     square = (values - targets)[torch.arange(6) < LENGTHS[:, None]].square().mean(0)
     assert objective.log_sigma is not None
     torch.testing.assert_close(objective.log_sigma, square.sqrt().log())
     ours, theirs = (torch.autograd.grad(x, values)[0] for x in (loss, 0.5 * square.log().mean()))
     torch.testing.assert_close(ours, theirs)
     before = objective.log_sigma.clone()
-    objective.eval()(output._replace(values=values + 5.0), labels, targets)
+    objective.eval()(output._replace(predictions=values + 5.0), labels, targets)
     assert torch.equal(objective.log_sigma, before)  # validation does not move it
     again = JointObjective("gaussian", num_targets=2, sigma="profiled")
     again.load_state_dict(objective.state_dict())
@@ -233,8 +233,8 @@ def test_a_target_that_is_never_known_leaves_its_deviation_alone() -> None:
 @pytest.mark.parametrize("sigma", ["learned", "profiled", 0.6])
 def test_uncertainty_weights_of_a_squared_error_are_the_gaussian_objective(sigma: Any) -> None:
     output, labels, targets = batch()
-    assert output.values is not None
-    single = output._replace(values=output.values[..., :1])
+    assert output.predictions is not None
+    single = output._replace(predictions=output.predictions[..., :1])
     combine, objective = UncertaintyWeights(sigma), JointObjective("gaussian", sigma=sigma)
     ours = combine(JointObjective("mse")(single, labels, targets[..., :1]))
     theirs = FixedWeights()(objective(single, labels, targets[..., :1]))
@@ -273,12 +273,12 @@ def test_the_losses_of_a_switching_regression_add_up_to_its_likelihood() -> None
     output, labels, targets = batch()
     generator = torch.Generator().manual_seed(4)
     mean, log_sigma = torch.randn(2, 6, 3, 2, generator=generator), torch.randn(3, 2, generator=generator)
-    switching = SwitchingRegression(output.distribution, mean, log_sigma)
+    switching = SwitchingRegression(output.dist, mean, log_sigma)
     made = SwitchingModelOutput(switching, output.features, "filter")
     for known in (labels, torch.where(torch.arange(6) == 2, -100, labels)):
         losses = SwitchingObjective()(made, known, targets)
         torch.testing.assert_close(FixedWeights()(losses), -switching.log_prob(targets, known).sum() / 8)
-        torch.testing.assert_close(losses["crf"], -output.distribution.log_prob(known).sum() / 8)
+        torch.testing.assert_close(losses["crf"], -output.dist.log_prob(known).sum() / 8)
     losses = SwitchingObjective("predictive")(made, labels, targets)
     density = switching.predictive_log_prob(targets, posterior="filter")
     torch.testing.assert_close(losses["regression"], -density.sum() / 8)
@@ -318,9 +318,9 @@ def _worker(rank: int, meet: str, results: Any) -> None:
 def _gradients(rows: slice) -> tuple[list[float], Any, Any]:
     """Losses, the gradient at all emissions, and the profiled log-deviation, of a process that holds some rows."""
     output, labels, targets = batch()
-    assert output.values is not None
-    emissions = output.distribution.emissions.clone().requires_grad_()
-    values = output.values.clone().requires_grad_()
+    assert output.predictions is not None
+    emissions = output.dist.emissions.clone().requires_grad_()
+    values = output.predictions.clone().requires_grad_()
     own = LinearChain(emissions[rows], torch.zeros(3, 3), lengths=LENGTHS[rows])
     objective = JointObjective("gaussian", num_targets=2, sigma="profiled")
     losses = objective(ModelOutput(own, values[rows], values[rows]), labels[rows], targets[rows])
@@ -358,8 +358,8 @@ def test_a_fading_loss_counts_with_the_labels_whatever_combines_them() -> None:
 
 def test_frames_of_a_switching_model_are_those_of_its_scores() -> None:
     output, labels, targets = batch()
-    switching = SwitchingRegression(output.distribution, torch.zeros(2, 6, 3, 2), torch.zeros(2))
-    scores = 2.0 * output.distribution.emissions
+    switching = SwitchingRegression(output.dist, torch.zeros(2, 6, 3, 2), torch.zeros(2))
+    scores = 2.0 * output.dist.emissions
     made = SwitchingModelOutput(switching, output.features, "filter", scores)
     losses = SwitchingObjective(frames=True)(made, labels, targets)
     expected = JointObjective(None, frames=True)(output._replace(scores=scores), labels)

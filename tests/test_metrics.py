@@ -427,7 +427,7 @@ def test_boundary_error_by_hand_in_frames_and_seconds():
     errors = metrics.boundary_error(pred, true, margin=3)
     assert errors[0, 1] == metrics.BoundaryError(mean=2.0, sd=0.0, found=1, missed=1, extra=1)
     assert errors[1, 0] == metrics.BoundaryError(mean=-1.0, sd=0.0, found=1, missed=0, extra=0)
-    seconds = metrics.boundary_error(pred, true, margin=0.04, rate=100)
+    seconds = metrics.boundary_error(pred, true, margin=0.04, sampling_rate=100)
     assert seconds[0, 1] == pytest.approx((0.03, 0.01, 2, 0, 0))
 
 
@@ -477,8 +477,8 @@ def test_a_margin_in_seconds_is_the_same_margin_in_frames():
     for frames in range(60):
         true, pred = [[0] * 100 + [1] * 100], [[0] * (100 + frames) + [1] * (100 - frames)]
         # 0.29 * 100 is 28.999999999999996.
-        assert metrics.boundary_f1(pred, true, margin=frames / 100, rate=100) == 100.0
-        assert metrics.boundary_f1(pred, true, margin=(frames - 1) / 100 if frames else 0, rate=100) == (
+        assert metrics.boundary_f1(pred, true, margin=frames / 100, sampling_rate=100) == 100.0
+        assert metrics.boundary_f1(pred, true, margin=(frames - 1) / 100 if frames else 0, sampling_rate=100) == (
             100.0 if frames == 0 else 0.0
         )
 
@@ -691,7 +691,7 @@ def test_one_band_cut_or_missed():
     assert metrics.boundary_scores([[1, 0, 1]], [[1, 1, 1]], 5) == (0.0, 100.0, 0.0)
     assert metrics.boundary_scores([[1, 1, 1]], [[1, 0, 1]], 5) == (100.0, 0.0, 0.0)
     assert metrics.hausdorff([[1, 0, 1]], [[1, 1, 1]]) == 3.0
-    assert metrics.hausdorff([[1, 0, 1]], [[1, 1, 1]], rate=2) == 1.5
+    assert metrics.hausdorff([[1, 0, 1]], [[1, 1, 1]], sampling_rate=2) == 1.5
 
 
 @pytest.mark.filterwarnings("error")
@@ -959,18 +959,20 @@ def test_labels_that_cannot_be_compared(score, pred, true, error, message):
         score(pred, true)
 
 
-@pytest.mark.parametrize("rate", [None, 10, 1e9])
+@pytest.mark.parametrize("sampling_rate", [None, 10, 1e9])
 @pytest.mark.parametrize("margin", [100, 2**40, 1e19, 1e300])
-def test_a_margin_beyond_every_recording_is_the_longest_one(margin, rate):
+def test_a_margin_beyond_every_recording_is_the_longest_one(margin, sampling_rate):
     pred, true = [[0, 0, 1, 0, 0], [1, 1, 0]], [[0, 1, 1, 1, 1], [1, 0, 0]]
-    assert metrics.boundary_scores(pred, true, margin, rate) == metrics.boundary_scores(pred, true, 5)
-    assert metrics.boundary_f1(pred, true, margin, rate, matching="nearest") == metrics.boundary_f1(pred, true, 5)
-    found = metrics.boundary_error(pred, true, margin, rate)
+    assert metrics.boundary_scores(pred, true, margin, sampling_rate) == metrics.boundary_scores(pred, true, 5)
+    assert metrics.boundary_f1(pred, true, margin, sampling_rate, matching="nearest") == metrics.boundary_f1(
+        pred, true, 5
+    )
+    found = metrics.boundary_error(pred, true, margin, sampling_rate)
     assert {pair: error.found for pair, error in found.items()} == {(0, 1): 1, (1, 0): 1}
     # Recordings are laid end to end, further apart than the margin.
     many = [[[0, 0, 1]] * 2000, [[0, 1, 1]] * 2000]
-    assert metrics.boundary_f1(*many, margin, rate) == 100.0
-    assert metrics.boundary_error(*many, margin, rate)[0, 1].found == 2000
+    assert metrics.boundary_f1(*many, margin, sampling_rate) == 100.0
+    assert metrics.boundary_error(*many, margin, sampling_rate)[0, 1].found == 2000
 
 
 @pytest.mark.parametrize(
@@ -981,7 +983,7 @@ def test_a_margin_beyond_every_recording_is_the_longest_one(margin, rate):
         (lambda: metrics.segment_f1([[0]], [[0]], matching="best"), r"matching: got 'best', expected one of 'greedy'"),
         (lambda: metrics.boundary_f1([[0]], [[0]], -1), r"margin: got -1, expected 0 or more frames"),
         (lambda: metrics.boundary_f1([[0]], [[0]], math.nan, 10), r"margin: got nan, expected 0 or more seconds"),
-        (lambda: metrics.hausdorff([[0]], [[0]], rate=-1), r"rate: got -1"),
+        (lambda: metrics.hausdorff([[0]], [[0]], sampling_rate=-1), r"sampling_rate: got -1"),
         (lambda: metrics.boundary_f1([[0]], [[0]], "5"), r"margin: got '5', expected 0 or more frames"),
         (lambda: metrics.boundary_f1([[0]], [[0]], math.inf), r"margin: got inf, expected 0 or more frames"),
         (lambda: metrics.boundary_error([[0]], [[0]], True), r"margin: got True, expected 0 or more frames"),

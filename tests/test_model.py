@@ -20,11 +20,11 @@ def build(num_targets: int = 2) -> JointModel:
 def test_shapes() -> None:
     x, lengths = torch.randn(2, 9, 3), torch.tensor([9, 4])
     output = build()(x, lengths)
-    assert output.distribution.emissions.shape == (2, 9, 4)
-    assert output.values is not None and output.values.shape == (2, 9, 2)
+    assert output.dist.emissions.shape == (2, 9, 4)
+    assert output.predictions is not None and output.predictions.shape == (2, 9, 2)
     assert output.features.shape == (2, 9, 32)
-    assert output.distribution.mode[1, 4:].tolist() == [-100] * 5
-    assert build(num_targets=0)(x).values is None
+    assert output.dist.mode[1, 4:].tolist() == [-100] * 5
+    assert build(num_targets=0)(x).predictions is None
 
 
 def test_padding_changes_neither_loss_nor_gradient() -> None:
@@ -47,8 +47,8 @@ def test_the_structure_is_float32_under_autocast() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = model(torch.randn(2, 9, 3))
     assert output.features.dtype == torch.bfloat16
-    assert output.distribution.emissions.dtype == torch.float32
-    assert output.distribution.log_partition.dtype == torch.float32
+    assert output.dist.emissions.dtype == torch.float32
+    assert output.dist.log_partition.dtype == torch.float32
 
 
 def plain_loop(steps: int, parameters: Iterable[Tensor], loss: Callable[[], Tensor]) -> None:
@@ -68,8 +68,8 @@ def test_a_plain_loop_learns_classes_and_numbers() -> None:
     parameters = [*model.parameters(), *objective.parameters()]
     plain_loop(60, parameters, lambda: combine(objective(model(x), labels, targets)))
     output = model(x)
-    assert (output.distribution.mode == labels).float().mean() > 0.98
-    assert output.values is not None and (output.values - targets).square().mean() < 0.1
+    assert (output.dist.mode == labels).float().mean() > 0.98
+    assert output.predictions is not None and (output.predictions - targets).square().mean() < 0.1
 
 
 def test_predicted_deviations_stay_above_their_floor_and_can_leave_it() -> None:
@@ -91,8 +91,8 @@ def test_a_switching_model_predicts_by_the_posterior_it_was_told() -> None:
         model = SwitchingModel(LSTMEncoder(3, hidden=4), LinearChainCRF(4), 2, posterior=posterior)
         output = model(torch.randn(2, 9, 3), torch.tensor([9, 4]))
         expected = output.switching.predict(posterior=posterior).mean
-        assert torch.equal(output.values, expected) and output.log_sigma is None
-        assert output.distribution.mode.shape == (2, 9)
+        assert torch.equal(output.predictions, expected) and output.log_sigma is None
+        assert output.dist.mode.shape == (2, 9)
     with pytest.raises(TypeError, match="posterior"):
         SwitchingModel(LSTMEncoder(3, hidden=4), LinearChainCRF(4), 2)  # type: ignore[call-arg]
 
@@ -121,7 +121,7 @@ def test_a_plain_loop_learns_a_switching_model_from_all_some_or_no_labels(labell
 def test_bands_are_read_off_by_sequence_or_frame_by_frame() -> None:
     model = build()
     model.class_head.weight.data *= 8.0
-    distribution = model(torch.randn(2, 40, 3), torch.tensor([40, 25])).distribution
+    distribution = model(torch.randn(2, 40, 3), torch.tensor([40, 25])).dist
     assert torch.equal(model.bands(distribution).labels, distribution.mode)
     assert torch.equal(model.bands(distribution).starts, distribution.argmax().starts)
     model.decode_factor.fill_(2.0)

@@ -38,7 +38,7 @@ def test_bands_are_half_open_in_frames():
 
 def test_bands_in_seconds():
     ax = Figure().add_subplot()
-    plot.bands(LABELS, ax, rate=2.0)
+    plot.bands(LABELS, ax, sampling_rate=2.0)
     assert drawn(ax)[plot.PALETTE[1]] == [(1.0, 1.5), (2.5, 3.5)]
 
 
@@ -105,8 +105,8 @@ def test_labels_that_are_none_are_refused():
         plot.bands(np.stack([LABELS, LABELS]), ax)
     with pytest.raises(ValueError, match=r"'labels' has 2 recordings, expected one; choose it by Segments.of"):
         plot.bands(Segments.from_labels([LABELS, LABELS]), ax)
-    with pytest.raises(ValueError, match="rate: got 0"):
-        plot.bands(LABELS, ax, rate=0.0)
+    with pytest.raises(ValueError, match="sampling_rate: got 0"):
+        plot.bands(LABELS, ax, sampling_rate=0.0)
     with pytest.raises(ValueError, match=r"'x' has shape \(2, 8, 1\), expected \(T,\) or \(T, n\)"):
         plot.figure(np.zeros((2, 8, 1)), {"k": LABELS})
 
@@ -131,7 +131,7 @@ def test_figure_has_signal_targets_and_a_row_per_labelling(tmp_path: Path):
     rng = np.random.default_rng(0)
     tracks = {"true": LABELS, "found": np.zeros(8, dtype=np.int64)}
     chart = plot.figure(
-        rng.normal(size=(8, 2)), tracks, np.ones(8), np.zeros((8, 1)), rate=4.0, classes=["a", "b", "c"]
+        rng.normal(size=(8, 2)), tracks, np.ones(8), np.zeros((8, 1)), sampling_rate=4.0, classes=["a", "b", "c"]
     )
     signal, targets, rows = chart.axes
     assert len(signal.lines) == 2

@@ -161,15 +161,15 @@ def test_repr_shows_the_first_rows_and_counts_the_rest():
 
 # -------------------------------------------------------------------------------------------------------------- tables
 @given(recordings, st.sampled_from([None, 0.3, 100.0, 44_100.0]), st.booleans(), st.booleans())
-def test_a_table_holds_all_there_is(labels, rate, named, scored):
+def test_a_table_holds_all_there_is(labels, sampling_rate, named, scored):
     pytest.importorskip("pandas", reason="tables are pandas tables")
     segments = Segments.from_labels(labels)
     if scored:
         segments = segments.with_score(np.linspace(0, 1, len(segments)))
     classes = ["rest", "walk", "run"] if named else None
     ids = ["a", "b", "c", "d"] if named else None
-    table = segments.to_table(classes, rate, ids)
-    back = Segments.from_table(table.sample(frac=1, random_state=0), classes, rate, ids)
+    table = segments.to_table(classes, sampling_rate, ids)
+    back = Segments.from_table(table.sample(frac=1, random_state=0), classes, sampling_rate, ids)
     assert rows(back) == rows(segments)
     assert (back.score is None) == (segments.score is None)
     np.testing.assert_array_equal(back.score, segments.score)
@@ -178,7 +178,7 @@ def test_a_table_holds_all_there_is(labels, rate, named, scored):
 def test_a_table_speaks_of_names_and_seconds():
     pytest.importorskip("pandas", reason="tables are pandas tables")
     segments = Segments.from_labels([[1, 1, 0]]).with_score([0.75, 1.0])
-    table = segments.to_table(classes=["rest", "walk"], rate=4, recordings=["monday"])
+    table = segments.to_table(classes=["rest", "walk"], sampling_rate=4, recordings=["monday"])
     assert table.to_dict("list") == {
         "recording": ["monday", "monday"],
         "start": [0.0, 0.5],
@@ -194,10 +194,10 @@ def test_a_table_speaks_of_names_and_seconds():
 def test_times_are_rounded_to_the_nearest_frame():
     pd = pytest.importorskip("pandas", reason="tables are pandas tables")
     table = pd.DataFrame({"recording": [0], "start": [0.094], "end": [0.156], "label": [0]})
-    assert rows(Segments.from_table(table, rate=100)) == [(0, 9, 16, 0)]
+    assert rows(Segments.from_table(table, sampling_rate=100)) == [(0, 9, 16, 0)]
     table = pd.DataFrame({"recording": [0], "start": [0.149], "end": [0.151], "label": [0]})
     with pytest.raises(ValueError, match=r"frames \[15, 15\).*expected an end after its start"):
-        Segments.from_table(table, rate=100)
+        Segments.from_table(table, sampling_rate=100)
 
 
 # ------------------------------------------------------------------------------------------------------------ bad input
@@ -275,8 +275,8 @@ def test_tables_that_are_none():
     table = segments.to_table()
     with pytest.raises(ValueError, match=r"no column 'end'"):
         Segments.from_table(table.drop(columns="end"))
-    with pytest.raises(ValueError, match=r"give rate= if times are in seconds"):
-        Segments.from_table(segments.to_table(rate=4))
+    with pytest.raises(ValueError, match=r"give sampling_rate= if times are in seconds"):
+        Segments.from_table(segments.to_table(sampling_rate=4))
     with pytest.raises(ValueError, match=r"got 'walk' in the table, expected one of \['rest'\]"):
         Segments.from_table(segments.to_table(["rest", "walk"]), ["rest"])
     with pytest.raises(TypeError, match=r"list their names with classes="):
@@ -284,7 +284,7 @@ def test_tables_that_are_none():
     with pytest.raises(ValueError, match=r"missing values"):
         Segments.from_table(table.assign(end=[2.0, np.nan]))
     with pytest.raises(ValueError, match=r"expected an end after its start"):
-        Segments.from_table(segments.to_table(rate=100.0), rate=1.0)
+        Segments.from_table(segments.to_table(sampling_rate=100.0), sampling_rate=1.0)
 
 
 def test_names_and_rates_that_do_not_fit():
@@ -294,5 +294,5 @@ def test_names_and_rates_that_do_not_fit():
         segments.to_table(classes=["rest"])
     with pytest.raises(ValueError, match=r"repeated names"):
         segments.to_table(classes=["rest", "rest"])
-    with pytest.raises(ValueError, match=r"rate: got 0"):
-        segments.to_table(rate=0)
+    with pytest.raises(ValueError, match=r"sampling_rate: got 0"):
+        segments.to_table(sampling_rate=0)

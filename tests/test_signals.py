@@ -36,9 +36,11 @@ def test_y_is_the_clean_signal_exactly_horizon_frames_ahead(horizon):
 
 
 def test_phase_steps_at_the_frequency_of_the_frames_mode():
-    frequencies, rate = (2.0, 5.0, 11.0), 100.0
-    signal = switching_sinusoid(8, 400, frequencies=frequencies, rate=rate, mean_dwell=0.3, noise=0.0, horizon=0)
-    clean, step = signal.x[..., 0].astype(np.float64), 2 * np.pi * np.array(frequencies)[signal.k] / rate
+    frequencies, sampling_rate = (2.0, 5.0, 11.0), 100.0
+    signal = switching_sinusoid(
+        8, 400, frequencies=frequencies, sampling_rate=sampling_rate, mean_dwell=0.3, noise=0.0, horizon=0
+    )
+    clean, step = signal.x[..., 0].astype(np.float64), 2 * np.pi * np.array(frequencies)[signal.k] / sampling_rate
     # sin(a + s) + sin(a - s') = 2 sin(a) cos(s) if the steps into and out of a frame are equal.
     steady = signal.k[:, 1:-1] == signal.k[:, 2:]
     predicted = 2 * clean[:, 1:-1] * np.cos(step[:, 1:-1]) - clean[:, :-2]
@@ -61,7 +63,7 @@ def dwells(k: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("mean_dwell", [0.05, 0.2])
 def test_dwell_times_are_geometric_with_the_mean_given(mean_dwell):
-    k = switching_sinusoid(1, 100_000, mean_dwell=mean_dwell, rate=100.0, frequencies=(1.0, 2.0, 3.0)).k
+    k = switching_sinusoid(1, 100_000, mean_dwell=mean_dwell, sampling_rate=100.0, frequencies=(1.0, 2.0, 3.0)).k
     durations, mean = dwells(k), mean_dwell * 100
     error = mean / np.sqrt(len(durations))
     assert abs(durations.mean() - mean) < 4 * error
@@ -71,7 +73,7 @@ def test_dwell_times_are_geometric_with_the_mean_given(mean_dwell):
 
 
 def test_a_dwell_of_one_frame_switches_every_frame():
-    k = switching_sinusoid(4, 200, mean_dwell=0.01, rate=100.0).k
+    k = switching_sinusoid(4, 200, mean_dwell=0.01, sampling_rate=100.0).k
     assert (np.diff(k) != 0).all()
 
 
@@ -105,7 +107,7 @@ def test_noise_has_the_standard_deviation_given():
         ({"horizon": -1}, r"horizon: got -1, expected an integer of 0 or more"),
         ({"noise": -0.1}, r"noise: got -0.1"),
         ({"noise": float("nan")}, r"noise: got nan"),
-        ({"rate": 0.0}, r"rate: got 0.0"),
+        ({"sampling_rate": 0.0}, r"sampling_rate: got 0.0"),
         ({"frequencies": (5.0,)}, r"two or more different"),
         ({"frequencies": (5.0, 5.0)}, r"two or more different"),
         ({"frequencies": (5.0, 50.0)}, r"got 50.0 Hz, expected above 0 and below 50 Hz"),

@@ -166,8 +166,8 @@ def test_misuse_says_what_to_do() -> None:
 # ------------------------------------------------------------------------------------------------------- Segmenter
 @pytest.fixture(scope="module")
 def fitted() -> tuple[Segmenter, list[Any]]:
-    x, _, k = switching_sinusoid(num_recordings=4, length=400, rate=100.0, seed=0)
-    options: dict[str, Any] = {"hidden": 8, "max_epochs": 2, "rate": 100.0, "progress": False}
+    x, _, k = switching_sinusoid(num_recordings=4, length=400, sampling_rate=100.0, seed=0)
+    options: dict[str, Any] = {"hidden": 8, "max_epochs": 2, "sampling_rate": 100.0, "progress": False}
     segmenter = Segmenter(bidirectional=False, standardize="dataset", **options)
     return segmenter.fit(list(x), [np.array(["slow", "mid", "fast"])[row] for row in k]), list(x)
 

@@ -104,7 +104,7 @@ def test_names_stay_as_they_are_written(tmp_path: Path):
 
 def test_without_a_recording_column_the_file_is_the_recording(tmp_path: Path):
     found = tables.read_recordings(write(tmp_path, "ax\n1\n2\n", "walk.csv"), Columns())
-    assert (found.names, found.lengths, found.labels, found.rate) == (["walk"], [2], None, None)
+    assert (found.names, found.lengths, found.labels, found.sampling_rate) == (["walk"], [2], None, None)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_parquet_that_pandas_wrote_with_an_index(tmp_path: Path):
     filtered = tables.read_recordings(tmp_path / "filtered.parquet", Columns())
     assert (filtered.columns.channels, filtered.lengths) == (("ax",), [3])
     indexed = tables.read_recordings(tmp_path / "indexed.parquet", Columns())
-    assert (indexed.columns.time, indexed.columns.channels, indexed.rate) == ("time", ("ax",), 1.0)
+    assert (indexed.columns.time, indexed.columns.channels, indexed.sampling_rate) == ("time", ("ax",), 1.0)
 
 
 def test_no_channels_are_read_where_none_are_wanted(tmp_path: Path):
@@ -161,13 +161,13 @@ def test_no_channels_are_read_where_none_are_wanted(tmp_path: Path):
 # ---------------------------------------------------------------------------------------------------------- time
 def test_rate_is_the_median_step(tmp_path: Path):
     text = "time,ax\n0,1\n0.5,1\n1,1\n7,1\n7.5,1\n"
-    assert tables.read_recordings(write(tmp_path, text), Columns()).rate == 2.0
+    assert tables.read_recordings(write(tmp_path, text), Columns()).sampling_rate == 2.0
 
 
 def test_dates_are_times(tmp_path: Path):
     text = "time,ax\n2024-05-31 23:59:30,1\n2024-06-01T00:00:30,2\n"
     found = tables.read_recordings(write(tmp_path, text), Columns())
-    assert found.rate == pytest.approx(1 / 60)
+    assert found.sampling_rate == pytest.approx(1 / 60)
     assert pd.to_datetime(found.clock()).tolist() == [
         pd.Timestamp("2024-05-31 23:59:30"),
         pd.Timestamp("2024-06-01 00:00:30"),
@@ -503,7 +503,7 @@ def test_a_model_without_columns_leaves_them_open(tmp_path: Path):
     assert tables.load_columns(tmp_path) == (Columns(), None)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"columns": {}}', '{"columns": 3, "rate": 1}'])
+@pytest.mark.parametrize("content", ["{", "[]", '{"columns": {}}', '{"columns": 3, "sampling_rate": 1}'])
 def test_damaged_columns(tmp_path: Path, content: str):
     (tmp_path / tables.COLUMNS_FILE).write_text(content)
     with pytest.raises(ValueError, match=r"columns\.json: damaged"):

@@ -159,7 +159,7 @@ class FrameObjective(nn.Module):
         self.log_sigma = None  # no numbers are predicted, so none have a deviation
 
     def forward(self, output: ModelOutput, labels: Tensor, targets: Tensor | None = None) -> dict[str, Tensor]:
-        scores, lengths = output.distribution.emissions, output.distribution.lengths
+        scores, lengths = output.dist.emissions, output.dist.lengths
         known = labels != UNLABELLED
         if self.network.loss == "ce":
             loss = functional.cross_entropy(scores[known], labels[known])
@@ -218,7 +218,7 @@ def _predicted(segmenter: Segmenter, part: Labelled) -> list[Tensor]:
 def _sequence(segmenter: Segmenter, part: Labelled) -> list[Tensor]:
     """The most probable sequence by the likelihood as it is."""
     scale = segmenter.scaler_.apply if segmenter.scaler_ is not None else _own_scale
-    return _read(segmenter.model_, part, scale, lambda found: found.distribution.mode)
+    return _read(segmenter.model_, part, scale, lambda found: found.dist.mode)
 
 
 def _frame_wise(task: Task, segmenter: Segmenter, network: Network, learn: Labelled) -> Trained:
@@ -259,7 +259,7 @@ def _own_scale(signal: Array) -> Array:
 
 def _scores(model: JointModel, part: Labelled, scale: Scale) -> list[Tensor]:
     """Class scores (T, C) of each recording, encoded whole."""
-    return _read(model, part, scale, lambda found: found.distribution.emissions)
+    return _read(model, part, scale, lambda found: found.dist.emissions)
 
 
 def _read(model: JointModel, part: Labelled, scale: Scale, question: Callable[[Inferred], Tensor]) -> list[Tensor]:

@@ -38,7 +38,7 @@ def scaled(signals: np.ndarray) -> torch.Tensor:
     return torch.as_tensor(segmenter.scaler_.apply(signals), dtype=torch.float32)
 
 
-distribution = model(scaled(x)).distribution
+distribution = model(scaled(x)).dist
 
 # %%
 # Bands
@@ -113,7 +113,7 @@ tones = np.arange(1.0, 25.5, 0.5)
 time = np.arange(300) / RATE
 sweep = np.sin(2 * np.pi * tones[:, None] * time)[..., None]
 output = model(scaled(sweep))
-posterior = output.distribution.marginals.labels[:, 100:200].mean(1)
+posterior = output.dist.marginals.labels[:, 100:200].mean(1)
 swing = output.features[:, 100:200].std(1)
 boundaries = tones[1:][np.diff(posterior.argmax(-1).numpy()) != 0]
 print("the answer changes at", ", ".join(f"{tone:g}" for tone in boundaries), "Hz")
@@ -143,7 +143,7 @@ from captum.attr import IntegratedGradients
 
 def log_probability(signal: torch.Tensor, frame: int, label: int) -> torch.Tensor:
     """Log-probability (B,) that this frame has this class."""
-    asked = model(signal).distribution
+    asked = model(signal).dist
     allowed = torch.ones_like(asked.emissions, dtype=torch.bool)
     allowed[:, frame] = False
     allowed[:, frame, label] = True

@@ -19,10 +19,10 @@ from matplotlib.figure import Figure
 from segcrf import Segmenter
 from segcrf.data import switching_sinusoid
 
-x, _, k = switching_sinusoid(17, 1000, rate=100.0, noise=0.3, seed=3)
+x, _, k = switching_sinusoid(17, 1000, sampling_rate=100.0, noise=0.3, seed=3)
 names = np.array(["5 Hz", "10 Hz", "15 Hz"])
 segmenter = Segmenter(
-    bidirectional=False, standardize="dataset", learning_rate=1e-2, max_epochs=15, rate=100.0, progress=False
+    bidirectional=False, standardize="dataset", learning_rate=1e-2, max_epochs=15, sampling_rate=100.0, progress=False
 )
 segmenter.fit(list(x[:16]), list(names[k[:16]]))
 

@@ -59,8 +59,8 @@ print(f"one unlabelled frame: {ours(emissions, unlabelled, mask).item():.4f}")
 #
 # More than before
 # ----------------
-# ``crf.distribution(emissions, mask)`` is the :class:`~segcrf.LinearChain` behind it, batch
+# ``crf.dist(emissions, mask)`` is the :class:`~segcrf.LinearChain` behind it, batch
 # first: marginals, entropy, samples, restriction. New code uses
 # :class:`~segcrf.LinearChainCRF`, which takes ``lengths`` instead of a mask.
 
-print(ours.distribution(emissions, mask).marginals.labels[1, 0].detach().numpy().round(3))
+print(ours.dist(emissions, mask).marginals.labels[1, 0].detach().numpy().round(3))

@@ -29,7 +29,7 @@ from segcrf.data import switching_sinusoid
 scratch = tempfile.TemporaryDirectory()
 folder = Path(scratch.name)
 names = np.array(["5 Hz", "10 Hz", "15 Hz"])
-x, _, k = switching_sinusoid(14, 1000, rate=100.0, noise=0.3, seed=1)
+x, _, k = switching_sinusoid(14, 1000, sampling_rate=100.0, noise=0.3, seed=1)
 
 
 def table(chosen: range) -> pd.DataFrame:
@@ -90,7 +90,7 @@ shell("segcrf score truth.csv --model model")
 from segcrf import Segmenter
 
 known, new = slice(0, 12), slice(12, 14)
-segmenter = Segmenter(rate=100.0, hidden=32, max_epochs=8, progress=False)
+segmenter = Segmenter(sampling_rate=100.0, hidden=32, max_epochs=8, progress=False)
 segmenter.fit(list(x[known]), list(names[k[known]]))
 print(segmenter)
 print(f"share of frames that are right: {segmenter.score(list(x[new]), list(names[k[new]])):.3f}")
@@ -107,4 +107,4 @@ print(segmenter.predict_segments(list(x[new]), recordings=["take12", "take13"]).
 from segcrf.plot import figure
 
 predicted = segmenter.predict([x[12]])[0]
-chart = figure(x[12], {"true": names[k[12]], "predicted": predicted}, rate=100.0, classes=list(names))
+chart = figure(x[12], {"true": names[k[12]], "predicted": predicted}, sampling_rate=100.0, classes=list(names))

@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import heapq
 import importlib
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +32,7 @@ from torch import Tensor
 from segcrf import _validation
 from segcrf._validation import UNLABELLED
 from segcrf.segments import IntArray, Recordings, Segments
-from segcrf.structures import LinearChain
+from segcrf.structures import LinearChain, check_emissions_shape, check_lengths
 
 Array = npt.NDArray[Any]
 
@@ -149,11 +150,11 @@ def truncated_mse(logits: Tensor, lengths: Tensor | None = None, tau: float = 4.
 
 def _neighbours(logits: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Scores (M, C) of the frames that have one after them, scores (M, C) of those, and the number of frames."""
-    num_recordings, num_frames, _ = _validation.emissions_shape(logits)
-    lengths = _validation.lengths(lengths, num_recordings, num_frames, logits.device)
+    num_recordings, num_frames, _ = check_emissions_shape(logits)
+    lengths = check_lengths(lengths, num_recordings, num_frames, logits.device)
     # Chosen, not masked: padding may hold NaN, and NaN times zero is NaN in the gradient too.
     inside = torch.arange(1, num_frames, device=logits.device) < lengths[:, None]
-    _validation.any_class(logits, lengths)
+    _check_any_class(logits, lengths)
     # A sum over many frames in float16 would pass its largest number, 65,504.
     scores = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return scores[:, :-1][inside], scores[:, 1:][inside], lengths.sum()
@@ -180,7 +181,7 @@ def median_filter(scores: Recordings, width: int) -> list[Array]:
     """
     ndimage = importlib.import_module("scipy.ndimage")
     arrays = _validation.score_arrays(scores, "scores")
-    size = 2 * _validation.window(width, "width") + 1
+    size = 2 * _check_window(width, "width") + 1
 
     def filtered(array: Array) -> Array:
         wide = array.astype(np.promote_types(array.dtype, np.float32))  # scipy knows no float16
@@ -208,7 +209,7 @@ def mode_filter(labels: Recordings, width: int) -> list[IntArray]:
     >>> mode_filter([[0, 0, 1, 0, 0, 1, 1]], width=3)
     [array([0, 0, 0, 0, 0, 1, 1])]
     """
-    reach = _validation.window(width, "width")
+    reach = _check_window(width, "width")
     return [_mode_filtered(array, reach) for array in _validation.label_arrays(labels)]
 
 
@@ -340,7 +341,7 @@ def hysteresis(scores: Recordings, enter: float, leave: float) -> list[IntArray]
     >>> hysteresis([np.stack([p, 1 - p], axis=1)], enter=0.7, leave=0.4)
     [array([0, 0, 0, 1, 1, 1, 0])]
     """
-    _validation.thresholds(enter, leave)
+    _check_thresholds(enter, leave)
     return [_hysteresis(array, enter, leave) for array in _validation.score_arrays(scores, "scores")]
 
 
@@ -387,9 +388,9 @@ def hmm_filter(log_scores: Recordings, stay: float, *, by_frame: bool = False) -
     >>> hmm_filter([np.log(np.stack([p, 1 - p], axis=1))], stay=0.9)
     [array([0, 0, 0, 0, 1, 1, 1])]
     """
-    _validation.probability(stay, "stay")
+    _check_probability(stay, "stay")
     arrays = _validation.score_arrays(log_scores, "log_scores")
-    _validation.any_class_of(arrays, "log_scores")
+    _check_any_class_of(arrays, "log_scores")
     if not arrays:
         return []
     num_classes: int = arrays[0].shape[1]
@@ -426,12 +427,12 @@ def viterbi_counted(
     """
     _validation.positive(pseudocount, "pseudocount")
     arrays = _validation.score_arrays(log_scores, "log_scores")
-    _validation.any_class_of(arrays, "log_scores")
+    _check_any_class_of(arrays, "log_scores")
     labels = _validation.label_arrays(training_labels, "training_labels")
     if not arrays:
         return []
     num_classes: int = arrays[0].shape[1]
-    _validation.known_labels(labels, num_classes, "training_labels")
+    _validation.class_indices(labels, num_classes, "training_labels")
     transitions, start = _counts(labels, num_classes)
     log_transitions, log_start = (_log_shares(counts + pseudocount) for counts in (transitions, start))
     return [_decoded(array, log_transitions, log_start, by_frame) for array in arrays]
@@ -460,3 +461,52 @@ def _decoded(log_scores: Array, log_transitions: Array, log_start: Array, by_fra
     transitions, start = (emissions.new_tensor(scores) for scores in (log_transitions, log_start))
     chain = LinearChain(emissions, transitions, start)
     return (chain.posterior_mode if by_frame else chain.mode)[0].numpy()
+
+
+def _check_any_class(logits: Tensor, lengths: Tensor) -> None:
+    """Refuse a frame whose every class is forbidden: it has no probabilities."""
+    if torch.compiler.is_compiling():
+        return
+    within = torch.arange(logits.shape[1], device=logits.device) < lengths[:, None]
+    bad = (logits.detach().amax(-1) == -torch.inf) & within
+    if bad.any():
+        recording, frame = bad.nonzero()[0].tolist()
+        raise ValueError(_no_class(f"logits of recording {recording}, frame {frame}"))
+
+
+def _check_any_class_of(arrays: Sequence[Array], name: str) -> None:
+    """Refuse a frame whose every class is forbidden in one of a list of (T, C) arrays."""
+    for recording, array in enumerate(arrays):
+        bad = np.flatnonzero(array.max(1) == -np.inf)
+        if bad.size:
+            raise ValueError(_no_class(f"{name}, recording {recording}, frame {bad[0]}"))
+
+
+def _no_class(place: str) -> str:
+    return (
+        f"{place}: got -inf (forbidden) for every class, expected a finite score for one at least; relax the scores "
+        "of that frame"
+    )
+
+
+def _check_probability(value: float, name: str) -> None:
+    """Refuse anything but a number above 0 and below 1."""
+    if not 0 < value < 1:
+        raise ValueError(f"{name}: got {value!r}, expected a probability above 0 and below 1")
+
+
+def _check_thresholds(enter: float, leave: float) -> None:
+    """Refuse a threshold to leave a class that is not at or below the one to enter it."""
+    if not leave <= enter:
+        raise ValueError(f"enter, leave: got {enter!r}, {leave!r}, expected leave at or below enter; swap them")
+
+
+def _check_window(value: object, name: str) -> int:
+    """Return the frames on either side of the centre of a window of odd width."""
+    _validation.whole(value, name, 1)
+    width = cast(int, value)
+    if width % 2 == 0:
+        raise ValueError(
+            f"{name}: got {width}, expected an odd number of frames, so that a window has a centre; try {width + 1}"
+        )
+    return width // 2

@@ -105,13 +105,13 @@ class Result:
     Args:
         name: of the method.
         modes: (N, T) predicted modes.
-        values: (N, T, 1) predicted future values.
+        predictions: (N, T, 1) predicted future values.
         scores: row of the table, by column.
     """
 
     name: str
     modes: Array
-    values: Array
+    predictions: Array
     scores: dict[str, float]
 
 
@@ -121,7 +121,7 @@ def frame_wise(output: ModelOutput, k: Tensor, y: Tensor) -> Losses:
     Cross-entropy is summed over the modes, so that it counts nats per frame, as the likelihood of the CRF
     does.
     """
-    scores = output.distribution.emissions
+    scores = output.dist.emissions
     one_hot = functional.one_hot(k, scores.shape[2]).to(scores.dtype)
     entropy = functional.binary_cross_entropy_with_logits(scores, one_hot, reduction="none")
     return {"mse": functional.mse_loss(_values(output), y), "bce": entropy.sum(dim=2).mean()}
@@ -129,18 +129,18 @@ def frame_wise(output: ModelOutput, k: Tensor, y: Tensor) -> Losses:
 
 def penalised(output: ModelOutput, k: Tensor, y: Tensor) -> Losses:
     """The same, and the expected number of switches per frame."""
-    switches = baselines.expected_switches(output.distribution.emissions, output.distribution.lengths)
+    switches = baselines.expected_switches(output.dist.emissions, output.dist.lengths)
     return {**frame_wise(output, k, y), "switches": switches}
 
 
 def argmax(output: ModelOutput) -> Tensor:
     """The best mode of every frame by itself."""
-    return output.distribution.emissions.argmax(dim=2)
+    return output.dist.emissions.argmax(dim=2)
 
 
 def viterbi(output: ModelOutput) -> Tensor:
     """The best sequence of modes."""
-    return output.distribution.mode
+    return output.dist.mode
 
 
 def run(settings: Settings, progress: bool = True) -> tuple[SwitchingSignal, list[Result]]:
@@ -175,7 +175,7 @@ def make_signals(settings: Settings) -> Signals:
             number,
             length,
             frequencies=FREQUENCIES,
-            rate=RATE,
+            sampling_rate=RATE,
             mean_dwell=settings.mean_dwell,
             noise=settings.noise,
             horizon=settings.horizon,
@@ -243,8 +243,8 @@ def _batches(signals: SwitchingSignal, settings: Settings) -> Iterator[list[Tens
 
 
 def _values(output: ModelOutput) -> Tensor:
-    assert output.values is not None
-    return output.values
+    assert output.predictions is not None
+    return output.predictions
 
 
 def progress_bar(total: int, *, show: bool = True) -> Any:
@@ -301,8 +301,8 @@ def draw(signals: SwitchingSignal, results: Sequence[Result]) -> Figure:
     chosen = _typical(signals.k, results[0].modes)
     tracks = {"true k": signals.k[chosen]} | {result.name: result.modes[chosen] for result in results}
     counted = {f"{name}\n{_bands(modes[None]).item()} bands": modes for name, modes in tracks.items()}
-    y, y_hat = signals.y[chosen], results[-1].values[chosen]
-    return figure(signals.x[chosen], counted, y, y_hat, rate=RATE, classes=CLASSES)
+    y, y_hat = signals.y[chosen], results[-1].predictions[chosen]
+    return figure(signals.x[chosen], counted, y, y_hat, sampling_rate=RATE, classes=CLASSES)
 
 
 def _typical(true: Array, predicted: Array) -> int:
@@ -345,7 +345,7 @@ def write_tables(folder: str | os.PathLike[str], seed: int = 0) -> list[Path]:
         pd: Any = importlib.import_module("pandas")
     except ImportError as error:
         raise ImportError(f"tables need pandas ({error}); pip install 'segcrf[train]'") from error
-    x, _, k = switching_sinusoid(14, 1000, frequencies=FREQUENCIES, rate=RATE, noise=0.3, seed=seed)
+    x, _, k = switching_sinusoid(14, 1000, frequencies=FREQUENCIES, sampling_rate=RATE, noise=0.3, seed=seed)
     recordings = [
         pd.DataFrame(
             {

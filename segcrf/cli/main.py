@@ -274,7 +274,7 @@ def _fit(arguments: argparse.Namespace) -> None:
             warnings.simplefilter("ignore", TrainingWarning)  # the bar and the notes tell them
             model.fit(train.signals, _labels(train), train.targets, validation=validation, resume=arguments.resume)
         model.save(folder)
-        tables.save_columns(folder, train.columns, train.rate)
+        tables.save_columns(folder, train.columns, train.sampling_rate)
     storage.remove_checkpoint(checkpoint)
     print(_fitted(model, train, folder))
     for note in model.notes_:
@@ -367,7 +367,7 @@ def _segmenter(arguments: argparse.Namespace, train: Recordings, checkpoint: Pat
         _check_device(arguments.device)
     given = {name: value for name, value in _parameters(arguments).items() if value is not None}
     classes = tables.class_order(_labels(train))
-    return Segmenter(classes=classes, rate=train.rate, directory=checkpoint, **given)
+    return Segmenter(classes=classes, sampling_rate=train.sampling_rate, directory=checkpoint, **given)
 
 
 def _check_device(name: str) -> None:
@@ -385,7 +385,7 @@ def _validation(path: str | None, train: Recordings) -> tuple[Any, ...] | None:
     if path is None:
         return None
     recordings = tables.read_recordings(path, _fixed(train.columns))
-    recordings.check_rate(train.rate)
+    recordings.check_rate(train.sampling_rate)
     recordings.check_labelled()
     recordings.check_classes(tables.class_order(_labels(train)))
     _warn(*recordings.doubts())
@@ -418,10 +418,10 @@ def _counted(number: int, one: str, many: str | None = None) -> str:
 
 def _predict(arguments: argparse.Namespace) -> None:
     _check_outputs(arguments)
-    model, columns, rate = _load(arguments)
+    model, columns, sampling_rate = _load(arguments)
     wanted = _with_truth(columns, arguments.data) if arguments.plot else columns.without_answers()
-    recordings = _read_for(model, arguments.data, wanted, rate)
-    model.set_params(rate=None)  # bands are placed by the file's own clock, gaps and all
+    recordings = _read_for(model, arguments.data, wanted, sampling_rate)
+    model.set_params(sampling_rate=None)  # bands are placed by the file's own clock, gaps and all
     segments = model.predict_segments(recordings.signals, recordings=recordings.names)
     tables.write_table(tables.place(segments, recordings), arguments.out)
     if arguments.frames:
@@ -450,16 +450,16 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
 
 
 def _load(arguments: argparse.Namespace) -> tuple[Segmenter, Columns, float | None]:
-    """The model, its columns with those that were given now, and the rate it was fitted at."""
+    """The model, its columns with those that were given now, and the sampling rate it was fitted at."""
     from segcrf.segmenter import Segmenter
 
     model = Segmenter.load(arguments.model)
-    columns, rate = tables.load_columns(arguments.model)
+    columns, sampling_rate = tables.load_columns(arguments.model)
     given = {role: getattr(arguments, role) for role in ("recording", "time", "label")}
     columns = dataclasses.replace(columns, **{role: name for role, name in given.items() if name is not None})
     if columns.channels is None:  # the model was saved from Python, which knows no columns
         columns = columns.resolve(tables.columns_of(arguments.data))
-    return model, columns, rate
+    return model, columns, sampling_rate
 
 
 def _with_truth(columns: Columns, path: str) -> Columns:
@@ -470,8 +470,8 @@ def _with_truth(columns: Columns, path: str) -> Columns:
     return dataclasses.replace(columns, label=label, targets=targets)
 
 
-def _read_for(model: Segmenter, path: str, columns: Columns, rate: float | None) -> Recordings:
-    """Read recordings for a model, which must have its channels and its rate."""
+def _read_for(model: Segmenter, path: str, columns: Columns, sampling_rate: float | None) -> Recordings:
+    """Read recordings for a model, which must have its channels and its sampling rate."""
     available = tables.columns_of(path)
     channels = columns.channels or ()
     absent = [name for name in channels if name not in available]
@@ -487,7 +487,7 @@ def _read_for(model: Segmenter, path: str, columns: Columns, rate: float | None)
         )
     recordings = tables.read_recordings(path, _fixed(columns))
     if recordings.times is not None:
-        recordings.check_rate(rate)
+        recordings.check_rate(sampling_rate)
     _warn(*recordings.doubts())
     return recordings
 
@@ -534,7 +534,7 @@ def _chart(model: Segmenter, recordings: Recordings) -> Figure:
         tracks = {"true": _numbered(true, classes)} | tracks
     y = None if recordings.targets is None else recordings.targets[0]
     y_hat = model.predict_targets([signal])[0] if model.n_targets_ else None
-    return plot.figure(signal, tracks, y, y_hat, rate=recordings.rate, classes=classes)
+    return plot.figure(signal, tracks, y, y_hat, sampling_rate=recordings.sampling_rate, classes=classes)
 
 
 def _classes(model: Segmenter, signals: Sequence[Array]) -> list[Array]:
@@ -559,9 +559,9 @@ def _score(arguments: argparse.Namespace) -> None:
 
 
 def _score_model(arguments: argparse.Namespace) -> Report:
-    model, columns, rate = _load(arguments)
+    model, columns, sampling_rate = _load(arguments)
     columns = dataclasses.replace(columns, label=columns.label or "label")
-    recordings = _read_for(model, arguments.data, columns, rate)
+    recordings = _read_for(model, arguments.data, columns, sampling_rate)
     classes = [str(name) for name in model.classes_]
     recordings.check_classes(classes)
     _check_ignored(arguments.ignore, classes)

@@ -1,6 +1,15 @@
 """Data: recordings and labels as people have them, windows of them, and synthetic signals."""
 
-from segcrf.data.dataset import ClassCoder, Given, Labelled, offset_share, read, split
+from segcrf.data.dataset import (
+    ClassCoder,
+    Given,
+    Labelled,
+    check_any_labelled,
+    check_signals,
+    offset_share,
+    read,
+    split,
+)
 from segcrf.data.synthetic import SwitchingSignal, switching_sinusoid
 from segcrf.data.tables import (
     COLUMNS_FILE,
@@ -38,7 +47,9 @@ __all__ = [
     "Window",
     "Windows",
     "atomic",
+    "check_any_labelled",
     "check_folder",
+    "check_signals",
     "class_order",
     "collate",
     "columns_of",

@@ -83,7 +83,7 @@ def read(
         ValueError: shapes do not match, a signal is not finite or a target is infinite, or targets are missing. The
             message says in which recording and frame.
     """
-    signals = _validation.signals(X, num_channels)
+    signals = check_signals(X, num_channels)
     lengths = [len(signal) for signal in signals]
     if num_targets and targets is None:
         raise ValueError(
@@ -91,7 +91,7 @@ def read(
             "give validation=(X, labels, targets)"
         )
     names = _validation.matching(labels, "labels", lengths)
-    return Labelled(signals, names, None if targets is None else _validation.targets(targets, lengths, num_targets))
+    return Labelled(signals, names, None if targets is None else _check_targets(targets, lengths, num_targets))
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +126,7 @@ class ClassCoder:
         """
         named = _validation.label_kind(labels) == "name"
         if classes is not None:
-            return cls(np.array(_validation.named_classes(classes), dtype=str), named)
+            return cls(np.array(_check_named_classes(classes), dtype=str), named)
         if named:
             found = {str(name) for array in labels for name in np.unique(array)} - {""}
             return cls(np.array(sorted(found), dtype=str), named)
@@ -209,7 +209,7 @@ def split(recordings: Labelled, fraction: float, seed: int) -> tuple[Labelled, L
     Raises:
         ValueError: no frame is labelled, or only one is and it would have to be in both.
     """
-    _validation.any_labelled(recordings.labels, "training")
+    check_any_labelled(recordings.labels, "training")
     everything = range(len(recordings.labels))
     if fraction == 0.0:
         return recordings, recordings.take([])
@@ -247,3 +247,87 @@ def _split_in_time(recordings: Labelled, only: int, fraction: float) -> tuple[La
     numbers = [*(early.numbers or ()), *(others.numbers or ())]
     train = Labelled(early.signals + others.signals, early.labels + others.labels, targets, numbers)
     return train, one.cut(at, None)
+
+
+def check_signals(values: Sequence[npt.ArrayLike], num_channels: int | None = None) -> list[Array]:
+    """Return recordings as a list of (T, F) numeric arrays, finite, with one number of channels."""
+    arrays = _validation.list_of_arrays(values, "X", "(T, F) signals", 2)
+    expected = num_channels
+    for i, array in enumerate(arrays):
+        if array.ndim != 2:
+            hint = "reshape(-1, 1) makes one channel of it" if array.ndim == 1 else "give one array per recording"
+            raise ValueError(f"recording {i}: X must have shape (T, F) = (frames, channels), got {array.shape}; {hint}")
+        if array.dtype.kind not in "biuf":
+            raise TypeError(
+                f"recording {i}: X must hold real numbers, got {array.dtype}; convert it with .astype(float)"
+            )
+        if 0 in array.shape:
+            raise ValueError(
+                f"recording {i}: X is empty, shape {array.shape}; drop recordings without frames or channels"
+            )
+        expected = array.shape[1] if expected is None else expected
+        if array.shape[1] != expected:
+            reference = "as recording 0" if num_channels is None else "as in fit"
+            raise ValueError(
+                f"recording {i} has {array.shape[1]} channels, expected {expected}, {reference}; "
+                "give every recording the same channels in the same order"
+            )
+        _finite(array, f"recording {i}")
+    return arrays
+
+
+def _finite(array: Array, place: str) -> None:
+    bad = ~np.isfinite(array)
+    if bad.any():
+        frame, channel = (int(index) for index in np.argwhere(bad)[0])
+        raise ValueError(
+            f"{place}, frame {frame}, channel {channel}: got {array[frame, channel]}, expected a finite number; "
+            "fill the gap, or cut the recording in two there"
+        )
+
+
+def check_any_labelled(arrays: Sequence[Array], where: str) -> None:
+    """Refuse recordings of which not one frame has a label."""
+    if all((array == UNLABELLED).all() for array in arrays):
+        raise ValueError(
+            f"{where}: all labels are missing, expected at least one labelled frame; label some, or leave it out"
+        )
+
+
+def _check_named_classes(values: Any) -> list[object]:
+    """Return the names of classes as a list, after checking that each could be a class of its own."""
+    if isinstance(values, str) or not hasattr(values, "__len__"):
+        raise TypeError(f"classes: got {values!r}, expected a list of names, such as ['rest', 'walk']")
+    listed = _validation.names(values, "classes", -1)
+    if not listed:
+        raise ValueError("classes: got an empty list, expected names; or None for those found in the labels")
+    if "" in listed:
+        raise ValueError(f"classes: got '' in {listed}, which marks a frame without a label; leave it out, or name it")
+    return listed
+
+
+def _check_targets(
+    values: Sequence[npt.ArrayLike], lengths: Sequence[int], num_targets: int | None = None
+) -> list[Array]:
+    """Return targets as (T, R) arrays with one R; NaN is allowed (unknown), infinity is not."""
+    arrays = _validation.matching(values, "targets", lengths, ndim=2)
+    expected = num_targets
+    for i, array in enumerate(arrays):
+        if array.dtype.kind not in "biuf":
+            raise TypeError(
+                f"recording {i}: targets must be real numbers, got {array.dtype}; convert with .astype(float)"
+            )
+        if array.ndim != 2 or array.shape[1] == 0 or array.shape[1] != (expected or array.shape[1]):
+            columns = expected or "R"
+            raise ValueError(
+                f"recording {i}: targets must have shape (T, R) = ({lengths[i]}, {columns}), got {array.shape}; "
+                "reshape(-1, 1) makes one target of a flat array"
+            )
+        expected = array.shape[1]
+        if np.isinf(array).any():
+            frame, target = (int(index) for index in np.argwhere(np.isinf(array))[0])
+            raise ValueError(
+                f"recording {i}, frame {frame}, target {target}: got {array[frame, target]}, expected a finite number, "
+                "or NaN for unknown; replace it"
+            )
+    return arrays

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -29,7 +30,7 @@ def switching_sinusoid(
     length: int = 200,
     *,
     frequencies: Sequence[float] = (5.0, 10.0, 15.0),
-    rate: float = 100.0,
+    sampling_rate: float = 100.0,
     mean_dwell: float = 1.0,
     noise: float = 0.1,
     horizon: int = 5,
@@ -45,8 +46,8 @@ def switching_sinusoid(
     Args:
         num_recordings: N, recordings.
         length: T, frames of each.
-        frequencies: frequency of each mode, in Hz; two or more, below half the rate.
-        rate: frames per second.
+        frequencies: frequency of each mode, in Hz; two or more, below half the sampling rate.
+        sampling_rate: frames per second.
         mean_dwell: mean time in a mode before it switches, in seconds; at least one frame.
         noise: standard deviation of the white Gaussian noise on ``x``.
         horizon: how far ahead ``y`` is, in frames; 0 denoises.
@@ -69,14 +70,14 @@ def switching_sinusoid(
     _validation.whole(length, "length", 1)
     _validation.whole(horizon, "horizon", 0)
     _validation.number(noise, "noise", 0.0)
-    rate = _validation.rate(rate)
-    _validation.sinusoid_frequencies(frequencies, rate)
-    _validation.number(mean_dwell, "mean_dwell (seconds; at least one frame)", 1.0 / rate)
+    sampling_rate = _validation.frames_per_second(sampling_rate)
+    _check_sinusoid_frequencies(frequencies, sampling_rate)
+    _validation.number(mean_dwell, "mean_dwell (seconds; at least one frame)", 1.0 / sampling_rate)
 
     rng = np.random.default_rng(seed)
     shape = (num_recordings, length + horizon)
-    mode = _switching_modes(rng, shape, len(frequencies), mean_dwell * rate)
-    step = 2 * np.pi * np.asarray(frequencies, dtype=np.float64)[mode] / rate
+    mode = _switching_modes(rng, shape, len(frequencies), mean_dwell * sampling_rate)
+    step = 2 * np.pi * np.asarray(frequencies, dtype=np.float64)[mode] / sampling_rate
     phase = rng.uniform(0, 2 * np.pi, (num_recordings, 1)) + np.cumsum(step, axis=1)
     clean = np.sin(phase)[..., None]
     noisy = clean[:, :length] + noise * rng.standard_normal((num_recordings, length, 1))
@@ -91,3 +92,17 @@ def _switching_modes(
     jumps = np.where(switches, rng.integers(1, num_modes, shape), 0)
     jumps[:, 0] = rng.integers(num_modes, size=shape[0])
     return np.cumsum(jumps, axis=1) % num_modes
+
+
+def _check_sinusoid_frequencies(values: Sequence[float], sampling_rate: float) -> None:
+    """Refuse modes that cannot be told apart: fewer than two, repeated, or not below half the sampling rate."""
+    if len(values) < 2 or len(set(values)) < len(values):
+        raise ValueError(
+            f"frequencies: got {tuple(values)}, expected two or more different ones; a signal switches between them"
+        )
+    for value in values:
+        if not 0 < value < sampling_rate / 2:
+            raise ValueError(
+                f"frequencies: got {value} Hz, expected above 0 and below {sampling_rate / 2:g} Hz, half the sampling rate; "
+                "raise the rate or lower the frequency"
+            )

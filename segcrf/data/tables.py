@@ -148,7 +148,7 @@ class Recordings:
         return [len(signal) for signal in self.signals]
 
     @property
-    def rate(self) -> float | None:
+    def sampling_rate(self) -> float | None:
         """Frames per unit of time (1 / median step over all recordings), or None without a time column."""
         steps = [] if self.times is None else [np.diff(time) for time in self.times]
         pooled = np.concatenate(steps) if steps else np.empty(0)
@@ -169,14 +169,14 @@ class Recordings:
         Raises:
             ValueError: the median step of a recording is more than a tenth off.
         """
-        expected = self.rate if expected is None else expected
+        expected = self.sampling_rate if expected is None else expected
         for name, time in zip(self.names, self.times or [], strict=False):
             if expected is None or len(time) < 2:
                 continue
-            rate = _rate(np.diff(time))
-            if abs(rate / expected - 1.0) > RATE_TOLERANCE:
+            sampling_rate = _rate(np.diff(time))
+            if abs(sampling_rate / expected - 1.0) > RATE_TOLERANCE:
                 raise ValueError(
-                    f"{self.source}: recording {name!r} has {rate:.6g} frames per unit of "
+                    f"{self.source}: recording {name!r} has {sampling_rate:.6g} frames per unit of "
                     f"{self.columns.time!r}, expected {expected:.6g}; resample it, or {_without(self.columns.time)}"
                 )
 
@@ -215,9 +215,11 @@ class Recordings:
         return [f"{self.source}: {doubt}" for doubt in (self._gaps(), self._odd_labels()) if doubt]
 
     def _gaps(self) -> str:
-        if self.times is None or self.rate is None:
+        if self.times is None or self.sampling_rate is None:
             return ""
-        found = [(name, time, np.diff(time) * self.rate) for name, time in zip(self.names, self.times, strict=True)]
+        found = [
+            (name, time, np.diff(time) * self.sampling_rate) for name, time in zip(self.names, self.times, strict=True)
+        ]
         count = sum(int(np.count_nonzero(steps > GAP)) for _, _, steps in found)
         if not count:
             return ""
@@ -441,7 +443,10 @@ def place(segments: pd.DataFrame, recordings: Recordings) -> pd.DataFrame:
     """
     if recordings.times is None:
         return segments
-    edges = {name: _edges(time, recordings.rate) for name, time in zip(recordings.names, recordings.times, strict=True)}
+    edges = {
+        name: _edges(time, recordings.sampling_rate)
+        for name, time in zip(recordings.names, recordings.times, strict=True)
+    }
     names = _names(segments)
     table: Any = segments
     placed = table.copy()
@@ -509,15 +514,15 @@ def read_segments(path: str | os.PathLike[str]) -> pd.DataFrame:
     return frame
 
 
-def save_columns(folder: str | os.PathLike[str], columns: Columns, rate: float | None) -> None:
-    """Write the columns and the rate that a model was fitted with into its folder.
+def save_columns(folder: str | os.PathLike[str], columns: Columns, sampling_rate: float | None) -> None:
+    """Write the columns and the sampling rate that a model was fitted with into its folder.
 
     Args:
         folder: of the model.
         columns: with every role resolved.
-        rate: frames per unit of the time column; None without one.
+        sampling_rate: frames per unit of the time column; None without one.
     """
-    content = {"columns": dataclasses.asdict(columns), "rate": rate}
+    content = {"columns": dataclasses.asdict(columns), "sampling_rate": sampling_rate}
     with atomic(Path(folder) / COLUMNS_FILE) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
@@ -539,7 +544,7 @@ def load_columns(folder: str | os.PathLike[str]) -> tuple[Columns, float | None]
         return Columns(), None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return _columns_from(content["columns"]), content["rate"]
+        return _columns_from(content["columns"]), content["sampling_rate"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: damaged ({error!r}); fit the model again") from error
 
@@ -887,9 +892,9 @@ def _rate(steps: Array) -> float:
     return float(f"{1.0 / np.median(steps):.9g}")
 
 
-def _edges(time: Array, rate: float | None) -> Array:
+def _edges(time: Array, sampling_rate: float | None) -> Array:
     """(T + 1,) times at which the frames begin, and where the last one ends."""
-    step = 1.0 if rate is None else 1.0 / rate
+    step = 1.0 if sampling_rate is None else 1.0 / sampling_rate
     return np.append(time, time[-1] + step)
 
 
@@ -915,7 +920,7 @@ def _nearest_frames(values: Any, recording: Array, recordings: Recordings) -> Ar
     frames = np.empty(len(seconds), dtype=np.int64)
     for number, time in enumerate(recordings.times):
         own = recording == number
-        edges = _edges(time, recordings.rate)
+        edges = _edges(time, recordings.sampling_rate)
         slack = edges[-1] - time[-1]
         frames[own] = np.searchsorted((edges[:-1] + edges[1:]) / 2, seconds[own])
         frames[own] += (seconds[own] > edges[-1] + slack).astype(np.int64) - (seconds[own] < time[0] - slack)

@@ -22,16 +22,16 @@ class Inferred(NamedTuple):
 
     Attributes:
         recordings: which they are, B indices.
-        distribution: structure over their labels, on whole recordings: (B, T, C) padded to the longest.
+        dist: structure over their labels, on whole recordings: (B, T, C) padded to the longest.
         bands: the labelling to show, see :meth:`segcrf.nn.JointModel.bands`.
-        values: numbers (B, T, R), or None.
-        switching: of a switching model, classes and numbers in one distribution, in place of ``values``.
+        predictions: predicted targets (B, T, R), or None.
+        switching: of a switching model, classes and numbers in one distribution, in place of ``predictions``.
     """
 
     recordings: list[int]
-    distribution: Structure
+    dist: Structure
     bands: Decoding
-    values: Tensor | None
+    predictions: Tensor | None
     switching: SwitchingRegression | None = None
 
 
@@ -53,8 +53,8 @@ def infer(model: JointModel | SwitchingModel, signals: Sequence[Tensor], *, chun
             long = x.shape[1] > chunk  # and then it is alone
             features = model.encoder.chunks(x, chunk) if long else [model.encoder(x, lengths)]
             pieces = [model.heads(piece) for piece in features]
-            distribution = model.distribution(torch.cat([piece.emissions for piece in pieces], dim=1), lengths)
-            numbers = [piece.values for piece in pieces if piece.values is not None]
+            distribution = model.dist(torch.cat([piece.emissions for piece in pieces], dim=1), lengths)
+            numbers = [piece.predictions for piece in pieces if piece.predictions is not None]
             values = torch.cat(numbers, dim=1) if numbers else None
             bands = model.bands(distribution)
             if isinstance(model, SwitchingModel):

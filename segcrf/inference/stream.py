@@ -117,13 +117,13 @@ class Stream:
             ValueError: a score is NaN or +inf, no labelling is allowed any more, or the stream is finished. Nothing of
                 the call is taken then.
         """
-        _validation.still_open(self._finished)
-        _validation.stream_scores(emissions, self._frames, len(self._best) or None)
+        _check_still_open(self._finished)
+        _check_stream_scores(emissions, self._frames, len(self._best) or None)
         if not len(emissions):
             return _NONE
         with torch.no_grad():
             chain = self._layer(emissions.detach()[None])
-        _validation.streamable(chain, LinearChain)
+        _check_streamable(chain, LinearChain)
         scores, transitions, start, end = (p.detach().double().cpu().numpy() for p in chain.potentials)
         best, running, oldest, before = self._best, self._running, self._oldest, list(self._before)
         classes, decided = np.arange(len(start)), [np.empty(0, np.int64)]
@@ -137,7 +137,7 @@ class Stream:
                 best = running = start + row
             oldest = oldest[came] if before else classes
             before.append(came)
-            _validation.still_allowed(best, t)
+            _check_still_allowed(best, t)
             best, running = best - best.max(), running - _log_sum(running[:, None])
             if self._max_delay is not None and len(before) > self._max_delay:
                 # Who disagrees with the best labelling on the oldest frame is out.
@@ -155,10 +155,10 @@ class Stream:
         Raises:
             ValueError: there was no frame, the stream is finished, or no labelling may end here.
         """
-        _validation.still_open(self._finished)
+        _check_still_open(self._finished)
         self._require_frames()
         final = self._best + self._end
-        _validation.still_allowed(final, self._frames - 1)
+        _check_still_allowed(final, self._frames - 1)
         labels, self._before, self._finished = _path(self._before, int(final.argmax())), [], True
         bands = self._cut(labels)
         assert self._open is not None  # there was a frame, and all are decided
@@ -282,3 +282,47 @@ def _forget(before: list[IntArray], best: FloatArray, decided: list[IntArray]) -
     for came in reversed(before[1:]):
         origins = came[origins]
     return origins
+
+
+def _check_stream_scores(values: Tensor, frame: int, classes: int | None) -> None:
+    """Refuse what is no (N, C) of scores, has another C than before, or holds NaN or +inf; frames count from
+    ``frame``."""
+    if not torch.is_tensor(values):  # pyright: ignore[reportUnnecessaryComparison]
+        raise TypeError(f"emissions must be a torch.Tensor, got {type(values).__name__}; use torch.as_tensor")
+    if not values.is_floating_point():
+        raise TypeError(f"emissions must be floating-point scores, got {values.dtype}; convert with .float()")
+    expected = f"(N, {'C' if classes is None else classes})"
+    if values.dim() != 2 or not values.shape[1] or (classes is not None and values.shape[1] != classes):
+        raise ValueError(f"emissions must have shape {expected}: frames, classes; got {tuple(values.shape)}")
+    bad = values.isnan() | (values == torch.inf)
+    if bad.any():
+        t, label = bad.nonzero()[0].tolist()
+        raise ValueError(
+            f"emissions of frame {frame + t} of the stream, class {label}: got {values[t, label].item()}, expected a "
+            "finite score or -inf (forbidden); nothing of this call was taken: correct the frame and push again"
+        )
+
+
+def _check_streamable(structure: Any, kind: type) -> None:
+    """Refuse a structure that cannot be decoded while it grows."""
+    if not isinstance(structure, kind) or structure.potentials[1].dim() != 2:
+        got = type(structure).__name__ + (" with transitions of every step" if isinstance(structure, kind) else "")
+        raise TypeError(
+            f"a stream decodes a {kind.__name__} whose transitions all steps share, got {got}; decode pieces of the "
+            "recording with `mode`, or fit a linear chain"
+        )
+
+
+def _check_still_open(finished: bool) -> None:
+    """Refuse to go on with a stream that is finished."""
+    if finished:
+        raise ValueError("the stream is finished; begin another one for the next recording")
+
+
+def _check_still_allowed(best: np.ndarray[Any, Any], frame: int) -> None:
+    """Refuse scores by class that leave no labelling allowed."""
+    if best.max() == -np.inf:
+        raise ValueError(
+            f"frame {frame} of the stream leaves no labelling that is allowed; nothing of this call was taken: relax "
+            "the -inf scores, or end the recording before it"
+        )

@@ -1,5 +1,17 @@
 """Kernels: how the scans of structures are made fast, on CPUs and GPUs."""
 
-from segcrf.kernels.operator import BACKENDS, Operator, agreeing, clamp, empty_beside, pick, time_first, working_dtype
+from segcrf.kernels.backends import BACKENDS, pick
+from segcrf.kernels.layout import agreeing, clamp, empty_beside, frame_mask, time_first, working_dtype
+from segcrf.kernels.operator import Operator
 
-__all__ = ["BACKENDS", "Operator", "agreeing", "clamp", "empty_beside", "pick", "time_first", "working_dtype"]
+__all__ = [
+    "BACKENDS",
+    "Operator",
+    "agreeing",
+    "clamp",
+    "empty_beside",
+    "frame_mask",
+    "pick",
+    "time_first",
+    "working_dtype",
+]

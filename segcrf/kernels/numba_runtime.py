@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segcrf.kernels.operator import working_dtype
+from segcrf.kernels.layout import working_dtype
 
 #: A kernel call shorter than this many units of work (multiply-adds, about a nanosecond each) stays on one thread.
 _WORTH_A_THREAD = 500_000

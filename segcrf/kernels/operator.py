@@ -21,50 +21,18 @@ node, and :func:`pick` chooses the backend.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from segcrf._validation import UNLABELLED
+from segcrf.kernels.backends import DEVICE_OF
+from segcrf.kernels.layout import clamp, empty_beside, working_dtype
 
-BACKENDS = ("auto", "torch", "numba", "triton")
-_DEVICE_OF = {"numba": "cpu", "triton": "cuda"}
-_INSTALLED = {package: find_spec(package) is not None for package in _DEVICE_OF}
 # Defined by hand: what torch.library.custom_op adds to each call takes as long as a small kernel.
 _LIBRARY = torch.library.Library("segcrf", "FRAGMENT")
-
-
-def pick(backend: str, device: torch.device, known: Iterable[str] = tuple(_DEVICE_OF)) -> str:
-    """Return the backend to run on ``device``, of those that a structure has kernels for (``known``).
-
-    One that was insisted on and cannot run is an error with the reason.
-    """
-    if backend == "torch":
-        return backend
-    if backend == "auto":
-        for kernels in known:
-            if device.type == _DEVICE_OF[kernels] and _INSTALLED[kernels]:
-                return kernels
-        return "torch"
-    if backend not in known:
-        raise ValueError(
-            f"backend {backend!r} has no kernels for these potentials, {' and '.join(map(repr, known))} has; use "
-            "backend='auto', or transitions that all steps share"
-        )
-    if device.type != _DEVICE_OF[backend]:
-        raise ValueError(
-            f"backend {backend!r} runs on {_DEVICE_OF[backend]}, the emissions are on {device.type}; "
-            f"move them, or use backend='auto'"
-        )
-    if not _INSTALLED[backend]:
-        raise ValueError(
-            f"backend {backend!r} needs the package {backend}; pip install {backend}, or use backend='auto'"
-        )
-    return backend
 
 
 class Operator:
@@ -114,7 +82,7 @@ class Operator:
 
     def _define(self, name: str, schema: str, fake: Callable[..., Any]) -> Any:
         def kernel_of(kernels: str) -> Callable[..., Any]:
-            guard: Any = torch.cuda.device_of if _DEVICE_OF[kernels] == "cuda" else nullcontext
+            guard: Any = torch.cuda.device_of if DEVICE_OF[kernels] == "cuda" else nullcontext
 
             def run(*arguments: Any) -> Any:  # imported at the first call: compilers are heavy
                 module = importlib.import_module(f"segcrf.kernels.{self.kernels[kernels]}")
@@ -126,7 +94,7 @@ class Operator:
         full = f"{self._structure}_{name}"
         _LIBRARY.define(f"{full}{schema}", tags=(torch.Tag.pt2_compliant_tag,))
         for kernels in self.kernels:
-            _LIBRARY.impl(full, kernel_of(kernels), _DEVICE_OF[kernels].upper())
+            _LIBRARY.impl(full, kernel_of(kernels), DEVICE_OF[kernels].upper())
         torch.library.register_fake(f"segcrf::{full}", fake, lib=_LIBRARY)
         return getattr(torch.ops.segcrf, full).default
 
@@ -275,19 +243,6 @@ def _are_ones(grad: Tensor) -> bool:
     return not kept and bool((grad == 1.0).all())
 
 
-def agreeing(labels: Tensor, num_classes: int, lengths: Tensor) -> Tensor:
-    """Classes (..., B, T, C) that agree with labels (..., B, T): one where it is known, all where it is -100 or
-    padding."""
-    beyond = torch.arange(labels.shape[-1], device=labels.device) >= lengths[:, None]
-    classes = torch.arange(num_classes, device=labels.device)
-    return (labels[..., None] == classes) | ((labels == UNLABELLED) | beyond)[..., None]
-
-
-def clamp(emissions: Tensor, labels: Tensor, lengths: Tensor) -> Tensor:
-    """Emissions (B, T, C) that forbid (-inf) what does not agree with labels (B, T)."""
-    return emissions.masked_fill(~agreeing(labels, emissions.shape[-1], lengths), -torch.inf)
-
-
 def _fake_log_partition(emissions: Tensor, *rest: Tensor) -> Tensor:
     return emissions.new_empty(emissions.shape[0], dtype=torch.float64)
 
@@ -299,24 +254,3 @@ def _fake_max_product(emissions: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor,
         emissions.new_empty(frames, dtype=torch.int64),
         emissions.new_empty(frames, dtype=torch.bool),
     )
-
-
-def time_first(values: Tensor) -> bool:
-    """Whether (B, T, C) on a CPU lies in memory with time first, as pytorch-crf and PyTorch's recurrent networks have
-    it: kernels read it where it lies."""
-    return values.device.type == "cpu" and not values.is_contiguous() and values.transpose(0, 1).is_contiguous()
-
-
-def empty_beside(emissions: Tensor, wanted: bool) -> Tensor:
-    """Room for a number per score, in the layout of the scores: a gradient need not be turned round; none for no
-    recording, if it is not ``wanted``."""
-    batch, frames, classes = emissions.shape
-    dtype = working_dtype(emissions)
-    if wanted and time_first(emissions):
-        return emissions.new_empty((frames, batch, classes), dtype=dtype).transpose(0, 1)
-    return emissions.new_empty((batch if wanted else 0, frames, classes), dtype=dtype)
-
-
-def working_dtype(emissions: Tensor) -> torch.dtype:
-    """Half-precision scores are read as they are and computed in float32; others keep their type."""
-    return torch.promote_types(emissions.dtype, torch.float32)

@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from segcrf.kernels.operator import working_dtype
+from segcrf.kernels.layout import working_dtype
 
 #: The scores of all pairs of classes are held in registers.
 MAX_CLASSES = 256

@@ -60,12 +60,12 @@ class JointOutput(Protocol):
     """What an objective needs of a model's output."""
 
     @property
-    def distribution(self) -> Structure:
+    def dist(self) -> Structure:
         """The structure over the labels of B recordings of T frames."""
         ...
 
     @property
-    def values(self) -> Tensor | None:
+    def predictions(self) -> Tensor | None:
         """Predicted numbers (B, T, R), or None."""
         ...
 
@@ -94,7 +94,7 @@ class SwitchingOutput(Protocol):
         ...
 
     @property
-    def distribution(self) -> Structure:
+    def dist(self) -> Structure:
         """The structure over the labels."""
         ...
 
@@ -232,7 +232,7 @@ class JointObjective(nn.Module):
     >>> from segcrf.chain import LinearChain
     >>> from segcrf.model import ModelOutput
     >>> flat = LinearChain(torch.zeros(1, 4, 2), torch.zeros(2, 2))
-    >>> output = ModelOutput(flat, values=torch.ones(1, 4, 1), features=torch.zeros(1, 4, 3))
+    >>> output = ModelOutput(flat, predictions=torch.ones(1, 4, 1), features=torch.zeros(1, 4, 3))
     >>> losses = JointObjective("mse")(output, torch.tensor([[0, 0, 1, 1]]), torch.zeros(1, 4, 1))
     >>> {name: round(float(loss), 4) for name, loss in losses.items()}
     {'crf': 0.6931, 'regression': 1.0}
@@ -281,15 +281,15 @@ class JointObjective(nn.Module):
             Scalars by name: ``"crf"``; ``"frames"`` if asked for; and ``"regression"`` where output and batch both have
             numbers.
         """
-        distribution = output.distribution
+        distribution = output.dist
         frames = _frames(distribution.lengths, self.training)
         with torch.autocast(labels.device.type, enabled=False):
             losses = {"crf": -distribution.log_prob(labels).sum() / frames}
             if self.frames:
                 losses["frames"] = _cross_entropy(output, labels) / frames
-            if self.regression is not None and output.values is not None and targets is not None:
+            if self.regression is not None and output.predictions is not None and targets is not None:
                 known = _known(targets, distribution.lengths)
-                error = torch.where(known, output.values.float() - targets.float(), 0.0)
+                error = torch.where(known, output.predictions.float() - targets.float(), 0.0)
                 density = torch.where(known, self._loss(error, known, output.log_sigma), 0.0)
                 losses["regression"] = density.sum() / (frames * targets.shape[2])
         return losses
@@ -579,7 +579,7 @@ class RunningMeanWeights(nn.Module):
 
 
 def over_ranks(values: Tensor) -> Tensor:
-    """The mean over the processes of data-parallel training; ``values`` where there is one process."""
+    """The mean over the processes of data-parallel training; ``predictions`` where there is one process."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return values
     values = values.clone()
@@ -600,7 +600,7 @@ def _frames(lengths: Tensor, training: bool) -> Tensor:
 
 def _cross_entropy(output: JointOutput | SwitchingOutput, labels: Tensor) -> Tensor:
     """Summed over the labelled frames."""
-    distribution = output.distribution
+    distribution = output.dist
     scores = distribution.emissions if output.scores is None else output.scores
     beyond = torch.arange(labels.shape[1], device=labels.device) >= distribution.lengths[:, None]
     known = labels.masked_fill(beyond, UNLABELLED)

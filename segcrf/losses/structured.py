@@ -25,7 +25,7 @@ from torch import Tensor
 
 from segcrf import _validation
 from segcrf._validation import UNLABELLED
-from segcrf.structures import Structure
+from segcrf.structures import Structure, check_labels, check_scores_shape, check_weights
 
 __all__ = [
     "expected_risk",
@@ -59,7 +59,7 @@ def weighted_marginal_loss(dist: Structure, labels: Tensor, weights: Tensor) -> 
         >>> weighted_marginal_loss(fair, torch.tensor([[0, 1]]), torch.tensor([1.0, 3.0])) / torch.tensor(2.0).log()
         tensor([4.])
     """
-    _validation.class_weights(weights, dist.num_classes)
+    _check_class_weights(weights, dist.num_classes)
     labels, known = _known(dist, labels)
     log_p = _log_marginals(dist).gather(-1, labels[..., None])[..., 0]
     loss = -torch.where(known, weights.double()[labels] * log_p, 0.0)
@@ -83,7 +83,7 @@ def soft_cross_entropy(dist: Structure, targets: Tensor) -> Tensor:
         >>> soft_cross_entropy(fair, torch.tensor([[[0.5, 0.5], [0.0, 0.0]]]))
         tensor([0.6931])
     """
-    _validation.weights(targets, tuple(dist.emissions.shape), dist.lengths)
+    check_weights(targets, tuple(dist.emissions.shape), dist.lengths)
     frames = torch.arange(targets.shape[1], device=targets.device)
     targets = torch.where((frames < dist.lengths[:, None])[..., None], targets, 0.0).double()
     return -(targets * _log_marginals(dist)).sum((1, 2)).to(dist.dtype)
@@ -198,7 +198,7 @@ def smoothed_loss(dist: Structure, labels: Tensor, smoothing: float, prior: Tens
     _validation.share(smoothing, "smoothing")
     other = dist.uniform()
     if prior is not None:
-        _validation.prior(prior, dist.num_classes)
+        _check_prior(prior, dist.num_classes)
         emissions = other.emissions + prior.detach().to(other.emissions).log()
         other = other.having(emissions, *other.potentials[1:])
     return -(1 - smoothing) * dist.log_prob(labels) + smoothing * other.cross_entropy(dist)
@@ -207,7 +207,7 @@ def smoothed_loss(dist: Structure, labels: Tensor, smoothing: float, prior: Tens
 def _known(dist: Structure, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Checked labels (B, T), 0 where there is none, and where there is one."""
     event = (dist.emissions.shape[0], dist.emissions.shape[1])
-    labels = _validation.labels(labels, event, dist.num_classes, dist.lengths)
+    labels = check_labels(labels, event, dist.num_classes, dist.lengths)
     frames = torch.arange(event[1], device=labels.device)
     known = (labels != UNLABELLED) & (frames < dist.lengths[:, None])
     return labels.masked_fill(~known, 0), known
@@ -228,4 +228,22 @@ def _rival(dist: Structure, labels: Tensor, known: Tensor, cost: Tensor | None) 
 def _cost(dist: Structure, cost: Tensor | None) -> Tensor:
     if cost is None:
         return 1.0 - torch.eye(dist.num_classes, dtype=torch.float64, device=dist.emissions.device)
-    return _validation.shape(cost, "cost", (dist.num_classes, dist.num_classes), "(C, C)").double()
+    return check_scores_shape(cost, "cost", (dist.num_classes, dist.num_classes), "(C, C)").double()
+
+
+def _check_class_weights(values: Tensor, num_classes: int) -> None:
+    """Refuse weights (C,) of classes that are negative, infinite or NaN."""
+    check_scores_shape(values, "weights", (num_classes,), "(C,)")
+    if torch.compiler.is_compiling() or ((values >= 0) & (values < torch.inf)).all():
+        return
+    raise ValueError(f"weights must be finite numbers of 0 or more, one per class, got {values.tolist()}")
+
+
+def _check_prior(values: Tensor, num_classes: int) -> None:
+    """Refuse shares (C,) of classes that are not all above 0."""
+    check_scores_shape(values, "prior", (num_classes,), "(C,)")
+    if torch.compiler.is_compiling() or ((values > 0) & (values < torch.inf)).all():
+        return
+    raise ValueError(
+        f"prior must be a share above 0 for every class, got {values.tolist()}; give unseen classes a little"
+    )

@@ -83,7 +83,7 @@ def reliability(probabilities: Recordings, true: Recordings, bins: int = 10) -> 
     labels = _validation.label_arrays(true, "true")
     _validation.same_number(len(rows), len(labels), "probabilities", "true")
     _validation.matching(rows, "probabilities", [len(row) for row in labels])
-    _validation.known_labels(labels, rows[0].shape[1], "true")
+    _validation.class_indices(labels, rows[0].shape[1], "true")
     posterior, truth = np.concatenate(rows).astype(np.float64), np.concatenate(labels)
     posterior, truth = posterior[truth != UNLABELLED], truth[truth != UNLABELLED]
     claimed, right = posterior.max(axis=1), posterior.argmax(axis=1) == truth

@@ -39,16 +39,19 @@ where there is no recording, every score is NaN, without a warning, and :func:`b
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from segcrf import _validation
 from segcrf._validation import UNLABELLED
 from segcrf.segments import IntArray, Recordings, Segments
+
+Array = npt.NDArray[Any]
 
 FloatArray = npt.NDArray[np.float64]
 Class = int | str
@@ -119,9 +122,9 @@ def conventions(*, ignore: Sequence[Class] = (), pooled: bool = True, matching: 
     pooled over recordings: accuracy, macro F1, F1@k (greedy matching), bands pred/true; mean over recordings: edit;
     unlabelled frames left out; classes left out of edit and F1@k: rest
     """
-    _validation.flag(pooled, "pooled")
+    _check_flag(pooled, "pooled")
     _validation.choice(matching, "matching", ("greedy", "optimal"))
-    dropped = ", ".join(map(str, _validation.class_list(ignore, "ignore")))
+    dropped = ", ".join(map(str, _check_class_list(ignore, "ignore")))
     moved = f"F1@k ({matching} matching), bands pred/true"
     summed, averaged = (f"accuracy, macro F1, {moved}", "edit") if pooled else ("macro F1", f"accuracy, edit, {moved}")
     return (
@@ -275,7 +278,7 @@ def segment_f1(
     >>> round(segment_f1([[0, 0, 1, 1, 0, 1]], [[0, 0, 0, 1, 1, 1]], iou=0.5), 1)
     33.3
     """
-    _validation.fraction(iou, "iou")
+    _check_fraction(iou, "iou")
     _validation.choice(matching, "matching", ("greedy", "optimal"))
     pair = _Pair.of(pred, true)
     ours, theirs = pair.bands(ignore)
@@ -372,7 +375,7 @@ def segmentation_entropy(
     SegmentationEntropy(over=0.5, under=1.0)
     """
     _validation.choice(by, "by", ("band", "class"))
-    _validation.flag(pooled, "pooled")
+    _check_flag(pooled, "pooled")
     pair = _Pair.of(pred, true)
     ours, theirs = pair.bands(ignore)
     common = _overlaps(ours, theirs)
@@ -402,7 +405,7 @@ def boundary_scores(
     pred: Recordings,
     true: Recordings,
     margin: float,
-    rate: float | None = None,
+    sampling_rate: float | None = None,
     pooled: bool = True,
     *,
     ignore: Sequence[Class] = (),
@@ -416,8 +419,8 @@ def boundary_scores(
     Args:
         pred: predicted labels, list of (T,).
         true: true labels, list of (T,).
-        margin: largest distance that still counts, in frames, or in seconds if ``rate`` is given.
-        rate: frames per second.
+        margin: largest distance that still counts, in frames, or in seconds if ``sampling_rate`` is given.
+        sampling_rate: frames per second.
         pooled: boundaries of all recordings counted together, or the mean of the recordings' scores.
         ignore: classes whose bands are dropped first, from truth and prediction: what is left are boundaries
             between two others.
@@ -426,7 +429,7 @@ def boundary_scores(
             it could have had. With margins below half the shortest band of either side there is no difference.
 
     Raises:
-        TypeError, ValueError: as :func:`frame_accuracy`; or ``margin`` is negative, ``rate`` not above 0, or
+        TypeError, ValueError: as :func:`frame_accuracy`; or ``margin`` is negative, ``sampling_rate`` not above 0, or
             ``matching`` not one of the above.
 
     >>> boundary_scores([[0, 0, 0, 1, 0, 0]], [[0, 0, 1, 1, 1, 1]], margin=1)
@@ -434,7 +437,7 @@ def boundary_scores(
     """
     _validation.choice(matching, "matching", ("optimal", "nearest"))
     pair = _Pair.of(pred, true)
-    reach = min(_validation.margin(margin, rate), pair.longest)
+    reach = min(_check_margin(margin, sampling_rate), pair.longest)
     ours, theirs = pair.boundaries(reach, ignore)
     find = _reached if matching == "optimal" else _nearest
     found = find(ours.place, theirs.place, reach)[1]
@@ -450,7 +453,7 @@ def boundary_f1(
     pred: Recordings,
     true: Recordings,
     margin: float,
-    rate: float | None = None,
+    sampling_rate: float | None = None,
     pooled: bool = True,
     *,
     ignore: Sequence[Class] = (),
@@ -461,8 +464,8 @@ def boundary_f1(
     Args:
         pred: predicted labels, list of (T,).
         true: true labels, list of (T,).
-        margin: largest distance that still counts, in frames, or in seconds if ``rate`` is given.
-        rate: frames per second.
+        margin: largest distance that still counts, in frames, or in seconds if ``sampling_rate`` is given.
+        sampling_rate: frames per second.
         pooled: as for :func:`boundary_scores`; so are ``ignore`` and ``matching``.
         ignore: classes whose bands are dropped first.
         matching: "optimal" or "nearest".
@@ -473,7 +476,7 @@ def boundary_f1(
     >>> boundary_f1([[0, 0, 0, 1, 1, 1]], [[0, 0, 1, 1, 1, 1]], margin=0)
     0.0
     """
-    return boundary_scores(pred, true, margin, rate, pooled, ignore=ignore, matching=matching).f1
+    return boundary_scores(pred, true, margin, sampling_rate, pooled, ignore=ignore, matching=matching).f1
 
 
 class BoundaryError(NamedTuple):
@@ -490,7 +493,7 @@ def boundary_error(
     pred: Recordings,
     true: Recordings,
     margin: float,
-    rate: float | None = None,
+    sampling_rate: float | None = None,
     *,
     ignore: Sequence[Class] = (),
 ) -> dict[tuple[Class, Class], BoundaryError]:
@@ -502,9 +505,9 @@ def boundary_error(
     Args:
         pred: predicted labels, list of (T,).
         true: true labels, list of (T,).
-        margin: largest distance that still counts, in frames, or in seconds if ``rate`` is given; memory grows
+        margin: largest distance that still counts, in frames, or in seconds if ``sampling_rate`` is given; memory grows
             with the pairs that are within it.
-        rate: frames per second.
+        sampling_rate: frames per second.
         ignore: classes whose boundaries are left out.
 
     Returns:
@@ -518,13 +521,13 @@ def boundary_error(
     BoundaryError(mean=1.0, sd=0.0, found=1, missed=0, extra=0)
     """
     pair = _Pair.of(pred, true)
-    reach = min(_validation.margin(margin, rate), pair.longest)
+    reach = min(_check_margin(margin, sampling_rate), pair.longest)
     sides = pair.boundaries(reach, ignore)
     errors: dict[tuple[Class, Class], BoundaryError] = {}
     for kind in np.unique(np.concatenate([side.kind for side in sides]), axis=0):
         ours, theirs = (side.place[(side.kind == kind).all(1)] for side in sides)
         i, j = _nearest(ours, theirs, reach)
-        found = (ours[i] - theirs[j]) / _validation.rate(rate)
+        found = (ours[i] - theirs[j]) / _validation.frames_per_second(sampling_rate)
         spread = float(found.std()) if found.size else math.nan
         before, after = (pair.named(int(number)) for number in kind)
         missed, extra = len(theirs) - len(found), len(ours) - len(found)
@@ -535,7 +538,7 @@ def boundary_error(
 def hausdorff(
     pred: Recordings,
     true: Recordings,
-    rate: float | None = None,
+    sampling_rate: float | None = None,
     *,
     pooled: bool = False,
     ignore: Sequence[Class] = (),
@@ -547,21 +550,21 @@ def hausdorff(
     Args:
         pred: predicted labels, list of (T,).
         true: true labels, list of (T,).
-        rate: frames per second, for a distance in seconds; None: in frames.
+        sampling_rate: frames per second, for a distance in seconds; None: in frames.
         pooled: the largest of all recordings, or the mean over recordings.
         ignore: classes whose bands are dropped first, as for :func:`boundary_scores`.
 
     Raises:
-        TypeError, ValueError: as :func:`frame_accuracy`; or ``rate`` is not above 0.
+        TypeError, ValueError: as :func:`frame_accuracy`; or ``sampling_rate`` is not above 0.
 
     >>> hausdorff([[0, 0, 0, 1, 0, 0]], [[0, 0, 1, 1, 1, 1]])
     2.0
     """
-    _validation.flag(pooled, "pooled")
+    _check_flag(pooled, "pooled")
     pair = _Pair.of(pred, true)
     ours, theirs = (pair.split(side.recording, side.place) for side in pair.boundaries(0, ignore))
     distances = [_hausdorff(*sides) for sides in zip(ours, theirs, map(len, pair.true), strict=True)]
-    return _mean([max(distances)] if pooled and distances else distances) / _validation.rate(rate)
+    return _mean([max(distances)] if pooled and distances else distances) / _validation.frames_per_second(sampling_rate)
 
 
 # ------------------------------------------------------------------------------------------- what is compared
@@ -575,7 +578,7 @@ class _Pair:
 
     @classmethod
     def of(cls, pred: Recordings, true: Recordings) -> _Pair:
-        ours, theirs, names = _validation.label_pair(pred, true)
+        ours, theirs, names = _check_label_pair(pred, true)
         return cls._judged(ours, theirs, names)
 
     @classmethod
@@ -592,7 +595,7 @@ class _Pair:
 
     def parts(self, pooled: bool) -> list[_Pair]:
         """All recordings in one, or each by itself."""
-        _validation.flag(pooled, "pooled")
+        _check_flag(pooled, "pooled")
         if pooled:
             return [self]
         return [_Pair([pred], [true], self.names) for pred, true in zip(self.pred, self.true, strict=True)]
@@ -632,10 +635,10 @@ class _Pair:
         return self._numbers(classes, "classes", occur="any")
 
     def _numbers(self, classes: Sequence[Class], argument: str, occur: str) -> IntArray:
-        given = _validation.class_list(classes, argument)
+        given = _check_class_list(classes, argument)
         if not self.true:
             given = []  # without a label nothing tells which names there are, or that there are names
-        _validation.known_classes(given, argument, self.names, occur)
+        _check_known_classes(given, argument, self.names, occur)
         known = given if self.names is None else [self.names.index(c) for c in given if c in self.names]
         return np.array(known, dtype=np.int64)
 
@@ -645,7 +648,7 @@ class _Pair:
 
 def _percent(hits: npt.ArrayLike, totals: npt.ArrayLike, pooled: bool) -> float:
     """Percent of hits, added up before dividing or averaged after; 0 of 0 is 100, no recording is NaN."""
-    _validation.flag(pooled, "pooled")
+    _check_flag(pooled, "pooled")
     counts: FloatArray = np.stack([hits, totals], axis=1).astype(np.float64)
     if pooled and len(counts):
         counts = counts.sum(axis=0, keepdims=True)
@@ -833,3 +836,79 @@ def _farthest(points: IntArray, others: IntArray) -> int:
     after = np.searchsorted(others, points)
     before, after = others[np.maximum(after - 1, 0)], others[np.minimum(after, len(others) - 1)]
     return int(np.minimum(np.abs(points - before), np.abs(points - after)).max())
+
+
+def _check_class_list(values: object, name: str) -> list[Any]:
+    """Return several classes as a list; a single name is no list of letters."""
+    listed = _validation.to_numpy(values).tolist() if isinstance(values, Tensor | np.ndarray) else values
+    if isinstance(listed, str | bytes) or not isinstance(listed, Iterable):
+        raise TypeError(f"{name}: got {listed!r}, expected a list of classes; write [{listed!r}]")
+    return list(cast(Iterable[Any], listed))
+
+
+def _check_known_classes(classes: Sequence[Any], name: str, names: Sequence[str] | None, occur: str) -> None:
+    """Refuse classes that are not given as the labels are, or do not occur.
+
+    Args:
+        classes: numbers, or names where labels are text.
+        name: what the argument is called.
+        names: those that occur in the labels; None: labels are numbers.
+        occur: whether "all" the names must occur, or "any" of them.
+    """
+    kind, expected = ("numbers", int | np.integer) if names is None else ("names", str)
+    for label in classes:
+        if not isinstance(label, expected) or isinstance(label, bool):
+            raise TypeError(f"{name}: got the class {label!r}, expected class {kind}, as the labels are; give it so")
+        if label == "" or (names is None and label < 0):
+            raise ValueError(
+                f"{name}: got {label!r}, expected a class; leave it out: frames without a label never count"
+            )
+    unknown = [] if names is None else [label for label in classes if label not in names]
+    if unknown and (occur == "all" or len(unknown) == len(classes)):
+        raise ValueError(
+            f"{name}: got the class {unknown[0]!r}, expected one that occurs in the labels: {', '.join(names or [])}; "
+            "correct its spelling, or leave it out"
+        )
+
+
+def _check_flag(value: object, name: str) -> None:
+    """Refuse anything but True and False."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name}: got {value!r}, expected True or False")
+
+
+def _check_label_pair(pred: object, true: object) -> tuple[list[Array], list[Array], list[str] | None]:
+    """Return predicted and true labels as int64 arrays that match, and the class names where labels are text."""
+    sides = {"pred": _validation.label_list(pred, "pred"), "true": _validation.label_list(true, "true")}
+    _validation.same_number(len(sides["pred"]), len(sides["true"]), "pred", "true")
+    for i, (ours, theirs) in enumerate(zip(*sides.values(), strict=True)):
+        if ours.shape != theirs.shape:
+            raise ValueError(
+                f"recording {i}: pred has {len(ours)} frames, true has {len(theirs)}; "
+                "compare labellings of the same frames, cut to the recording's length"
+            )
+    kinds = {name: _validation.label_kind(arrays, name) for name, arrays in sides.items()}
+    if len(set(kinds.values())) > 1:
+        raise TypeError(f"labels are of two kinds, got {kinds}; give pred and true the same, integers or text")
+    if kinds["true"] == "index":
+        indices = [_validation.class_indices(arrays, name=name) for name, arrays in sides.items()]
+        return indices[0], indices[1], None
+    known = sorted({str(text) for arrays in sides.values() for array in arrays for text in np.unique(array)} - {""})
+    return _validation.class_names(sides["pred"], known), _validation.class_names(sides["true"], known), known
+
+
+def _check_fraction(value: float, name: str) -> None:
+    """Refuse anything but a number above 0 and at most 1."""
+    if not _validation.is_number(value) or not 0 < value <= 1:
+        raise ValueError(f"{name}: got {value!r}, expected above 0 and at most 1, such as 0.5")
+
+
+def _check_margin(value: float, sampling_rate: float | None) -> int:
+    """Return a margin in whole frames; with a sampling rate the margin is in seconds."""
+    per_second = _validation.frames_per_second(sampling_rate)
+    if not _validation.is_number(value) or not 0 <= value < float("inf"):
+        raise ValueError(
+            f"margin: got {value!r}, expected 0 or more {'frames' if sampling_rate is None else 'seconds'}"
+        )
+    # 0.29 s at 100 Hz is 28.999999999999996 frames in floating point, and means 29. A product may be infinite.
+    return int(min(np.floor(value * per_second + 1e-6), 2.0**53))

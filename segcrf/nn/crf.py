@@ -16,10 +16,11 @@ from segcrf.nn.transitions import (
     ConstrainedTransitions,
     IrregularTransitions,
     Transitions,
+    check_intervals,
     log_frequencies,
 )
 from segcrf.segments import Segments
-from segcrf.structures import LinearChain, SemiMarkov
+from segcrf.structures import LinearChain, SemiMarkov, check_emissions_shape, check_labels_in_range
 
 
 class LinearChainCRF(nn.Module):
@@ -92,7 +93,7 @@ class LinearChainCRF(nn.Module):
         Raises:
             TypeError: transitions that labels cannot set, with what can.
         """
-        sequences = _validation.label_sequences(labels, self.num_classes)
+        sequences = _check_label_sequences(labels, self.num_classes)
         steps = [(sequence[:-1], sequence[1:]) for sequence in sequences]
         if intervals is not None:
             _set_rates(self, steps, intervals, smoothing)
@@ -110,13 +111,13 @@ class LinearChainCRF(nn.Module):
         :class:`~segcrf.nn.InputDependentTransitions`, times (B, T - 1) from frame to frame for
         :class:`~segcrf.nn.IrregularTransitions`.
         """
-        _validation.emissions_of(emissions, self.num_classes)
+        _check_emissions_of(emissions, self.num_classes)
         scores = self.transitions
         if isinstance(scores, nn.Module):
-            _validation.context(context, getattr(scores, "context", None), type(scores).__name__)
+            _check_context(context, getattr(scores, "context", None), type(scores).__name__)
             scores = scores() if context is None else scores(context)
         else:
-            _validation.context(context, None, "transitions='full'")
+            _check_context(context, None, "transitions='full'")
         emissions = _scaled(emissions, self.log_emission_scale)
         return LinearChain(emissions, scores, self.start, self.end, lengths, backend=self.backend)
 
@@ -181,11 +182,11 @@ class SemiMarkovCRF(nn.Module):
             durations = DURATION_FAMILIES[durations](num_classes, max_duration)
         self.durations = durations
         self.tail, self.censored, self.self_transitions, self.backend = tail, censored, self_transitions, backend
-        shortest = _validation.min_duration(min_duration, num_classes, max_duration)
+        shortest = _check_min_duration(min_duration, num_classes, max_duration)
         self.register_buffer("too_short", torch.arange(1, max_duration + 1) < shortest[:, None], persistent=False)
         self.transitions = _transitions(transitions, num_classes)
         if isinstance(self.transitions, nn.Module):
-            _validation.shared_transitions(getattr(self.transitions, "context", None), type(self.transitions).__name__)
+            _check_shared_transitions(getattr(self.transitions, "context", None), type(self.transitions).__name__)
         self.start = nn.Parameter(torch.empty(num_classes))
         self.end = nn.Parameter(torch.empty(num_classes))
         self.log_emission_scale = nn.Parameter(torch.zeros(())) if emission_scale else None
@@ -204,7 +205,7 @@ class SemiMarkovCRF(nn.Module):
             smoothing: pseudo-count added to every start, end and transition, so that the unseen is not forbidden. With
                 0 it is, but for what follows a class that never occurs: nothing is known of it.
         """
-        sequences = _validation.label_sequences(labels, self.num_classes)
+        sequences = _check_label_sequences(labels, self.num_classes)
         steps = [(s[:-1][s[:-1] != s[1:]], s[1:][s[:-1] != s[1:]]) for s in sequences]
         counts = _counts(steps, self.num_classes, smoothing)
         _set_transitions(self.transitions, counts, stays=self.self_transitions)
@@ -227,15 +228,17 @@ class SemiMarkovCRF(nn.Module):
         self._family().fit(observed)
         return self
 
-    def set_durations(self, mean: Sequence[float], deviation: Sequence[float], *, rate: float = 1.0) -> SemiMarkovCRF:
+    def set_durations(
+        self, mean: Sequence[float], deviation: Sequence[float], *, sampling_rate: float = 1.0
+    ) -> SemiMarkovCRF:
         """Set the duration scores from a mean and standard deviation per class, in seconds, and return the module.
 
         Args:
-            mean: of the durations, C numbers in seconds (frames, with the default ``rate``).
+            mean: of the durations, C numbers in seconds (frames, with the default ``sampling_rate``).
             deviation: their standard deviation, C numbers in the same unit.
-            rate: frames per second.
+            sampling_rate: frames per second.
         """
-        frames = torch.tensor([list(mean), list(deviation)], dtype=torch.float64) * rate
+        frames = torch.tensor([list(mean), list(deviation)], dtype=torch.float64) * sampling_rate
         if frames.shape != (2, self.num_classes) or not bool((frames > 0).all()):
             raise ValueError(
                 f"mean and deviation must be {self.num_classes} positive numbers each, got {mean!r} and {deviation!r}"
@@ -245,7 +248,7 @@ class SemiMarkovCRF(nn.Module):
 
     def forward(self, emissions: Tensor, lengths: Tensor | None = None) -> SemiMarkov:
         """Return the distribution over segmentations for emissions (B, T, C) and lengths (B,)."""
-        _validation.emissions_of(emissions, self.num_classes)
+        _check_emissions_of(emissions, self.num_classes)
         table, tail = self.durations()
         return SemiMarkov(
             _scaled(emissions, self.log_emission_scale),
@@ -278,7 +281,7 @@ def _transitions(given: str | nn.Module, num_classes: int) -> nn.Parameter | nn.
         _validation.choice(given, "transitions", tuple(TRANSITION_FAMILIES))
         full = given == "full"
         return nn.Parameter(torch.empty(num_classes, num_classes)) if full else TRANSITION_FAMILIES[given](num_classes)
-    _validation.same_classes(getattr(given, "num_classes", num_classes), num_classes)
+    _check_same_classes(getattr(given, "num_classes", num_classes), num_classes)
     return given
 
 
@@ -334,7 +337,7 @@ def _set_rates(
     if not isinstance(family, IrregularTransitions):
         raise TypeError("intervals are for IrregularTransitions; leave them out, or make the layer with those")
     size = crf.num_classes
-    times = _validation.counted_intervals(intervals, [len(before) + 1 for before, _ in steps])
+    times = _check_counted_intervals(intervals, [len(before) + 1 for before, _ in steps])
     # A pseudo-count of time too, so that smoothing alone means one switch to each class in C mean intervals.
     spent = torch.full((size,), smoothing * size * float(torch.cat(times).double().mean()), dtype=torch.float64)
     for (before, after), time in zip(steps, times, strict=True):
@@ -413,12 +416,12 @@ class CRF(nn.Module):
             ValueError: shapes that do not match, a first frame masked, an unknown reduction, NaN.
             IndexError: a tag outside 0..num_tags - 1 where the mask is on.
         """
-        _validation.drop_in(emissions, tags, mask, self.num_tags, self.batch_first)
+        _check_drop_in(emissions, tags, mask, self.num_tags, self.batch_first)
         if reduction not in ("none", "sum", "mean", "token_mean"):
             raise ValueError(f"invalid reduction: {reduction}")
         order, lengths = self._frames(tags if mask is None else mask, mask is not None)
         tags = self._arrange(tags, order)
-        _validation.tags(tags, lengths, self.num_tags)
+        _check_tags(tags, lengths, self.num_tags)
         likelihood = self._chain(emissions, order, lengths).log_prob(tags)
         if reduction == "none":
             return likelihood
@@ -436,14 +439,14 @@ class CRF(nn.Module):
         narrow, frames = modes.to(torch.uint8).cpu().numpy().tobytes(), modes.shape[1]
         return [list(narrow[i * frames : i * frames + length]) for i, length in enumerate(lengths.tolist())]
 
-    def distribution(self, emissions: Tensor, mask: Tensor | None = None) -> LinearChain:
+    def dist(self, emissions: Tensor, mask: Tensor | None = None) -> LinearChain:
         """The distribution over tag sequences, batch first, masked frames left out."""
-        _validation.drop_in(emissions, None, mask, self.num_tags, self.batch_first)
+        _check_drop_in(emissions, None, mask, self.num_tags, self.batch_first)
         return self._chain(emissions, *self._frames(emissions[..., 0] if mask is None else mask, mask is not None))
 
     def _decoded(self, emissions: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            chain = self.distribution(emissions, mask)
+            chain = self.dist(emissions, mask)
             return chain.mode, chain.lengths
 
     def _chain(self, emissions: Tensor, order: Tensor | None, lengths: Tensor) -> LinearChain:
@@ -467,3 +470,113 @@ class CRF(nn.Module):
         if order is None:
             return values
         return values.gather(1, order if values.dim() == 2 else order[..., None].expand_as(values))
+
+
+def _check_emissions_of(emissions: Tensor, num_classes: int) -> None:
+    """Refuse emissions of another number of classes than the layer has."""
+    classes = check_emissions_shape(emissions)[2]
+    if classes != num_classes:
+        raise ValueError(
+            f"emissions have {classes} classes, the layer has {num_classes}; build it with num_classes={classes}, or "
+            f"emit {num_classes} scores per frame"
+        )
+
+
+def _check_label_sequences(values: Sequence[Tensor], num_classes: int) -> list[Tensor]:
+    """Return the labels (T_i,) of recordings, each as int64."""
+    sequences = [torch.as_tensor(sequence) for sequence in values]
+    for recording, sequence in enumerate(sequences):
+        if sequence.dim() != 1 or len(sequence) == 0:
+            raise ValueError(
+                f"labels of recording {recording} must have shape (T,) with T >= 1, got {tuple(sequence.shape)}; "
+                "give one sequence per recording, and drop empty ones"
+            )
+        if sequence.is_floating_point() or sequence.dtype == torch.bool:
+            raise TypeError(
+                f"labels of recording {recording} must be integers, got {sequence.dtype}; convert with .long()"
+            )
+        check_labels_in_range(sequence, num_classes, recording)
+    return [sequence.long() for sequence in sequences]
+
+
+def _check_drop_in(
+    emissions: Tensor, tags: Tensor | None, mask: Tensor | None, num_tags: int, batch_first: bool
+) -> None:
+    """The checks of pytorch-crf's ``CRF``, with its types of error."""
+    if emissions.dim() != 3:
+        raise ValueError(f"emissions must have dimension of 3, got {emissions.dim()}")
+    if emissions.size(2) != num_tags:
+        raise ValueError(f"expected last dimension of emissions is {num_tags}, got {emissions.size(2)}")
+    for name, values in (("tags", tags), ("mask", mask)):
+        if values is not None and emissions.shape[:2] != values.shape:
+            raise ValueError(
+                f"the first two dimensions of emissions and {name} must match, "
+                f"got {tuple(emissions.shape[:2])} and {tuple(values.shape)}"
+            )
+    if mask is not None and not (mask[:, 0] if batch_first else mask[0]).all():
+        raise ValueError("mask of the first timestep must all be on; move left padding to the right")
+
+
+def _check_tags(values: Tensor, lengths: Tensor, num_tags: int) -> None:
+    """Refuse a tag that is out of range where it counts; -100 is unlabelled."""
+    if values.numel() and not torch.compiler.is_compiling():
+        lowest, highest = values.aminmax()
+        if lowest.item() >= 0 and highest.item() < num_tags:
+            return
+    counts = torch.arange(values.shape[1], device=values.device) < lengths[:, None]
+    bad = counts & (values != UNLABELLED) & ((values < 0) | (values >= num_tags))
+    if bad.any():
+        sequence, frame = (int(i) for i in bad.nonzero()[0])
+        raise IndexError(
+            f"tag of sequence {sequence}, frame {frame} (masked frames not counted): got "
+            f"{int(values[sequence, frame])}, expected 0 to {num_tags - 1}, or {UNLABELLED} for unlabelled"
+        )
+
+
+def _check_min_duration(values: int | Sequence[int], num_classes: int, max_duration: int) -> Tensor:
+    """Return the shortest durations (C,) in frames."""
+    each = torch.as_tensor([values] * num_classes if isinstance(values, int) else list(values))
+    if each.shape != (num_classes,) or each.is_floating_point():
+        raise ValueError(f"min_duration must be an integer or {num_classes} integers (frames), got {values!r}")
+    if int(each.min()) < 1 or int(each.max()) > max_duration:
+        raise ValueError(f"min_duration must lie between 1 and max_duration = {max_duration} frames, got {values!r}")
+    return each
+
+
+def _check_context(values: Tensor | None, needed: str | None, name: str) -> None:
+    """Refuse a context that transitions do not take, or the lack of one."""
+    if needed is None and values is not None:
+        raise TypeError(f"{name} is shared by all steps and takes no context; leave context= out")
+    if needed is not None and not torch.is_tensor(values):
+        got = "none" if values is None else type(values).__name__
+        raise TypeError(f"{name} needs {needed} as its context, got {got}; give context=")
+
+
+def _check_same_classes(got: object, num_classes: int) -> None:
+    """Refuse transitions between another number of classes than the layer has."""
+    if got != num_classes:
+        raise ValueError(f"transitions are between {got} classes, the layer has {num_classes}; give both one number")
+
+
+def _check_shared_transitions(needed: str | None, name: str) -> None:
+    """Refuse transitions of every step where they stand between bands."""
+    if needed is not None:
+        raise TypeError(
+            f"{name} scores every step of a recording from its {needed}; bands of a SemiMarkovCRF switch by scores "
+            "shared by all: take a LinearChainCRF, or another family"
+        )
+
+
+def _check_counted_intervals(values: Sequence[Tensor] | None, lengths: Sequence[int]) -> list[Tensor]:
+    """Return the times (T_i - 1,) between the frames of labelled recordings."""
+    listed = [] if values is None else [torch.as_tensor(v) for v in values]
+    if len(listed) != len(lengths):
+        raise ValueError(f"intervals hold {len(listed)} recordings, labels {len(lengths)}; give (T_i - 1,) for each")
+    for i, (times, length) in enumerate(zip(listed, lengths, strict=True)):
+        if times.shape != (length - 1,):
+            raise ValueError(
+                f"recording {i} has {length} labels, its intervals have shape {tuple(times.shape)}, expected "
+                f"({length - 1},): one time from each frame to the next"
+            )
+        check_intervals(times[None].double())
+    return listed

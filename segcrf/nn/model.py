@@ -44,15 +44,15 @@ class ModelOutput(NamedTuple):
     """What a model makes of B recordings of T frames.
 
     Attributes:
-        distribution: structure over their labels; its ``emissions`` are the class scores (B, T, C).
-        values: predicted numbers (B, T, R), or None for a model without targets.
+        dist: structure over their labels; its ``emissions`` are the class scores (B, T, C).
+        predictions: predicted targets (B, T, R), or None for a model without targets.
         features: what the encoder gave, (B, T, H).
         log_sigma: predicted log-deviations of the numbers, (B, T, R), or None for a model that predicts none.
         scores: what the class head gave, (B, T, C), before the structured layer scaled it; None: the emissions.
     """
 
-    distribution: Structure
-    values: Tensor | None
+    dist: Structure
+    predictions: Tensor | None
     features: Tensor
     log_sigma: Tensor | None = None
     scores: Tensor | None = None
@@ -65,7 +65,7 @@ class Heads(NamedTuple):
     """
 
     emissions: Tensor
-    values: Tensor | None
+    predictions: Tensor | None
     log_sigma: Tensor | None
 
 
@@ -116,7 +116,7 @@ class _Encoded(nn.Module):
         self.register_buffer("decode_factor", torch.ones(()))
         self.register_buffer("decode_by_frame", torch.zeros((), dtype=torch.bool))
 
-    def distribution(self, emissions: Tensor, lengths: Tensor | None = None) -> Structure:
+    def dist(self, emissions: Tensor, lengths: Tensor | None = None) -> Structure:
         """The structure over labels with these class scores (B, T, C), in float32 at least, whatever autocast says."""
         with torch.autocast(emissions.device.type, enabled=False):
             return self.crf(emissions.to(torch.promote_types(emissions.dtype, torch.float32)), lengths)
@@ -144,7 +144,7 @@ class JointModel(_Encoded):
     >>> from segcrf.encoders import LSTMEncoder
     >>> model = JointModel(LSTMEncoder(3, hidden=8), LinearChainCRF(5), num_targets=2)
     >>> output = model(torch.zeros(4, 50, 3), torch.tensor([50, 50, 30, 10]))
-    >>> output.distribution.mode.shape, output.values.shape
+    >>> output.dist.mode.shape, output.predictions.shape
     (torch.Size([4, 50]), torch.Size([4, 50, 2]))
     """
 
@@ -152,7 +152,7 @@ class JointModel(_Encoded):
         self, encoder: Encoder, crf: StructuredLayer, num_targets: int = 0, *, heteroscedastic: bool = False
     ) -> None:
         super().__init__(encoder, crf)
-        self.value_head = nn.Linear(encoder.out_features, num_targets) if num_targets else None
+        self.target_head = nn.Linear(encoder.out_features, num_targets) if num_targets else None
         self.sigma_head = nn.Linear(encoder.out_features, num_targets) if num_targets and heteroscedastic else None
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> ModelOutput:
@@ -164,11 +164,11 @@ class JointModel(_Encoded):
         """
         features = self.encoder(x, lengths)
         scores, values, log_sigma = self.heads(features)
-        return ModelOutput(self.distribution(scores, lengths), values, features, log_sigma, scores)
+        return ModelOutput(self.dist(scores, lengths), values, features, log_sigma, scores)
 
     def heads(self, features: Tensor) -> Heads:
         """Class scores and numbers of features (B, T, H)."""
-        values = None if self.value_head is None else self.value_head(features)
+        values = None if self.target_head is None else self.target_head(features)
         # Softplus, not a clamp: below the floor a clamp has no gradient and would never come back.
         floored = None if self.sigma_head is None else functional.softplus(self.sigma_head(features) - MIN_LOG_SIGMA)
         return Heads(self.class_head(features), values, None if floored is None else floored + MIN_LOG_SIGMA)
@@ -180,7 +180,7 @@ class SwitchingModelOutput(NamedTuple):
     Attributes:
         switching: classes and numbers in one distribution.
         features: what the encoder gave, (B, T, H).
-        posterior: by which ``values`` mixes the classes' regressions, ``"filter"`` or ``"smooth"``.
+        posterior: by which ``predictions`` mixes the classes' regressions, ``"filter"`` or ``"smooth"``.
         scores: class scores as in :class:`ModelOutput`.
     """
 
@@ -190,12 +190,12 @@ class SwitchingModelOutput(NamedTuple):
     scores: Tensor | None = None
 
     @property
-    def distribution(self) -> Structure:
+    def dist(self) -> Structure:
         """The structure over labels."""
         return self.switching.structure
 
     @property
-    def values(self) -> Tensor:
+    def predictions(self) -> Tensor:
         """The numbers expected, (B, T, R), by ``posterior``."""
         return self.switching.predict(posterior=self.posterior).mean
 
@@ -209,14 +209,14 @@ class SwitchingModel(_Encoded):
     """A shared encoder, class scores for the structured layer, and a linear regression of the features per class.
 
     Train it by :class:`segcrf.losses.SwitchingObjective`, one likelihood without weights; or, since its output has
-    ``values``, by :class:`segcrf.losses.JointObjective` on the mean of the mixture: with ``posterior="filter"`` and a
+    ``predictions``, by :class:`segcrf.losses.JointObjective` on the mean of the mixture: with ``posterior="filter"`` and a
     causal encoder, the causal form.
 
     Args:
         encoder: from a signal (B, T, F) to features (B, T, H).
         crf: a module that makes a structure of class scores; it knows the number of classes C.
         num_targets: numbers R to predict at each frame.
-        posterior: by which ``values`` mixes the regressions: ``"filter"`` where y lies in the future of x, ``"smooth"``
+        posterior: by which ``predictions`` mixes the regressions: ``"filter"`` where y lies in the future of x, ``"smooth"``
             where the whole recording may be known.
 
     Attributes:
@@ -226,7 +226,7 @@ class SwitchingModel(_Encoded):
     >>> from segcrf.encoders import LSTMEncoder
     >>> model = SwitchingModel(LSTMEncoder(3, hidden=8), LinearChainCRF(5), num_targets=2, posterior="filter")
     >>> output = model(torch.zeros(4, 50, 3))
-    >>> output.values.shape, output.switching.mean.shape
+    >>> output.predictions.shape, output.switching.mean.shape
     (torch.Size([4, 50, 2]), torch.Size([4, 50, 5, 2]))
     """
 
@@ -235,19 +235,19 @@ class SwitchingModel(_Encoded):
         _validation.choice(posterior, "posterior", POSTERIORS)
         super().__init__(encoder, crf)
         self.shape, self.posterior = (crf.num_classes, num_targets), posterior
-        self.value_head = nn.Linear(encoder.out_features, crf.num_classes * num_targets)
+        self.target_head = nn.Linear(encoder.out_features, crf.num_classes * num_targets)
         self.log_sigma = nn.Parameter(torch.zeros(crf.num_classes, num_targets))
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> SwitchingModelOutput:
         """Encodes a batch and describes its labels and numbers; arguments as those of :class:`JointModel`."""
         features = self.encoder(x, lengths)
         scores, means, _ = self.heads(features)
-        switching = self.switching(self.distribution(scores, lengths), means)
+        switching = self.switching(self.dist(scores, lengths), means)
         return SwitchingModelOutput(switching, features, self.posterior, scores)
 
     def heads(self, features: Tensor) -> Heads:
         """Class scores and each class's numbers, (B, T, C, R), of features (B, T, H)."""
-        return Heads(self.class_head(features), self.value_head(features).unflatten(-1, self.shape), None)
+        return Heads(self.class_head(features), self.target_head(features).unflatten(-1, self.shape), None)
 
     def switching(self, distribution: Structure, means: Tensor | None) -> SwitchingRegression:
         """Classes and numbers in one distribution: a structure over labels, and numbers by class (B, T, C, R)."""

@@ -21,11 +21,13 @@ A parameter with ``requires_grad=False`` is frozen, as everywhere in PyTorch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from segcrf import _validation
+from segcrf.structures import check_scores_shape
 
 
 class Transitions(nn.Module):
@@ -132,7 +134,7 @@ class LowRankTransitions(Transitions):
 
     def __init__(self, num_classes: int, rank: int) -> None:
         super().__init__(num_classes)
-        self.rank = _validation.rank(rank, num_classes)
+        self.rank = _check_rank(rank, num_classes)
         self.before = nn.Parameter(0.1 * torch.randn(num_classes, rank))
         self.after = nn.Parameter(0.1 * torch.randn(num_classes, rank))
         self.stay = nn.Parameter(torch.zeros(num_classes))
@@ -201,16 +203,16 @@ class ConstrainedTransitions(Transitions):
         self.context = base.context
         size = base.num_classes
         banned = torch.zeros(size, size, dtype=torch.bool)
-        needed = _validation.class_pairs(required, "required", size)
+        needed = _check_class_pairs(required, "required", size)
         for before in {pair[0] for pair in needed}:
             banned[before] = torch.arange(size) != before
         for pair in needed:
             banned[pair] = False
-        for pair in _validation.class_pairs(forbidden, "forbidden", size):
+        for pair in _check_class_pairs(forbidden, "forbidden", size):
             if pair in needed:
                 raise ValueError(f"the pair {pair} is both required and forbidden; leave it out of one of them")
             banned[pair] = True
-        _validation.followers(banned)
+        _check_followers(banned)
         self.register_buffer("forbidden", banned)
 
     def forward(self, context: Tensor | None = None) -> Tensor:
@@ -278,14 +280,14 @@ class InputDependentTransitions(Transitions):
     def __init__(self, num_features: int, num_classes: int, *, rank: int | None = None) -> None:
         super().__init__(num_classes)
         _validation.whole(num_features, "num_features", 1)
-        self.rank = rank if rank is None else _validation.rank(rank, num_classes)
+        self.rank = rank if rank is None else _check_rank(rank, num_classes)
         columns = num_classes if rank is None else rank
         self.bias = nn.Parameter(torch.empty(num_classes, num_classes).uniform_(-0.1, 0.1))
         self.weight = nn.Linear(num_features, num_classes * columns, bias=False)
         self.after = None if rank is None else nn.Parameter(torch.randn(num_classes, rank) / rank)
 
     def forward(self, context: Tensor) -> Tensor:
-        _validation.features(context, self.weight.in_features)
+        _check_features(context, self.weight.in_features)
         scores = self.weight(context[:, 1:]).unflatten(-1, (self.num_classes, -1))
         if self.after is not None:
             scores = scores @ self.after.T
@@ -342,7 +344,7 @@ class IrregularTransitions(Transitions):
         return rates - torch.diag(rates.sum(1))
 
     def forward(self, context: Tensor) -> Tensor:
-        _validation.intervals(context)
+        check_intervals(context)
         if torch.compiler.is_compiling():  # the number of different ones is not known then
             return self._scores(context)
         # Most recordings have few different intervals: regular ones with gaps. A gradient of `embedding` adds up in
@@ -364,7 +366,7 @@ class IrregularTransitions(Transitions):
     @torch.no_grad()
     def set_rates(self, rates: Tensor) -> None:
         """Set the rates (C, C) of switches per unit of time; the diagonal is not read."""
-        rates = _validation.shape(rates, "rates", (self.num_classes, self.num_classes), "(C, C)")
+        rates = check_scores_shape(rates, "rates", (self.num_classes, self.num_classes), "(C, C)")
         diagonal = torch.eye(self.num_classes, dtype=torch.bool, device=rates.device)
         self.log_rates.copy_(rates.masked_fill(diagonal, 1.0).log())
 
@@ -393,3 +395,57 @@ TRANSITION_FAMILIES: dict[str, Callable[[int], Transitions]] = {
     "cycle": cycle,
     "left_to_right": left_to_right,
 }
+
+
+def _check_rank(value: object, num_classes: int) -> int:
+    """Return a rank between 1 and the number of classes."""
+    _validation.whole(value, "rank", 1)
+    if cast(int, value) > num_classes:
+        raise ValueError(f"rank: got {value}, expected at most the number of classes, {num_classes}; full rank is that")
+    return cast(int, value)
+
+
+def _check_class_pairs(pairs: Iterable[tuple[int, int]], name: str, num_classes: int) -> list[tuple[int, int]]:
+    """Return pairs (from, to) of class indices."""
+    listed = [tuple(int(c) for c in pair) for pair in pairs]
+    for pair in listed:
+        if len(pair) != 2 or not all(0 <= c < num_classes for c in pair):
+            raise ValueError(f"{name}: got {pair}, expected pairs (from, to) of classes 0 to {num_classes - 1}")
+    return cast(list[tuple[int, int]], listed)
+
+
+def _check_followers(forbidden: Tensor) -> None:
+    """Refuse constraints that leave a class without any class to follow it, itself included."""
+    stuck = forbidden.all(1).nonzero()
+    if len(stuck):
+        label = int(stuck[0, 0])
+        raise ValueError(
+            f"class {label} may be followed by no class, not even itself; a recording could only end there. Allow "
+            f"({label}, {label}), or drop the class"
+        )
+
+
+def _check_features(values: Tensor, num_features: int) -> None:
+    """Refuse features that are not (B, T, H)."""
+    if values.dim() != 3 or values.shape[-1] != num_features:
+        raise ValueError(
+            f"context must be features of shape (B, T, H) = (B, T, {num_features}), got {tuple(values.shape)}"
+        )
+
+
+def check_intervals(values: Tensor) -> None:
+    """Refuse times between frames that are not (B, T - 1), or not finite and zero or more."""
+    if values.dim() != 2 or not values.is_floating_point():
+        raise ValueError(
+            f"context must be intervals of shape (B, T - 1), floating-point times from frame to frame, got "
+            f"{values.dtype} of shape {tuple(values.shape)}"
+        )
+    if torch.compiler.is_compiling():
+        return
+    bad = ~((values >= 0) & values.isfinite())
+    if bad.any():
+        where = bad.nonzero()[0].tolist()
+        raise ValueError(
+            f"interval of recording {where[0]}, from frame {where[1]} to {where[1] + 1}: got "
+            f"{float(values[tuple(where)]):g}, expected a finite time of 0 or more; sort frames by time, and pad with 0"
+        )

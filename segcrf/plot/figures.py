@@ -94,7 +94,7 @@ def bands(
     ax: Axes,
     *,
     classes: Sequence[str] | int | None = None,
-    rate: float | None = None,
+    sampling_rate: float | None = None,
     row: tuple[float, float] = (0.0, 1.0),
 ) -> None:
     """Draw the bands of one recording as a row of bars.
@@ -105,13 +105,13 @@ def bands(
         ax: the axes to draw in.
         classes: names of the classes or their number, which fix the colours; None: those that occur, text by the
             alphabet.
-        rate: frames per second, to draw in seconds; None draws in frames.
+        sampling_rate: frames per second, to draw in seconds; None draws in frames.
         row: bottom and height of the bars in units of the vertical axis.
 
     Raises:
         ImportError: there are more than eight classes, and matplotlib is not installed.
         TypeError: labels are neither integers nor text.
-        ValueError: a label is none of the classes, the segments are of several recordings, or the rate is not
+        ValueError: a label is none of the classes, the segments are of several recordings, or ``sampling_rate`` is not
             above 0.
 
     >>> from matplotlib.figure import Figure
@@ -121,11 +121,13 @@ def bands(
     [1, 1]
     """
     tracks, names = _numbered({"labels": labels}, classes)
-    _draw_bands(tracks["labels"], ax, len(names), rate, row)
+    _draw_bands(tracks["labels"], ax, len(names), sampling_rate, row)
 
 
-def _draw_bands(segments: Segments, ax: Any, num_classes: int, rate: float | None, row: tuple[float, float]) -> None:
-    scale = 1.0 / _validation.rate(rate)
+def _draw_bands(
+    segments: Segments, ax: Any, num_classes: int, sampling_rate: float | None, row: tuple[float, float]
+) -> None:
+    scale = 1.0 / _validation.frames_per_second(sampling_rate)
     for label, color in enumerate(class_colors(num_classes)):
         own = segments.label == label
         spans = np.stack([segments.start[own], segments.end[own] - segments.start[own]], axis=1) * scale
@@ -139,7 +141,7 @@ def figure(
     y: Array | None = None,
     y_hat: Array | None = None,
     *,
-    rate: float | None = None,
+    sampling_rate: float | None = None,
     classes: Sequence[str] | None = None,
 ) -> Figure:
     """A signal, its regression targets, and the bands of one or more labellings below it.
@@ -150,7 +152,7 @@ def figure(
             or the Segments of one recording.
         y: (T,) or (T, R) true targets, NaN = unknown.
         y_hat: (T,) or (T, R) predicted targets.
-        rate: frames per second, for an axis in seconds; None counts frames.
+        sampling_rate: frames per second, for an axis in seconds; None counts frames.
         classes: names of the classes, for the legend; None: those that occur, with a legend if labels are text.
 
     Returns:
@@ -160,14 +162,14 @@ def figure(
         ImportError: matplotlib is not installed.
         TypeError: labels are neither integers nor text.
         ValueError: a labelling or target is not as long as the signal, a label is none of the classes, labels are
-            text in one track and numbers in another while ``classes`` does not name these, or the rate is not
+            text in one track and numbers in another while ``classes`` does not name these, or ``sampling_rate`` is not
             above 0.
 
     >>> chart = figure(np.zeros(5), {"k": np.array([0, 0, 1, 1, 1])}, classes=["low", "high"])
     >>> [ax.get_ylabel() for ax in chart.axes]
     ['x', '']
     """
-    _validation.rate(rate)
+    _validation.frames_per_second(sampling_rate)
     signal, numbers = _column(x, "x"), {"y": y, "ŷ": y_hat}
     _check_lengths(len(signal), tracks, numbers)
     shown = {name: _column(values, name) for name, values in numbers.items() if values is not None}
@@ -175,12 +177,12 @@ def figure(
     named = bool(names) and (classes is not None or any(map(_is_text, tracks.values())))
     panels = [1.5] + [1.1] * bool(shown) + [0.28 * max(len(tracks), 1)]
     chart, axes = _panels(panels)
-    _draw_signal(axes[0], signal, rate)
+    _draw_signal(axes[0], signal, sampling_rate)
     if shown:
-        _draw_targets(axes[1], shown, rate)
-    _draw_tracks(axes[-1], segments, rate, names, legend=named)
-    axes[-1].set_xlim(0, len(signal) / (rate or 1.0))
-    axes[-1].set_xlabel("frame" if rate is None else "time (s)")
+        _draw_targets(axes[1], shown, sampling_rate)
+    _draw_tracks(axes[-1], segments, sampling_rate, names, legend=named)
+    axes[-1].set_xlim(0, len(signal) / (sampling_rate or 1.0))
+    axes[-1].set_xlabel("frame" if sampling_rate is None else "time (s)")
     return chart
 
 
@@ -261,31 +263,31 @@ def _panels(heights: Sequence[float]) -> tuple[Any, list[Any]]:
     return chart, axes
 
 
-def _draw_signal(ax: Any, signal: Array, rate: float | None) -> None:
+def _draw_signal(ax: Any, signal: Array, sampling_rate: float | None) -> None:
     width = 0.9 if signal.shape[1] == 1 else 0.6
     colors = [INK] if signal.shape[1] == 1 else class_colors(signal.shape[1])
     for index, color in enumerate(colors):
-        _line(ax, signal[:, index], rate, color=color, linewidth=width)
+        _line(ax, signal[:, index], sampling_rate, color=color, linewidth=width)
     ax.set_ylabel("x", fontsize=9)
 
 
-def _draw_targets(ax: Any, shown: Mapping[str, Array], rate: float | None) -> None:
+def _draw_targets(ax: Any, shown: Mapping[str, Array], sampling_rate: float | None) -> None:
     """True targets as a wide pale line, predicted ones as a thin line on it."""
     styles = {"y": {"color": FAINT, "linewidth": 2.2, "alpha": 0.8}, "ŷ": {"color": ACCENT, "linewidth": 0.9}}
     for name, values in shown.items():
         for index in range(values.shape[1]):
-            _line(ax, values[:, index], rate, label=name if index == 0 else None, **styles[name])
+            _line(ax, values[:, index], sampling_rate, label=name if index == 0 else None, **styles[name])
     ax.set_ylabel(", ".join(shown), fontsize=9)
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8, handlelength=1.2)
 
 
 def _draw_tracks(
-    ax: Any, tracks: Mapping[str, Segments], rate: float | None, names: Sequence[str], *, legend: bool
+    ax: Any, tracks: Mapping[str, Segments], sampling_rate: float | None, names: Sequence[str], *, legend: bool
 ) -> None:
     """One row of bands per labelling, named at its left, and the classes in a legend."""
     for index, segments in enumerate(tracks.values()):
         ax.axhspan(index + 0.09, index + 0.91, facecolor=EMPTY, linewidth=0)
-        _draw_bands(segments, ax, len(names), rate, (index + 0.09, 0.82))
+        _draw_bands(segments, ax, len(names), sampling_rate, (index + 0.09, 0.82))
     ax.set_ylim(len(tracks), 0)
     ax.set_yticks(np.arange(len(tracks)) + 0.5, list(tracks), fontsize=7.5)
     ax.tick_params(axis="y", length=0)
@@ -299,10 +301,10 @@ def _draw_tracks(
         )  # fmt: skip
 
 
-def _line(ax: Any, values: Array, rate: float | None, **style: Any) -> None:
+def _line(ax: Any, values: Array, sampling_rate: float | None, **style: Any) -> None:
     """Draw a line, or for a long recording the least and the greatest value of every few frames."""
     step = -(-len(values) // (LONGEST_LINE // 2))
-    scale = 1.0 if rate is None else 1.0 / rate
+    scale = 1.0 if sampling_rate is None else 1.0 / sampling_rate
     if len(values) <= LONGEST_LINE:
         ax.plot(np.arange(len(values)) * scale, values, **style)
         return

@@ -20,7 +20,7 @@ flicker. They run over an expanded state space, the places in the list of bands,
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ from torch import Tensor
 from segcrf import _validation
 from segcrf._validation import UNLABELLED
 from segcrf.structures.base import Structure
+from segcrf.structures.checks import check_feasible, check_labels, check_weights
 
 __all__ = ["Alignment", "allowed_classes", "boundary_tolerance", "evidence", "timestamps", "transcript"]
 
@@ -51,7 +52,7 @@ def allowed_classes(sets: Sequence[Sequence[Collection[int]]], num_classes: int)
     allowed = torch.ones(len(sets), max(map(len, sets), default=0), num_classes, dtype=torch.bool)
     for recording, frames in enumerate(sets):
         for frame, classes in enumerate(frames):
-            _validation.classes_at(classes, num_classes, recording, frame)
+            _check_classes_at(classes, num_classes, recording, frame)
             if classes:
                 allowed[recording, frame] = False
                 allowed[recording, frame, list(classes)] = True
@@ -81,7 +82,7 @@ def evidence(dist: Structure, weights: Tensor) -> Tensor:
         >>> evidence(fair, torch.tensor([[[1.0, 0.0], [0.4, 0.2]]])).exp()      # 1/2 of 1, 1/2 of 0.4 and 0.2
         tensor([0.1500])
     """
-    _validation.weights(weights, tuple(dist.emissions.shape), dist.lengths)
+    check_weights(weights, tuple(dist.emissions.shape), dist.lengths)
     beyond = torch.arange(weights.shape[1], device=weights.device) >= dist.lengths[:, None]
     wide = dist.double()
     scores = torch.where(beyond[..., None], 0.0, weights.double().log())
@@ -135,7 +136,7 @@ class Alignment:
         return torch.stack(rows).to(self._dist.dtype)
 
     def _refuse(self, total: Tensor) -> None:
-        _validation.feasible(
+        check_feasible(
             total,
             self._dist.lengths,
             lambda: (
@@ -168,7 +169,7 @@ def transcript(dist: Structure, orders: Sequence[Sequence[int]]) -> Alignment:
         tensor([[1, 0, 0]])
     """
     touching = "durations" in dist.fields
-    checked = _validation.orders(orders, len(dist.lengths), dist.num_classes, touching)
+    checked = _check_orders(orders, len(dist.lengths), dist.num_classes, touching)
     places = [torch.as_tensor(order, device=dist.lengths.device) for order in checked]
     return Alignment(dist, places, [None] * len(places))
 
@@ -196,7 +197,7 @@ def timestamps(dist: Structure, labels: Tensor) -> Alignment:
     windows: list[Tensor | None] = []
     for recording, row in enumerate(_rows(dist, labels)):
         known = (row != UNLABELLED).nonzero()[:, 0]
-        _validation.any_known(len(known), recording)
+        _check_any_known(len(known), recording)
         marked = row[known]
         begins = torch.ones_like(marked, dtype=torch.bool)
         begins[1:] = marked[1:] != marked[:-1]
@@ -232,7 +233,7 @@ def boundary_tolerance(dist: Structure, labels: Tensor, frames: int) -> Alignmen
     orders: list[Tensor] = []
     windows: list[Tensor | None] = []
     for recording, row in enumerate(_rows(dist, labels)):
-        _validation.complete(row, recording)
+        _check_complete(row, recording)
         begins = torch.ones_like(row, dtype=torch.bool)
         begins[1:] = row[1:] != row[:-1]
         start = begins.nonzero()[:, 0]
@@ -245,7 +246,7 @@ def boundary_tolerance(dist: Structure, labels: Tensor, frames: int) -> Alignmen
 def _rows(dist: Structure, labels: Tensor) -> list[Tensor]:
     """The labels (T_b,) of each recording, checked."""
     event = (dist.emissions.shape[0], dist.emissions.shape[1])
-    checked = _validation.labels(labels, event, dist.num_classes, dist.lengths)
+    checked = check_labels(labels, event, dist.num_classes, dist.lengths)
     return [row[:length] for row, length in zip(checked, dist.lengths.tolist(), strict=True)]
 
 
@@ -275,3 +276,56 @@ def _places(dist: Structure, recording: int, order: Tensor, window: Tensor | Non
     potentials["end"] = potentials["end"].masked_fill(place < len(order) - 1, -torch.inf)
     lengths = dist.lengths[recording : recording + 1]
     return dist.having(*(potentials[name] for name in dist.fields), lengths=lengths, validate_args=False)
+
+
+def _check_classes_at(values: Iterable[int], num_classes: int, recording: int, frame: int) -> None:
+    """Refuse a class outside 0..C - 1 in a set of classes of a frame."""
+    odd = [label for label in values if not 0 <= label < num_classes]
+    if odd:
+        raise ValueError(
+            f"recording {recording}, frame {frame}: got class {odd[0]}, expected 0 to {num_classes - 1}; an empty set "
+            "allows any class"
+        )
+
+
+def _check_orders(
+    values: Sequence[Sequence[int]], num_recordings: int, num_classes: int, touching: bool
+) -> list[list[int]]:
+    """Return the classes of bands in order, per recording, after checking them."""
+    _validation.same_number(len(values), num_recordings, "orders", "emissions")
+    checked: list[list[int]] = []
+    for recording, order in enumerate(values):
+        classes = [int(label) for label in order]
+        if not classes:
+            raise ValueError(f"recording {recording}: the order of its bands is empty, expected one band at least")
+        for place, label in enumerate(classes):
+            if not 0 <= label < num_classes:
+                raise ValueError(
+                    f"recording {recording}, band {place}: got class {label}, expected 0 to {num_classes - 1}; "
+                    "renumber the classes"
+                )
+            if place and not touching and label == classes[place - 1]:
+                raise ValueError(
+                    f"recording {recording}, bands {place - 1} and {place} are both of class {label}: bands of a "
+                    "linear chain are maximal runs; list them as one"
+                )
+        checked.append(classes)
+    return checked
+
+
+def _check_any_known(count: int, recording: int) -> None:
+    """Refuse a recording without a labelled frame."""
+    if not count:
+        raise ValueError(
+            f"recording {recording} has no labelled frame, expected one in each band; leave the recording out"
+        )
+
+
+def _check_complete(row: Tensor, recording: int) -> None:
+    """Refuse an unlabelled frame among the labels (T,) of a recording."""
+    missing = (row == UNLABELLED).nonzero()
+    if len(missing):
+        raise ValueError(
+            f"recording {recording}, frame {int(missing[0, 0])}: got {UNLABELLED}, expected complete labels, of which "
+            "only the boundaries are uncertain; use timestamps for labels of single frames"
+        )

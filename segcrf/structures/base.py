@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.distributions import Distribution
 from torch.distributions.kl import register_kl
 
 from segcrf import _validation
 from segcrf._validation import UNLABELLED
 from segcrf.kernels import BACKENDS, Operator, agreeing, pick
-from segcrf.segments import Segments
+from segcrf.segments import Segments, check_segments_fit
+from segcrf.structures.checks import check_feasible, check_labels, check_scores_shape
 from segcrf.structures.semirings import KBest, Log, Max, Sample, Semiring, logsumexp
+
+Array = npt.NDArray[Any]
 
 Self = TypeVar("Self", bound="Structure")
 Result = TypeVar("Result")
@@ -85,10 +90,10 @@ class Structure(Distribution):
         # Not PyTorch's default: torch.compile turns that off for the whole process, and with it every later message.
         validated = __debug__ if validate_args is None else validate_args
         super().__init__(torch.Size([num_recordings]), torch.Size([num_frames]), validated)
-        _validation.transformed(potentials, self.backend, self._validate_args)
+        _check_transformed(potentials, self.backend, self._validate_args)
         if self._validate_args:
             shared = dict(zip(self.fields[1:], potentials[1:], strict=True))
-            _validation.potentials(self.emissions, shared, lengths)
+            _check_potentials(self.emissions, shared, lengths)
 
     # ------------------------------------------------------------------------------ what a structure supplies
     @property
@@ -147,7 +152,7 @@ class Structure(Distribution):
         """
         if self._validate_args:
             event = (self._batch_shape[0], self._event_shape[0])
-            value = _validation.labels(value, event, self.num_classes, self.lengths)
+            value = check_labels(value, event, self.num_classes, self.lengths)
         if self.backend == "torch" or value.dim() > 2:
             score, log_z = self._reference_score(value), self._log_z
             total = torch.where(log_z == -torch.inf, log_z, score - log_z)
@@ -222,7 +227,7 @@ class Structure(Distribution):
             >>> fair.cross_entropy(fair)     # three tosses of a coin: 3 log 2
             tensor([2.0794])
         """
-        _validation.same_kind_of_structure(self, other)
+        _check_same_kind_of_structure(self, other)
         _, counts, _ = self._expectations
         log_z, potentials = other._relative
         return (log_z - _expected(counts, potentials)).to(self.dtype)
@@ -267,7 +272,7 @@ class Structure(Distribution):
             >>> chain.minimum_risk(torch.tensor([[0.0, 1.0], [5.0, 0.0]]))      # missing a 1 costs five false alarms
             tensor([[1]])
         """
-        cost = _validation.shape(cost, "cost", (self.num_classes, self.num_classes), "(C, C)")
+        cost = check_scores_shape(cost, "cost", (self.num_classes, self.num_classes), "(C, C)")
         risk = self.marginals.labels @ cost.to(self.marginals.labels)
         return risk.argmin(-1).masked_fill(~self._valid, UNLABELLED)
 
@@ -365,7 +370,7 @@ class Structure(Distribution):
         What is known of the labels becomes a restriction, and its probability a difference of log partitions.
         """
         if self._validate_args:
-            _validation.allowed(allowed, tuple(self.emissions.shape))
+            _check_allowed(allowed, tuple(self.emissions.shape))
         return self._replace(self.emissions.masked_fill(~allowed, -torch.inf))
 
     def having(
@@ -544,12 +549,12 @@ class Structure(Distribution):
 
     def _columns(self, bands: Segments) -> tuple[Tensor, ...]:
         columns = (bands.recording, bands.start, bands.end, bands.label)
-        _validation.bands_fit(columns, self.lengths.cpu().numpy(), self.num_classes)
+        _check_bands_fit(columns, self.lengths.cpu().numpy(), self.num_classes)
         return tuple(torch.as_tensor(column, device=self.lengths.device) for column in columns)
 
     def _refuse_infeasible(self, total: Tensor) -> None:
         if self._validate_args:
-            _validation.feasible(total, self.lengths, self._infeasible_reason)
+            check_feasible(total, self.lengths, self._infeasible_reason)
 
     def _infeasible_reason(self) -> str:
         return "allow more labels, or relax the forbidden (-inf) transitions"
@@ -596,7 +601,7 @@ def _kl_divergence(p: Structure, q: Structure) -> Tensor:
     ``log Z_q - log Z_p + <expected counts of p, potentials of p - potentials of q>``, exact; infinite where p gives
     mass to what q forbids. Of segmentations, where bands of one class may touch.
     """
-    _validation.same_kind_of_structure(p, q)
+    _check_same_kind_of_structure(p, q)
     _, counts, _ = p._expectations  # pyright: ignore[reportPrivateUsage]
     (log_p, ours), (log_q, theirs) = p._relative, q._relative  # pyright: ignore[reportPrivateUsage]
     # The difference first: two entropies of a long recording are large and nearly the same.
@@ -605,3 +610,101 @@ def _kl_divergence(p: Structure, q: Structure) -> Tensor:
         for never, a, b in zip((count == 0 for count in counts), ours, theirs, strict=True)
     ]
     return (log_q - log_p + _expected(counts, difference)).clamp(min=0.0).to(p.dtype)
+
+
+def _check_potentials(emissions: Tensor, shared: dict[str, Tensor], lengths: Tensor) -> None:
+    """Check the scores of a structure: ``emissions`` (B, T, C), and the others by name. These are shared by all
+    recordings, but for scores of every step (B, T - 1, C, C)."""
+    _check_scores(emissions, "emissions", lengths)
+    for name, values in shared.items():
+        if values.device != emissions.device:
+            raise ValueError(f"{name} is on {values.device}, emissions on {emissions.device}; move both to one device")
+        _check_scores(values, name, lengths - 1 if values.dim() == 4 else None)
+
+
+def _check_transformed(potentials: tuple[Tensor, ...], backend: str, validated: bool) -> None:
+    """Refuse what torch.func transforms (vmap, grad, jacrev) cannot see into, and name the ways that work."""
+    inside: Any = cast(Any, torch)._C._functorch
+    if backend != "torch" and not torch.compiler.is_compiling() and any(map(_has_tangent, potentials)):
+        raise ValueError(
+            f"forward-mode derivatives do not pass through backend {backend!r}, they would be lost; use "
+            "backend='torch', or reverse mode (backward, torch.autograd.grad)"
+        )
+    if torch.compiler.is_compiling() or not any(inside.is_functorch_wrapped_tensor(p) for p in potentials):
+        return
+    mapped = any(inside.is_batchedtensor(p) for p in potentials)
+    if backend != "torch" or (mapped and validated):
+        raise ValueError(
+            f"torch.func transforms do not see into backend {backend!r}{' with validate_args' if validated else ''}; "
+            "instead of vmap add a batch axis (emissions (B, T, C) hold many recordings, `marginals` are a gradient "
+            "for each), or use backend='torch', validate_args=False"
+        )
+
+
+def _has_tangent(values: Tensor) -> bool:
+    return forward_ad._current_level >= 0 and forward_ad.unpack_dual(values).tangent is not None  # pyright: ignore[reportPrivateUsage]
+
+
+def _check_scores(values: Tensor, name: str, lengths: Tensor | None = None) -> None:
+    """Refuse NaN and +inf; -inf is a score: it forbids. With ``lengths``, frames of padding may hold anything."""
+    if torch.compiler.is_compiling() or not values.numel() or values.detach().amax().item() < torch.inf:
+        return
+    bad = values.isnan() | (values == torch.inf)
+    if lengths is not None:
+        frames = torch.arange(values.shape[1], device=values.device)
+        bad &= (frames < lengths[:, None]).view(*values.shape[:2], *[1] * (values.dim() - 2))
+    if not bad.any():
+        return
+    where = bad.nonzero()[0].tolist()
+    got = values[tuple(where)].item()
+    place = (
+        f"emissions of recording {where[0]}, frame {where[1]}, class {where[2]}"
+        if name == "emissions"
+        else f"{name}{where}"
+    )
+    raise ValueError(
+        f"{place}: got {got}, expected a finite score or -inf (forbidden); "
+        "look for NaN in the signal, a diverged network or a division by zero"
+    )
+
+
+def _check_allowed(values: Tensor, event: tuple[int, ...]) -> Tensor:
+    """Check a restriction (B, T, C) of labels per frame."""
+    if values.dtype != torch.bool:
+        raise TypeError(f"allowed must be boolean (True = this class may stand here), got {values.dtype}")
+    if tuple(values.shape) != event:
+        raise ValueError(f"allowed must have shape (B, T, C) = {event}, got {tuple(values.shape)}")
+    return values
+
+
+def _check_same_kind_of_structure(ours: Any, theirs: Any) -> None:
+    """Refuse two distributions that are not over the same label sequences, or whose tables differ in shape."""
+    if type(ours) is not type(theirs):
+        raise TypeError(
+            f"two structures of one kind are compared, got {type(ours).__name__} and {type(theirs).__name__}; "
+            "make a LinearChain a SemiMarkov of durations of one frame, or compare their marginals"
+        )
+    for name, a, b in zip(ours.fields, ours.potentials, theirs.potentials, strict=True):
+        if a.shape != b.shape:
+            raise ValueError(
+                f"the two structures must have {name} of one shape, got {tuple(a.shape)} and {tuple(b.shape)}; "
+                "give both the same recordings, classes and longest duration"
+            )
+    if not torch.compiler.is_compiling() and not torch.equal(ours.lengths, theirs.lengths):
+        recording = int((ours.lengths != theirs.lengths).nonzero()[0, 0])
+        raise ValueError(
+            f"recording {recording} has {int(ours.lengths[recording])} frames in one structure and "
+            f"{int(theirs.lengths[recording])} in the other; give both the same lengths"
+        )
+
+
+def _check_bands_fit(columns: Sequence[Array], lengths: Array, num_classes: int) -> None:
+    """Refuse bands of classes that a structure does not have, or beyond its recordings."""
+    recording, start, end, label = columns
+    check_segments_fit(recording, end, lengths)
+    if (label >= num_classes).any():
+        row = int((label >= num_classes).argmax())
+        raise ValueError(
+            f"segment {row} (recording {recording[row]}, frames [{start[row]}, {end[row]})): got class {label[row]}, "
+            f"expected 0 to {num_classes - 1}; give bands of the same classes"
+        )

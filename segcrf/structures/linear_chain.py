@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segcrf import _validation
 from segcrf._validation import UNLABELLED
 from segcrf.kernels import Operator
 from segcrf.structures.base import Structure, sum_between, without_padding
+from segcrf.structures.checks import check_emissions_shape, check_lengths, check_scores_shape
 from segcrf.structures.semirings import Log, Semiring
 
 FORBIDDEN = -1e30
@@ -69,13 +69,13 @@ class LinearChain(Structure):
         backend: str = "auto",
         validate_args: bool | None = None,
     ) -> None:
-        num_recordings, num_frames, num_classes = _validation.emissions_shape(emissions)
-        _validation.transitions_shape(transitions, num_recordings, num_frames, num_classes)
-        lengths = _validation.lengths(lengths, num_recordings, num_frames, emissions.device)
+        num_recordings, num_frames, num_classes = check_emissions_shape(emissions)
+        _check_transitions_shape(transitions, num_recordings, num_frames, num_classes)
+        lengths = check_lengths(lengths, num_recordings, num_frames, emissions.device)
         ends = [
             transitions.new_zeros(num_classes)
             if values is None
-            else _validation.shape(values, name, (num_classes,), "(C,)")
+            else check_scores_shape(values, name, (num_classes,), "(C,)")
             for name, values in (("start", start), ("end", end))
         ]
         super().__init__((emissions, transitions, *ends), lengths, backend, validate_args)
@@ -243,3 +243,11 @@ _OPERATORS = (
         "chain_varying", LinearChain.fields, _reference, batched=2, kernels={"numba": "linear_chain.numba_varying"}
     ),
 )
+
+
+def _check_transitions_shape(values: Tensor, batch: int, frames: int, classes: int) -> None:
+    """Refuse transition scores that are neither (C, C) nor (B, T - 1, C, C)."""
+    if torch.is_tensor(values) and values.dim() == 4:  # pyright: ignore[reportUnnecessaryComparison]
+        check_scores_shape(values, "transitions", (batch, frames - 1, classes, classes), "(B, T - 1, C, C)")
+    else:
+        check_scores_shape(values, "transitions", (classes, classes), "(C, C)")

@@ -24,6 +24,7 @@ from torch import Tensor
 from segcrf import _validation
 from segcrf._validation import UNLABELLED
 from segcrf.structures.base import Structure
+from segcrf.structures.checks import check_emissions_shape, check_integer_labels
 
 __all__ = ["GAPS", "Gapped"]
 
@@ -64,8 +65,8 @@ class Gapped:
     """
 
     def __init__(self, crf: Callable[[Tensor, Tensor], Structure], emissions: Tensor, mask: Tensor, gap: str) -> None:
-        num_recordings, self._num_frames, _ = _validation.emissions_shape(emissions)
-        _validation.mask(mask, (num_recordings, self._num_frames))
+        num_recordings, self._num_frames, _ = check_emissions_shape(emissions)
+        _check_mask(mask, (num_recordings, self._num_frames))
         _validation.choice(gap, "gap", GAPS)
         if gap == "bridge":
             on = mask.to(torch.uint8)
@@ -149,7 +150,7 @@ class Gapped:
             TypeError: labels are not integers.
             ValueError: labels have another shape, or one is no class.
         """
-        _validation.masked_labels(labels, tuple(self._observed.shape))
+        _check_masked_labels(labels, tuple(self._observed.shape))
         known = labels.masked_fill(~self._observed, UNLABELLED)
         return self.total(self.pieces.log_prob(self.gather(known, UNLABELLED)))
 
@@ -162,3 +163,24 @@ class Gapped:
     def marginals(self) -> Tensor:
         """Probability (B, T, C) of each class at each frame, zero where a frame is not ``present``."""
         return self.scatter(self.pieces.marginals.labels, 0.0)
+
+
+def _check_mask(values: Tensor, event: tuple[int, int]) -> None:
+    """Refuse a mask that is not boolean (B, T), or leaves a recording without any frame."""
+    if not torch.is_tensor(values) or values.dtype != torch.bool:  # pyright: ignore[reportUnnecessaryComparison]
+        got = values.dtype if torch.is_tensor(values) else type(values).__name__  # pyright: ignore[reportUnnecessaryComparison]
+        raise TypeError(f"mask must be a boolean tensor (True = observed), got {got}; convert it with mask != 0")
+    if tuple(values.shape) != event:
+        raise ValueError(f"mask must have shape (B, T) = {event}, got {tuple(values.shape)}")
+    empty = ~values.any(1)
+    if empty.any():
+        raise ValueError(
+            f"recording {int(empty.nonzero()[0, 0])} has no observed frame, expected one at least; leave it out"
+        )
+
+
+def _check_masked_labels(values: Tensor, event: tuple[int, ...]) -> None:
+    """Refuse labels that are no integers of the mask's shape (B, T); what stands on masked frames is not looked at."""
+    check_integer_labels(values)
+    if tuple(values.shape) != event:
+        raise ValueError(f"labels must have the shape (B, T) = {event} of the mask, got {tuple(values.shape)}")

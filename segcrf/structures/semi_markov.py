@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segcrf import _validation
 from segcrf._validation import UNLABELLED
 from segcrf.kernels import Operator, agreeing
 from segcrf.structures.base import Best, Structure, sum_between
+from segcrf.structures.checks import check_emissions_shape, check_labels, check_lengths, check_scores_shape
 from segcrf.structures.semirings import Log, Semiring
 
 
@@ -70,16 +70,16 @@ class SemiMarkov(Structure):
         backend: str = "auto",
         validate_args: bool | None = None,
     ) -> None:
-        num_recordings, num_frames, size = _validation.emissions_shape(emissions)
-        _validation.shape(transitions, "transitions", (size, size), "(C, C)")
-        _validation.durations_shape(durations, size)
-        lengths = _validation.lengths(lengths, num_recordings, num_frames, emissions.device)
+        num_recordings, num_frames, size = check_emissions_shape(emissions)
+        check_scores_shape(transitions, "transitions", (size, size), "(C, C)")
+        _check_durations_shape(durations, size)
+        lengths = check_lengths(lengths, num_recordings, num_frames, emissions.device)
         vectors = {"tail": tail, "start": start, "end": end}
         default = {"tail": -torch.inf, "start": 0.0, "end": 0.0}
         tail, start, end = (
             durations.new_full((size,), default[name])
             if values is None
-            else _validation.shape(values, name, (size,), "(C,)")
+            else check_scores_shape(values, name, (size,), "(C,)")
             for name, values in vectors.items()
         )
         if not self_transitions:
@@ -127,8 +127,8 @@ class SemiMarkov(Structure):
         """
         if starts is None:
             return super().log_prob(value)
-        labels = _validation.labels(value, (self._batch_shape[0], self._event_shape[0]), self.num_classes, self.lengths)
-        score = self._score_of(labels, _validation.starts(starts, labels, self.lengths))
+        labels = check_labels(value, (self._batch_shape[0], self._event_shape[0]), self.num_classes, self.lengths)
+        score = self._score_of(labels, _check_starts(starts, labels, self.lengths))
         return (score - self._log_z).to(self.dtype)
 
     # ----------------------------------------------------------------------------------- what a structure supplies
@@ -295,7 +295,7 @@ def survival(durations: Tensor, tail: Tensor) -> Tensor:
         >>> survival(torch.log(torch.tensor([[0.5, 0.3, 0.2]])), torch.tensor([-torch.inf])).exp()
         tensor([[1.0000, 0.5000, 0.2000]])
     """
-    _validation.tail_converges(tail)
+    _check_tail_converges(tail)
     ratio = torch.where(tail > -torch.inf, tail, -1.0)
     rest = torch.where(tail > -torch.inf, -torch.log(-torch.expm1(ratio)), 0.0)
     closed = torch.cat([durations[:, :-1], (durations[:, -1] + rest)[:, None]], 1)
@@ -335,3 +335,43 @@ _OPERATOR = Operator(
     _reference,
     kernels={"numba": "semi_markov.numba_kernels", "triton": "semi_markov.triton_kernels"},
 )
+
+
+def _check_durations_shape(values: Tensor, num_classes: int) -> None:
+    """Refuse a duration table that is not (C, K)."""
+    if not torch.is_tensor(values):  # pyright: ignore[reportUnnecessaryComparison]
+        raise TypeError(f"durations must be a torch.Tensor, got {type(values).__name__}; use torch.as_tensor")
+    if values.dim() != 2 or values.shape[0] != num_classes or values.shape[1] < 1:
+        raise ValueError(f"durations must have shape (C, K) = ({num_classes}, K >= 1), got {tuple(values.shape)}")
+    check_scores_shape(values, "durations", tuple(values.shape), "(C, K)")
+
+
+def _check_tail_converges(tail: Tensor) -> None:
+    """Refuse a survival that sums to infinity."""
+    if torch.compiler.is_compiling() or not (tail >= 0).any():
+        return
+    label = int((tail >= 0).nonzero()[0, 0])
+    raise ValueError(
+        f"tail[{label}] is {float(tail[label]):g}, expected below 0 with censored=True: the survival of a band "
+        f"is the sum "
+        "over all longer ones, and it diverges; give a negative tail (-0.01 is a mean of 100 more frames)"
+    )
+
+
+def _check_starts(values: Tensor, labels: Tensor, lengths: Tensor) -> Tensor:
+    """Check band starts (B, T) against complete labels: one at frame 0, and one wherever the label changes."""
+    if values.dtype != torch.bool or values.shape != labels.shape:
+        raise ValueError(
+            f"starts must be boolean of shape {tuple(labels.shape)}, got {values.dtype} of shape {tuple(values.shape)}"
+        )
+    within = torch.arange(labels.shape[1], device=labels.device) < lengths[:, None]
+    needed = torch.ones_like(values)
+    needed[:, 1:] = labels[:, 1:] != labels[:, :-1]
+    for bad, reason in (
+        (within & (labels == UNLABELLED), "an unlabelled frame; a segmentation labels every frame"),
+        (within & needed & ~values, "a change of label without a start; set starts there"),
+    ):
+        if bad.any():
+            recording, frame = (int(i) for i in bad.nonzero()[0])
+            raise ValueError(f"segmentation of recording {recording}, frame {frame}: got {reason}")
+    return values

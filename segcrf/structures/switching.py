@@ -22,6 +22,7 @@ from torch import Tensor
 from segcrf import _validation
 from segcrf._validation import UNLABELLED
 from segcrf.structures.base import Structure
+from segcrf.structures.checks import check_scores_shape
 from segcrf.structures.semirings import logsumexp
 
 __all__ = ["POSTERIORS", "Prediction", "SwitchingRegression"]
@@ -96,7 +97,7 @@ class SwitchingRegression:
             values: (B, T, R); NaN = unknown, which says nothing.
         """
         expected = (*self.mean.shape[:2], self.mean.shape[3])
-        _validation.shape(values, "values", expected, "(B, T, R)")
+        check_scores_shape(values, "values", expected, "(B, T, R)")
         known = ~values.isnan() & self._valid.unsqueeze(-1)
         error = torch.where(known, values, 0.0).unsqueeze(2) - self.mean
         density = -0.5 * (error * torch.exp(-self.log_sigma)).square() - self.log_sigma - 0.5 * math.log(2 * math.pi)

@@ -146,10 +146,10 @@ class _Tally:
         lengths = batch.lengths.tolist()
         self.true += [row[:length] for row, length in zip(batch.labels.cpu().numpy(), lengths, strict=True)]
         for (factor, by_frame), predicted in self.predicted.items():
-            decoded = decoding(output.distribution, factor, by_frame).labels.cpu().numpy()
+            decoded = decoding(output.dist, factor, by_frame).labels.cpu().numpy()
             predicted += [row[:length] for row, length in zip(decoded, lengths, strict=True)]
-        if batch.targets is not None and output.values is not None:
-            error = (output.values - batch.targets)[~batch.targets.isnan()]
+        if batch.targets is not None and output.predictions is not None:
+            error = (output.predictions - batch.targets)[~batch.targets.isnan()]
             self.square, self.known = self.square + float(error.square().sum()), self.known + error.numel()
 
     def scores(self) -> dict[str, float]:
@@ -224,9 +224,9 @@ class _Task(pl.LightningModule):
 
     def _not_finite(self, batch: Batch, output: Output, losses: Losses, total: Tensor, index: int) -> ValueError:
         wrong = [name for name, loss in losses.items() if not loss.isfinite()] or ["what combines them"]
-        each = output.distribution.log_prob(batch.labels).detach().isfinite()
-        if batch.targets is not None and output.values is not None:
-            square = torch.where(batch.targets.isnan(), 0.0, output.values.detach() - batch.targets).square()
+        each = output.dist.log_prob(batch.labels).detach().isfinite()
+        if batch.targets is not None and output.predictions is not None:
+            square = torch.where(batch.targets.isnan(), 0.0, output.predictions.detach() - batch.targets).square()
             each = each & square.flatten(1).sum(1).isfinite()
         culprits = [name for name, good in zip(batch.names, each.tolist(), strict=True) if not good]
         where = f"first in {culprits[0]}" if culprits else f"the batch begins with {batch.names[0]}"
@@ -242,7 +242,7 @@ class _Task(pl.LightningModule):
             told |= diagnostics.feature_gradients(losses, output.features)
         if self.global_step == 0 and "crf" in losses:
             self.watch.scale(float(losses["crf"].detach()) * told["weight_crf"])
-        told["bands"] = diagnostics.band_ratio(output.distribution, batch.labels)
+        told["bands"] = diagnostics.band_ratio(output.dist, batch.labels)
         log_sigma = self.objective.log_sigma
         if isinstance(self.objective, SwitchingObjective) and isinstance(self.model, SwitchingModel):
             log_sigma = self.model.log_sigma

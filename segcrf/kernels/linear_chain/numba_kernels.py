@@ -26,12 +26,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segcrf import _validation
+from segcrf.kernels.guard import check_labels
+from segcrf.kernels.layout import clamp, empty_beside, time_first, working_dtype
 from segcrf.kernels.linear_chain import numba_lanes as _lanes
 from segcrf.kernels.linear_chain import numba_rows as _rows
 from segcrf.kernels.linear_chain.numba_lanes import SPAN, TINY
 from segcrf.kernels.numba_runtime import array, compiled, explicit, label_range, part, scratch, share
-from segcrf.kernels.operator import clamp, empty_beside, time_first, working_dtype
 from segcrf.kernels.simd import WIDTH
 
 _KEPT = 1 << 17  # numbers kept at once of each kind: 1 MiB, about a core's cache
@@ -67,7 +67,7 @@ def log_prob(
     found: list[tuple[bool, bool]] = []
     share(lambda first, last: found.append(_observe(*inputs, first, last)), len(labels), _OBSERVED * labels.numel())
     if any(outside for _, outside in found):
-        _validation.labels(labels, (labels.shape[0], labels.shape[1]), emissions.shape[2], lengths)
+        check_labels(labels, emissions.shape[2], lengths)
     if any(partial for partial, _ in found):
         partial = total.isnan().nonzero()[:, 0]
         clamped = clamp(emissions[partial], labels[partial], lengths[partial])

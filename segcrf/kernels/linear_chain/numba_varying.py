@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segcrf import _validation
+from segcrf.kernels.guard import check_labels
+from segcrf.kernels.layout import clamp, working_dtype
 from segcrf.kernels.linear_chain.numba_kernels import _less_best, _log_sum, _mark
 from segcrf.kernels.linear_chain.numba_lanes import SPAN, TINY
 from segcrf.kernels.numba_runtime import array, compiled, exponentiate, inlined, label_range, share
-from segcrf.kernels.operator import clamp, working_dtype
 
 _KEPT = 1 << 15  # matrix entries exponentiated at once: 256 KiB, within the second-level cache
 
@@ -46,7 +46,7 @@ def log_prob(
     score = torch.empty_like(log_z)
     inputs = (*_arrays(emissions, transitions, start, end, lengths), labels.numpy())
     if _observe(*inputs, log_z.numpy(), score.numpy(), *(count.numpy() for count in counts)):
-        _validation.labels(labels, (labels.shape[0], labels.shape[1]), emissions.shape[2], lengths)
+        check_labels(labels, emissions.shape[2], lengths)
     partial = score.isnan().nonzero()[:, 0]
     if len(partial):
         clamped = clamp(emissions[partial], labels[partial], lengths[partial]), transitions[partial]

@@ -26,7 +26,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from segcrf.kernels.operator import working_dtype
+from segcrf.kernels.layout import working_dtype
 from segcrf.kernels.triton_runtime import arithmetic, finite, options, padded_classes
 
 _ROWS_PER_PROGRAM = 256  # from so many rows per program of one row on, programs take several: enough to fill a GPU

@@ -34,11 +34,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segcrf import _validation
+from segcrf.kernels.guard import check_labels
+from segcrf.kernels.layout import clamp, working_dtype
 from segcrf.kernels.linear_chain.numba_lanes import copy
 from segcrf.kernels.linear_chain.numba_rows import outer, read, write
 from segcrf.kernels.numba_runtime import array, compiled, explicit, inlined, label_range, part, share
-from segcrf.kernels.operator import clamp, working_dtype
 from segcrf.kernels.simd import (
     WIDTH,
     any_outside,
@@ -81,7 +81,7 @@ def log_prob(*inputs: Any) -> tuple[Tensor, ...]:
     score = torch.empty_like(log_z)
     observed = (array(emissions), labels.numpy(), lengths.numpy(), *tables.plain[:5], *tables.laid_out[4:6])
     if _observe(*observed, log_z.numpy(), score.numpy(), by_label.numpy(), counts.numpy()):
-        _validation.labels(labels, (labels.shape[0], labels.shape[1]), emissions.shape[2], lengths)
+        check_labels(labels, emissions.shape[2], lengths)
     rows = score.isnan().nonzero()[:, 0]
     if len(rows):
         clamped = clamp(emissions[rows], labels[rows], lengths[rows])

@@ -19,7 +19,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from segcrf.kernels.operator import clamp, working_dtype
+from segcrf.kernels.layout import clamp, working_dtype
 from segcrf.kernels.triton_runtime import finite, log_add, options, padded_classes
 
 _BLOCK = 4096  # numbers of a window in registers at once

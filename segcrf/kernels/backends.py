@@ -1,0 +1,43 @@
+"""Backends: which kernels run on which device, and how one is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.util import find_spec
+
+import torch
+
+__all__ = ["BACKENDS", "DEVICE_OF", "pick"]
+
+BACKENDS = ("auto", "torch", "numba", "triton")
+DEVICE_OF = {"numba": "cpu", "triton": "cuda"}
+_INSTALLED = {package: find_spec(package) is not None for package in DEVICE_OF}
+
+
+def pick(backend: str, device: torch.device, known: Iterable[str] = tuple(DEVICE_OF)) -> str:
+    """Return the backend to run on ``device``, of those that a structure has kernels for (``known``).
+
+    One that was insisted on and cannot run is an error with the reason.
+    """
+    if backend == "torch":
+        return backend
+    if backend == "auto":
+        for kernels in known:
+            if device.type == DEVICE_OF[kernels] and _INSTALLED[kernels]:
+                return kernels
+        return "torch"
+    if backend not in known:
+        raise ValueError(
+            f"backend {backend!r} has no kernels for these potentials, {' and '.join(map(repr, known))} has; use "
+            "backend='auto', or transitions that all steps share"
+        )
+    if device.type != DEVICE_OF[backend]:
+        raise ValueError(
+            f"backend {backend!r} runs on {DEVICE_OF[backend]}, the emissions are on {device.type}; "
+            f"move them, or use backend='auto'"
+        )
+    if not _INSTALLED[backend]:
+        raise ValueError(
+            f"backend {backend!r} needs the package {backend}; pip install {backend}, or use backend='auto'"
+        )
+    return backend
