@@ -116,8 +116,8 @@ def run(name: str, seed: int) -> dict[str, Any]:
         "fit_seconds": round(seconds, 1),
         "temperature": {scope: round(temperature, 3) for scope, temperature in fitted.items()},
         "as trained": measure(dists, labels),
-        "structure": measure([dist.tempered(fitted["structure"]) for dist in dists], labels),
-        "emissions": measure([dist.rescale(1 / fitted["emissions"]) for dist in dists], labels),
+        "structure": measure([dist.scaled(1 / fitted["structure"]) for dist in dists], labels),
+        "emissions": measure([dist.scaled(emissions=1 / fitted["emissions"]) for dist in dists], labels),
     }
 
 

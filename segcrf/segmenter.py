@@ -187,7 +187,7 @@ class Segmenter:
         notes_: what training had to say: warnings and explanations, each once.
         best_epoch_: the epoch with the best bands (and numbers) on validation recordings, whose weights are kept. Its
             ``val_decode_factor`` is by how much decoding weighs the signal, see
-            :meth:`segcrf.Structure.rescale`; ``val_decode_by_frame`` is 1 where the most probable class of
+            :meth:`segcrf.Structure.scaled`; ``val_decode_by_frame`` is 1 where the most probable class of
             each frame made better bands than the most probable sequence. Posterior probabilities are those of the
             likelihood itself.
 

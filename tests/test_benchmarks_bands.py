@@ -281,7 +281,9 @@ def test_the_budgets_are_sized_for_ten_minutes_and_five_hours(kept, tmp_path):
 def test_a_network_without_structure_decodes_by_argmax():
     emissions = torch.randn(2, 30, 3, generator=torch.Generator().manual_seed(0))
     plain = training.FrameWise(3)(emissions)
-    assert torch.equal(plain.mode, emissions.argmax(-1)) and torch.equal(plain.rescale(2.0).posterior_mode, plain.mode)
+    assert torch.equal(plain.mode, emissions.argmax(-1)) and torch.equal(
+        plain.scaled(emissions=2.0).posterior_mode, plain.mode
+    )
 
 
 def test_a_network_has_the_steps_of_its_budget_or_its_epochs():

@@ -95,7 +95,7 @@ def test_no_labelling_beats_the_mode(backend: str, batch: Any) -> None:
     assert (dist.log_prob(emissions.argmax(-1)) <= best).all()
     assert (dist.log_prob(dist.marginals.labels.argmax(-1)) <= best).all()
     assert (dist.log_prob(dist.sample((20,))) <= best).all()
-    assert (dist.topk(3).score[1:] <= dist.argmax().score + 1e-9).all()
+    assert (dist.topk(3).score[1:] <= dist.best.score + 1e-9).all()
 
 
 @on_every_backend
@@ -172,7 +172,7 @@ def assert_same(ours: LinearChain, reference: LinearChain, *, exactly: bool = Fa
         else:
             torch.testing.assert_close(value, expected[name], rtol=1e-9, atol=atol, msg=lambda m, n=name: f"{n}: {m}")
     assert torch.equal(ours.mode, reference.mode)
-    assert torch.equal(ours.argmax().starts, reference.argmax().starts)
+    assert torch.equal(ours.best.starts, reference.best.starts)
 
 
 def assert_same_gradients(case: Case, atol: float = 1e-9) -> None:
@@ -507,7 +507,7 @@ def test_where_nothing_is_allowed_nothing_has_a_gradient(backend: str) -> None:
     counts, steps = torch.autograd.grad(total.sum(), (emissions, transitions))
     assert not counts[0].any()
     torch.testing.assert_close(steps, torch.tensor([[1.5, -0.5], [-0.5, -0.5]], dtype=torch.float64))
-    best = dist.argmax()
+    best = dist.best
     assert best.score.tolist() == [-INF, 0.0] and best.labels[0].tolist() == [-100] * 3
 
 

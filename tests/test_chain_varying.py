@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from contract import StructureContract, answers, close, on_every_backend
+from errors import rejects
 from hypothesis import given
 from strategies import Case, chain_case, chains, enumerated
 from torch import Tensor
@@ -69,14 +70,14 @@ def test_a_forbidden_step_is_named_with_its_frame(backend: str) -> None:
     transitions = torch.zeros(1, 3, 2, 2)
     transitions[0, 1, 0, 1] = -INF
     dist = LinearChain(torch.zeros(1, 4, 2), transitions, backend=backend)
-    with pytest.raises(ValueError, match=r"frame 2: got class 1 after class 0 \(transitions\[0, 1, 0, 1\] = -inf\)"):
+    with rejects("labels", got=r"class 1 after class 0 \(transitions\[0, 1, 0, 1\] = -inf\)", frame=2):
         dist.log_prob(torch.tensor([[0, 0, 1, 1]]))
     assert dist.log_prob(torch.tensor([[0, 1, 1, 1]])).isfinite().all()
 
 
 @pytest.mark.parametrize("size", [(2, 4, 3, 3), (2, 3, 3), (3, 2), (1, 3, 3, 3), (2, 3, 3, 2)])
 def test_transitions_of_the_wrong_shape_are_refused(size: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"transitions must have shape \((B, T - 1, )?C, C\) = .*got"):
+    with rejects("transitions", got="shape", expected=r"shape \((B, T - 1, )?C, C\) = "):
         LinearChain(torch.zeros(2, 4, 3), torch.zeros(size))
 
 
@@ -84,7 +85,7 @@ def test_a_score_that_is_not_a_number_is_named_unless_it_is_padding() -> None:
     transitions = torch.zeros(2, 3, 2, 2)
     transitions[1, 2, 0, 1] = math.nan
     emissions = torch.zeros(2, 4, 2)
-    with pytest.raises(ValueError, match=r"transitions\[1, 2, 0, 1\]: got nan"):
+    with rejects("transitions", got="nan for the step from class 0 to 1", recording=1, frame=2):
         LinearChain(emissions, transitions)
     dist = LinearChain(emissions, transitions, lengths=torch.tensor([4, 3]))
     torch.testing.assert_close(dist.log_partition, torch.tensor([4.0, 3.0]) * math.log(2))

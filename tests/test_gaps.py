@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 from contract import close
+from errors import rejects
 from hypothesis import given
 from oracle import UNLABELLED, Enumeration
 from strategies import Case, chains, enumerated, semi_markovs
 from torch import Tensor
 
-from segcrf import LinearChain, LinearChainCRF, SemiMarkov, Structure
+from segcrf import InputError, InputTypeError, LinearChain, LinearChainCRF, SemiMarkov, Structure
 from segcrf.structures import GAPS, Gapped
 
 both = pytest.mark.parametrize("cases", [chains(max_frames=6), semi_markovs(max_frames=6)], ids=["chain", "semi"])
@@ -71,7 +72,7 @@ def test_every_meaning_is_that_of_its_pieces(cases: st.SearchStrategy[Case], gap
     if not all(truth.feasible for group in expected for _, truth in group):
         return
     got = Gapped(crf_of(case), case.emissions, mask, gap)
-    mode, marginals = got.mode, got.marginals
+    mode, (marginals, steps, starts) = got.mode, got.marginals
     labels = torch.where(mask, mode, 77)  # what stands on masked frames is not read
     labels[:, ::3] = torch.where(mask[:, ::3], UNLABELLED, 77)
     log_prob = got.log_prob(labels)
@@ -81,8 +82,10 @@ def test_every_meaning_is_that_of_its_pieces(cases: st.SearchStrategy[Case], gap
         known = np.where(mask[b].numpy(), labels[b].numpy(), UNLABELLED)
         close(got.log_partition[b], sum(truth.log_partition for _, truth in group), case)
         close(log_prob[b], sum(truth.log_prob(known[frames]) for frames, truth in group), case)
+        close(steps[b], sum(truth.expected_steps for _, truth in group), case)
         for frames, truth in group:
             close(marginals[b, frames], truth.label_marginals, case)
+            close(starts[b, frames], truth.start_marginals, case)
             best = truth.scores[truth.agreeing(mode[b, frames].numpy())].max()
             close(best, truth.best_score, case)
         absent = [frame for frame in range(mask.shape[1]) if frame not in present]
@@ -131,34 +134,37 @@ def test_nan_on_masked_frames_is_not_read() -> None:
         assert second.log_partition.isfinite().all() and first.mode.shape == second.mode.shape
 
 
+BOOL = torch.bool
+
+
 @pytest.mark.parametrize(
-    ("mask", "gap", "error", "message"),
+    ("mask", "gap", "kind", "fields"),
     [
-        (torch.ones(2, 3), "skip", TypeError, "mask must be a boolean tensor"),
-        ([[True]], "skip", TypeError, "got list"),
-        (torch.ones(2, 4, dtype=torch.bool), "skip", ValueError, r"mask must have shape \(B, T\) = \(2, 3\)"),
-        (torch.tensor([[True, True, True], [False] * 3]), "skip", ValueError, "recording 1 has no observed frame"),
-        (torch.ones(2, 3, dtype=torch.bool), "ignore", ValueError, "gap: got 'ignore', expected one of 'bridge'"),
+        (torch.ones(2, 3), "skip", InputTypeError, {"argument": "mask", "expected": "boolean"}),
+        ([[True]], "skip", InputTypeError, {"argument": "mask", "got": "list"}),
+        (torch.ones(2, 4, dtype=BOOL), "skip", InputError, {"argument": "mask", "expected": r"\(B, T\) = \(2, 3\)"}),
+        (torch.tensor([[True] * 3, [False] * 3]), "skip", InputError, {"got": "no observed frame", "recording": 1}),
+        (torch.ones(2, 3, dtype=BOOL), "ignore", InputError, {"argument": "gap", "got": "'ignore'"}),
     ],
 )
-def test_bad_masks_are_named(mask: Any, gap: str, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
+def test_bad_masks_are_named(mask: Any, gap: str, kind: Any, fields: dict[str, Any]) -> None:
+    with rejects(**fields, kind=kind):
         Gapped(LinearChainCRF(2), torch.zeros(2, 3, 2), mask, gap)
 
 
 @pytest.mark.parametrize(
-    ("labels", "error", "message"),
+    ("labels", "kind", "fields"),
     [
-        ([[0] * 3] * 2, TypeError, "labels must be a torch.Tensor, got list"),
-        (torch.zeros(2, 3), TypeError, r"labels must be integers, got torch\.float32"),
-        (torch.zeros(2, 4).long(), ValueError, r"shape \(B, T\) = \(2, 3\) of the mask, got \(2, 4\)"),
-        (torch.zeros(3).long(), ValueError, r"of the mask, got \(3,\)"),
-        (torch.zeros(5, 2, 3).long(), ValueError, r"of the mask, got \(5, 2, 3\)"),
-        (torch.full((2, 3), 7), ValueError, "got 7, expected 0 to 1"),
+        ([[0] * 3] * 2, InputTypeError, {"got": "list", "expected": "torch.Tensor"}),
+        (torch.zeros(2, 3), InputTypeError, {"got": "float32", "expected": "integers"}),
+        (torch.zeros(2, 4).long(), InputError, {"got": r"\(2, 4\)", "expected": r"\(B, T\) = \(2, 3\), as the mask"}),
+        (torch.zeros(3).long(), InputError, {"got": r"\(3,\)", "expected": "as the mask"}),
+        (torch.zeros(5, 2, 3).long(), InputError, {"got": r"\(5, 2, 3\)", "expected": "as the mask"}),
+        (torch.full((2, 3), 7), InputError, {"got": "7", "expected": "0 to 1"}),
     ],
 )
-def test_bad_labels_are_named(labels: Any, error: type[Exception], message: str) -> None:
-    """One row of labels was taken for both recordings, and a batch of labellings for one."""
+def test_bad_labels_are_named(labels: Any, kind: Any, fields: dict[str, Any]) -> None:
+    """Neither one row of labels for both recordings nor a batch of labellings is taken for labels of the mask's shape."""
     gapped = Gapped(LinearChainCRF(2), torch.zeros(2, 3, 2), torch.ones(2, 3, dtype=torch.bool), "skip")
-    with pytest.raises(error, match=message):
+    with rejects("labels", **fields, kind=kind):
         gapped.log_prob(labels)

@@ -79,7 +79,7 @@ class Problem:
         return vector((loss.detach(), *torch.autograd.grad(loss, self.exact.potentials))).detach()
 
     def exact_score(self) -> Tensor:
-        return self.exact.argmax().score.detach()
+        return self.exact.best.score.detach()
 
     def score_of(self, paths: Any) -> Tensor:
         """Scores of decoded labels: several paths may be best, their score is one."""

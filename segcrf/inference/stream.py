@@ -305,7 +305,7 @@ def _check_stream_scores(values: Tensor, frame: int, classes: int | None) -> Non
 
 def _check_streamable(structure: Any, kind: type) -> None:
     """Refuse a structure that cannot be decoded while it grows."""
-    if not isinstance(structure, kind) or structure.potentials[1].dim() != 2:
+    if not isinstance(structure, kind) or structure.transitions.dim() != 2:
         got = type(structure).__name__ + (" with transitions of every step" if isinstance(structure, kind) else "")
         raise TypeError(
             f"a stream decodes a {kind.__name__} whose transitions all steps share, got {got}; decode pieces of the "

@@ -1,13 +1,82 @@
-"""Guard: what a registered operator checks before any kernel addresses memory."""
+"""Guard: what a registered operator checks, in O(B), before any kernel addresses memory.
+
+Operators are public entries: ``torch.compile``, ``torch.export``, ``validate_args=False`` and ``torch.ops`` reach them
+without the checks of a structure. Here only shapes, types, devices and lengths are checked; labels are checked by the
+kernels, which read all of them anyway.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+import torch
 from torch import Tensor
 
-from segcrf._validation import UNLABELLED, InputError
+from segcrf._validation import UNLABELLED, InputError, InputTypeError
 from segcrf.kernels.layout import frame_mask
 
-__all__ = ["check_labels"]
+__all__ = ["check_labels", "check_lengths", "check_potentials", "clamp_lengths", "prepare_labels"]
+
+_SCORES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+def check_potentials(axes: Mapping[str, str], potentials: Sequence[Tensor]) -> None:
+    """Raise unless the potentials have the shapes that ``axes`` names, one type of score and one device.
+
+    Args:
+        axes: by potential, its axes: B recordings, T frames, S = T - 1 steps, C classes, K durations.
+        potentials: the scores in the order of ``axes``, emissions (B, T, C) first.
+    """
+    emissions = potentials[0]
+    if emissions.dim() != 3 or 0 in emissions.shape:
+        raise InputError("emissions", f"shape {tuple(emissions.shape)}", "shape (B, T, C), not empty")
+    batch, frames, classes = emissions.shape
+    sizes = {"B": batch, "T": frames, "S": frames - 1, "C": classes}
+    for (name, letters), values in zip(axes.items(), potentials, strict=True):
+        if values.dtype not in _SCORES or values.layout != torch.strided:
+            raise InputTypeError(name, f"{values.dtype}, {values.layout}", "dense floating-point scores")
+        if values.device != emissions.device:
+            raise InputError(name, f"device {values.device}", f"{emissions.device}, as emissions", "move both to one")
+        shape = values.shape
+        if "K" in letters and "K" not in sizes and len(shape) == 2 and shape[1] > 0:
+            sizes["K"] = shape[1]
+        if len(shape) != len(letters) or any(n != sizes.get(a) for a, n in zip(letters, shape, strict=True)):
+            expected = ", ".join(f"{letter} = {sizes.get(letter, '1 or more')}" for letter in letters)
+            raise InputError(name, f"shape {tuple(shape)}", f"shape ({expected})", "see the shapes of the structure")
+
+
+def check_lengths(lengths: Tensor, emissions: Tensor) -> Tensor:
+    """Return contiguous lengths (B,) after checking that each lies within 1 to T."""
+    _check_integers("lengths", lengths, tuple(emissions.shape[:1]), "(B,)", emissions)
+    lowest, highest = lengths.aminmax()
+    frames = emissions.shape[1]
+    if lowest.item() < 1 or highest.item() > frames:
+        recording = int(((lengths < 1) | (lengths > frames)).nonzero()[0, 0])
+        advice = "drop empty recordings, and pad emissions to the longest"
+        raise InputError("lengths", str(int(lengths[recording])), f"1 to T = {frames}", advice, recording=recording)
+    return lengths.contiguous()
+
+
+def clamp_lengths(lengths: Tensor, emissions: Tensor) -> tuple[Tensor, Tensor]:
+    """Return lengths (B,) clamped to 1 to T, and which were outside: a GPU is not asked to wait for an error."""
+    _check_integers("lengths", lengths, tuple(emissions.shape[:1]), "(B,)", emissions)
+    clamped = lengths.clamp(1, emissions.shape[1])
+    return clamped, clamped != lengths
+
+
+def prepare_labels(labels: Tensor, emissions: Tensor) -> Tensor:
+    """Return contiguous labels (B, T) after checking their shape, type and device; kernels check the values."""
+    _check_integers("labels", labels, tuple(emissions.shape[:2]), "(B, T)", emissions)
+    return labels.contiguous()
+
+
+def _check_integers(name: str, values: Tensor, shape: tuple[int, ...], meaning: str, emissions: Tensor) -> None:
+    if values.dtype != torch.int64 or values.layout != torch.strided:
+        raise InputTypeError(name, f"{values.dtype}, {values.layout}", "dense torch.int64", "convert with .long()")
+    if values.device != emissions.device:
+        raise InputError(name, f"device {values.device}", f"{emissions.device}, as emissions", "move both to one")
+    if tuple(values.shape) != shape:
+        raise InputError(name, f"shape {tuple(values.shape)}", f"shape {meaning} = {shape}, as emissions")
 
 
 def check_labels(labels: Tensor, num_classes: int, lengths: Tensor) -> None:

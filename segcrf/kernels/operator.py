@@ -1,6 +1,6 @@
-"""Kernels: the two scans that must be fast, log-sum and max, one file per structure and device.
+"""Operator: the kernels of a structure as PyTorch operators, with guards, autograd and fake kernels.
 
-Every file exports the same functions over plain tensors, without autograd, validation or modules::
+Every module of kernels exports the same functions over plain tensors, without autograd or validation::
 
     log_partition(*potentials, lengths)              -> log_z (B,)
     sum_product(*potentials, lengths, starts)        -> log_z (B,), one gradient per potential, starts (B, T, C)
@@ -15,21 +15,23 @@ round it away. Labels of -100 inside a recording are summed over; beyond its len
 as -100.
 
 :class:`Operator` makes PyTorch operators of them, so that autograd, ``torch.compile`` and ``torch.export`` see one
-node, and :func:`pick` chooses the backend.
+node. Each operator checks what it is given before a kernel addresses memory, see :mod:`segcrf.kernels.guard`.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from segcrf.kernels.backends import DEVICE_OF
+from segcrf.kernels.guard import check_lengths, check_potentials, clamp_lengths, prepare_labels
 from segcrf.kernels.layout import clamp, empty_beside, working_dtype
+
+__all__ = ["Operator"]
 
 # Defined by hand: what torch.library.custom_op adds to each call takes as long as a small kernel.
 _LIBRARY = torch.library.Library("segcrf", "FRAGMENT")
@@ -38,20 +40,23 @@ _LIBRARY = torch.library.Library("segcrf", "FRAGMENT")
 class Operator:
     """The kernels of one structure as PyTorch operators ``segcrf::<structure>_*``.
 
-    ``fields`` names the potentials in order; the first ``batched`` of them, the emissions (B, T, C) at least, have the
-    batch axis, the others have none. ``scan(potentials, lengths, starts)`` is the differentiable reference of the log
-    partition: a gradient of a gradient, of any order, goes through it, since kernels know first derivatives only.
-    ``kernels`` maps each backend that has them to the module of this package that holds them. ``beside``: they return
-    counts of labels and starts in the layout of the emissions, see :func:`empty_beside`.
+    Args:
+        structure: the beginning of the operators' names.
+        axes: the potentials in order, and the axes of each: B recordings, T frames, S = T - 1 steps, C classes,
+            K durations. The first, the emissions ``"BTC"`` at least, have the batch axis, the others have none.
+        scan: ``scan(potentials, lengths, starts)``, the differentiable reference of the log partition. Derivatives of a
+            gradient, of any order, go through it, since kernels know first derivatives only.
+        beside: whether kernels return counts of labels and starts in the memory layout of the emissions, see
+            :func:`empty_beside`.
+        kernels: by backend, the module of this package that holds its kernels.
     """
 
     def __init__(
         self,
         structure: str,
-        fields: tuple[str, ...],
+        axes: Mapping[str, str],
         scan: Callable[..., Tensor],
         *,
-        batched: int = 1,
         beside: bool = False,
         kernels: Mapping[str, str],
     ) -> None:
@@ -59,9 +64,10 @@ class Operator:
         self._beside = beside
         self.kernels = kernels
         self._scan = scan
-        self.batched = batched
-        arguments = ", ".join(f"Tensor {name}" for name in fields)
-        counts = ", ".join(["Tensor"] * len(fields))
+        self.axes = axes
+        self.batched = sum(letters.startswith("B") for letters in axes.values())
+        arguments = ", ".join(f"Tensor {name}" for name in axes)
+        counts = ", ".join(["Tensor"] * len(axes))
         define = self._define
         self.log_partition = define("log_partition", f"({arguments}, Tensor lengths) -> Tensor", _fake_log_partition)
         self.max_product = define(
@@ -82,14 +88,21 @@ class Operator:
 
     def _define(self, name: str, schema: str, fake: Callable[..., Any]) -> Any:
         def kernel_of(kernels: str) -> Callable[..., Any]:
-            guard: Any = torch.cuda.device_of if DEVICE_OF[kernels] == "cuda" else nullcontext
+            def kernel() -> Callable[..., Any]:  # imported at the first call: compilers are heavy
+                return getattr(importlib.import_module(f"segcrf.kernels.{self.kernels[kernels]}"), name)
 
-            def run(*arguments: Any) -> Any:  # imported at the first call: compilers are heavy
-                module = importlib.import_module(f"segcrf.kernels.{self.kernels[kernels]}")
-                with guard(arguments[0]):  # kernels run on the GPU that the tensors are on
-                    return getattr(module, name)(*arguments)
+            def on_cpu(*arguments: Any) -> Any:
+                potentials, labels, lengths, options = self._guarded(arguments)
+                return kernel()(*potentials, *labels, check_lengths(lengths, potentials[0]), *options)
 
-            return run
+            def on_gpu(*arguments: Any) -> Any:
+                potentials, labels, lengths, options = self._guarded(arguments)
+                lengths, outside = clamp_lengths(lengths, potentials[0])
+                with torch.cuda.device_of(potentials[0]):  # kernels run on the GPU that the tensors are on
+                    answers = kernel()(*potentials, *labels, lengths, *options)
+                return _forbid_recordings(answers, outside)
+
+            return on_gpu if DEVICE_OF[kernels] == "cuda" else on_cpu
 
         full = f"{self._structure}_{name}"
         _LIBRARY.define(f"{full}{schema}", tags=(torch.Tag.pt2_compliant_tag,))
@@ -97,6 +110,15 @@ class Operator:
             _LIBRARY.impl(full, kernel_of(kernels), DEVICE_OF[kernels].upper())
         torch.library.register_fake(f"segcrf::{full}", fake, lib=_LIBRARY)
         return getattr(torch.ops.segcrf, full).default
+
+    def _guarded(self, arguments: Sequence[Any]) -> tuple[Sequence[Tensor], list[Tensor], Tensor, list[bool]]:
+        """Potentials, labels (if any), lengths and options of a call, the tensors but for the lengths checked."""
+        count = len(self.axes)
+        potentials = arguments[:count]
+        check_potentials(self.axes, potentials)
+        *labels, lengths = (each for each in arguments[count:] if isinstance(each, Tensor))
+        options = [each for each in arguments[count:] if isinstance(each, bool)]
+        return potentials, [prepare_labels(each, potentials[0]) for each in labels], lengths, options
 
     def _differentiate(self, operator: Any, backward: Callable[..., Any], remember: Callable[..., None]) -> None:
         below: Any = torch._C._AutoDispatchBelowAutograd  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownMemberType]
@@ -150,7 +172,7 @@ class Operator:
         owned: bool = False,
     ) -> list[Tensor]:
         """Gradients of the potentials, given that of the total (B,) and, for second derivatives, those of its
-        counts. ``owned``: nobody else has the counts, so they may be handed out as gradients when they are."""
+        counts. ``owned``: the counts have no other user, so they may be returned as gradients themselves."""
         lengths, *saved = ctx.saved_tensors
         potentials, counts = saved[: ctx.arity], saved[ctx.arity : 2 * ctx.arity]
         grad = None if grad is None else grad.to(counts[0].dtype)
@@ -216,6 +238,18 @@ class Operator:
         return empty_beside(emissions if self._beside else emissions.contiguous(), wanted)
 
 
+def _forbid_recordings(answers: Any, outside: Tensor) -> Any:
+    """Set the totals (B,) of recordings whose length is wrong to -inf, as if no labelling were allowed."""
+    if isinstance(answers, Tensor):
+        return answers.masked_fill(outside, -torch.inf)
+    totals = [each.masked_fill(outside, -torch.inf) if _is_total(each) else each for each in answers]
+    return tuple(totals)
+
+
+def _is_total(values: Tensor) -> bool:
+    return values.dim() == 1 and values.is_floating_point()
+
+
 def _remember_sum_product(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     *potentials, lengths, _ = inputs
     _remember(ctx, potentials, lengths, output[1:-1])
@@ -233,8 +267,10 @@ def _remember(ctx: Any, potentials: Sequence[Tensor], lengths: Tensor, counts: S
 
 
 def _are_ones(grad: Tensor) -> bool:
-    """Whether a gradient is all ones, on a CPU, in a backward pass after which nobody needs what was saved: no graph is
-    kept or made, nothing traces it or maps over it."""
+    """Return whether a gradient is all ones on a CPU, and what the backward pass saved may be used up.
+
+    That is so where no graph is kept or made, and nothing traces the pass or maps over it.
+    """
     native: Any = torch._C  # pyright: ignore[reportPrivateUsage]
     autograd, functorch = native._autograd, native._functorch
     if grad.device.type != "cpu" or type(grad) is not Tensor or functorch.is_functorch_wrapped_tensor(grad):

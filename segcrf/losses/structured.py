@@ -115,7 +115,7 @@ def structured_hinge(dist: Structure, labels: Tensor, cost: Tensor | None = None
     labels, known = _known(dist, labels)
     classes = torch.arange(dist.num_classes, device=labels.device)
     given = dist.restrict((labels[..., None] == classes) | ~known[..., None])
-    return _rival(dist, labels, known, cost).argmax().score - given.argmax().score
+    return _rival(dist, labels, known, cost).best.score - given.best.score
 
 
 def softmax_margin(dist: Structure, labels: Tensor, cost: Tensor | None = None) -> Tensor:
@@ -200,7 +200,7 @@ def smoothed_loss(dist: Structure, labels: Tensor, smoothing: float, prior: Tens
     if prior is not None:
         _check_prior(prior, dist.num_classes)
         emissions = other.emissions + prior.detach().to(other.emissions).log()
-        other = other.having(emissions, *other.potentials[1:])
+        other = other.replace(emissions=emissions)
     return -(1 - smoothing) * dist.log_prob(labels) + smoothing * other.cross_entropy(dist)
 
 
@@ -222,7 +222,7 @@ def _log_marginals(dist: Structure) -> Tensor:
 def _rival(dist: Structure, labels: Tensor, known: Tensor, cost: Tensor | None) -> Structure:
     """The structure whose scores are raised by what a labelling costs."""
     margin = torch.where(known[..., None], _cost(dist, cost)[labels], 0.0)
-    return dist.having(dist.emissions + margin.to(dist.dtype), *dist.potentials[1:])
+    return dist.replace(emissions=dist.emissions + margin.to(dist.dtype))
 
 
 def _cost(dist: Structure, cost: Tensor | None) -> Tensor:

@@ -99,7 +99,7 @@ def reliability(probabilities: Recordings, true: Recordings, bins: int = 10) -> 
 def fit_temperature(structures: Sequence[Structure], labels: Sequence[Tensor], scope: str = "structure") -> float:
     """The temperature that makes the labels of held-out recordings most probable when it divides the scores.
 
-    Above 1 the model was too sure. Apply it with ``dist.tempered(temperature)``, or ``dist.rescale(1 / temperature)``.
+    Above 1 the model was too sure. Apply it with ``dist.scaled(1 / temperature)``, or ``dist.scaled(emissions=1 / temperature)``.
     For complete labels the likelihood is concave in the inverse temperature, so the one found, between 1/100 and 100,
     is the best.
 
@@ -118,7 +118,7 @@ def fit_temperature(structures: Sequence[Structure], labels: Sequence[Tensor], s
         >>> said = torch.tensor([[0, 1, 1, 0, 0, 1, 0, 0, 0, 0]])          # eight of ten right, said with a score of 5
         >>> dist = LinearChain(5.0 * torch.nn.functional.one_hot(said, 2).float(), torch.zeros(2, 2))
         >>> temperature = fit_temperature([dist], [labels])
-        >>> f"{temperature:.3f} {dist.tempered(temperature).marginals.labels[0, 0, 0]:.3f}"
+        >>> f"{temperature:.3f} {dist.scaled(1 / temperature).marginals.labels[0, 0, 0]:.3f}"
         '3.607 0.800'
     """
     from scipy.optimize import minimize_scalar
@@ -127,11 +127,11 @@ def fit_temperature(structures: Sequence[Structure], labels: Sequence[Tensor], s
     _validation.same_number(len(labels), len(structures), "labels", "structures")
 
     def scaled(dist: Structure, temperature: float) -> Structure:
-        return dist.tempered(temperature) if scope == "structure" else dist.rescale(1 / temperature)
+        return dist.scaled(1 / temperature) if scope == "structure" else dist.scaled(emissions=1 / temperature)
 
     with torch.no_grad():
         pairs = [
-            (dist.having(*(p.detach() for p in dist.potentials)), rows)
+            (dist.replace(**{name: p.detach() for name, p in dist.potentials._asdict().items()}), rows)
             for dist, rows in zip(structures, labels, strict=True)
         ]
 

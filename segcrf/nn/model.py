@@ -91,15 +91,15 @@ class Decoding:
     def starts(self) -> Tensor:
         """(B, T) bool, True where a band begins."""
         if not self.by_frame:
-            return self.structure.argmax().starts
+            return self.structure.best.starts
         labels = self.labels
         before = functional.pad(labels[:, :-1], (1, 0), value=UNLABELLED)
         return (labels != before) & (labels != UNLABELLED)
 
 
 def decoding(distribution: Structure, factor: float, by_frame: bool) -> Decoding:
-    """Decodes a distribution with its emissions times ``factor``, see :meth:`Structure.rescale`."""
-    return Decoding(distribution if factor == 1.0 else distribution.rescale(factor), by_frame)
+    """Decodes a distribution with its emissions times ``factor``, see :meth:`Structure.scaled`."""
+    return Decoding(distribution if factor == 1.0 else distribution.scaled(emissions=factor), by_frame)
 
 
 class _Encoded(nn.Module):

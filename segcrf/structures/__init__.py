@@ -2,7 +2,7 @@
 
 from segcrf.kernels import frame_mask
 from segcrf.structures.alignment import Alignment, allowed_classes, boundary_tolerance, evidence, timestamps, transcript
-from segcrf.structures.base import Best, Marginals, Structure, sum_between, without_padding
+from segcrf.structures.base import Structure
 from segcrf.structures.checks import (
     check_emissions_shape,
     check_feasible,
@@ -13,9 +13,11 @@ from segcrf.structures.checks import (
     check_scores_shape,
     check_weights,
 )
-from segcrf.structures.linear_chain import LinearChain
+from segcrf.structures.distribution import Best, LabelDistribution, Marginals
+from segcrf.structures.linear_chain import LinearChain, LinearChainPotentials
 from segcrf.structures.masked import GAPS, Gapped
-from segcrf.structures.semi_markov import SemiMarkov, survival
+from segcrf.structures.reductions import sum_between, without_padding
+from segcrf.structures.semi_markov import SemiMarkov, SemiMarkovPotentials, survival
 from segcrf.structures.semirings import KBest, Log, Max, Sample, Semiring, logsumexp
 from segcrf.structures.switching import POSTERIORS, Prediction, SwitchingRegression
 
@@ -26,13 +28,16 @@ __all__ = [
     "Best",
     "Gapped",
     "KBest",
+    "LabelDistribution",
     "LinearChain",
+    "LinearChainPotentials",
     "Log",
     "Marginals",
     "Max",
     "Prediction",
     "Sample",
     "SemiMarkov",
+    "SemiMarkovPotentials",
     "Semiring",
     "Structure",
     "SwitchingRegression",

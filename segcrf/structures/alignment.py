@@ -1,7 +1,7 @@
-"""Knowledge of the labels that is less than the labels: what is known restricts the structure.
+"""Alignment and other partial knowledge of the labels: knowledge restricts the structure.
 
 The likelihood of any knowledge is one difference: the log partition of the labellings that agree with it, less that of
-all. So each function here builds a restriction, and a loss is minus what comes back.
+all labellings. So each function here builds a restriction, and a loss is minus its ``log_share``.
 
 =======================================  ===========================================================================
 what is known                            how to say it
@@ -26,15 +26,18 @@ import torch
 from torch import Tensor
 
 from segcrf import _validation
-from segcrf._validation import UNLABELLED
+from segcrf._validation import UNLABELLED, InputError
+from segcrf.kernels import frame_mask
 from segcrf.structures.base import Structure
 from segcrf.structures.checks import check_feasible, check_labels, check_weights
+from segcrf.structures.distribution import LabelDistribution, Marginals
+from segcrf.structures.semi_markov import SemiMarkov
 
 __all__ = ["Alignment", "allowed_classes", "boundary_tolerance", "evidence", "timestamps", "transcript"]
 
 
 def allowed_classes(sets: Sequence[Sequence[Collection[int]]], num_classes: int) -> Tensor:
-    """A restriction (B, T, C) of sets of classes, one per frame, for ``dist.restrict``.
+    """Return a restriction (B, T, C) for ``dist.restrict`` from sets of classes, one per frame.
 
     Args:
         sets: per recording, per frame, the classes that may stand there; empty: any. T is the longest.
@@ -60,7 +63,7 @@ def allowed_classes(sets: Sequence[Sequence[Collection[int]]], num_classes: int)
 
 
 def evidence(dist: Structure, weights: Tensor) -> Tensor:
-    """Log of the expected product of weights, ``log sum_y p(y) prod_t weights[t, y_t]``, (B,).
+    """Return the log of the expected product of weights, ``log sum_y p(y) prod_t weights[t, y_t]``, (B,).
 
     Virtual evidence: ``weights[t, c]`` is the probability that an annotator, or a second sensor, would say what it said
     if the class were c, up to a factor per frame. Weights of 0 and 1 are a restriction; all equal, an unlabelled frame.
@@ -83,62 +86,88 @@ def evidence(dist: Structure, weights: Tensor) -> Tensor:
         tensor([0.1500])
     """
     check_weights(weights, tuple(dist.emissions.shape), dist.lengths)
-    beyond = torch.arange(weights.shape[1], device=weights.device) >= dist.lengths[:, None]
+    within = frame_mask(dist.lengths, weights.shape[1])
     wide = dist.double()
-    scores = torch.where(beyond[..., None], 0.0, weights.double().log())
-    return wide.having(wide.emissions + scores, *wide.potentials[1:]).log_share(wide).to(dist.dtype)
+    scores = torch.where(within[..., None], weights.double().log(), 0.0)
+    return wide.replace(emissions=wide.emissions + scores).log_share(wide).to(dist.dtype)
 
 
-class Alignment:
-    """A structure over recordings of which the bands are known, in order, but not exactly when.
+class Alignment(LabelDistribution):
+    """The distribution of the labels given the order of the bands, without their exact times.
 
-    Made by :func:`transcript`, :func:`timestamps` and :func:`boundary_tolerance`. Every band lasts one frame at least.
+    :func:`transcript`, :func:`timestamps` and :func:`boundary_tolerance` make it. Every band lasts at least one frame.
 
     Attributes:
         orders: per recording, the classes (M,) of its bands.
-        log_prob: log-probability (B,) of what is known, differentiable: minus it is a loss.
-        mode: the most probable labels (B, T) that agree with it, -100 beyond lengths: a forced alignment.
-        marginals: probability (B, T, C) of each class at each frame, given what is known; zero beyond lengths.
+        lengths: (B,), as in the structure that was restricted.
     """
 
     def __init__(self, dist: Structure, orders: Sequence[Tensor], windows: Sequence[Tensor | None]) -> None:
+        super().__init__(dist.batch_shape, dist.event_shape, validate_args=False)
         self.orders = list(orders)
-        self._dist = dist
-        wide = dist.double()
+        self.lengths, self.num_classes, self._dtype = dist.lengths, dist.num_classes, dist.dtype
+        self._whole = dist.double()
         rows = enumerate(zip(orders, windows, strict=True))
-        self._placed = [_places(wide, recording, order, window) for recording, (order, window) in rows]
-        self._whole = wide
+        self._placed = [_places(self._whole, recording, order, window) for recording, (order, window) in rows]
+
+    def __repr__(self) -> str:
+        recordings, frames, classes = self._whole.emissions.shape
+        bands = [len(order) for order in self.orders]
+        return f"Alignment(B={recordings}, T={frames}, C={classes}, bands={bands})"
 
     @property
-    def log_prob(self) -> Tensor:
-        total = torch.cat([placed.log_partition for placed in self._placed])
-        self._refuse(total)
-        return (total - self._whole.log_partition).to(self._dist.dtype)
+    def log_share(self) -> Tensor:
+        """Log-probability (B,) of what is known, differentiable: minus it is a loss."""
+        return (self._log_z - self._whole.log_z).to(self._dtype)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log-probability (B,) of labels (B, T), -100 = unknown, given what is known; -inf if they differ.
+
+        Raises:
+            TypeError, ValueError: as :meth:`Structure.log_prob`, except for forbidden labels.
+        """
+        event = (self._batch_shape[0], self._event_shape[0])
+        checked = check_labels(value, event, self.num_classes, self.lengths)
+        agreeing: list[Tensor] = []
+        for order, placed, row in zip(self.orders, self._placed, checked, strict=True):
+            known = row[: placed.emissions.shape[1], None]
+            scores = placed.emissions.masked_fill(((known != order) & (known != UNLABELLED))[None], -torch.inf)
+            agreeing.append(placed.replace(emissions=scores).log_z)
+        return (torch.cat(agreeing) - self._log_z).to(self._dtype)
 
     @property
     def mode(self) -> Tensor:
-        found = self._dist.lengths.new_full(self._dist.emissions.shape[:2], UNLABELLED)
-        best = [placed.argmax() for placed in self._placed]
-        self._refuse(torch.cat([each.score for each in best]))
+        """The most probable labels (B, T) that agree with what is known, -100 beyond lengths: a forced alignment."""
+        found = self.lengths.new_full((*self._batch_shape, *self._event_shape), UNLABELLED)
+        best = [placed.best for placed in self._placed]
+        self._check_feasible(torch.cat([each.score for each in best]))
         for row, order, each in zip(found, self.orders, best, strict=True):
             row[: each.labels.shape[1]] = order[each.labels[0]]
         return found
 
     @property
-    def marginals(self) -> Tensor:
-        self._refuse(torch.cat([placed.log_partition for placed in self._placed]))
-        num_frames, num_classes = self._dist.emissions.shape[1:]
-        rows: list[Tensor] = []
+    def marginals(self) -> Marginals:
+        """Posterior probabilities of labels, transitions and band starts, given what is known."""
+        self._check_feasible(self._log_z)
+        found: list[Marginals] = []
         for order, placed in zip(self.orders, self._placed, strict=True):
-            classes = torch.nn.functional.one_hot(order, num_classes).double()
-            row = placed.marginals.labels[0] @ classes
-            rows.append(torch.nn.functional.pad(row, (0, 0, 0, num_frames - len(row))))
-        return torch.stack(rows).to(self._dist.dtype)
+            classes = torch.nn.functional.one_hot(order, self.num_classes).double()
+            labels, transitions, starts = placed.marginals
+            padding = (0, 0, 0, self._event_shape[0] - labels.shape[1])
+            labels, starts = (torch.nn.functional.pad(each[0] @ classes, padding) for each in (labels, starts))
+            found.append(Marginals(labels, classes.T @ transitions[0] @ classes, starts))
+        return Marginals(*(torch.stack(each).to(self._dtype) for each in zip(*found, strict=True)))
 
-    def _refuse(self, total: Tensor) -> None:
+    @property
+    def _log_z(self) -> Tensor:
+        total = torch.cat([placed.log_z for placed in self._placed])
+        self._check_feasible(total)
+        return total
+
+    def _check_feasible(self, total: Tensor) -> None:
         check_feasible(
             total,
-            self._dist.lengths,
+            self.lengths,
             lambda: (
                 "its bands, in the order given, do not fit; look for more bands than frames, forbidden (-inf) "
                 "transitions between them, durations too short or too long, and forbidden classes"
@@ -147,7 +176,7 @@ class Alignment:
 
 
 def transcript(dist: Structure, orders: Sequence[Sequence[int]]) -> Alignment:
-    """What is known is the order of the bands, not their times.
+    """Return the distribution given the order of the bands, without their times.
 
     Args:
         dist: over B recordings.
@@ -168,14 +197,14 @@ def transcript(dist: Structure, orders: Sequence[Sequence[int]]) -> Alignment:
         >>> transcript(dist, [[1, 0]]).mode
         tensor([[1, 0, 0]])
     """
-    touching = "durations" in dist.fields
+    touching = isinstance(dist, SemiMarkov)
     checked = _check_orders(orders, len(dist.lengths), dist.num_classes, touching)
     places = [torch.as_tensor(order, device=dist.lengths.device) for order in checked]
     return Alignment(dist, places, [None] * len(places))
 
 
 def timestamps(dist: Structure, labels: Tensor) -> Alignment:
-    """What is known is one frame of each band: between two of them lies one switch, somewhere.
+    """Return the distribution given one frame of each band: between two of them lies one switch, somewhere.
 
     Args:
         dist: over B recordings.
@@ -190,7 +219,7 @@ def timestamps(dist: Structure, labels: Tensor) -> Alignment:
     Example:
         >>> from segcrf import LinearChain
         >>> fair = LinearChain(torch.zeros(1, 4, 2), torch.zeros(2, 2))
-        >>> timestamps(fair, torch.tensor([[0, -100, -100, 1]])).log_prob.exp()     # 3 of 16 labellings
+        >>> timestamps(fair, torch.tensor([[0, -100, -100, 1]])).log_share.exp()     # 3 of 16 labellings
         tensor([0.1875])
     """
     orders: list[Tensor] = []
@@ -211,7 +240,7 @@ def timestamps(dist: Structure, labels: Tensor) -> Alignment:
 
 
 def boundary_tolerance(dist: Structure, labels: Tensor, frames: int) -> Alignment:
-    """What is known is every boundary, but only to within ``frames``: annotators are late, or early.
+    """Return the distribution given every boundary to within ``frames``: annotators are late, or early.
 
     Each switch lies at most ``frames`` frames from where ``labels`` put it; the bands and their order are certain.
 
@@ -226,7 +255,7 @@ def boundary_tolerance(dist: Structure, labels: Tensor, frames: int) -> Alignmen
     Example:
         >>> from segcrf import LinearChain
         >>> fair = LinearChain(torch.zeros(1, 6, 2), torch.zeros(2, 2))
-        >>> boundary_tolerance(fair, torch.tensor([[0, 0, 0, 1, 1, 1]]), 1).log_prob.exp() * 2**6
+        >>> boundary_tolerance(fair, torch.tensor([[0, 0, 0, 1, 1, 1]]), 1).log_share.exp() * 2**6
         tensor([3.])
     """
     _validation.whole(frames, "frames", 0)
@@ -244,48 +273,43 @@ def boundary_tolerance(dist: Structure, labels: Tensor, frames: int) -> Alignmen
 
 
 def _rows(dist: Structure, labels: Tensor) -> list[Tensor]:
-    """The labels (T_b,) of each recording, checked."""
+    """Return the labels (T_b,) of each recording after checking them."""
     event = (dist.emissions.shape[0], dist.emissions.shape[1])
     checked = check_labels(labels, event, dist.num_classes, dist.lengths)
     return [row[:length] for row, length in zip(checked, dist.lengths.tolist(), strict=True)]
 
 
 def _window(after: Tensor, before: Tensor, num_frames: int) -> Tensor:
-    """(T, M): True where place m may stand, the frames [after, before)."""
+    """Return where place m may stand, (T, M): the frames [after, before)."""
     frames = torch.arange(num_frames, device=after.device)[:, None]
     return (frames >= after) & (frames < before)
 
 
 def _places(dist: Structure, recording: int, order: Tensor, window: Tensor | None) -> Structure:
-    """The structure of one recording over the M places in its list of bands, from left to right."""
+    """Return the structure of one recording over the M places in its list of bands, from left to right."""
     length = int(dist.lengths[recording])
     place = torch.arange(len(order), device=order.device)
     # A chain stays in a place by its self-transition; a segment lasts by its duration.
-    stays = 0 if "durations" in dist.fields else 1
-    forward = (place == place[:, None] + 1) | ((place == place[:, None]) & bool(stays))
+    stays = not isinstance(dist, SemiMarkov)
+    forward = (place == place[:, None] + 1) | ((place == place[:, None]) & stays)
     emissions = dist.emissions[recording : recording + 1, :length][..., order]
-    steps = dist.potentials[1]
+    given = dist.potentials._asdict()
+    steps: Tensor = given["transitions"]
     steps = steps if steps.dim() == 2 else steps[recording : recording + 1, : length - 1]
-    potentials = {
-        "emissions": emissions if window is None else emissions.masked_fill(~window, -torch.inf),
-        "transitions": steps[..., order, :][..., order].masked_fill(~forward, -torch.inf),
-    }
-    for name, table in zip(dist.fields[2:], dist.potentials[2:], strict=True):
-        potentials[name] = table[order]
+    potentials = {name: table[order] for name, table in given.items() if name not in ("emissions", "transitions")}
+    potentials["emissions"] = emissions if window is None else emissions.masked_fill(~window, -torch.inf)
+    potentials["transitions"] = steps[..., order, :][..., order].masked_fill(~forward, -torch.inf)
     potentials["start"] = potentials["start"].masked_fill(place > 0, -torch.inf)
     potentials["end"] = potentials["end"].masked_fill(place < len(order) - 1, -torch.inf)
-    lengths = dist.lengths[recording : recording + 1]
-    return dist.having(*(potentials[name] for name in dist.fields), lengths=lengths, validate_args=False)
+    return dist.replace(lengths=dist.lengths[recording : recording + 1], validate_args=False, **potentials)
 
 
 def _check_classes_at(values: Iterable[int], num_classes: int, recording: int, frame: int) -> None:
-    """Refuse a class outside 0..C - 1 in a set of classes of a frame."""
+    """Raise for a class outside 0..C - 1 in a set of classes of a frame."""
     odd = [label for label in values if not 0 <= label < num_classes]
     if odd:
-        raise ValueError(
-            f"recording {recording}, frame {frame}: got class {odd[0]}, expected 0 to {num_classes - 1}; an empty set "
-            "allows any class"
-        )
+        expected, advice = f"0 to {num_classes - 1}", "an empty set allows any class"
+        raise InputError("sets", f"class {odd[0]}", expected, advice, recording=recording, frame=frame)
 
 
 def _check_orders(
@@ -297,35 +321,30 @@ def _check_orders(
     for recording, order in enumerate(values):
         classes = [int(label) for label in order]
         if not classes:
-            raise ValueError(f"recording {recording}: the order of its bands is empty, expected one band at least")
+            raise InputError("orders", "no bands", "one band at least", recording=recording)
         for place, label in enumerate(classes):
             if not 0 <= label < num_classes:
-                raise ValueError(
-                    f"recording {recording}, band {place}: got class {label}, expected 0 to {num_classes - 1}; "
-                    "renumber the classes"
-                )
+                got, expected = f"class {label} in band {place}", f"0 to {num_classes - 1}"
+                raise InputError("orders", got, expected, "renumber the classes", recording=recording)
             if place and not touching and label == classes[place - 1]:
-                raise ValueError(
-                    f"recording {recording}, bands {place - 1} and {place} are both of class {label}: bands of a "
-                    "linear chain are maximal runs; list them as one"
-                )
+                got = f"bands {place - 1} and {place} of one class, {label}"
+                expected = "maximal runs, as the bands of a linear chain are"
+                raise InputError("orders", got, expected, "list them as one", recording=recording)
         checked.append(classes)
     return checked
 
 
 def _check_any_known(count: int, recording: int) -> None:
-    """Refuse a recording without a labelled frame."""
+    """Raise for a recording without a labelled frame."""
     if not count:
-        raise ValueError(
-            f"recording {recording} has no labelled frame, expected one in each band; leave the recording out"
-        )
+        advice = "leave the recording out"
+        raise InputError("labels", "no labelled frame", "one in each band", advice, recording=recording)
 
 
 def _check_complete(row: Tensor, recording: int) -> None:
-    """Refuse an unlabelled frame among the labels (T,) of a recording."""
+    """Raise for an unlabelled frame among the labels (T,) of a recording."""
     missing = (row == UNLABELLED).nonzero()
     if len(missing):
-        raise ValueError(
-            f"recording {recording}, frame {int(missing[0, 0])}: got {UNLABELLED}, expected complete labels, of which "
-            "only the boundaries are uncertain; use timestamps for labels of single frames"
-        )
+        expected = "complete labels with uncertain boundaries"
+        advice = "use timestamps for labels of single frames"
+        raise InputError("labels", str(UNLABELLED), expected, advice, recording=recording, frame=int(missing[0, 0]))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from segcrf._validation import UNLABELLED, InputError, InputTypeError
 from segcrf.kernels import frame_mask
@@ -17,7 +19,10 @@ __all__ = [
     "check_labels",
     "check_labels_in_range",
     "check_lengths",
+    "check_same_kind",
     "check_scores_shape",
+    "check_transformed",
+    "check_values",
     "check_weights",
 ]
 
@@ -87,17 +92,22 @@ def check_integer_labels(values: Tensor) -> None:
         raise InputTypeError("labels", str(values.dtype), "integers", "convert with .long()")
 
 
-def check_labels(values: Tensor, event: tuple[int, int], num_classes: int, lengths: Tensor) -> Tensor:
-    """Check labels (..., B, T) and return them as int64; labels beyond ``lengths`` are not read."""
-    check_integer_labels(values)
-    if tuple(values.shape[-2:]) != event:
-        raise InputError("labels", f"shape {tuple(values.shape)}", f"shape (..., B, T) = (..., {event[0]}, {event[1]})")
-    if torch.compiler.is_compiling() or not values.numel():
-        return values.long()
-    lowest, highest = values.aminmax()
+def check_labels(
+    labels: Tensor, event: tuple[int, int], num_classes: int, lengths: Tensor, *, values: bool = True
+) -> Tensor:
+    """Check labels (..., B, T) and return them as int64; labels beyond ``lengths`` are not read.
+
+    With ``values`` False only type and shape are checked.
+    """
+    check_integer_labels(labels)
+    if tuple(labels.shape[-2:]) != event:
+        raise InputError("labels", f"shape {tuple(labels.shape)}", f"shape (..., B, T) = (..., {event[0]}, {event[1]})")
+    if not values or torch.compiler.is_compiling() or not labels.numel():
+        return labels.long()
+    lowest, highest = labels.aminmax()
     if lowest.item() < 0 or highest.item() >= num_classes:
-        check_labels_in_range(values.masked_fill(~frame_mask(lengths, event[1]), UNLABELLED), num_classes)
-    return values.long()
+        check_labels_in_range(labels.masked_fill(~frame_mask(lengths, event[1]), UNLABELLED), num_classes)
+    return labels.long()
 
 
 def check_labels_in_range(values: Tensor, num_classes: int, recording: int | None = None) -> None:
@@ -139,3 +149,61 @@ def check_weights(values: Tensor, event: tuple[int, ...], lengths: Tensor) -> No
         recording, frame, label = where = tuple(bad.nonzero()[0].tolist())
         got, expected = f"{values[where].item()} for class {label}", "a finite number of 0 or more"
         raise InputError("weights", got, expected, "give probabilities, not scores", recording=recording, frame=frame)
+
+
+def check_values(values: Tensor, name: str, lengths: Tensor | None = None) -> None:
+    """Raise for NaN and +inf; -inf is a score: it forbids. With ``lengths``, padding may hold anything."""
+    if torch.compiler.is_compiling() or not values.numel() or values.detach().amax().item() < torch.inf:
+        return
+    bad = values.isnan() | (values == torch.inf)
+    if lengths is not None:
+        bad &= frame_mask(lengths, values.shape[1]).view(*values.shape[:2], *[1] * (values.dim() - 2))
+    if not bad.any():
+        return
+    where = bad.nonzero()[0].tolist()
+    got, expected = f"{values[tuple(where)].item()}", "a finite score or -inf (forbidden)"
+    advice = "look for NaN in the signal, a diverged network or a division by zero"
+    if lengths is None:
+        raise InputError(name, f"{got} at {name}{where}", expected, advice)
+    place = f"class {where[2]}" if len(where) == 3 else f"the step from class {where[2]} to {where[3]}"
+    raise InputError(name, f"{got} for {place}", expected, advice, recording=where[0], frame=where[1])
+
+
+def check_transformed(potentials: tuple[Tensor, ...], backend: str, validated: bool) -> None:
+    """Raise for what torch.func transforms (vmap, grad, jacrev) cannot see into, and name the ways that work."""
+    inside: Any = cast(Any, torch)._C._functorch
+    if backend != "torch" and not torch.compiler.is_compiling() and any(map(_has_tangent, potentials)):
+        got, expected = f"forward-mode derivatives, which backend {backend!r} would lose", "reverse mode"
+        raise InputError("potentials", got, expected, "use backend='torch', or backward and torch.autograd.grad")
+    if torch.compiler.is_compiling() or not any(inside.is_functorch_wrapped_tensor(p) for p in potentials):
+        return
+    mapped = any(inside.is_batchedtensor(p) for p in potentials)
+    if backend != "torch" or (mapped and validated):
+        validation = " with validate_args" if validated else ""
+        raise InputError(
+            "potentials",
+            f"tensors of a torch.func transform, which does not see into backend {backend!r}{validation}",
+            "plain tensors",
+            "instead of vmap add a batch axis (emissions (B, T, C) hold many recordings, `marginals` are a gradient "
+            "for each), or use backend='torch', validate_args=False",
+        )
+
+
+def _has_tangent(values: Tensor) -> bool:
+    return forward_ad._current_level >= 0 and forward_ad.unpack_dual(values).tangent is not None  # pyright: ignore[reportPrivateUsage]
+
+
+def check_same_kind(ours: Any, theirs: Any) -> None:
+    """Raise for two structures that are not over the same label sequences, or have tables of different shapes."""
+    if type(ours) is not type(theirs):
+        advice = "make a LinearChain a SemiMarkov of durations of one frame, or compare their marginals"
+        got = f"{type(ours).__name__} and {type(theirs).__name__}"
+        raise InputTypeError("structures", got, "two of one kind", advice)
+    for name, a, b in zip(ours.potentials._fields, ours.potentials, theirs.potentials, strict=True):
+        if a.shape != b.shape:
+            advice = "give both the same recordings, classes and longest duration"
+            raise InputError(name, f"shapes {tuple(a.shape)} and {tuple(b.shape)}", "one shape in both", advice)
+    if not torch.compiler.is_compiling() and not torch.equal(ours.lengths, theirs.lengths):
+        recording = int((ours.lengths != theirs.lengths).nonzero()[0, 0])
+        got = f"{int(ours.lengths[recording])} and {int(theirs.lengths[recording])} frames"
+        raise InputError("lengths", got, "the same in both structures", recording=recording)

@@ -4,26 +4,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from segcrf._validation import UNLABELLED
+from segcrf._validation import UNLABELLED, InputError
 from segcrf.kernels import Operator
-from segcrf.structures.base import Structure, sum_between, without_padding
-from segcrf.structures.checks import check_emissions_shape, check_lengths, check_scores_shape
+from segcrf.structures.base import Structure
+from segcrf.structures.checks import check_emissions_shape, check_scores_shape
+from segcrf.structures.reductions import sum_between, without_padding
 from segcrf.structures.semirings import Log, Semiring
 
+__all__ = ["LinearChain", "LinearChainPotentials"]
+
 FORBIDDEN = -1e30
+
+
+class LinearChainPotentials(NamedTuple):
+    """Scores of a linear chain: ``emissions`` (B, T, C), ``transitions`` (C, C) or (B, T - 1, C, C), ``start`` (C,) and
+    ``end`` (C,)."""
+
+    emissions: Tensor
+    transitions: Tensor
+    start: Tensor
+    end: Tensor
 
 
 class LinearChain(Structure):
     """Linear-chain conditional random field over T frames and C classes, as a distribution.
 
-    The score of labels y is ``start[y_0] + sum_t emissions[t, y_t] + sum_t transitions[y_{t-1}, y_t] + end[y_last]``,
-    and
-    their probability is exp(score) normalised over all C^T labellings. Scores are in nats; ``-inf`` forbids.
+    The score of labels y is ``start[y_0] + sum_t emissions[t, y_t] + sum_t transitions[y_{t-1}, y_t] + end[y_last]``.
+    Their probability is exp(score), normalised over all C^T labellings. Scores are in nats; ``-inf`` forbids.
 
     Args:
         emissions: class scores (B, T, C).
@@ -34,12 +46,12 @@ class LinearChain(Structure):
         lengths: valid frames of each recording, (B,) integers from 1 to T; all T when left out.
         backend: ``"auto"`` chooses; ``"torch"`` (any device, differentiable any number of times, slow), ``"numba"``
             (CPU) or ``"triton"`` (GPU) insists.
-        validate_args: check values and labels; None: unless Python runs with ``-O``. (PyTorch's default for its own
-            distributions is turned off by the first ``torch.compile`` of a process; this is not.)
+        validate_args: check values and labels; None: unless Python runs with ``-O``. (The first
+            ``torch.compile`` of a process turns PyTorch's default for its own distributions off, but not this one.)
 
     Raises:
         ValueError: wrong shape, NaN or +inf, a length outside 1..T, a backend that cannot run, or a recording
-            whose every labelling is forbidden. ``TypeError``: wrong kind of tensor.
+            without any allowed labelling. ``TypeError``: wrong kind of tensor.
 
     Source:
         Lafferty, McCallum and Pereira, "Conditional Random Fields", ICML 2001; scaling: Rabiner 1989, section V.A.
@@ -56,7 +68,7 @@ class LinearChain(Structure):
         tensor([0.6581])
     """
 
-    fields = ("emissions", "transitions", "start", "end")
+    potentials: LinearChainPotentials
 
     def __init__(
         self,
@@ -71,45 +83,44 @@ class LinearChain(Structure):
     ) -> None:
         num_recordings, num_frames, num_classes = check_emissions_shape(emissions)
         _check_transitions_shape(transitions, num_recordings, num_frames, num_classes)
-        lengths = check_lengths(lengths, num_recordings, num_frames, emissions.device)
         ends = [
             transitions.new_zeros(num_classes)
             if values is None
             else check_scores_shape(values, name, (num_classes,), "(C,)")
             for name, values in (("start", start), ("end", end))
         ]
-        super().__init__((emissions, transitions, *ends), lengths, backend, validate_args)
+        super().__init__(LinearChainPotentials(emissions, transitions, *ends), lengths, backend, validate_args)
 
     @property
     def transitions(self) -> Tensor:
         """Scores (C, C), or (B, T - 1, C, C), of stepping from one class (row) to another (column)."""
-        return self.potentials[1]
+        return self.potentials.transitions
 
     @property
     def start(self) -> Tensor:
         """Scores (C,) of the first label."""
-        return self.potentials[2]
+        return self.potentials.start
 
     @property
     def end(self) -> Tensor:
         """Scores (C,) of the last label."""
-        return self.potentials[3]
+        return self.potentials.end
 
     @property
     def operator(self) -> Operator:
         return _OPERATORS[self.transitions.dim() == 4]
 
     @staticmethod
-    def _scan(semiring: Semiring, potentials: Sequence[Tensor], lengths: Tensor, starts: Tensor | None) -> Tensor:
+    def _scan(semiring: Semiring, potentials: LinearChainPotentials, lengths: Tensor, starts: Tensor | None) -> Tensor:
         first, *later = LinearChain._messages(semiring, potentials, starts)
         value = first
         for t, message in enumerate(later, 1):
             value = torch.where((t < lengths)[:, None], message, value)
-        return semiring.sum(value + potentials[3], -1)
+        return semiring.sum(value + potentials.end, -1)
 
     @staticmethod
-    def _messages(semiring: Semiring, potentials: Sequence[Tensor], starts: Tensor | None) -> Iterator[Tensor]:
-        """For each frame, the total (..., B, C) over all labels before it."""
+    def _messages(semiring: Semiring, potentials: LinearChainPotentials, starts: Tensor | None) -> Iterator[Tensor]:
+        """Yield for each frame the total (..., B, C) over all labels before it."""
         emissions, transitions, start, _ = potentials
         other = 1 - torch.eye(emissions.shape[-1], dtype=emissions.dtype, device=emissions.device)
         # Unbound at once: a gradient through emissions[:, t] would write all frames at every frame.
@@ -127,8 +138,8 @@ class LinearChain(Structure):
         return iter(_messages_in_chunks(*self._batched()[:3]).unbind(1))
 
     def _band_log_prob(self, recording: Tensor, start: Tensor, end: Tensor, label: Tensor) -> Tensor:
-        # Given the scores, labels are a Markov chain: a band is entered, kept from frame to frame, and left. That
-        # frame t has the class of t - 1 is all of its probability but what begins there.
+        # Given the scores, labels are a Markov chain: a band is entered, kept from frame to frame, and left. The
+        # probability that frame t keeps the class of t - 1 is that of the class less that of a begin.
         labels, _, starts = self.double().marginals
         before = torch.nn.functional.pad(labels[:, :-1], (0, 0, 1, 0))
         log_stay = (_log(labels - starts) - _log(before)).masked_fill(before == 0, -torch.inf)
@@ -160,18 +171,17 @@ class LinearChain(Structure):
         scores = self.transitions.double().flatten()
         return torch.where(counts > 0, counts * scores, 0.0).sum(-1)
 
-    def _forbidden(self, labels: Tensor) -> str:
+    def _forbidden(self, labels: Tensor) -> InputError:
         rows: Any = labels.tolist()
         for row, sequence in enumerate(rows):
             recording = row % self._batch_shape[0]
             for t in range(int(self.lengths[recording])):
                 reason = self._forbidden_step(recording, t, sequence)
                 if reason:
-                    return (
-                        f"labels of recording {recording} are forbidden at frame {t}: {reason}; correct the label, "
-                        "mark the frame -100 (unlabelled), or allow it in the model"
-                    )
-        return "labels are forbidden: no completion of the labelled frames is allowed; relax the -inf scores"
+                    advice = "correct the label, mark the frame -100 (unlabelled), or allow it in the model"
+                    return InputError("labels", reason, "an allowed labelling", advice, recording=recording, frame=t)
+        got = "labelled frames without an allowed completion"
+        return InputError("labels", got, "an allowed labelling", "relax the -inf scores")
 
     def _forbidden_step(self, recording: int, t: int, sequence: list[int]) -> str | None:
         label = sequence[t]
@@ -179,28 +189,28 @@ class LinearChain(Structure):
             return None
         before = sequence[t - 1] if t else UNLABELLED
         if self.emissions[recording, t, label] == -torch.inf:
-            return f"got class {label}, whose emission is -inf there"
+            return f"class {label} with an emission of -inf"
         if t == 0 and self.start[label] == -torch.inf:
-            return f"got class {label}, which may not start a recording (start[{label}] = -inf)"
+            return f"class {label}, which may not start a recording (start[{label}] = -inf)"
         where = (before, label) if self.transitions.dim() == 2 else (recording, t - 1, before, label)
         if before != UNLABELLED and self.transitions[where] == -torch.inf:
-            return f"got class {label} after class {before} (transitions{list(where)} = -inf)"
+            return f"class {label} after class {before} (transitions{list(where)} = -inf)"
         if t == int(self.lengths[recording]) - 1 and self.end[label] == -torch.inf:
-            return f"got class {label}, which may not end a recording (end[{label}] = -inf)"
+            return f"class {label}, which may not end a recording (end[{label}] = -inf)"
         return None
 
 
 def _log(probability: Tensor) -> Tensor:
-    """Logarithm; -inf, with gradient zero, of what rounding has left at zero or just below."""
+    """Return the logarithm; -inf, with gradient zero, of what rounding has left at zero or just below."""
     possible = probability > 0
     return torch.where(possible, probability, 1.0).log().masked_fill(~possible, -torch.inf)
 
 
 def _messages_in_chunks(emissions: Tensor, transitions: Tensor, start: Tensor) -> Tensor:
-    """Forward messages (B, T, C), in about 2 sqrt(T) steps instead of T: many short steps cost more than few long ones.
+    """Return forward messages (B, T, C) in about 2 sqrt(T) steps instead of T.
 
-    A frame is a matrix of scores from class to class. Chunks of frames are multiplied out side by side, then carried on
-    from chunk to chunk.
+    A frame is a matrix of scores from class to class. Chunks of frames are multiplied out side by side, then carried
+    from chunk to chunk: many short steps cost more than few long ones.
     """
     # A number in place of -inf keeps gradients finite, and nothing possible comes near it.
     emissions, transitions, start = (p.clamp(min=FORBIDDEN) for p in (emissions, transitions, start))
@@ -227,26 +237,30 @@ def _messages_in_chunks(emissions: Tensor, transitions: Tensor, start: Tensor) -
 def _reference(potentials: Sequence[Tensor], lengths: Tensor, starts: Tensor) -> Tensor:
     batched = 2 if potentials[1].dim() == 4 else 1
     cleared = without_padding(potentials[:batched], lengths)
-    return LinearChain._scan(Log(), (*cleared, *potentials[batched:]), lengths, starts)  # pyright: ignore[reportPrivateUsage]
+    named = LinearChainPotentials(*cleared, *potentials[batched:])
+    return LinearChain._scan(Log(), named, lengths, starts)  # pyright: ignore[reportPrivateUsage]
 
 
 #: Kernels for transitions shared by all steps, and for transitions of every step.
 _OPERATORS = (
     Operator(
         "chain",
-        LinearChain.fields,
+        {"emissions": "BTC", "transitions": "CC", "start": "C", "end": "C"},
         _reference,
         beside=True,
         kernels={"numba": "linear_chain.numba_kernels", "triton": "linear_chain.triton_kernels"},
     ),
     Operator(
-        "chain_varying", LinearChain.fields, _reference, batched=2, kernels={"numba": "linear_chain.numba_varying"}
+        "chain_varying",
+        {"emissions": "BTC", "transitions": "BSCC", "start": "C", "end": "C"},
+        _reference,
+        kernels={"numba": "linear_chain.numba_varying"},
     ),
 )
 
 
 def _check_transitions_shape(values: Tensor, batch: int, frames: int, classes: int) -> None:
-    """Refuse transition scores that are neither (C, C) nor (B, T - 1, C, C)."""
+    """Raise for transition scores that are neither (C, C) nor (B, T - 1, C, C)."""
     if torch.is_tensor(values) and values.dim() == 4:  # pyright: ignore[reportUnnecessaryComparison]
         check_scores_shape(values, "transitions", (batch, frames - 1, classes, classes), "(B, T - 1, C, C)")
     else:

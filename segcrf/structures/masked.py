@@ -1,7 +1,7 @@
 """Masks with holes: frames that are missing at the left, in the middle or at the right, and what that means.
 
 Lengths say that a recording ends. A mask can also say that a sensor dropped out, that frames were thrown away, or that
-several takes share a row; the mask alone does not tell which. So the meaning has a name:
+several takes share a row. The mask alone does not say which, so the meaning has a name:
 
 ============  ========================================================================================================
 ``gap=``      what a hole is
@@ -11,7 +11,7 @@ several takes share a row; the mask alone does not tell which. So the meaning ha
 ``"break"``   an end and a new beginning: the pieces are recordings of their own
 ============  ========================================================================================================
 
-Frames masked before the first and after the last that is on are no part of the recording in any of the three.
+Masked frames before the first and after the last observed one are no part of the recording in any of the three.
 """
 
 from __future__ import annotations
@@ -22,22 +22,25 @@ import torch
 from torch import Tensor
 
 from segcrf import _validation
-from segcrf._validation import UNLABELLED
+from segcrf._validation import UNLABELLED, InputError, InputTypeError
 from segcrf.structures.base import Structure
 from segcrf.structures.checks import check_emissions_shape, check_integer_labels
+from segcrf.structures.distribution import LabelDistribution, Marginals
 
 __all__ = ["GAPS", "Gapped"]
 
 GAPS = ("bridge", "skip", "break")
 
 
-class Gapped:
-    """Recordings with masked frames, as a structure without any, and its answers put back where the frames were.
+class Gapped(LabelDistribution):
+    """The distribution of the labels of recordings with masked frames.
+
+    A structure over the frames without holes answers, and its answers are put back to where the frames were.
 
     Args:
         crf: makes a structure of emissions (P, L, C) and lengths (P,): a module such as
             :class:`~segcrf.LinearChainCRF`, or a function.
-        emissions: class scores (B, T, C); what stands on masked frames is not read.
+        emissions: class scores (B, T, C); masked frames are not read.
         mask: (B, T) bool, True where a frame was observed. Any pattern, with one frame at least per recording.
         gap: ``"bridge"``, ``"skip"`` or ``"break"``, see above.
 
@@ -65,8 +68,9 @@ class Gapped:
     """
 
     def __init__(self, crf: Callable[[Tensor, Tensor], Structure], emissions: Tensor, mask: Tensor, gap: str) -> None:
-        num_recordings, self._num_frames, _ = check_emissions_shape(emissions)
-        _check_mask(mask, (num_recordings, self._num_frames))
+        num_recordings, num_frames, self.num_classes = check_emissions_shape(emissions)
+        _check_mask(mask, (num_recordings, num_frames))
+        super().__init__(torch.Size([num_recordings]), torch.Size([num_frames]), validate_args=False)
         _validation.choice(gap, "gap", GAPS)
         if gap == "bridge":
             on = mask.to(torch.uint8)
@@ -82,11 +86,13 @@ class Gapped:
         self.recording = recording[first]
         self._from, self._to = (recording, frame), (which, place)
         self._observed = mask
+        # A band may lie anywhere in the padded batch.
+        self.lengths = torch.full((num_recordings,), num_frames, device=emissions.device)
         seen = torch.where(mask[..., None], emissions, 0.0)
         self.pieces = crf(self.gather(seen, 0.0, lengths), lengths)
 
     def _number_pieces(self, mask: Tensor | None) -> Tensor:
-        """(B, T): the number of the piece that a present frame belongs to."""
+        """Return the number (B, T) of the piece that a present frame belongs to."""
         if mask is None:
             return torch.arange(len(self.present), device=self.present.device)[:, None].expand_as(self.present)
         begins = mask.clone()
@@ -94,7 +100,7 @@ class Gapped:
         return (begins.flatten().cumsum(0) - 1).view_as(mask)
 
     def gather(self, values: Tensor, fill: float, lengths: Tensor | None = None) -> Tensor:
-        """Values of frames, arranged by piece.
+        """Return values of frames, arranged by piece.
 
         Args:
             values: (B, T, ...); those of frames that are not ``present`` are left out.
@@ -109,7 +115,7 @@ class Gapped:
         return arranged.index_put(self._to, values[self._from])
 
     def scatter(self, values: Tensor, fill: float) -> Tensor:
-        """Values of pieces, put back to where the frames were.
+        """Return values of pieces, put back to where the frames were.
 
         Args:
             values: (P, L, ...).
@@ -122,36 +128,31 @@ class Gapped:
         return back.index_put(self._from, values[self._to])
 
     def total(self, values: Tensor) -> Tensor:
-        """One number per piece, added up by recording: log-probabilities, entropies, expected bands.
+        """Return values of pieces (P, ...), such as log-probabilities and entropies, summed by recording (B, ...)."""
+        return values.new_zeros(len(self.present), *values.shape[1:]).index_add(0, self.recording, values)
 
-        Args:
-            values: (P,).
-
-        Returns:
-            (B,).
-        """
-        return values.new_zeros(len(self.present)).index_add(0, self.recording, values)
+    @property
+    def frame_mask(self) -> Tensor:
+        """Frames (B, T) that have a label: ``present``."""
+        return self.present
 
     @property
     def log_partition(self) -> Tensor:
         """Log partition (B,), summed over pieces."""
         return self.total(self.pieces.log_partition)
 
-    def log_prob(self, labels: Tensor) -> Tensor:
-        """Log-probability of labels, summed over pieces.
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log-probability (B,) of labels, summed over pieces.
 
         Args:
-            labels: (B, T) integers, -100 = unlabelled; on masked frames they are not read.
-
-        Returns:
-            (B,).
+            value: (B, T) integers, -100 = unlabelled; on masked frames they are not read.
 
         Raises:
             TypeError: labels are not integers.
             ValueError: labels have another shape, or one is no class.
         """
-        _check_masked_labels(labels, tuple(self._observed.shape))
-        known = labels.masked_fill(~self._observed, UNLABELLED)
+        _check_masked_labels(value, tuple(self._observed.shape))
+        known = value.masked_fill(~self._observed, UNLABELLED)
         return self.total(self.pieces.log_prob(self.gather(known, UNLABELLED)))
 
     @property
@@ -160,27 +161,31 @@ class Gapped:
         return self.scatter(self.pieces.mode, UNLABELLED)
 
     @property
-    def marginals(self) -> Tensor:
-        """Probability (B, T, C) of each class at each frame, zero where a frame is not ``present``."""
-        return self.scatter(self.pieces.marginals.labels, 0.0)
+    def marginals(self) -> Marginals:
+        """Posterior probabilities, zero where a frame is not ``present``; transitions are summed over pieces."""
+        labels, transitions, starts = self.pieces.marginals
+        return Marginals(self.scatter(labels, 0.0), self.total(transitions), self.scatter(starts, 0.0))
+
+    def __repr__(self) -> str:
+        recordings, frames = self.present.shape
+        return f"Gapped(B={recordings}, T={frames}, C={self.num_classes}, pieces={self.pieces!r})"
 
 
 def _check_mask(values: Tensor, event: tuple[int, int]) -> None:
-    """Refuse a mask that is not boolean (B, T), or leaves a recording without any frame."""
+    """Raise for a mask that is not boolean (B, T), or leaves a recording without any frame."""
     if not torch.is_tensor(values) or values.dtype != torch.bool:  # pyright: ignore[reportUnnecessaryComparison]
-        got = values.dtype if torch.is_tensor(values) else type(values).__name__  # pyright: ignore[reportUnnecessaryComparison]
-        raise TypeError(f"mask must be a boolean tensor (True = observed), got {got}; convert it with mask != 0")
+        got = str(values.dtype) if torch.is_tensor(values) else type(values).__name__  # pyright: ignore[reportUnnecessaryComparison]
+        raise InputTypeError("mask", got, "a boolean tensor (True = observed)", "convert it with mask != 0")
     if tuple(values.shape) != event:
-        raise ValueError(f"mask must have shape (B, T) = {event}, got {tuple(values.shape)}")
+        raise InputError("mask", f"shape {tuple(values.shape)}", f"shape (B, T) = {event}")
     empty = ~values.any(1)
     if empty.any():
-        raise ValueError(
-            f"recording {int(empty.nonzero()[0, 0])} has no observed frame, expected one at least; leave it out"
-        )
+        recording = int(empty.nonzero()[0, 0])
+        raise InputError("mask", "no observed frame", "one at least", "leave the recording out", recording=recording)
 
 
 def _check_masked_labels(values: Tensor, event: tuple[int, ...]) -> None:
-    """Refuse labels that are no integers of the mask's shape (B, T); what stands on masked frames is not looked at."""
+    """Raise for labels that are no integers of the mask's shape (B, T)."""
     check_integer_labels(values)
     if tuple(values.shape) != event:
-        raise ValueError(f"labels must have the shape (B, T) = {event} of the mask, got {tuple(values.shape)}")
+        raise InputError("labels", f"shape {tuple(values.shape)}", f"shape (B, T) = {event}, as the mask")

@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from segcrf._validation import UNLABELLED
-from segcrf.kernels import Operator, agreeing
-from segcrf.structures.base import Best, Structure, sum_between
-from segcrf.structures.checks import check_emissions_shape, check_labels, check_lengths, check_scores_shape
+from segcrf._validation import UNLABELLED, InputError
+from segcrf.kernels import Operator, frame_mask
+from segcrf.structures.base import Structure
+from segcrf.structures.checks import check_emissions_shape, check_labels, check_scores_shape
+from segcrf.structures.distribution import Best
+from segcrf.structures.reductions import sum_between, without_padding
 from segcrf.structures.semirings import Log, Semiring
+
+__all__ = ["SemiMarkov", "SemiMarkovPotentials", "survival"]
+
+
+class SemiMarkovPotentials(NamedTuple):
+    """Scores of a semi-Markov chain: ``emissions`` (B, T, C), ``transitions`` (C, C), ``durations`` (C, K), ``tail``,
+    ``start`` and ``end`` (C,), and the ``durations`` (C, K) of the ``first`` and the ``last`` segment."""
+
+    emissions: Tensor
+    transitions: Tensor
+    durations: Tensor
+    tail: Tensor
+    start: Tensor
+    end: Tensor
+    first: Tensor
+    last: Tensor
 
 
 class SemiMarkov(Structure):
@@ -53,7 +71,7 @@ class SemiMarkov(Structure):
         tensor([[0, 0, 0, 0]])
     """
 
-    fields = ("emissions", "transitions", "durations", "tail", "start", "end", "first", "last")
+    potentials: SemiMarkovPotentials
 
     def __init__(  # noqa: PLR0917 - potentials are tensors, given in the order of the formula
         self,
@@ -70,10 +88,9 @@ class SemiMarkov(Structure):
         backend: str = "auto",
         validate_args: bool | None = None,
     ) -> None:
-        num_recordings, num_frames, size = check_emissions_shape(emissions)
+        _, _, size = check_emissions_shape(emissions)
         check_scores_shape(transitions, "transitions", (size, size), "(C, C)")
         _check_durations_shape(durations, size)
-        lengths = check_lengths(lengths, num_recordings, num_frames, emissions.device)
         vectors = {"tail": tail, "start": start, "end": end}
         default = {"tail": -torch.inf, "start": 0.0, "end": 0.0}
         tail, start, end = (
@@ -82,22 +99,47 @@ class SemiMarkov(Structure):
             else check_scores_shape(values, name, (size,), "(C,)")
             for name, values in vectors.items()
         )
-        if not self_transitions:
-            diagonal = torch.eye(size, dtype=torch.bool, device=transitions.device)
-            transitions = transitions.masked_fill(diagonal, -torch.inf)
+        self._censored, self._self_transitions = censored, self_transitions
         edges = survival(durations, tail) if censored else durations
-        potentials = (emissions, transitions, durations, tail, start, end, edges, edges)
+        potentials = SemiMarkovPotentials(
+            emissions, self._between_segments(transitions), durations, tail, start, end, edges, edges
+        )
         super().__init__(potentials, lengths, backend, validate_args)
+
+    def _between_segments(self, transitions: Tensor) -> Tensor:
+        """Return transitions with a diagonal of -inf, unless segments of one class may touch."""
+        if self._self_transitions:
+            return transitions
+        return transitions.masked_fill(
+            torch.eye(len(transitions), dtype=torch.bool, device=transitions.device), -torch.inf
+        )
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        return {"_censored": self._censored, "_self_transitions": self._self_transitions}
+
+    def _merged(self, changes: dict[str, Tensor]) -> SemiMarkovPotentials:
+        merged: SemiMarkovPotentials = self.potentials._replace(**changes)
+        if "transitions" in changes and merged.transitions.shape == self.transitions.shape:
+            merged = merged._replace(transitions=self._between_segments(merged.transitions))
+        if not {"durations", "tail"} & changes.keys() or {"first", "last"} & changes.keys():
+            return merged
+        edges = survival(merged.durations, merged.tail) if self._censored else merged.durations
+        return merged._replace(first=edges, last=edges)
+
+    @property
+    def _sizes(self) -> dict[str, int]:
+        return {"K": self.max_duration}
 
     @property
     def transitions(self) -> Tensor:
         """Scores (C, C) between neighbouring segments; the diagonal is -inf unless they may touch."""
-        return self.potentials[1]
+        return self.potentials.transitions
 
     @property
     def durations(self) -> Tensor:
         """Scores (C, K) of lasting 1 to K frames."""
-        return self.potentials[2]
+        return self.potentials.durations
 
     @property
     def max_duration(self) -> int:
@@ -107,17 +149,17 @@ class SemiMarkov(Structure):
     @property
     def tail(self) -> Tensor:
         """Scores (C,) of each frame beyond K."""
-        return self.potentials[3]
+        return self.potentials.tail
 
     @property
     def start(self) -> Tensor:
         """Scores (C,) of the first segment's class."""
-        return self.potentials[4]
+        return self.potentials.start
 
     @property
     def end(self) -> Tensor:
         """Scores (C,) of the last segment's class."""
-        return self.potentials[5]
+        return self.potentials.end
 
     def log_prob(self, value: Tensor, starts: Tensor | None = None) -> Tensor:
         """Log-probability (..., B) of labels (..., B, T), -100 = unknown; or of one segmentation.
@@ -129,7 +171,7 @@ class SemiMarkov(Structure):
             return super().log_prob(value)
         labels = check_labels(value, (self._batch_shape[0], self._event_shape[0]), self.num_classes, self.lengths)
         score = self._score_of(labels, _check_starts(starts, labels, self.lengths))
-        return (score - self._log_z).to(self.dtype)
+        return (score - self.log_z).to(self.dtype)
 
     # ----------------------------------------------------------------------------------- what a structure supplies
     @property
@@ -137,8 +179,8 @@ class SemiMarkov(Structure):
         return _OPERATOR
 
     @staticmethod
-    def _scan(semiring: Semiring, potentials: Sequence[Tensor], lengths: Tensor, starts: Tensor | None) -> Tensor:
-        tail, (end, first, last) = potentials[3], potentials[5:]
+    def _scan(semiring: Semiring, potentials: SemiMarkovPotentials, lengths: Tensor, starts: Tensor | None) -> Tensor:
+        tail, end, first, last = potentials.tail, potentials.end, potentials.first, potentials.last
         totals: list[Tensor] = []
         for t, (_, running, beyond, opening) in enumerate(SemiMarkov._messages(semiring, potentials, starts)):
             closed = _close(semiring, running, beyond, opening + _long(first, tail, t + 1), last)
@@ -150,12 +192,12 @@ class SemiMarkov(Structure):
 
     @staticmethod
     def _messages(
-        semiring: Semiring, potentials: Sequence[Tensor], starts: Tensor | None
+        semiring: Semiring, potentials: SemiMarkovPotentials, starts: Tensor | None
     ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """For each frame, totals by class: of what may begin there (..., B, C), and of the segments that run by then.
+        """Yield for each frame totals by class: of segments that may begin there, and of those that run by then.
 
-        These are those of ages 1 to K (..., B, C, K), of older ones (..., B, C), and of the one that began with the
-        recording (..., B, C); without the scores of their durations, which they get when they end.
+        The first is (..., B, C). The running ones are of ages 1 to K (..., B, C, K), older (..., B, C), and the one
+        that began with the recording (..., B, C). The score of a duration is added when the segment ends.
         """
         emissions, transitions, durations, tail, start, _, first, _ = potentials
         # Unbound at once: a gradient through emissions[:, t] would write all frames at every frame.
@@ -178,7 +220,7 @@ class SemiMarkov(Structure):
 
     def _running(self) -> Iterator[Tensor]:
         potentials = self._batched()
-        tail, edge = potentials[3], survival(self.durations.double(), self.tail.double())
+        tail, edge = potentials.tail, survival(self.durations.double(), self.tail.double())
         for t, (_, running, beyond, opening) in enumerate(self._messages(Log(), potentials, None)):
             yield _close(Log(), running, beyond, opening + _long(edge, tail, t + 1), edge)
 
@@ -187,32 +229,30 @@ class SemiMarkov(Structure):
         frames = torch.arange(self._event_shape[0], device=self.lengths.device)
         order = (self.lengths[:, None] - 1 - frames).clamp(min=0)[..., None]
         backwards = emissions.gather(1, order.expand_as(emissions))
-        mirrored = (backwards, transitions.mT, durations, tail, final, begin, last, first)
+        mirrored = SemiMarkovPotentials(backwards, transitions.mT, durations, tail, final, begin, last, first)
         before = torch.stack([entering for entering, *_ in self._messages(Log(), self._batched(), None)], 1)
         after = torch.stack([entering for entering, *_ in self._messages(Log(), mirrored, None)], 1)
         to_go = self.lengths[recording] - end
         emitted = sum_between(emissions, recording, start, end, label)
         around = before[recording, start, label] + after[recording, to_go, label]
-        return emitted + around + self._lasting(start == 0, to_go == 0, label, end - start) - self._log_z[recording]
+        return emitted + around + self._lasting(start == 0, to_go == 0, label, end - start) - self.log_z[recording]
 
     def _lasting(self, is_first: Tensor, is_last: Tensor, label: Tensor, duration: Tensor) -> Tensor:
-        """Scores (N,), float64, of the durations of segments, by where they stand in their recording."""
-        table = torch.stack([self.durations, self.potentials[6], self.potentials[7]]).double()
+        """Return scores (N,), float64, of the durations of segments, by their place in the recording."""
+        table = torch.stack([self.durations, self.potentials.first, self.potentials.last]).double()
         which = torch.where(is_first, 1, torch.where(is_last, 2, 0))
         extra = duration - self.max_duration
         beyond = extra * self.tail.double()[label].masked_fill(extra <= 0, 0.0)
         return table[which, label, duration.clamp(max=self.max_duration) - 1] + torch.where(extra > 0, beyond, 0.0)
 
     def _score(self, labels: Tensor) -> Tensor:
-        """Log-sum over the segmentations that have complete labels: one only, where bands of a class may not touch."""
-        rows = agreeing(labels, self.num_classes, self.lengths).view(-1, *self.emissions.shape)
-        restricted = (self._replace(self.emissions.masked_fill(~row, -torch.inf), validate=False) for row in rows)
-        return torch.stack([r._log_z for r in restricted]).view(labels.shape[:-1])
+        """Return the log-sum over the segmentations with these labels: one, where bands of a class may not touch."""
+        return self._agreeing_log_z(labels)
 
     def _score_of(self, labels: Tensor, starts: Tensor) -> Tensor:
         emitted = self.emissions.gather(-1, labels.clamp(min=0)[..., None])[..., 0]
-        total = torch.where(self._valid, emitted, 0.0).double().sum(-1)
-        recording, begin = (starts & self._valid).nonzero(as_tuple=True)
+        total = torch.where(self.frame_mask, emitted, 0.0).double().sum(-1)
+        recording, begin = (starts & self.frame_mask).nonzero(as_tuple=True)
         is_first, is_last = begin == 0, torch.ones_like(begin, dtype=torch.bool)
         is_last[:-1] = recording[1:] != recording[:-1]
         stop = torch.where(is_last, self.lengths[recording], begin.roll(-1))
@@ -224,11 +264,12 @@ class SemiMarkov(Structure):
         score = score + torch.where(is_last, self.end[label], 0.0)
         return total.index_add(0, recording, score.double())
 
-    def argmax(self) -> Best:
+    @property
+    def best(self) -> Best:
         """The most probable segmentation with its score (not normalised), differentiable in the potentials."""
-        return super().argmax()
+        return super().best
 
-    def _forbidden(self, labels: Tensor) -> str:
+    def _forbidden(self, labels: Tensor) -> InputError:
         rows: Any = labels.tolist()
         for row, sequence in enumerate(rows):
             recording = row % self._batch_shape[0]
@@ -239,13 +280,13 @@ class SemiMarkov(Structure):
                     continue
                 reason = self._forbidden_segment(recording, sequence, begin, t)
                 if reason:
-                    return (
-                        f"labels of recording {recording} are forbidden at frame {begin}: {reason}; correct the "
-                        f"labels, "
-                        "mark the frames -100 (unlabelled), or allow it in the model"
+                    advice = "correct the labels, mark the frames -100 (unlabelled), or allow it in the model"
+                    return InputError(
+                        "labels", reason, "an allowed labelling", advice, recording=recording, frame=begin
                     )
                 begin = t
-        return "labels are forbidden: no segmentation agrees with the labelled frames; relax durations or transitions"
+        got = "labelled frames without an allowed segmentation"
+        return InputError("labels", got, "an allowed labelling", "relax durations or transitions")
 
     def _forbidden_segment(  # noqa: PLR0911 - one return per reason
         self, recording: int, sequence: list[int], begin: int, stop: int
@@ -255,20 +296,21 @@ class SemiMarkov(Structure):
             return None
         blocked = (self.emissions[recording, begin:stop, label] == -torch.inf).nonzero()
         if len(blocked):
-            return f"got class {label}, whose emission is -inf at frame {begin + int(blocked[0, 0])}"
+            return f"class {label} with an emission of -inf at frame {begin + int(blocked[0, 0])}"
         before = sequence[begin - 1] if begin else UNLABELLED
         if before != UNLABELLED and self.transitions[before, label] == -torch.inf:
-            return f"got class {label} after class {before} (transitions[{before}, {label}] = -inf)"
+            return f"class {label} after class {before} (transitions[{before}, {label}] = -inf)"
         touches = begin == 0, stop == int(self.lengths[recording])
-        table = self.potentials[6 if touches[0] else 7 if touches[1] else 2]
+        potentials = self.potentials
+        table = potentials.first if touches[0] else potentials.last if touches[1] else potentials.durations
         whole = begin == 0 or sequence[begin - 1] != UNLABELLED
         whole &= touches[1] or sequence[stop] != UNLABELLED
         if whole and _long(table, self.tail, stop - begin)[label] == -torch.inf:
-            return f"got a band of class {label} of {stop - begin} frames, a duration scored -inf"
+            return f"a band of class {label} of {stop - begin} frames, a duration scored -inf"
         if touches[0] and self.start[label] == -torch.inf:
-            return f"got class {label}, which may not start a recording (start[{label}] = -inf)"
+            return f"class {label}, which may not start a recording (start[{label}] = -inf)"
         if touches[1] and self.end[label] == -torch.inf:
-            return f"got class {label}, which may not end a recording (end[{label}] = -inf)"
+            return f"class {label}, which may not end a recording (end[{label}] = -inf)"
         return None
 
     def _infeasible_reason(self) -> str:
@@ -324,54 +366,61 @@ def _close(semiring: Semiring, running: Tensor, beyond: Tensor, whole: Tensor, t
 
 
 def _reference(potentials: Sequence[Tensor], lengths: Tensor, starts: Tensor) -> Tensor:
-    frames = torch.arange(potentials[0].shape[1], device=lengths.device)
-    emissions = torch.where((frames < lengths[:, None])[..., None], potentials[0], 0.0)
-    return SemiMarkov._scan(Log(), (emissions, *potentials[1:]), lengths, starts)  # pyright: ignore[reportPrivateUsage]
+    (emissions,) = without_padding(potentials[:1], lengths)
+    named = SemiMarkovPotentials(emissions, *potentials[1:])
+    return SemiMarkov._scan(Log(), named, lengths, starts)  # pyright: ignore[reportPrivateUsage]
 
 
 _OPERATOR = Operator(
     "semimarkov",
-    SemiMarkov.fields,
+    {
+        "emissions": "BTC",
+        "transitions": "CC",
+        "durations": "CK",
+        "tail": "C",
+        "start": "C",
+        "end": "C",
+        "first": "CK",
+        "last": "CK",
+    },
     _reference,
     kernels={"numba": "semi_markov.numba_kernels", "triton": "semi_markov.triton_kernels"},
 )
 
 
 def _check_durations_shape(values: Tensor, num_classes: int) -> None:
-    """Refuse a duration table that is not (C, K)."""
-    if not torch.is_tensor(values):  # pyright: ignore[reportUnnecessaryComparison]
-        raise TypeError(f"durations must be a torch.Tensor, got {type(values).__name__}; use torch.as_tensor")
-    if values.dim() != 2 or values.shape[0] != num_classes or values.shape[1] < 1:
-        raise ValueError(f"durations must have shape (C, K) = ({num_classes}, K >= 1), got {tuple(values.shape)}")
-    check_scores_shape(values, "durations", tuple(values.shape), "(C, K)")
+    """Raise for a duration table that is not (C, K)."""
+    if torch.is_tensor(values) and (values.dim() != 2 or values.shape[0] != num_classes or values.shape[1] < 1):  # pyright: ignore[reportUnnecessaryComparison]
+        raise InputError("durations", f"shape {tuple(values.shape)}", f"shape (C, K) = ({num_classes}, K >= 1)")
+    check_scores_shape(values, "durations", tuple(getattr(values, "shape", ())), "(C, K)")
 
 
 def _check_tail_converges(tail: Tensor) -> None:
-    """Refuse a survival that sums to infinity."""
+    """Raise for a survival that sums to infinity."""
     if torch.compiler.is_compiling() or not (tail >= 0).any():
         return
     label = int((tail >= 0).nonzero()[0, 0])
-    raise ValueError(
-        f"tail[{label}] is {float(tail[label]):g}, expected below 0 with censored=True: the survival of a band "
-        f"is the sum "
-        "over all longer ones, and it diverges; give a negative tail (-0.01 is a mean of 100 more frames)"
+    raise InputError(
+        "tail",
+        f"{float(tail[label]):g} for class {label}",
+        "a number below 0 with censored=True, where the survival of a band sums over all longer ones",
+        "give a negative tail (-0.01 is a mean of 100 more frames)",
     )
 
 
 def _check_starts(values: Tensor, labels: Tensor, lengths: Tensor) -> Tensor:
     """Check band starts (B, T) against complete labels: one at frame 0, and one wherever the label changes."""
     if values.dtype != torch.bool or values.shape != labels.shape:
-        raise ValueError(
-            f"starts must be boolean of shape {tuple(labels.shape)}, got {values.dtype} of shape {tuple(values.shape)}"
-        )
-    within = torch.arange(labels.shape[1], device=labels.device) < lengths[:, None]
+        got, expected = f"{values.dtype} of shape {tuple(values.shape)}", f"bool of shape {tuple(labels.shape)}"
+        raise InputError("starts", got, expected)
+    within = frame_mask(lengths, labels.shape[1])
     needed = torch.ones_like(values)
     needed[:, 1:] = labels[:, 1:] != labels[:, :-1]
-    for bad, reason in (
-        (within & (labels == UNLABELLED), "an unlabelled frame; a segmentation labels every frame"),
-        (within & needed & ~values, "a change of label without a start; set starts there"),
+    for bad, got, expected in (
+        (within & (labels == UNLABELLED), "an unlabelled frame", "a label: a segmentation labels every frame"),
+        (within & needed & ~values, "a change of label without a start", "a start wherever the label changes"),
     ):
         if bad.any():
             recording, frame = (int(i) for i in bad.nonzero()[0])
-            raise ValueError(f"segmentation of recording {recording}, frame {frame}: got {reason}")
+            raise InputError("starts", got, expected, recording=recording, frame=frame)
     return values

@@ -20,11 +20,12 @@ Source: Goodman, "Semiring Parsing", 1999; Li and Eisner, "First- and Second-Ord
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+
+__all__ = ["KBest", "Log", "Max", "Sample", "Semiring", "logsumexp"]
 
 
 class Semiring:
@@ -113,7 +114,7 @@ class _SampledSum(torch.autograd.Function):
 
 
 def logsumexp(values: Tensor, dim: int) -> Tensor:
-    """Log-sum-exp that is ``-inf`` with gradient zero, not NaN, where every alternative is forbidden."""
+    """Return log-sum-exp; ``-inf`` with gradient zero, not NaN, where every alternative is forbidden."""
     # The shift is a constant of the gradient: any finite number gives the same sum.
     shift = values.detach().amax(dim, keepdim=True)
     shift = shift.masked_fill(shift == -torch.inf, 0.0)
@@ -121,7 +122,3 @@ def logsumexp(values: Tensor, dim: int) -> Tensor:
     forbidden = total == 0
     result: Tensor = total.masked_fill(forbidden, 1.0).log() + shift.squeeze(dim)
     return result.masked_fill(forbidden, -torch.inf)
-
-
-#: A scan: (semiring, potentials) -> one value per recording.
-Scan = Callable[..., Tensor]

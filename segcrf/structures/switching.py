@@ -1,12 +1,12 @@
-"""SwitchingRegression: classes and numbers in one distribution, the numbers' regression chosen by the class.
+"""SwitchingRegression: classes and targets in one distribution, with a regression for each class.
 
-A structure says which classes are likely, ``p(k | x)``, and each class has a regression of its own: where the class of
-frame t is c, the number there is Gaussian, ``N(y_t; mean[t, c], sigma[c])``. So
+A structure gives the classes, ``p(k | x)``, and each class has its own regression: where the class of frame t is c,
+the target is Gaussian, ``N(y_t; mean[t, c], sigma[c])``. So
 
     log p(y, k | x) = log p(k | x) + sum_t log N(y_t; mean[t, k_t], sigma[k_t])
 
 is one likelihood, without weights. As the second term is a sum of scores by frame and class, ``y`` joins the emissions:
-everything that a structure can answer, it can also answer after having seen numbers.
+every query of a structure can also be asked after targets were seen.
 
 The field calls this a Markov-switching regression, an input-output hidden Markov model, or gated experts.
 """
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from segcrf import _validation
-from segcrf._validation import UNLABELLED
+from segcrf._validation import UNLABELLED, InputError
 from segcrf.structures.base import Structure
 from segcrf.structures.checks import check_scores_shape
 from segcrf.structures.semirings import logsumexp
@@ -32,16 +32,16 @@ HALVINGS = 40
 
 
 class Prediction(NamedTuple):
-    """Numbers with their uncertainty: ``mean`` and ``variance``, (B, T, R)."""
+    """Predicted targets with their uncertainty: ``mean`` and ``variance``, (B, T, R)."""
 
     mean: Tensor
     variance: Tensor
 
 
 class SwitchingRegression:
-    """The distribution of labels (B, T) and numbers (B, T, R), given a structure over labels and regressions by class.
+    """The distribution of labels (B, T) and targets (B, T, R), given a structure over labels and regressions by class.
 
-    Every question whose answer mixes the classes' regressions takes ``posterior``, and there is no default:
+    Every query that mixes the regressions of the classes takes ``posterior``, without a default:
 
     * ``"filter"``: the probability of the class at frame t given the scores up to t. If the encoder is causal, this is
       what a forecast may know.
@@ -50,7 +50,7 @@ class SwitchingRegression:
 
     Args:
         structure: the distribution p(k | x) over labels.
-        mean: the number that each class's regression expects, (B, T, C, R).
+        mean: the target that each class's regression expects, (B, T, C, R).
         log_sigma: log-deviation, (C, R); or (R,), shared by the classes; or (B, T, C, R).
 
     Raises:
@@ -62,7 +62,7 @@ class SwitchingRegression:
         *An input output HMM architecture*, 1995; Weigend, Mangeas and Srivastava, *Nonlinear gated experts for time
         series*, 1995.
 
-    >>> from segcrf.chain import LinearChain
+    >>> from segcrf import LinearChain
     >>> structure = LinearChain(torch.zeros(1, 3, 2), torch.tensor([[0.0, -2.0], [-2.0, 0.0]]))
     >>> mean = torch.tensor([0.0, 10.0]).view(1, 1, 2, 1).expand(1, 3, 2, 1)
     >>> switching = SwitchingRegression(structure, mean, torch.zeros(2, 1))
@@ -78,90 +78,88 @@ class SwitchingRegression:
     def __init__(self, structure: Structure, mean: Tensor, log_sigma: Tensor) -> None:
         frames = tuple(structure.emissions.shape)
         if mean.dim() != 4 or tuple(mean.shape[:3]) != frames:
-            raise ValueError(
-                f"mean: got shape {tuple(mean.shape)}, expected (B, T, C, R) with (B, T, C) = {frames} of the structure"
-            )
+            expected = f"shape (B, T, C, R) with (B, T, C) = {frames} of the structure"
+            raise InputError("mean", f"shape {tuple(mean.shape)}", expected)
         num_targets = mean.shape[3]
         if tuple(log_sigma.shape) not in ((num_targets,), (frames[2], num_targets), tuple(mean.shape)):
-            raise ValueError(
-                f"log_sigma: got shape {tuple(log_sigma.shape)}, expected (R,) = ({num_targets},), (C, R) = "
-                f"({frames[2]}, {num_targets}) or that of mean, {tuple(mean.shape)}"
+            expected = (
+                f"shape (R,) = ({num_targets},), (C, R) = ({frames[2]}, {num_targets}) or that of mean, "
+                f"{tuple(mean.shape)}"
             )
+            raise InputError("log_sigma", f"shape {tuple(log_sigma.shape)}", expected)
         self.structure, self.mean, self.log_sigma = structure, mean, log_sigma
 
     # ------------------------------------------------------------------------------------------------ likelihood
-    def log_density(self, values: Tensor) -> Tensor:
-        """Log-density of numbers under each class's regression, summed over targets: (B, T, C), in nats.
+    def log_density(self, targets: Tensor) -> Tensor:
+        """Return the log-density of targets under each class's regression, summed over R: (B, T, C), in nats.
 
         Args:
-            values: (B, T, R); NaN = unknown, which says nothing.
+            targets: (B, T, R); NaN = unknown, which has density 1.
         """
         expected = (*self.mean.shape[:2], self.mean.shape[3])
-        check_scores_shape(values, "values", expected, "(B, T, R)")
-        known = ~values.isnan() & self._valid.unsqueeze(-1)
-        error = torch.where(known, values, 0.0).unsqueeze(2) - self.mean
+        check_scores_shape(targets, "targets", expected, "(B, T, R)")
+        known = ~targets.isnan() & self._valid.unsqueeze(-1)
+        error = torch.where(known, targets, 0.0).unsqueeze(2) - self.mean
         density = -0.5 * (error * torch.exp(-self.log_sigma)).square() - self.log_sigma - 0.5 * math.log(2 * math.pi)
         return torch.where(known.unsqueeze(2), density, 0.0).sum(-1)
 
-    def given(self, values: Tensor) -> Structure:
-        """The structure over labels after having seen numbers: p(k | x, y).
+    def given(self, targets: Tensor) -> Structure:
+        """Return the structure over labels after targets were seen: p(k | x, y).
 
         Args:
-            values: (B, T, R); NaN = not seen.
+            targets: (B, T, R); NaN = not seen.
         """
-        return self.structure._replace(  # pyright: ignore[reportPrivateUsage]
-            self.structure.emissions + self.log_density(values)
-        )
+        return self.structure.replace(emissions=self.structure.emissions + self.log_density(targets))
 
-    def log_prob(self, values: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Log-density (B,) of what is known of numbers and labels together.
+    def log_prob(self, targets: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return the log-density (B,) of the known targets and labels together.
 
         Args:
-            values: (B, T, R); NaN = unknown.
+            targets: (B, T, R); NaN = unknown.
             labels: (B, T) int64; -100 = unknown, summed over. None: none is known, so that this is log p(y | x).
         """
         if labels is not None and bool(((labels != UNLABELLED) | ~self._valid).all()):
             own = labels.masked_fill(~self._valid, 0).unsqueeze(-1)
-            density = self.log_density(values).gather(2, own).squeeze(-1)
+            density = self.log_density(targets).gather(2, own).squeeze(-1)
             return self.structure.log_prob(labels) + torch.where(self._valid, density, 0.0).sum(1)
-        refined = self.given(values)
-        evidence = refined._log_z - self.structure._log_z  # pyright: ignore[reportPrivateUsage]
+        refined = self.given(targets)
+        evidence = refined.log_z - self.structure.log_z
         known = 0.0 if labels is None else refined.log_prob(labels)
         return known + evidence.to(self.structure.dtype)
 
-    def predictive_log_prob(self, values: Tensor, *, posterior: str) -> Tensor:
-        """Log-density (B, T) of the numbers of each frame by itself, under the mixture of the classes' regressions.
+    def predictive_log_prob(self, targets: Tensor, *, posterior: str) -> Tensor:
+        """Return the log-density (B, T) of the targets of each frame by itself, under the mixture of regressions.
 
         Args:
-            values: (B, T, R); NaN = unknown, which says nothing.
+            targets: (B, T, R); NaN = unknown, which has density 1.
             posterior: ``"filter"`` or ``"smooth"``: what the mixture is weighted by.
         """
         # An impossible class has weight zero and log-weight -inf, whose gradient would be NaN.
         weight = self.weights(posterior=posterior).clamp(min=torch.finfo(self.structure.dtype).tiny)
-        mixed = logsumexp(weight.log() + self.log_density(values), -1)
-        return torch.where(self._valid & ~values.isnan().all(-1), mixed, 0.0)
+        mixed = logsumexp(weight.log() + self.log_density(targets), -1)
+        return torch.where(self._valid & ~targets.isnan().all(-1), mixed, 0.0)
 
     # ----------------------------------------------------------------------------------------------- predictions
     def weights(self, *, posterior: str, seen: Tensor | None = None) -> Tensor:
-        """Posterior probability of each class at each frame, (B, T, C); zero beyond a recording's length.
+        """Return the posterior probability of each class at each frame, (B, T, C); zero beyond a recording's length.
 
         Args:
             posterior: ``"filter"`` or ``"smooth"``.
-            seen: numbers that are known, (B, T, R), NaN elsewhere; None: only x is known. The filter at frame t knows
-                those up to and with t.
+            seen: targets that are known, (B, T, R), NaN elsewhere; None: only x is known. The filter at frame t knows
+                those of the frames up to t.
         """
         _validation.choice(posterior, "posterior", POSTERIORS)
         structure = self.structure if seen is None else self.given(seen)
         return structure.filtered if posterior == "filter" else structure.marginals.labels
 
     def predict(self, *, posterior: str, seen: Tensor | None = None) -> Prediction:
-        """The numbers expected at each frame, and their variance, by the law of total variance.
+        """Return the expected targets of each frame and their variance, by the law of total variance.
 
         Differentiable: ``predict(posterior="filter").mean`` under squared error trains a causal forecast directly.
 
         Args:
             posterior: ``"filter"`` or ``"smooth"``.
-            seen: numbers that are known, as in :meth:`weights`.
+            seen: targets that are known, as in :meth:`weights`.
         """
         weight = self.weights(posterior=posterior, seen=seen).unsqueeze(-1)
         mean = (weight * self.mean).sum(2)
@@ -171,7 +169,7 @@ class SwitchingRegression:
 
     @torch.no_grad()
     def interval(self, level: float, *, posterior: str, seen: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The central interval that holds each number with probability ``level``: two tensors (B, T, R).
+        """Return the central interval that holds each target with probability ``level``: two tensors (B, T, R).
 
         Quantiles of the mixture, not of a Gaussian with its variance: they may lie around one class's regression, or
         span two.
@@ -179,7 +177,7 @@ class SwitchingRegression:
         Args:
             level: 0 to 1, without both.
             posterior: ``"filter"`` or ``"smooth"``.
-            seen: numbers that are known, as in :meth:`weights`.
+            seen: targets that are known, as in :meth:`weights`.
         """
         _validation.positive(level, "level")
         _validation.share(level, "level")
@@ -189,7 +187,7 @@ class SwitchingRegression:
         return self._quantile(tail, weight), self._quantile(1.0 - tail, weight)
 
     def _quantile(self, share: float, weight: Tensor) -> Tensor:
-        """Where the mixture's distribution function has the value ``share``: by halving, from quantiles of the parts.
+        """Return where the mixture's distribution function is ``share``: by halving, from quantiles of the parts.
 
         The quantile of a mixture lies between the least and the greatest of its parts' own.
         """
@@ -204,5 +202,7 @@ class SwitchingRegression:
 
     @property
     def _valid(self) -> Tensor:
-        frames = torch.arange(self.mean.shape[1], device=self.mean.device)
-        return frames < self.structure.lengths.to(self.mean.device).unsqueeze(1)
+        return self.structure.frame_mask.to(self.mean.device)
+
+    def __repr__(self) -> str:
+        return f"SwitchingRegression(R={self.mean.shape[3]}, structure={self.structure!r})"

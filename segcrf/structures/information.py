@@ -1,0 +1,74 @@
+"""Information: entropies and divergences of structures, from expected counts in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions.kl import register_kl
+
+from segcrf.structures.checks import check_same_kind
+from segcrf.structures.reductions import without_padding
+from segcrf.structures.scanned import ScannedDistribution
+
+__all__ = ["expected_score"]
+
+
+def expected_score(dist: ScannedDistribution, other: ScannedDistribution) -> Tensor:
+    """Return the cross-entropy (B,) of two structures in float64: ``log Z_other - <counts, potentials of other>``."""
+    _, counts, _ = dist.expectations
+    log_z, potentials = _relative(other, counts)
+    return log_z - _weighted(counts, potentials)
+
+
+def _relative(dist: ScannedDistribution, counts: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """Return log partition and potentials less what is certain: the best class of each frame, the best transition.
+
+    Large totals would cancel, and digits with them. An offset of all emissions of a frame counts once. An offset of all
+    transitions counts as often as there are steps, by the ``counts`` of the distribution that is averaged over.
+    """
+    emissions, transitions, *others = dist.potentials
+    top = emissions.amax(-1, keepdim=True)
+    top = torch.where(top.isfinite() & dist.frame_mask[..., None], top, 0.0)
+    best = _largest(
+        transitions if transitions.dim() == 2 else without_padding((emissions, transitions), dist.lengths)[1]
+    )
+    steps = counts[1].flatten(1).sum(1)
+    return dist.log_z - top.sum((1, 2)) - best * steps, [emissions - top, transitions - best, *others]
+
+
+def _largest(scores: Tensor) -> Tensor:
+    """Return the largest score if it is finite, else 0."""
+    if not scores.numel():
+        return scores.new_zeros(())
+    largest = scores.amax()
+    return torch.where(largest.isfinite(), largest, 0.0)
+
+
+def _weighted(counts: Sequence[Tensor], potentials: Sequence[Tensor]) -> Tensor:
+    """Return the sum (B,) over all potentials of count times score; a count of 0 counts 0, also at a score of -inf."""
+    total = counts[0].new_zeros(len(counts[0]), dtype=torch.float64)
+    for count, potential in zip(counts, potentials, strict=True):
+        total = total + (count * potential.masked_fill(count == 0, 0.0)).flatten(1).sum(1)
+    return total
+
+
+@register_kl(ScannedDistribution, ScannedDistribution)
+def _kl_divergence(p: Any, q: Any) -> Tensor:
+    """KL(p || q) (B,): ``torch.distributions.kl_divergence(p, q)``.
+
+    ``log Z_q - log Z_p + <expected counts of p, potentials of p - potentials of q>``, exact; infinite where p gives
+    mass to labellings that q forbids. Where bands of one class may touch, it is that of segmentations.
+    """
+    check_same_kind(p, q)
+    ours, theirs = p.double(), q.double()
+    _, counts, _ = ours.expectations
+    (log_p, mine), (log_q, yours) = _relative(ours, counts), _relative(theirs, counts)
+    # The difference first: two entropies of a long recording are large and nearly the same.
+    difference = [
+        a.masked_fill(never, 0.0) - b.masked_fill(never, 0.0)
+        for never, a, b in zip((count == 0 for count in counts), mine, yours, strict=True)
+    ]
+    return (log_q - log_p + _weighted(counts, difference)).clamp(min=0.0).to(p.dtype)
