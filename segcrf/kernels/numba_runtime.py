@@ -119,11 +119,21 @@ def exponentiate(values):
 
 @part
 def label_range(labels, row, length):
-    """The lowest and the highest label of one recording: nobody may have looked at them before."""
+    """Return the lowest and the highest label of one recording, which may not have been checked before."""
     lowest = highest = labels[row, 0]
     for t in range(1, length):
         lowest, highest = min(lowest, labels[row, t]), max(highest, labels[row, t])
     return lowest, highest
+
+
+@part
+def finite_range(scores):
+    """Return the largest finite score, or 0 where there is none, and the span of the finite scores."""
+    top, lowest = -np.inf, np.inf
+    for score in scores:
+        if score > -np.inf:
+            top, lowest = max(top, score), min(lowest, score)
+    return (top, top - lowest) if top > -np.inf else (0.0, 0.0)
 
 
 # ------------------------------------------------------------------------------------------------- arrays and threads
