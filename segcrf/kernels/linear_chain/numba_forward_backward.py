@@ -22,7 +22,7 @@ from torch import Tensor
 
 from segcrf.kernels.layout import empty_beside, working_dtype
 from segcrf.kernels.linear_chain import log_space
-from segcrf.kernels.linear_chain import numba_forward_backward_rows as rows_
+from segcrf.kernels.linear_chain import numba_forward_backward_rows as one_by_one
 from segcrf.kernels.linear_chain.numba_forward_backward_lanes import sum_group
 from segcrf.kernels.linear_chain.numba_schedule import (
     AT_ONCE,
@@ -144,7 +144,7 @@ def sum_rows(emissions, steps, lengths, rows, weights, log_z, counts, alpha, roo
                 all_counts.by_start,
             )
             recording = Recording(row * steps[0], steps[1], lengths[row], classes, held)
-            total = rows_.sum_row(emissions, recording, tables, outputs, alpha, room)
+            total = one_by_one.sum_row(emissions, recording, tables, outputs, alpha, room)
             log_z[row] = total + shared.top * (lengths[row] - 1) + shared.ends
         _clear(counts, steps, row, lengths[row], frames, log_z[row] == -np.inf)
 
@@ -165,22 +165,22 @@ def _sum_halves(
         Messages(np.empty((held + 1) * size), np.empty(held * size), np.empty((-(-half.length // held), size + WIDTH)))
         for half in halves
     ]
-    states = [rows_.fresh_state() for _ in halves]
+    states = [one_by_one.fresh_state() for _ in halves]
 
     def forward(first: int, last: int) -> None:
         for i in range(first, last):
-            rows_.forward_half(flat, tuple(halves[i]), tables[i], tuple(messages[i]), states[i])
+            one_by_one.forward_half(flat, tuple(halves[i]), tables[i], tuple(messages[i]), states[i])
 
     share(forward, 2, work / 2 / AT_ONCE)
     betas, stay, between = np.empty((2, size)), np.zeros((2, size)), np.empty((classes, classes))
     alphas, lengths = tuple(each.alpha for each in messages), np.array([half.length for half in halves])
-    mass = rows_.meet(alphas, lengths, held, classes, matrix, betas, stay[1], between)
-    total = sum(rows_.log_mass(state) for state in states) + (math.log(mass) if mass else -math.inf)
+    mass = one_by_one.meet(alphas, lengths, held, classes, matrix, betas, stay[1], between)
+    total = sum(one_by_one.log_mass(state) for state in states) + (math.log(mass) if mass else -math.inf)
     taken, least = np.zeros((2, classes, size)), np.ones(2)
 
     def backward(first: int, last: int) -> None:
         for i in range(first, last):
-            least[i] = rows_.backward_half(
+            least[i] = one_by_one.backward_half(
                 flat, tuple(halves[i]), tables[i], tuple(messages[i]), betas[i], stay[i], counts.by_label,
                 counts.by_start, taken[i].reshape(-1),
             )  # fmt: skip

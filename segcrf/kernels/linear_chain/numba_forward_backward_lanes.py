@@ -144,8 +144,7 @@ def _advance(emissions, group, begin, count, tables, messages, state):
 # --------------------------------------------------------------------------------------------------------- forward
 @part
 def _exponentials(weights, frame, count, classes, state):
-    """weights = exp(weights - max over classes) in place; adds the maxima to the state, NaN where the span is too
-    wide."""
+    """Replace scores by exp(scores - max over classes), and add the maxima to the state: NaN where the span is wide."""
     tops, least, zero, nothing = load(state, TOPS), splat(0.0), splat(0.0), splat(-np.inf)
     for k in range(frame * classes, (frame + count) * classes, classes):
         top = load(weights, k)
@@ -162,7 +161,7 @@ def _exponentials(weights, frame, count, classes, state):
 
 @inlined
 def _four(vectors, k, matrix, j, classes):
-    """Four vectors: the sum over i of vector k + i times matrix[i, j], for j to j + 3."""
+    """Return four vectors: the sum over i of vector k + i times matrix[i, j], for j to j + 3."""
     a = b = c = d = splat(0.0)
     for i in range(classes):
         x, m = load(vectors, k + i), i * classes + j
@@ -173,6 +172,7 @@ def _four(vectors, k, matrix, j, classes):
 
 @inlined
 def _one(vectors, k, matrix, j, classes):
+    """Return the vector of `_four` for j alone."""
     a = splat(0.0)
     for i in range(classes):
         a = fma(load(vectors, k + i), splat(matrix[i * classes + j]), a)
@@ -181,8 +181,10 @@ def _one(vectors, k, matrix, j, classes):
 
 @inlined
 def _message(weights, alpha, k, product, scale):
-    """One entry of a message from its sum over predecessors. The weight is left divided as the message is, so that
-    the way back meets the same scale."""
+    """Return one entry of a message, given its sum over predecessors.
+
+    The weight is left divided as the message is, so that the way back meets the same scale.
+    """
     weight = load(weights, k) * scale
     value = product * weight
     store(weights, k, weight)
@@ -192,13 +194,13 @@ def _message(weights, alpha, k, product, scale):
 
 @inlined
 def lesser(value, least):
-    """The least positive entry, one value more seen."""
+    """Return the smaller of ``least`` and of the positive entries of ``value``."""
     return smaller(where_above(value, splat(0.0), value, least), least)
 
 
 @part
 def _forward(weights, alpha, begin, end, classes, matrix, state):
-    """alpha[t + 1] from alpha[t], divided by the norm of alpha[t]: the division runs beside the product."""
+    """Compute alpha[t + 1] from alpha[t], divided by the norm of alpha[t]: the division runs beside the product."""
     norm, product, least = load(state, NORM), load(state, PRODUCT), load(state, LEAST)
     one, zero, low, high = splat(1.0), splat(0.0), splat(1e-100), splat(1e100)
     ahead = alpha[classes * WIDTH :]
@@ -229,7 +231,7 @@ def _forward(weights, alpha, begin, end, classes, matrix, state):
 
 @part
 def _join(first, begins, weights, alpha, frame, classes, matrix, edges, state):
-    """A frame at which lanes begin: for them the start scores stand for the product, and nothing has divided."""
+    """Compute a frame at which lanes begin: their start scores stand for the product, and nothing was divided yet."""
     for lane in range(WIDTH):
         if first[lane] == begins:
             state[NORM * WIDTH + lane] = 1.0
@@ -252,9 +254,11 @@ def _join(first, begins, weights, alpha, frame, classes, matrix, edges, state):
 # -------------------------------------------------------------------------------------------------------- backward
 @part
 def _backward(weights, alpha, posterior, stayed, beta, frame, count, classes, transposed, first, begin, leasts):
-    """Marginals of ``count`` frames from last to first. ``beta`` comes in for the last of them and leaves for the
-    frame before them; ``weights`` leave as the right factor of the transition counts. The scale is that of the way
-    forward, so that alpha . beta = 1 at every frame."""
+    """Compute the marginals of ``count`` frames from last to first.
+
+    ``beta`` enters for the last of them and leaves for the frame before them. ``weights`` leave as the right factor of
+    the transition counts. The scale is that of the way forward, so that alpha . beta = 1 at every frame.
+    """
     least, zero = load(leasts, 0), splat(0.0)
     latest, whole = latest_first(first), classes // 4 * 4
     for t in range(frame + count - 1, frame - 1, -1):
@@ -285,7 +289,7 @@ def _backward(weights, alpha, posterior, stayed, beta, frame, count, classes, tr
 
 @inlined
 def _reached(alpha, k, value, beta, j):
-    """What cannot be reached may score any amount from here on: it must not overflow into the others."""
+    """Write ``value`` into ``beta``, 0 for a class that cannot be reached: its large score could overflow."""
     zero = splat(0.0)
     value = where_above(load(alpha, k), zero, value, zero)
     store(beta, j, value)
@@ -294,7 +298,7 @@ def _reached(alpha, k, value, beta, j):
 
 @part
 def _outer(left, right, frame, count, classes, out):
-    """out[i, j] += sum over frames of left[t, i] * right[t, j], in tiles of two by four that stay in registers."""
+    """Add to ``out[i, j]`` the sum over frames of left[t, i] * right[t, j], in tiles of 2 x 4 in registers."""
     begin, end, even, whole = frame * classes, (frame + count) * classes, classes // 2 * 2, classes // 4 * 4
     for j in range(0, whole, 4):
         for i in range(0, even, 2):

@@ -1,7 +1,7 @@
 """Forward-backward for one recording after another, classes in SIMD lanes, in scaled probability space.
 
 A long recording is done from both ends at once, on two threads: its later half is a recording of its own with time
-reversed, and where the halves meet each learns what lies beyond.
+reversed, and where the halves meet each gets what lies beyond.
 
 Up to eight classes stay in one register from frame to frame, and what the loop waits for is the latency of one short
 product. So nothing else is on that path: a message is divided every second frame, by a norm known a frame before, and
@@ -97,7 +97,7 @@ def fresh_state():
 
 @explicit
 def log_mass(state):
-    """What has been divided by, and the maxima that were taken out; NaN where mass could be lost."""
+    """Return the log of all divisors plus the maxima that were taken out; NaN where mass could be lost."""
     return state[TOPS] + state[LOGS] + np.log(state[PRODUCT]) if state[LEAST] >= TINY else np.nan
 
 
@@ -225,8 +225,7 @@ def _advance(emissions, recording, begin, count, tables, messages, state):
 # --------------------------------------------------------------------------------------------------------- forward
 @part
 def _exponentials(weights, frame, count, width, state):
-    """weights = exp(weights - max over classes) in place; adds the maxima to the state, NaN where the span is too
-    wide."""
+    """Replace scores by exp(scores - max over classes), and add the maxima to the state: NaN where the span is wide."""
     tops, least, zero, nothing = 0.0, splat(0.0), splat(0.0), splat(-np.inf)
     for k in range(frame * width, (frame + count) * width, width):
         highest = load(weights, k)
@@ -244,7 +243,7 @@ def _exponentials(weights, frame, count, width, state):
 
 @inlined
 def _times(x, matrix):
-    """The product of one vector and a matrix of one vector per row, in registers."""
+    """Return the product of one vector and a matrix of one vector per row, in registers."""
     a, b = spread(x, 0) * load(matrix, 0), spread(x, 1) * load(matrix, 1)
     a, b = fma(spread(x, 2), load(matrix, 2), a), fma(spread(x, 3), load(matrix, 3), b)
     a, b = fma(spread(x, 4), load(matrix, 4), a), fma(spread(x, 5), load(matrix, 5), b)
@@ -254,8 +253,10 @@ def _times(x, matrix):
 
 @inlined
 def _two(vector, at, matrix, v, width, classes):
-    """Vectors v and v + 1 of the product of the vector that begins at number ``at`` and a matrix. Two sums each, for
-    what the loop over frames waits for is the latency of one."""
+    """Return vectors v and v + 1 of the product of the vector that begins at number ``at`` and a matrix.
+
+    There are two sums for each, because the loop over frames waits for the latency of one.
+    """
     a = b = c = d = splat(0.0)
     for i in range(0, classes - 1, 2):
         x, y, m = splat(vector[at + i]), splat(vector[at + i + 1]), i * width + v
@@ -269,7 +270,7 @@ def _two(vector, at, matrix, v, width, classes):
 
 @inlined
 def _one(vector, at, matrix, v, width, classes):
-    """Vector v of that product."""
+    """Return vector v of the product of `_two`."""
     a = b = splat(0.0)
     for i in range(0, classes - 1, 2):
         m = i * width + v
@@ -282,7 +283,7 @@ def _one(vector, at, matrix, v, width, classes):
 
 @inlined
 def _divisor(state, norm):
-    """The divisor of an even frame, and its logarithm into the state."""
+    """Return the divisor of an even frame, and keep its logarithm in the state."""
     if not norm > 0.0:  # every labelling is forbidden from here on
         return 1.0
     state[PRODUCT] *= norm
@@ -294,7 +295,7 @@ def _divisor(state, norm):
 
 @part
 def _forward_narrow(weights, alpha, begin, end, matrix, state):
-    """alpha[t + 1] from alpha[t], of one vector. The weights are left divided as the messages are."""
+    """Compute alpha[t + 1] from alpha[t], of one vector. The weights are left divided as the messages are."""
     norm, least, x = state[NORM], splat(1.0), load(alpha, begin)
     for t in range(begin, end):
         weight = load(weights, t)
@@ -311,7 +312,7 @@ def _forward_narrow(weights, alpha, begin, end, matrix, state):
 
 @part
 def _forward(weights, alpha, begin, end, width, classes, matrix, state):
-    """alpha[t + 1] from alpha[t], of any width."""
+    """Compute alpha[t + 1] from alpha[t], of any width."""
     norm, least, even = state[NORM], splat(1.0), width // 2 * 2
     for t in range(begin, end):
         k = t * width
@@ -338,9 +339,11 @@ def _forward(weights, alpha, begin, end, width, classes, matrix, state):
 # -------------------------------------------------------------------------------------------------------- backward
 @part
 def _backward(weights, alpha, posterior, beta, begin, end, width, classes, transposed):
-    """Marginals of frames ``begin`` to ``end`` from last to first. ``beta`` comes in for the last of them and leaves
-    for the frame before them; ``weights`` leave as the right factor of the transition counts. Returns the least
-    positive entry of beta."""
+    """Compute the marginals of frames ``begin`` to ``end`` from last to first; return the least positive entry of beta.
+
+    ``beta`` enters for the last of them and leaves for the frame before them. ``weights`` leave as the right factor of
+    the transition counts.
+    """
     least, zero, even = splat(1.0), splat(0.0), width // 2 * 2
     x = load(beta, 0)
     for t in range(end - 1, begin - 1, -1):
@@ -349,7 +352,7 @@ def _backward(weights, alpha, posterior, beta, begin, end, width, classes, trans
             store(posterior, at, load(alpha, t + 1) * x)
             weight = load(weights, t) * x
             store(weights, t, weight)
-            # What cannot be reached may score any amount from here on: it must not overflow into the others.
+            # A class that cannot be reached gets 0: its score may be so large that it overflows into the others.
             x = where_above(load(alpha, t), zero, _times(weight, transposed), zero)
             least = lesser(x, least)
             continue
@@ -374,9 +377,11 @@ def _backward(weights, alpha, posterior, beta, begin, end, width, classes, trans
 
 @part
 def _starts(alpha, weights, posterior, diagonal, stay, begin, end, width, first, step, out):
-    """Probability that a band begins, of frames ``begin`` to ``end``: that of the label, less that of the label there
-    and at the frame before, in the order of time. ``stay`` is that of the last frame and the next, where time runs
-    backwards."""
+    """Compute the probability that a band begins, of frames ``begin`` to ``end``.
+
+    It is the probability of the label, less that of the same label at this frame and at the frame before it in time.
+    Where time runs backwards, ``stay`` is the latter for the last of these frames and the next.
+    """
     zero = splat(0.0)
     for t in range(end - 1, begin - 1, -1):
         for v in range(width):

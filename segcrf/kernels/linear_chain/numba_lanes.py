@@ -33,7 +33,7 @@ def align(rows, lengths, steps, classes, held):
 
 @part
 def latest_first(first):
-    """The frame from which on every lane has begun."""
+    """Return the frame from which on every lane has begun."""
     latest = first[0]
     for lane in range(1, WIDTH):
         latest = max(latest, first[lane])
@@ -42,7 +42,7 @@ def latest_first(first):
 
 @inlined
 def next_first(first, frame):
-    """The next frame, this one included, at which a lane begins."""
+    """Return the next frame, this one included, at which a lane begins."""
     following = np.int64(1) << 62
     for lane in range(WIDTH):
         if first[lane] >= frame:
@@ -52,15 +52,17 @@ def next_first(first, frame):
 
 @part
 def copy(source, k, target, m, count):
-    """``count`` vectors from number ``k`` of one buffer to number ``m`` of another."""
+    """Copy ``count`` vectors from number ``k`` of one buffer to number ``m`` of another."""
     for i in range(count):
         store(target, m + i, load(source, k + i))
 
 
 @part
 def pack(emissions, step, offsets, first, frame, count, classes, buffer, k):
-    """Scores of ``count`` frames, ``step`` numbers apart, into vectors from number ``k`` on; 0 where a lane has not
-    begun."""
+    """Pack scores of ``count`` frames, ``step`` numbers apart, into vectors from number ``k`` on.
+
+    They are 0 where a lane has not begun.
+    """
     joined, size = min(max(latest_first(first) - frame, 0), count), count * classes  # then every lane has begun
     for lane in range(WIDTH):
         for i in range(joined):
@@ -81,7 +83,7 @@ def pack(emissions, step, offsets, first, frame, count, classes, buffer, k):
 
 @part
 def deliver(buffer, offsets, step, first, frame, count, classes, out):
-    """The inverse of `pack`, of lanes that have begun."""
+    """Write vectors to where `pack` reads them, for lanes that have begun."""
     joined, size = min(max(latest_first(first) - frame, 0), count), count * classes
     for lane in range(WIDTH):
         for i in range(max(first[lane] - frame, 0), joined):

@@ -18,7 +18,7 @@ __all__ = ["outer", "read", "write"]
 
 @part
 def read(emissions, offset, step, count, classes, buffer, k, width):
-    """Scores of ``count`` frames into vectors from number ``k`` on; -inf beyond the classes."""
+    """Read scores of ``count`` frames into vectors from number ``k`` on; -inf beyond the classes."""
     for t in range(count):
         at, row = (k + t * width) * WIDTH, offset + t * step
         if width == 1 and row + WIDTH <= emissions.size:
@@ -32,7 +32,7 @@ def read(emissions, offset, step, count, classes, buffer, k, width):
 
 @part
 def write(buffer, offset, step, count, classes, width, out):
-    """The inverse of `read`."""
+    """Write vectors of ``count`` frames to where `read` would read them."""
     spills = (width == 1) & (abs(step) == classes)  # beyond the classes, where the frames after write anew
     for n in range(count):
         t = n if step > 0 else count - 1 - n  # onwards in memory
@@ -46,7 +46,7 @@ def write(buffer, offset, step, count, classes, width, out):
 
 @part
 def outer(left, right, begin, end, width, classes, out):
-    """out += sum over frames of left[t] (outer) right[t], four classes at a time."""
+    """Add to ``out`` the sum over frames of the outer products of left[t] and right[t], four classes at a time."""
     whole, row = classes // 4 * 4, width * WIDTH
     for v in range(width):
         for i in range(0, whole, 4):

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segcrf.kernels.linear_chain import numba_viterbi_rows as rows_
+from segcrf.kernels.linear_chain import numba_viterbi_rows as one_by_one
 from segcrf.kernels.linear_chain.numba_schedule import (
     AT_ONCE,
     chunk_size,
@@ -82,7 +82,7 @@ def best_rows(emissions, steps, lengths, rows, tables, outputs, best, scores, fi
     for g in range(first, last):
         row = rows[g]
         recording = Recording(row * steps[0], steps[1], lengths[row], classes, held)
-        path.score[row] = rows_.best_row(emissions, recording, shared, best, scores, path.labels[row])
+        path.score[row] = one_by_one.best_row(emissions, recording, shared, best, scores, path.labels[row])
         mark_starts(path.labels, path.starts, row, 0 if path.score[row] == -np.inf else lengths[row])
 
 
@@ -105,18 +105,18 @@ def _best_halves(
 
     def forward(first: int, last: int) -> None:
         for i in range(first, last):
-            rows_.forward_half(flat, tuple(halves[i]), both_tables[i], tuple(messages[i]))
+            one_by_one.forward_half(flat, tuple(halves[i]), both_tables[i], tuple(messages[i]))
 
     share(forward, 2, work / AT_ONCE)
     middle, lengths = np.zeros(2, np.int64), np.array([half.length for half in halves])
     ends = tuple(each.alpha for each in messages)
-    path.score[row] = rows_.meet(ends, lengths, held, classes, transitions, size // WIDTH, middle)
+    path.score[row] = one_by_one.meet(ends, lengths, held, classes, transitions, size // WIDTH, middle)
     begins = (0, length - 1)
 
     def backward(first: int, last: int) -> None:
         for i in range(first, last):
             half, label = tuple(halves[i]), middle[i]
-            rows_.backward_half(flat, half, both_tables[i], tuple(messages[i]), label, path.labels[row], begins[i])
+            one_by_one.backward_half(flat, half, both_tables[i], tuple(messages[i]), label, path.labels[row], begins[i])
 
     share(backward, 2, work / AT_ONCE)
     mark_starts(path.labels, path.starts, row, 0 if path.score[row] == -np.inf else length)

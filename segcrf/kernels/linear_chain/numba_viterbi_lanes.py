@@ -53,7 +53,7 @@ def best_group(emissions, steps, lengths, rows, tables, held, score, labels, bes
 
 @part
 def _climb(emissions, group, begin, count, tables, messages):
-    """best[t + 1] from best[t] for ``count`` frames, in blocks; lanes begin where they do."""
+    """Compute best[t + 1] from best[t] for ``count`` frames, in blocks; lanes begin where they do."""
     best, scores, _ = messages
     first, classes, edges = group.first, group.classes, tables.edges
     for t in range(0, count, BLOCK):
@@ -78,7 +78,7 @@ def _climb(emissions, group, begin, count, tables, messages):
 
 @part
 def _best(scores, best, at, begin, count, classes, transitions):
-    """best[j] of a frame = max over i of best[i] of the frame before + transitions[i, j], + its score."""
+    """Compute best[j] of each frame: the max over i of best[i] of the frame before + transitions[i, j], + its score."""
     whole = classes // 4 * 4
     for k in range(begin, begin + count, classes):
         ahead = k + classes
@@ -102,8 +102,10 @@ def _best(scores, best, at, begin, count, classes, transitions):
 
 @part
 def _trace(best, transposed, rows, first, begin, count, classes, label, labels):
-    """Labels of ``count`` frames from last to first. The predecessor is the first class that attains the best score,
-    found by the same sums as on the way forward."""
+    """Write the labels of ``count`` frames from last to first.
+
+    The predecessor is the first class that attains the best score, found by the same sums as on the way forward.
+    """
     found, row = np.empty(WIDTH), splat(1.0 * (transposed.size // classes))
     for lane in range(WIDTH):
         found[lane] = label[lane]

@@ -46,7 +46,7 @@ def backward_half(emissions, recording, tables, messages, label, path, at):
 
 @inlined
 def _forward_chunks(emissions, recording, tables, messages):
-    """``best[t + 1]``, the best score of a labelling that ends in each class at frame t of a chunk."""
+    """Compute ``best[t + 1]``, the best score of a labelling that ends in each class at frame t of a chunk."""
     best, _, kept = messages
     held, width = recording.held, tables.edges.size // WIDTH // 2
     for k in range(kept.shape[0]):
@@ -89,7 +89,7 @@ def meet(ends, counts_of, held, classes, transitions, width, labels):
 
 @part
 def _climb(emissions, recording, begin, count, tables, messages):
-    """best[t + 1] from best[t] for ``count`` frames, in blocks."""
+    """Compute best[t + 1] from best[t] for ``count`` frames, in blocks."""
     offset, step, _, classes, _ = recording
     best, scores, _ = messages
     transitions, _, edges = tables
@@ -113,7 +113,7 @@ def _climb(emissions, recording, begin, count, tables, messages):
 
 @inlined
 def _best_of(x, rows):
-    """The largest of x[i] + rows[i], of one vector per row, in registers."""
+    """Return the largest of x[i] + rows[i], of one vector per row, in registers."""
     a, b = spread(x, 0) + load(rows, 0), spread(x, 1) + load(rows, 1)
     a, b = larger(spread(x, 2) + load(rows, 2), a), larger(spread(x, 3) + load(rows, 3), b)
     a, b = larger(spread(x, 4) + load(rows, 4), a), larger(spread(x, 5) + load(rows, 5), b)
@@ -123,6 +123,7 @@ def _best_of(x, rows):
 
 @part
 def _best(scores, best, begin, end, offset, width, classes, transitions):
+    """Compute best[t + 1] from best[t], of any width."""
     even = width // 2 * 2
     for t in range(begin, end):
         k, at = t * width, (t - offset) * width
@@ -142,7 +143,7 @@ def _best(scores, best, begin, end, offset, width, classes, transitions):
 
 @part
 def _trace(best, transposed, path, at, step, count, width, label):
-    """Labels of a chunk from last to first; returns the label before it."""
+    """Write the labels of a chunk from last to first, and return the label before it."""
     for t in range(count - 1, -1, -1):
         path[at + t if step > 0 else at - t] = label
         label = _predecessor(best, t * width, transposed, label, width)
@@ -151,8 +152,11 @@ def _trace(best, transposed, path, at, step, count, width, label):
 
 @inlined
 def _predecessor(reached, k, transposed, label, width):
-    """The first class that attains the best score of what led to ``label``, found by the same sums as on the way
-    forward: ``width`` vectors of scores from number ``k`` on, and the row of the label."""
+    """Return the first class that attains the best score of what led to ``label``.
+
+    It is found by the same sums as on the way forward: ``width`` vectors of scores from number ``k`` on, and the row
+    of the label.
+    """
     m = label * width
     highest = load(reached, k) + load(transposed, m)
     for v in range(1, width):
