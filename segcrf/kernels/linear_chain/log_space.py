@@ -11,7 +11,7 @@ import numpy as np
 
 from segcrf.kernels.numba_runtime import compiled
 
-__all__ = ["expected_counts", "forward", "less_best"]
+__all__ = ["backward", "forward", "less_best"]
 
 _LARGE = 1e4  # a score of a frame that is taken out before logarithms are summed
 
@@ -54,33 +54,23 @@ def forward(scores, transitions, start, end, alpha):
 
 
 @compiled
-def expected_counts(scores, transitions, end, alpha, total, by_label, by_step, entered):
-    """Write expected counts of labels (T, C), and add those of steps to ``by_step``, which is shaped as transitions.
+def backward(scores, transitions, end, total, beta):
+    """Write messages (T, C) from the last frame to the first into ``beta``, less the log of their sum, ``total``.
 
-    ``entered`` (T, C), unless it is empty, is the probability that a class is entered from another one, 0 at frame 0.
+    So exp(alpha + beta) is the probability of each label.
     """
     length, classes = scores.shape
-    varying = transitions.shape[0] > 1
-    beta, following, terms = np.empty(classes), np.empty(classes), np.empty(classes)
+    varying, following, terms = transitions.shape[0] > 1, np.empty(classes), np.empty(classes)
     for c in range(classes):
-        beta[c] = end[c] - total
-    for t in range(length - 1, -1, -1):
+        beta[length - 1, c] = end[c] - total
+    for t in range(length - 1, 0, -1):
+        step = transitions[t - 1 if varying else 0]
         for c in range(classes):
-            by_label[t, c] = np.exp(alpha[t, c] + beta[c])
-            following[c] = scores[t, c] + beta[c]
-            if entered.size:
-                entered[t, c] = 0.0
-        if t == 0:
-            break
-        k = t - 1 if varying else 0
+            following[c] = scores[t, c] + beta[t, c]
         for i in range(classes):
             for c in range(classes):
-                terms[c] = transitions[k, i, c] + following[c]
-                step = np.exp(alpha[t - 1, i] + terms[c])
-                by_step[k, i, c] += step
-                if entered.size and i != c:
-                    entered[t, c] += step
-            beta[i] = _log_sum(terms)
+                terms[c] = step[i, c] + following[c]
+            beta[t - 1, i] = _log_sum(terms)
 
 
 @compiled

@@ -198,7 +198,7 @@ def _sum_halves(
 @compiled
 def sum_logarithmic(emissions, steps, lengths, rows, transitions, start, end, log_z, counts, first, last):
     """Sum recordings ``rows[first:last]`` in log space."""
-    by_label, by_step, by_first, by_last, by_start = counts
+    by_label = counts[0]
     classes, frames = start.size, emissions.size // start.size // lengths.size
     tables = transitions.reshape(1, classes, classes)
     for g in range(first, last):
@@ -213,19 +213,36 @@ def sum_logarithmic(emissions, steps, lengths, rows, transitions, start, end, lo
         total = log_space.forward(scores, tables, start, end, alpha)
         log_z[row] = total + tops
         if by_label.size and total > -np.inf:
-            labels, taken = np.empty((length, classes)), np.zeros((1, classes, classes))
-            entered = np.empty((length if by_start.size else 0, classes))
-            log_space.expected_counts(scores, tables, end, alpha, total, labels, taken, entered)
-            by_step[row] = taken[0]
-            by_first[row] = labels[0]
-            by_last[row] = labels[length - 1]
-            for t in range(length):
-                at = row * steps[0] + t * steps[1]
-                for c in range(classes):
-                    by_label[at + c] = labels[t, c]
-                    if by_start.size:
-                        by_start[at + c] = entered[t, c] if t > 0 else by_label[at + c]
+            beta = np.empty((length, classes))
+            log_space.backward(scores, tables, end, total, beta)
+            _count_logarithmic(scores, transitions, alpha, beta, row, steps, counts)
         _clear(counts, steps, row, length, frames, log_z[row] == -np.inf)
+
+
+@compiled
+def _count_logarithmic(scores, transitions, alpha, beta, row, apart, counts):
+    """Write the expected counts of one recording, given its messages in log space."""
+    by_label, by_step, by_first, by_last, by_start = counts
+    length, classes = scores.shape
+    following, entered, taken = np.empty(classes), np.empty(classes), np.zeros((classes, classes))
+    for t in range(length - 1, -1, -1):
+        at = row * apart[0] + t * apart[1]
+        for c in range(classes):
+            by_label[at + c] = np.exp(alpha[t, c] + beta[t, c])
+            following[c] = scores[t, c] + beta[t, c]
+            entered[c] = by_label[at + c] if t == 0 else 0.0
+            if t == 0:
+                by_first[row, c] = by_label[at + c]
+            if t == length - 1:
+                by_last[row, c] = by_label[at + c]
+        for i in range(classes if t > 0 else 0):
+            for c in range(classes):
+                step = np.exp(alpha[t - 1, i] + transitions[i, c] + following[c])
+                taken[i, c] += step
+                entered[c] += step if i != c else 0.0
+        for c in range(classes if by_start.size else 0):
+            by_start[at + c] = entered[c]
+    by_step[row] = taken
 
 
 @compiled

@@ -390,18 +390,31 @@ def _sum_logarithmic(
         total = log_space.forward(scores, steps, start, end, alpha)
         log_z[row] = total + tops
         if by_label.shape[0] and total > -np.inf:
-            for t in range(length - 1):
-                for a in range(classes):
-                    for b in range(classes):
-                        by_step[row, t, a, b] = 0.0
-            log_space.expected_counts(
-                scores, steps, end, alpha, total, by_label[row], by_step[row], np.empty((0, classes))
+            beta = np.empty((length, classes))
+            log_space.backward(scores, steps, end, total, beta)
+            _count_logarithmic(
+                scores, steps, alpha, beta, by_label[row], by_step[row], by_first[row], by_last[row]
             )  # fmt: skip
-            for c in range(classes):
-                by_first[row, c], by_last[row, c] = by_label[row, 0, c], by_label[row, length - 1, c]
             if by_start.shape[0]:
                 _starts(by_label[row], by_step[row], by_start[row], length)
         _clear(by_label, by_step, by_first, by_last, by_start, row, length, log_z[row] == -np.inf)
+
+
+@compiled
+def _count_logarithmic(scores, steps, alpha, beta, by_label, by_step, by_first, by_last):
+    """Write the expected counts of one recording, given its messages in log space."""
+    length, classes = scores.shape
+    following, terms = np.empty(classes), np.empty(classes)
+    for t in range(length):
+        for c in range(classes):
+            by_label[t, c] = np.exp(alpha[t, c] + beta[t, c])
+            following[c] = scores[t, c] + beta[t, c]
+        for i in range(classes if t > 0 else 0):
+            for c in range(classes):
+                terms[c] = steps[t - 1, i, c] + following[c]
+                by_step[t - 1, i, c] = np.exp(alpha[t - 1, i] + terms[c])
+    for c in range(classes):
+        by_first[c], by_last[c] = by_label[0, c], by_label[length - 1, c]
 
 
 # ------------------------------------------------------------------------------------------------------------- max
