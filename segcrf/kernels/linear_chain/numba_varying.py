@@ -52,7 +52,9 @@ def log_prob(
     outputs = tuple(count.numpy() for count in counts)
 
     def observe(total: Any) -> tuple[bool, bool]:
-        return _observe(*inputs, total, *outputs)
+        found = _observe(*inputs, total, *outputs)
+        np.subtract(total, inputs[-1], out=total, where=inputs[-1] > -np.inf)
+        return found
 
     def restricted_sum(clamped: Tensor, rows: Tensor) -> Sequence[Tensor]:
         return _sum(clamped, transitions[rows], start, end, lengths[rows], gradient=gradient, starts=False)[:-1]
@@ -341,7 +343,7 @@ def _clear(by_label, by_step, by_first, by_last, by_start, row, length, everythi
 def _observe(
     emissions, transitions, start, end, lengths, labels, log_z, score, by_label, by_step, by_first, by_last
 ):  # fmt: skip
-    """Write the log-probability of complete labels, and subtract their counts from the expected ones.
+    """Write the score of complete labels (-inf where ``log_z`` is), and subtract their counts from the expected ones.
 
     Where a label is missing, it is NaN and no count is subtracted. Returns whether a label is missing in any
     recording, and whether any label lies beyond the classes.
@@ -364,7 +366,7 @@ def _observe(
             label = labels[b, t]
             total += np.float64(emissions[b, t, label]) + transitions[b, t - 1, before, label]
             before = label
-        score[b] = total + end[before] - log_z[b]
+        score[b] = total + end[before]
         if by_label.shape[0]:
             by_first[b, labels[b, 0]] -= 1.0
             by_last[b, before] -= 1.0
