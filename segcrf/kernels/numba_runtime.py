@@ -21,12 +21,27 @@ from torch import Tensor
 
 from segcrf.kernels.layout import working_dtype
 
+__all__ = [
+    "array",
+    "compiled",
+    "exp",
+    "explicit",
+    "exponentiate",
+    "finite_range",
+    "inlined",
+    "label_range",
+    "part",
+    "scratch",
+    "share",
+    "source_digest",
+]
+
 #: A kernel call shorter than this many units of work (multiply-adds, about a nanosecond each) stays on one thread.
 _WORTH_A_THREAD = 500_000
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile without the interpreter lock, cached on disk where the disk can be written.
+    """Compile a function that runs without the interpreter lock, cached on disk where the disk can be written.
 
     Sums may be reordered into SIMD lanes at compile time, so results are the same in every run and on every number of
     threads. Infinities stay meaningful: -inf forbids.
@@ -35,19 +50,19 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def explicit(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile as `compiled` does, with sums in the order they are written: for code in vectors of `_simd`."""
+    """Compile as `compiled` does, with sums in the order they are written: for code in vectors of `simd`."""
     return _compiled(function, fastmath={"contract", "nsz"})
 
 
 def part(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A part of an `explicit` function: never called from Python, so compiled without what Python would need."""
+    """Compile a part of an `explicit` function, without what a call from Python would need."""
     return _compiled(function, fastmath={"contract", "nsz"}, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A part of an `explicit` function that is put in its place before it is compiled.
+    """Put a part of an `explicit` function in its place before that is compiled.
 
-    Of one level of functions more, LLVM would optimise everything below once more.
+    With one more level of functions, LLVM would optimise everything below once more.
     """
     return numba.njit(inline="always")(function)
 
@@ -58,20 +73,21 @@ def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any
         dispatcher = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no cache folder can be written: a read-only installation without a home
         return numba.njit(**options)(function)
-    # Numba looks at the file of the function only, and what it calls is compiled into it: without this a changed part
-    # would never be seen. Private to Numba; a later one that keeps it elsewhere falls back to Numba's own rule.
+    # Numba looks only at the file of the function, but what it calls is compiled into it: without this, a changed part
+    # would go unnoticed. This is private to Numba; a version that keeps it elsewhere falls back to Numba's own rule.
     file: Any = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
     if hasattr(file, "_source_stamp"):
-        file._source_stamp = _sources()
+        file._source_stamp = source_digest()
     return dispatcher
 
 
 @cache
-def _sources() -> str:
-    """A digest of all kernels: the cache on disk holds for no other."""
+def source_digest() -> str:
+    """Return a digest of the sources of all kernels for CPUs: the cache on disk holds only for them."""
     digest = hashlib.sha256()
     for file in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(file.read_bytes())
+        if not file.name.startswith("triton"):
+            digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
@@ -85,7 +101,7 @@ _SHIFT = np.int64(52)
 # Inlined by LLVM, not by Numba: the rounding below must not inherit a caller's licence to reorder sums.
 @numba.njit(forceinline=True, fastmath={"contract"}, error_model="numpy")
 def exp(x: float) -> float:
-    """exp(x) for x in [-700, 700] to about 1e-14, free of branches so that a loop over it becomes SIMD code.
+    """Return exp(x) for x in [-700, 700] to about 1e-14, free of branches so that a loop over it becomes SIMD code.
 
     Range reduction by Cody and Waite, then a Taylor polynomial of degree 11 on |r| <= ln(2) / 2.
     """
@@ -110,7 +126,7 @@ def exp(x: float) -> float:
 
 @compiled
 def exponentiate(values):
-    """values = exp(values) in place, for values of at most 0; exactly 0 for -inf."""
+    """Replace values of at most 0 by their exponentials, in place; exactly 0 for -inf."""
     for i in range(values.size):
         x = values[i]
         e = exp(max(x, -700.0))
@@ -119,16 +135,26 @@ def exponentiate(values):
 
 @part
 def label_range(labels, row, length):
-    """The lowest and the highest label of one recording: nobody may have looked at them before."""
+    """Return the lowest and the highest label of one recording, which may not have been checked before."""
     lowest = highest = labels[row, 0]
     for t in range(1, length):
         lowest, highest = min(lowest, labels[row, t]), max(highest, labels[row, t])
     return lowest, highest
 
 
+@part
+def finite_range(scores):
+    """Return the largest finite score, or 0 where there is none, and the span of the finite scores."""
+    top, lowest = -np.inf, np.inf
+    for score in scores:
+        if score > -np.inf:
+            top, lowest = max(top, score), min(lowest, score)
+    return (top, top - lowest) if top > -np.inf else (0.0, 0.0)
+
+
 # ------------------------------------------------------------------------------------------------- arrays and threads
 def array(tensor: Tensor) -> np.ndarray[Any, Any]:
-    """A NumPy view of a CPU tensor, contiguous, in a type that Numba knows."""
+    """Return a NumPy view of a CPU tensor, contiguous, in a type that Numba knows."""
     return tensor.detach().to(working_dtype(tensor)).contiguous().numpy()
 
 
@@ -141,9 +167,9 @@ _LINE = 8  # numbers of a cache line
 
 
 def scratch(*sizes: int) -> list[np.ndarray[Any, Any]]:
-    """Arrays of ``sizes`` numbers to work in, until this thread asks again.
+    """Return arrays of ``sizes`` numbers to work in, until this thread asks again.
 
-    They are kept from call to call: of fresh memory every 4 KiB cost a page fault, together as much as a small kernel.
+    They are kept from call to call: every 4 KiB of fresh memory cost a page fault, together as much as a small kernel.
     Each begins with a cache line, so that no vector lies across two.
     """
     bounds = [0, *accumulate(-(-size // _LINE) * _LINE for size in sizes)]
@@ -164,13 +190,13 @@ def share(function: Callable[[int, int], None], count: int, work: float) -> None
         function(0, count)
         return
     bounds = [count * i // threads for i in range(threads + 1)]
-    # The pieces run without the interpreter lock, the first of them here: one thread less to wake.
+    # The pieces run without the interpreter lock. The first of them runs here: one thread less to wake.
     others: list[Future[None]] = []
     try:
         try:
             for piece in pairwise(bounds[1:]):
                 others.append(_pool(os.getpid()).submit(function, *piece))
-        except RuntimeError:  # the interpreter shuts down while a thread of the user's still computes
+        except RuntimeError:  # the interpreter shuts down while a thread of the user still computes
             function(bounds[1 + len(others)], count)
         function(0, bounds[1])
     finally:  # no piece may still write when an error leaves

@@ -1,10 +1,10 @@
-"""Vectors of eight doubles in Numba: what a loop over lanes may or may not become, said outright.
+"""Vectors of eight doubles in Numba, with explicit loads, stores and arithmetic.
 
 LLVM makes vector instructions of the plain loops it recognises, and forgets accumulators to memory in the rest. Here
 a vector is a value, so that a kernel says what stays in registers; LLVM only has to choose them (one of AVX-512, two
 of AVX2, four of NEON). Buffers are flat, and indices count vectors: ``load(buffer, k)`` reads numbers 8 k to 8 k + 7.
 
-Functions that use these are compiled by :func:`segcrf.kernels.explicit`, without a licence to reorder sums.
+Functions that use these are compiled by `numba_runtime.explicit`, without a licence to reorder sums.
 """
 
 # pyright: basic
@@ -20,6 +20,31 @@ from numba import extending
 from numba.core import cgutils, types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import lower_builtin, models, register_model
+
+__all__ = [
+    "WIDTH",
+    "Vector",
+    "any_outside",
+    "exp",
+    "first_equal",
+    "float64x8",
+    "fma",
+    "gather",
+    "larger",
+    "load",
+    "load_part",
+    "log",
+    "look_up",
+    "peak",
+    "scatter",
+    "smaller",
+    "splat",
+    "spread",
+    "store",
+    "store_part",
+    "total",
+    "where_above",
+]
 
 WIDTH = 8
 
@@ -89,13 +114,13 @@ def _multiply_add(builder: Any, x: Any, y: Any, z: Any) -> Any:
 
 @intrinsic
 def fma(typing: Any, x: Any, y: Any, z: Any) -> Any:
-    """x * y + z, in one instruction where the processor has it."""
+    """Return x * y + z, in one instruction where the processor has it."""
     return signature(float64x8, x, y, z), lambda context, builder, sig, args: _multiply_add(builder, *args)
 
 
 @intrinsic
 def larger(typing: Any, x: Any, y: Any) -> Any:
-    """The larger of each pair; y where one is NaN."""
+    """Return the larger of each pair; y where one is NaN."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.select(builder.fcmp_ordered(">", *args), *args)
@@ -105,7 +130,7 @@ def larger(typing: Any, x: Any, y: Any) -> Any:
 
 @intrinsic
 def smaller(typing: Any, x: Any, y: Any) -> Any:
-    """The smaller of each pair; y where one is NaN."""
+    """Return the smaller of each pair; y where one is NaN."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.select(builder.fcmp_ordered("<", *args), *args)
@@ -115,7 +140,7 @@ def smaller(typing: Any, x: Any, y: Any) -> Any:
 
 @intrinsic
 def where_above(typing: Any, x: Any, bound: Any, value: Any, otherwise: Any) -> Any:
-    """``value`` where x > bound, else ``otherwise``."""
+    """Return ``value`` where x > bound, else ``otherwise``."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.select(builder.fcmp_ordered(">", *args[:2]), *args[2:])
@@ -125,7 +150,7 @@ def where_above(typing: Any, x: Any, bound: Any, value: Any, otherwise: Any) -> 
 
 @intrinsic
 def any_outside(typing: Any, x: Any, low: Any, high: Any) -> Any:
-    """Whether an element of x is not within (low, high)."""
+    """Return whether an element of x is not within (low, high)."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         value, least, most = args
@@ -138,10 +163,10 @@ def any_outside(typing: Any, x: Any, low: Any, high: Any) -> Any:
 
 @intrinsic
 def exp(typing: Any, x: Any) -> Any:
-    """exp(x) for x <= 700 to 1e-13, and 0 for x <= -700; exactly 1 at 0.
+    """Return exp(x) for x <= 700 to 1e-13, and 0 for x <= -700; exactly 1 at 0.
 
-    2 to the power of k times a polynomial in the rest r, |r| <= ln(2) / 2: 1 + r q(r), with q interpolated at the
-    Chebyshev nodes, which is within 4e-14 of exp(r).
+    It is 2 to the power of k times a polynomial in the rest r, |r| <= ln(2) / 2: 1 + r q(r), with q interpolated at
+    the Chebyshev nodes, which is within 4e-14 of exp(r).
     """
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -165,7 +190,7 @@ def exp(typing: Any, x: Any) -> Any:
 
 @intrinsic
 def log(typing: Any, x: Any) -> Any:
-    """log(x) of normal positive numbers, to 1e-15 absolute or relative.
+    """Return log(x) of normal positive numbers, to 1e-15 absolute or relative.
 
     x = 2**k m with m within a factor sqrt(2) of 1; log(m) = 2 atanh(s), s = (m - 1) / (m + 1), as its Taylor
     polynomial of degree 19.
@@ -199,7 +224,7 @@ def _pointer(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
 
 
 def _place(context: Any, builder: Any, array_type: Any, array: Any, index: Any, step: int, kind: Any) -> Any:
-    """Pointer to ``kind`` at number ``index * step`` of a flat array."""
+    """Return a pointer to ``kind`` at number ``index * step`` of a flat array."""
     number = builder.mul(index, ir.Constant(index.type, step)) if step > 1 else index
     place = builder.gep(_pointer(context, builder, array_type, array), [number])
     return builder.bitcast(place, kind.as_pointer())
@@ -207,7 +232,7 @@ def _place(context: Any, builder: Any, array_type: Any, array: Any, index: Any, 
 
 @intrinsic
 def load(typing: Any, buffer: Any, k: Any) -> Any:
-    """Vector number ``k`` of a flat array of doubles."""
+    """Return vector number ``k`` of a flat array of doubles."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.load(_place(context, builder, sig.args[0], args[0], args[1], WIDTH, _REALS), align=8)
@@ -229,7 +254,7 @@ def store(typing: Any, buffer: Any, k: Any, x: Any) -> Any:
 
 @intrinsic
 def load_part(typing: Any, source: Any, at: Any, count: Any, fill: Any) -> Any:
-    """Numbers ``at`` to ``at`` + 7 of a flat array of floats or doubles, but ``fill`` from place ``count`` on."""
+    """Return numbers ``at`` to ``at`` + 7 of a flat array of floats or doubles; ``fill`` from place ``count`` on."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = ir.VectorType(context.get_value_type(sig.args[0].dtype), WIDTH)
@@ -257,7 +282,7 @@ def store_part(typing: Any, target: Any, at: Any, x: Any) -> Any:
 
 @intrinsic
 def splat(typing: Any, x: Any) -> Any:
-    """One number in every place."""
+    """Return a vector with one number in every place."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return _splat(builder, args[0], _REALS)
@@ -267,7 +292,7 @@ def splat(typing: Any, x: Any) -> Any:
 
 @intrinsic
 def spread(typing: Any, x: Any, place: Any) -> Any:
-    """The element of x at a constant place, in every place: a permutation, without a way through memory."""
+    """Return the element of x at a constant place, in every place: a permutation, without a way through memory."""
     if not isinstance(place, types.IntegerLiteral):
         return None
     at = place.literal_value
@@ -280,7 +305,7 @@ def spread(typing: Any, x: Any, place: Any) -> Any:
 
 @intrinsic
 def total(typing: Any, x: Any) -> Any:
-    """The sum of the elements, in a fixed order."""
+    """Return the sum of the elements, in a fixed order."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         value, half = args[0], WIDTH // 2
@@ -295,7 +320,7 @@ def total(typing: Any, x: Any) -> Any:
 
 @intrinsic
 def peak(typing: Any, x: Any) -> Any:
-    """The largest element."""
+    """Return the largest element."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         value, half = args[0], WIDTH // 2
@@ -310,7 +335,7 @@ def peak(typing: Any, x: Any) -> Any:
 
 @intrinsic
 def first_equal(typing: Any, x: Any, value: Any) -> Any:
-    """The first place at which x is ``value``; 8 where there is none."""
+    """Return the first place at which x is ``value``; 8 where there is none."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         equal = builder.fcmp_ordered("==", args[0], _splat(builder, args[1], _REALS))
@@ -323,7 +348,7 @@ def first_equal(typing: Any, x: Any, value: Any) -> Any:
 
 @intrinsic
 def look_up(typing: Any, source: Any, places: Any, shift: Any) -> Any:
-    """The elements of a flat array of doubles at whole numbers ``places`` + ``shift``."""
+    """Return the elements of a flat array of doubles at whole numbers ``places`` + ``shift``."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         number = builder.fptosi(args[1], ir.VectorType(ir.IntType(32), WIDTH))
@@ -340,7 +365,7 @@ def look_up(typing: Any, source: Any, places: Any, shift: Any) -> Any:
 
 # ----------------------------------------------------------------------------------------------------- transposes
 def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
-    """Eight vectors of eight, turned: three rounds of interleaving pairs."""
+    """Transpose eight vectors of eight, by three rounds of interleaving pairs."""
     low = [place for i in range(WIDTH // 2) for place in (i, WIDTH + i)]
     high = [place + WIDTH // 2 for place in low]
     for _ in range(3):
@@ -351,7 +376,7 @@ def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
 
 @intrinsic
 def gather(typing: Any, source: Any, offsets: Any, position: Any, buffer: Any, k: Any) -> Any:
-    """Vectors k to k + 7 of ``buffer``: lane l of vector i is number ``offsets[l] + position + i`` of ``source``."""
+    """Write vectors k + i of ``buffer``, i < 8: lane l is number ``offsets[l] + position + i`` of ``source``."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         from_array, begins, at, to_array, first = args
@@ -374,8 +399,7 @@ def gather(typing: Any, source: Any, offsets: Any, position: Any, buffer: Any, k
 
 @intrinsic
 def scatter(typing: Any, buffer: Any, k: Any, target: Any, offsets: Any, position: Any) -> Any:
-    """The inverse of :func:`gather`: numbers ``offsets[l] + position + i`` of ``target`` from lane l of vector
-    k + i."""
+    """Write number ``offsets[l] + position + i`` of ``target`` from lane l of vector k + i: the inverse of `gather`."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         from_array, first, to_array, begins, at = args

@@ -1,1 +1,1 @@
-"""Kernels of the linear chain, one file per device and role."""
+"""Kernels of the linear chain: forward-backward and Viterbi, one file per device and role."""

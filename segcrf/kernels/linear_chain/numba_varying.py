@@ -1,66 +1,71 @@
 """Linear chain with transition scores of every step, (B, T - 1, C, C), on a CPU.
 
-The recurrences of `chain_numba`, one recording after another. The scores themselves are C * C numbers a frame, so what
-a step costs is to read and exponentiate them: vectors of every frame may be kept, since they are C times smaller, and
-recordings side by side in SIMD lanes would win nothing. Exact in every range for the same reasons: scores of one frame
-that span more than ``SPAN`` nats, or a state whose share falls below ``TINY``, send a recording to log space.
+The recurrences of `numba_forward_backward` and `numba_viterbi`, one recording after another. The scores themselves are
+C * C numbers a frame, so what a step costs is to read and exponentiate them: vectors of every frame may be kept, since
+they are C times smaller, and recordings side by side in SIMD lanes would win nothing. Exact in every range for the same
+reasons: scores of one frame that span more than ``SPAN`` nats, or a state with a share below ``TINY``, send a recording
+to log space.
 """
 
 # pyright: basic
 # The functions below are compiled: Numba infers the types of their arguments, and Python never sees them.
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from segcrf.kernels.guard import check_labels
-from segcrf.kernels.layout import clamp, working_dtype
-from segcrf.kernels.linear_chain.numba_kernels import _less_best, _log_sum, _mark
-from segcrf.kernels.linear_chain.numba_lanes import SPAN, TINY
+from segcrf.kernels.layout import working_dtype
+from segcrf.kernels.likelihood import subtract_observed
+from segcrf.kernels.linear_chain import log_space
+from segcrf.kernels.linear_chain.numba_viterbi import mark_starts
+from segcrf.kernels.linear_chain.state import SPAN, TINY
 from segcrf.kernels.numba_runtime import array, compiled, exponentiate, inlined, label_range, share
+
+__all__ = ["log_partition", "log_prob", "max_product", "sum_product"]
 
 _KEPT = 1 << 15  # matrix entries exponentiated at once: 256 KiB, within the second-level cache
 
 
 # ---------------------------------------------------------------------------------------------------- interface
 def log_partition(emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor) -> Tensor:
-    """Log partition (B,), float64."""
+    """Return the log partition (B,), float64."""
     return _sum(emissions, transitions, start, end, lengths, gradient=False, starts=False)[0]
 
 
 def sum_product(
     emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor, starts: bool
 ) -> tuple[Tensor, ...]:
-    """Log partition, and per recording the expected counts of each potential and (if asked) of band starts."""
+    """Return the log partition, and per recording the expected counts of each potential and (if asked) of starts."""
     return _sum(emissions, transitions, start, end, lengths, gradient=True, starts=starts)
 
 
 def log_prob(
     emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, labels: Tensor, lengths: Tensor, gradient: bool
 ) -> tuple[Tensor, ...]:
-    """Log-probability of labels, log partition, and expected less observed counts (if asked)."""
+    """Return the log-probability of labels, the log partition, and expected less observed counts (if asked)."""
     log_z, *counts, _ = _sum(emissions, transitions, start, end, lengths, gradient=gradient, starts=False)
-    score = torch.empty_like(log_z)
-    inputs = (*_arrays(emissions, transitions, start, end, lengths), labels.numpy())
-    if _observe(*inputs, log_z.numpy(), score.numpy(), *(count.numpy() for count in counts)):
-        check_labels(labels, emissions.shape[2], lengths)
-    partial = score.isnan().nonzero()[:, 0]
-    if len(partial):
-        clamped = clamp(emissions[partial], labels[partial], lengths[partial]), transitions[partial]
-        score[partial], *observed, _ = _sum(*clamped, start, end, lengths[partial], gradient=gradient, starts=False)
-        for count, seen in zip(counts, observed, strict=True):
-            if gradient:
-                count[partial] -= seen
-    return torch.where(log_z == -torch.inf, log_z, score - log_z), log_z, *counts
+    inputs = (*_arrays(emissions, transitions, start, end, lengths), labels.numpy(), log_z.numpy())
+    outputs = tuple(count.numpy() for count in counts)
+
+    def observe(total: Any) -> tuple[bool, bool]:
+        found = _observe(*inputs, total, *outputs)
+        np.subtract(total, inputs[-1], out=total, where=inputs[-1] > -np.inf)
+        return found
+
+    def restricted_sum(clamped: Tensor, rows: Tensor) -> Sequence[Tensor]:
+        return _sum(clamped, transitions[rows], start, end, lengths[rows], gradient=gradient, starts=False)[:-1]
+
+    return subtract_observed(emissions, labels, lengths, log_z, counts, observe, restricted_sum), log_z, *counts
 
 
 def max_product(
     emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Best score (B,), labels (B, T) and band starts (B, T)."""
+    """Return the best score (B,), labels (B, T) and band starts (B, T)."""
     batch, frames, classes = emissions.shape
     scores = torch.empty(batch, dtype=torch.float64)
     labels = torch.empty(batch, frames, dtype=torch.int64)
@@ -72,7 +77,8 @@ def max_product(
     return scores, labels, starts
 
 
-def _arrays(emissions, transitions, start, end, lengths):
+def _arrays(emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor) -> tuple[Any, ...]:
+    """Return all inputs as arrays, those of start and end in float64."""
     edges = (scores.detach().double().numpy() for scores in (start, end))
     return array(emissions), array(transitions), *edges, lengths.numpy()
 
@@ -82,7 +88,7 @@ def _sum(
 ) -> tuple[Tensor, ...]:
     batch, frames, classes = emissions.shape
     dtype = working_dtype(emissions)
-    rows = batch if gradient else 0  # an empty array tells the kernel not to compute it
+    rows = batch if gradient else 0  # an empty array says that the kernel need not compute it
     log_z = torch.empty(batch, dtype=torch.float64)
     counts = [
         torch.empty(rows, frames, classes, dtype=dtype),
@@ -106,10 +112,8 @@ def _sum(
 
 
 # ------------------------------------------------------------------------------------- sum: scaled probabilities
-
-
 def _weights(scores: Any) -> tuple[Any, float, bool]:
-    """exp(scores - max), the maximum, and whether the span of finite scores is narrow enough not to underflow."""
+    """Return exp(scores - max), the maximum, and whether finite scores span too little to underflow."""
     top = float(scores.max())
     if top == -np.inf:
         return np.zeros(scores.shape), 0.0, True
@@ -122,7 +126,7 @@ def _sum_recordings(
     emissions, transitions, lengths, edges, top_edges, fits, log_z, by_label, by_step, by_first, by_last, by_start,
     first, last,
 ):  # fmt: skip
-    """Recordings one after another; NaN where mass could be lost."""
+    """Sum recordings ``first`` to ``last`` one after another; NaN where mass could be lost."""
     classes = emissions.shape[2]
     frames = min(emissions.shape[1], max(_KEPT // (classes * classes), 16))
     alpha, weights = np.empty((emissions.shape[1], classes)), np.empty((frames, classes))
@@ -145,8 +149,10 @@ def _sum_recordings(
 
 @inlined
 def _scaled(scores, steps, edges, alpha, weights, matrices, beta):
-    """Log of the sum over labellings, less the maxima of start and end; NaN where mass could be lost. And the end
-    weights into ``beta``, scaled so that alpha . beta = 1."""
+    """Return the log of the sum over labellings, less the maxima of start and end; NaN where mass could be lost.
+
+    Writes the end weights into ``beta``, scaled so that alpha . beta = 1.
+    """
     length, frames, classes = scores.shape[0], weights.shape[0], scores.shape[1]
     total, norm = 0.0, 1.0
     for begin in range(0, length, frames):
@@ -171,7 +177,10 @@ def _scaled(scores, steps, edges, alpha, weights, matrices, beta):
 
 @inlined
 def _emission_weights(scores, out):
-    """out[t] = exp(scores[t] - max over classes); returns the sum of the maxima, NaN where the span is too wide."""
+    """Write exp(scores[t] - max over classes) into ``out[t]``, and return the sum of the maxima.
+
+    The sum is NaN where the span is too wide.
+    """
     count, classes = scores.shape
     total, lowest = 0.0, 0.0
     for t in range(count):
@@ -191,8 +200,10 @@ def _emission_weights(scores, out):
 
 @compiled
 def _exponentials(scores, steps, begin, weights, matrices):
-    """Weights of the frames from ``begin`` on, and matrices of the steps into them; returns the sum of the maxima that
-    were taken out, NaN where a span is too wide."""
+    """Write the weights of the frames from ``begin`` on, and the matrices of the steps into them.
+
+    Returns the sum of the maxima that were taken out, NaN where a span is too wide.
+    """
     count, classes = scores.shape
     total = _emission_weights(scores, weights)
     lowest = 0.0
@@ -220,8 +231,11 @@ def _exponentials(scores, steps, begin, weights, matrices):
 
 @compiled
 def _forward(weights, matrices, edges, alpha, begin, count, norm):
-    """alpha[begin], ... for ``count`` frames, each divided by the norm before; returns the log of the norms, the last
-    norm, and the count of positive entries so small that a later one could vanish."""
+    """Compute alpha from frame ``begin`` on for ``count`` frames, each divided by the norm before.
+
+    Returns the log of the norms, the last norm, and the count of positive entries so small that a later one could
+    vanish.
+    """
     classes = alpha.shape[1]
     logs, product, tiny = 0.0, 1.0, 0
     for i in range(count):
@@ -252,8 +266,10 @@ def _forward(weights, matrices, edges, alpha, begin, count, norm):
 def _counts(
     scores, steps, beta, alpha, weights, matrices, following, before, by_label, by_step, by_first, by_last
 ):  # fmt: skip
-    """Expected counts into ``out``, frames from last to first; ``beta`` is scaled so that alpha . beta = 1. Returns
-    the count of entries so small that mass could be lost."""
+    """Write expected counts, frames from last to first; ``beta`` is scaled so that alpha . beta = 1.
+
+    Returns the count of entries so small that mass could be lost.
+    """
     length, classes = scores.shape
     frames, tiny = weights.shape[0], 0
     last = (length - 1) // frames * frames
@@ -293,7 +309,7 @@ def _counts(
 
 @compiled
 def _starts(by_label, by_step, by_start, length):
-    """A band of a class begins at the first frame, and with every step into it from another."""
+    """Write the probability that a band begins: at the first frame, and with every step from another class."""
     classes = by_label.shape[1]
     for b in range(classes):
         by_start[0, b] = by_label[0, b]
@@ -327,16 +343,19 @@ def _clear(by_label, by_step, by_first, by_last, by_start, row, length, everythi
 def _observe(
     emissions, transitions, start, end, lengths, labels, log_z, score, by_label, by_step, by_first, by_last
 ):  # fmt: skip
-    """Score of complete labels, and their counts taken from the expected ones; NaN where a label is missing. Returns
-    whether there is a label beyond the classes."""
-    any_outside = False
+    """Write the score of complete labels (-inf where ``log_z`` is), and subtract their counts from the expected ones.
+
+    Where a label is missing, it is NaN and no count is subtracted. Returns whether a label is missing in any
+    recording, and whether any label lies beyond the classes.
+    """
+    any_partial, any_outside = False, False
     for b in range(lengths.size):
         lowest, highest = label_range(labels, b, lengths[b])
         if highest >= start.size:
             any_outside = True
             continue
         if lowest < 0:
-            score[b] = np.nan
+            score[b], any_partial = np.nan, True
             continue
         if log_z[b] == -np.inf:
             score[b] = -np.inf
@@ -355,7 +374,7 @@ def _observe(
                 by_label[b, t, labels[b, t]] -= 1.0
                 if t:
                     by_step[b, t - 1, labels[b, t - 1], labels[b, t]] -= 1.0
-    return any_outside
+    return any_partial, any_outside
 
 
 # ---------------------------------------------------------------------------------------------- sum: logarithms
@@ -364,57 +383,38 @@ def _sum_logarithmic(
     emissions, transitions, lengths, rows, start, end, log_z, by_label, by_step, by_first, by_last, by_start, first,
     last,
 ):  # fmt: skip
-    """Some recordings in log space, for scores of any range: slower, and as exact as float64."""
+    """Sum recordings ``rows[first:last]`` in log space."""
     for g in range(first, last):
         row = rows[g]
-        length = lengths[row]
-        (scores, tops), steps = _less_best(emissions[row, :length]), transitions[row, : length - 1]
-        alpha = np.empty((length, start.size))
-        total = _logarithmic(scores, steps, start, end, alpha)
+        length, classes = lengths[row], start.size
+        (scores, tops), steps = log_space.less_best(emissions[row, :length]), transitions[row, : length - 1]
+        alpha = np.empty((length, classes))
+        total = log_space.forward(scores, steps, start, end, alpha)
         log_z[row] = total + tops
         if by_label.shape[0] and total > -np.inf:
-            _logarithmic_counts(
-                scores, steps, end, alpha, total, by_label[row], by_step[row], by_first[row], by_last[row]
+            beta = np.empty((length, classes))
+            log_space.backward(scores, steps, end, total, beta)
+            _count_logarithmic(
+                scores, steps, alpha, beta, by_label[row], by_step[row], by_first[row], by_last[row]
             )  # fmt: skip
             if by_start.shape[0]:
                 _starts(by_label[row], by_step[row], by_start[row], length)
         _clear(by_label, by_step, by_first, by_last, by_start, row, length, log_z[row] == -np.inf)
 
 
-@inlined
-def _logarithmic(scores, steps, start, end, alpha):
-    """Messages in log space, and the log of their sum."""
+@compiled
+def _count_logarithmic(scores, steps, alpha, beta, by_label, by_step, by_first, by_last):
+    """Write the expected counts of one recording, given its messages in log space."""
     length, classes = scores.shape
-    terms = np.empty(classes)
-    for c in range(classes):
-        alpha[0, c] = start[c] + scores[0, c]
-    for t in range(1, length):
+    following, terms = np.empty(classes), np.empty(classes)
+    for t in range(length):
         for c in range(classes):
-            for i in range(classes):
-                terms[i] = alpha[t - 1, i] + steps[t - 1, i, c]
-            alpha[t, c] = _log_sum(terms) + scores[t, c]
-    for c in range(classes):
-        terms[c] = alpha[length - 1, c] + end[c]
-    return _log_sum(terms)
-
-
-@inlined
-def _logarithmic_counts(scores, steps, end, alpha, total, by_label, by_step, by_first, by_last):
-    length, classes = scores.shape
-    beta, following, terms = np.empty(classes), np.empty(classes), np.empty(classes)
-    for c in range(classes):
-        beta[c] = end[c] - total
-    for t in range(length - 1, -1, -1):
-        for c in range(classes):
-            by_label[t, c] = np.exp(alpha[t, c] + beta[c])
-            following[c] = scores[t, c] + beta[c]
-        if t == 0:
-            break
-        for i in range(classes):
+            by_label[t, c] = np.exp(alpha[t, c] + beta[t, c])
+            following[c] = scores[t, c] + beta[t, c]
+        for i in range(classes if t > 0 else 0):
             for c in range(classes):
                 terms[c] = steps[t - 1, i, c] + following[c]
                 by_step[t - 1, i, c] = np.exp(alpha[t - 1, i] + terms[c])
-            beta[i] = _log_sum(terms)
     for c in range(classes):
         by_first[c], by_last[c] = by_label[0, c], by_label[length - 1, c]
 
@@ -422,19 +422,23 @@ def _logarithmic_counts(scores, steps, end, alpha, total, by_label, by_step, by_
 # ------------------------------------------------------------------------------------------------------------- max
 @compiled
 def _max_recordings(emissions, transitions, start, end, lengths, score, labels, starts, first, last):
+    """Decode recordings ``first`` to ``last`` one after another."""
     best = np.empty((emissions.shape[1], emissions.shape[2]))
     for row in range(first, last):
         length = lengths[row]
         score[row] = _best_path(
             emissions[row, :length], transitions[row, : length - 1], start, end, best, labels[row]
         )  # fmt: skip
-        _mark(labels, starts, row, 0 if score[row] == -np.inf else length)
+        mark_starts(labels, starts, row, 0 if score[row] == -np.inf else length)
 
 
 @inlined
 def _best_path(scores, steps, start, end, best, path):
-    """Viterbi (1967). ``best[t]`` is the best score of a labelling that ends in each class at frame t; the predecessor
-    is found again on the way back: the first class that attains the best score, by the same sums."""
+    """Write the best labels (Viterbi, 1967) into ``path``, and return their score.
+
+    ``best[t]`` is the best score of a labelling that ends in each class at frame t. The predecessor is found again on
+    the way back: the first class that attains the best score, by the same sums.
+    """
     length, classes = scores.shape
     for c in range(classes):
         best[0, c] = start[c] + scores[0, c]

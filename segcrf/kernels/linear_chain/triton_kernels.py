@@ -29,6 +29,8 @@ from torch import Tensor
 from segcrf.kernels.layout import working_dtype
 from segcrf.kernels.triton_runtime import arithmetic, finite, options, padded_classes
 
+__all__ = ["log_partition", "log_prob", "max_product", "sum_product"]
+
 _ROWS_PER_PROGRAM = 256  # from so many rows per program of one row on, programs take several: enough to fill a GPU
 _LONG = 1024  # frames from which time is cut into pieces,
 _FEW = 16384  # while recordings times C * C stay below this: beyond, recordings alone keep a GPU busy
@@ -37,7 +39,7 @@ _FRAMES = 1024  # frames that a program scores at once
 
 # ---------------------------------------------------------------------------------------------------- interface
 def log_partition(emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor) -> Tensor:
-    """Log partition (B,), float64, in O(C) memory per recording, or O(C^2 sqrt(T)) for few long ones."""
+    """Return the log partition (B,), float64, in O(C) memory per recording, or O(C^2 sqrt(T)) for few long ones."""
     walk = _Walk.over(emissions, transitions, start, end, lengths)
     return walk.ends(maximum=False).total
 
@@ -45,7 +47,7 @@ def log_partition(emissions: Tensor, transitions: Tensor, start: Tensor, end: Te
 def sum_product(
     emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor, starts: bool
 ) -> tuple[Tensor, ...]:
-    """Log partition, and per recording the expected counts of each potential and (if asked) of band starts."""
+    """Return the log partition, and per recording the expected counts of each potential and (if asked) of starts."""
     walk = _Walk.over(emissions, transitions, start, end, lengths)
     by_start = walk.vectors(walk.batch if starts else 0)
     log_z, by_label, by_step = walk.expected(by_start)
@@ -55,7 +57,7 @@ def sum_product(
 def log_prob(
     emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, labels: Tensor, lengths: Tensor, gradient: bool
 ) -> tuple[Tensor, ...]:
-    """Log-probability of labels, log partition, and expected less observed counts (if asked).
+    """Return the log-probability of labels, the log partition, and expected less observed counts (if asked).
 
     Complete labels are scored and counted on the way; recordings with a label of -100 are walked once more, their
     classes restricted to the labels.
@@ -77,7 +79,10 @@ def log_prob(
 def max_product(
     emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Best score (B,), labels (B, T) and band starts (B, T); one byte per frame and class holds the way back."""
+    """Return the best score (B,), labels (B, T) and band starts (B, T).
+
+    One byte per frame and class holds the way back.
+    """
     walk = _Walk.over(emissions, transitions, start, end, lengths)
     labels = walk.best()
     score = walk.score(labels)
@@ -87,20 +92,19 @@ def max_product(
 
 
 def _counts(by_label: Tensor, by_step: Tensor, walk: _Walk) -> tuple[Tensor, ...]:
-    """Counts of all potentials, of which those of the first and last label are the labels' own."""
+    """Return the counts of all potentials; those of the first and last label are the counts of labels there."""
     last = by_label[torch.arange(walk.batch, device=by_label.device), walk.lengths - 1]
     return by_label, by_step.double().sum(1).to(walk.dtype), by_label[:, 0].clone(), last
 
 
 # ------------------------------------------------------------------------------------------------------ launches
 class _Ends(NamedTuple):
-    """What a walk ends with: the log-sum (B,), or in the maximum the last label (B,), and the vectors that enter each
-    piece from either side (B, pieces, C)."""
+    """Results at the ends of all pieces of a walk."""
 
-    total: Tensor
-    last: Tensor
-    entering: Tensor
-    leaving: Tensor
+    total: Tensor  # log-sum (B,)
+    last: Tensor  # in the maximum the last label (B,)
+    entering: Tensor  # vectors that enter each piece from the left (B, pieces, C)
+    leaving: Tensor  # and from the right
 
 
 class _Walk(NamedTuple):
@@ -125,31 +129,37 @@ class _Walk(NamedTuple):
         lengths: Tensor,
         labels: Tensor | None = None,
     ) -> _Walk:
+        """Return a walk over contiguous inputs, cut into pieces where that pays."""
         inputs = [p.detach().contiguous() for p in (emissions, transitions, start, end)]
         labels = lengths if labels is None else labels.contiguous()  # without labels, none is read
         return cls(*inputs, lengths.contiguous(), labels, *_cut(*emissions.shape))
 
     @property
     def batch(self) -> int:
+        """The number of recordings."""
         return self.emissions.shape[0]
 
     @property
     def frames(self) -> int:
+        """Frames of the padded batch."""
         return self.emissions.shape[1]
 
     @property
     def classes(self) -> int:
+        """The number of classes."""
         return self.emissions.shape[2]
 
     @property
     def dtype(self) -> torch.dtype:
+        """The type of vectors and counts."""
         return working_dtype(self.emissions)
 
     def vectors(self, rows: int) -> Tensor:
+        """Allocate vectors (rows, T, C)."""
         return self.emissions.new_empty((rows, self.frames, self.classes), dtype=self.dtype)
 
     def shape(self, rows: int) -> dict[str, Any]:
-        """Arguments that all walking kernels share: how many rows there are and how they are put into blocks."""
+        """Return the arguments that all walking kernels share: the number of rows, and how blocks are made of them."""
         padded = padded_classes(self.classes)
         together = min(max(1, 32 // padded), max(1, triton.next_power_of_2(rows // _ROWS_PER_PROGRAM)))
         return {
@@ -158,7 +168,7 @@ class _Walk(NamedTuple):
         }  # fmt: skip
 
     def ends(self, maximum: bool, score: Tensor | None = None) -> _Ends:
-        """Walk through all frames and keep nothing: rows are recordings, or in pieces, one per class to enter with."""
+        """Walk through all frames and keep nothing: a row is a recording, or a piece and a class to enter it with."""
         return self.walk(self.classes if self.pieces > 1 else 1, None, maximum, score)
 
     def kept(self, memory: Tensor, maximum: bool, score: Tensor | None = None) -> _Ends:
@@ -184,7 +194,7 @@ class _Walk(NamedTuple):
     def forward(
         self, fan: int, entering: Tensor | None, memory: Tensor | None, maximum: bool, score: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """The last vector of each row, and what was subtracted from it."""
+        """Walk from left to right; return the last vector of each row, and what was subtracted from it."""
         rows = self.batch * self.pieces * fan
         out = self.emissions.new_empty((rows, self.classes), dtype=self.dtype)
         norm = out.new_empty(rows, dtype=torch.float64)
@@ -199,8 +209,10 @@ class _Walk(NamedTuple):
         return out, norm
 
     def expected(self, by_start: Tensor, score: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Log partition and expected counts of labels (B, T, C) and steps (B, pieces, C, C); less the observed ones
-        where ``score`` says that labels are complete."""
+        """Return the log partition and the expected counts of labels (B, T, C) and steps (B, pieces, C, C).
+
+        Observed counts are subtracted where ``score`` says that labels are complete.
+        """
         by_label = self.vectors(self.batch)
         by_step = by_label.new_empty(self.batch, self.pieces, self.classes, self.classes)
         ends = self.kept(by_label, maximum=False)
@@ -208,7 +220,7 @@ class _Walk(NamedTuple):
         return ends.total, by_label, by_step
 
     def restricted(self, score: Tensor, by_label: Tensor, by_step: Tensor) -> Tensor:
-        """Log partition restricted to incomplete labels; its counts are taken from the expected ones."""
+        """Return the log partition restricted to incomplete labels, and subtract its counts from the expected ones."""
         alphas = self.vectors(self.batch)
         ends = self.kept(alphas, maximum=False, score=score)
         self.backward(ends, alphas, by_label, by_step, alphas[:0], score, observe=False, restrict=True)
@@ -225,6 +237,7 @@ class _Walk(NamedTuple):
         observe: bool,
         restrict: bool,
     ) -> None:
+        """Walk from right to left, and write counts of labels, steps and starts."""
         shape = self.shape(self.batch * self.pieces)
         _backward[(triton.cdiv(shape["rows"], shape["BB"]),)](
             self.emissions, self.transitions, self.lengths, self.labels, ends.total if score is None else score,
@@ -233,7 +246,7 @@ class _Walk(NamedTuple):
         )  # fmt: skip
 
     def score(self, labels: Tensor) -> Tensor:
-        """Score (B,) of labels, in float64; NaN where one is missing."""
+        """Return the score (B,) of labels, in float64; NaN where a label is missing."""
         blocks = triton.cdiv(self.frames, _FRAMES)
         out = self.emissions.new_empty((self.batch, blocks), dtype=torch.float64)
         _score[(self.batch, blocks)](
@@ -244,7 +257,7 @@ class _Walk(NamedTuple):
         return out.sum(1)
 
     def best(self) -> Tensor:
-        """The best labels (B, T), -100 beyond a recording's length."""
+        """Return the best labels (B, T), -100 beyond a recording's length."""
         labels = torch.full((self.batch, self.frames), -100, dtype=torch.int64, device=self.lengths.device)
         pointers = torch.empty(self.emissions.shape, dtype=torch.uint8, device=self.lengths.device)
         ends = self.kept(pointers, maximum=True)
@@ -258,8 +271,10 @@ class _Walk(NamedTuple):
         return labels
 
     def trace(self, pointers: Tensor, last: Tensor, out: Tensor, as_map: bool) -> None:
-        """Follow the way back through each piece: from ``last`` into labels, or from every class to the label before
-        the piece."""
+        """Follow the way back through each piece.
+
+        It leads from ``last`` into labels, or (``as_map``) from every class to the label before the piece.
+        """
         fan = self.classes if as_map else 1
         shape = self.shape(self.batch * self.pieces * fan) | options(1)
         grid = (triton.cdiv(shape["rows"], shape["BB"]),)
@@ -267,7 +282,7 @@ class _Walk(NamedTuple):
 
 
 def _cut(batch: int, frames: int, classes: int) -> tuple[int, int]:
-    """Number and size of the pieces of time."""
+    """Return the number and the size of the pieces of time."""
     if frames < _LONG or batch * classes**2 > _FEW:
         return 1, frames
     size = triton.next_power_of_2(round(frames**0.5))
@@ -277,8 +292,10 @@ def _cut(batch: int, frames: int, classes: int) -> tuple[int, int]:
 # ------------------------------------------------------------------------------------------------------- kernels
 @triton.jit
 def _rows(lengths, score, rows, frames, pieces, size, BB: tl.constexpr, FAN: tl.constexpr, RESTRICT: tl.constexpr):
-    """The rows of a program: their recordings, and the frames [begin, stop) that they walk, none where there is nothing
-    to do."""
+    """Return the rows of a program, their recordings, and the frames [begin, stop) that they walk.
+
+    A row with nothing to do has no frames.
+    """
     row = tl.program_id(0) * BB + tl.arange(0, BB)
     live = row < rows
     piece = (row // FAN) % pieces
@@ -294,7 +311,7 @@ def _rows(lengths, score, rows, frames, pieces, size, BB: tl.constexpr, FAN: tl.
 
 @triton.jit
 def _scores(emissions, labels, recording, t, valid, frames, c, C: tl.constexpr, RESTRICT: tl.constexpr, DTYPE):
-    """Emissions of frame t; -inf where labels forbid a class, beyond C, and where there is no frame."""
+    """Load emissions of frame t; -inf where labels forbid a class, beyond C, and where there is no frame."""
     at = recording * frames + t
     inside = valid[:, None] & (c < C)[None, :]
     scores = tl.load(emissions + at[:, None] * C + c[None, :], mask=inside, other=-float("inf"))
@@ -307,6 +324,7 @@ def _scores(emissions, labels, recording, t, valid, frames, c, C: tl.constexpr, 
 
 @triton.jit
 def _pairs(transitions, c, C: tl.constexpr, DTYPE):
+    """Load the scores of all pairs of classes; -inf beyond C."""
     inside = (c < C)[:, None] & (c < C)[None, :]
     return tl.load(transitions + c[:, None] * C + c[None, :], mask=inside, other=-float("inf")).to(DTYPE)
 
@@ -317,7 +335,7 @@ def _forward(
     C: tl.constexpr, CP: tl.constexpr, BB: tl.constexpr, FAN: tl.constexpr, ENTRY: tl.constexpr, KEEP: tl.constexpr,
     MAX: tl.constexpr, RESTRICT: tl.constexpr, DTYPE: tl.constexpr
 ):  # fmt: skip
-    """Vectors from left to right. ``out``: the last one of each row, and ``norm`` what was subtracted from it."""
+    """Compute vectors from left to right. ``out`` is the last one of each row, ``norm`` what was subtracted from it."""
     row, live, recording, begin, stop = _rows(lengths, score, rows, frames, pieces, size, BB, FAN, RESTRICT)
     c = tl.arange(0, CP)
     real = live[:, None] & (c < C)[None, :]
@@ -397,7 +415,7 @@ def _scan(
 
 @triton.jit
 def _matrix(matrices, norms, piece, c, C: tl.constexpr, FAN: tl.constexpr):
-    """Row i: from class i through the piece, in float64."""
+    """Load the matrix of a piece in float64; row i leads from class i through the piece."""
     from_row = piece * FAN + c
     inside = (c < FAN)[:, None] & (c < C)[None, :]
     matrix = tl.load(matrices + from_row[:, None] * C + c[None, :], mask=inside, other=-float("inf")).to(tl.float64)
@@ -406,7 +424,7 @@ def _matrix(matrices, norms, piece, c, C: tl.constexpr, FAN: tl.constexpr):
 
 @triton.jit
 def _normalised(alpha, beta):
-    """Posterior of each row: exp(alpha + beta), of sum 1, or 0 where nothing is possible."""
+    """Return the posterior of each row: exp(alpha + beta), with sum 1, or 0 where nothing is possible."""
     both = alpha + beta
     shares = tl.exp(both - finite(tl.max(both, 1))[:, None])
     mass = tl.sum(shares, 1)
@@ -419,7 +437,7 @@ def _backward(
     rows, frames, pieces, size, C: tl.constexpr, CP: tl.constexpr, BB: tl.constexpr, STARTS: tl.constexpr,
     OBSERVE: tl.constexpr, RESTRICT: tl.constexpr, DTYPE: tl.constexpr
 ):  # fmt: skip
-    """Marginals from right to left. ``alphas`` may be ``by_label``: a vector is read before it is overwritten.
+    """Compute marginals from right to left. ``alphas`` may be ``by_label``: a vector is read before it is overwritten.
 
     With E[i, j] = exp(transitions + what follows in j), the step has the probability (posterior of i) E[i, j] / sum E.
     """
@@ -497,8 +515,10 @@ def _backward(
 def _score(
     emissions, transitions, start, end, labels, lengths, out, frames, C: tl.constexpr, BT: tl.constexpr
 ):  # fmt: skip
-    """Score of the labels of a block of frames, in float64; NaN where one is missing, -inf where one is beyond the
-    classes: nobody may have looked before."""
+    """Score the labels of a block of frames, in float64.
+
+    NaN where a label is missing; -inf where one is beyond the classes, because labels may not have been checked.
+    """
     recording = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * BT + tl.arange(0, BT)
     length = tl.load(lengths + recording)
@@ -523,8 +543,7 @@ def _trace(
     pointers, lengths, last, out, rows, frames, pieces, size, C: tl.constexpr, CP: tl.constexpr, BB: tl.constexpr,
     FAN: tl.constexpr, MAP: tl.constexpr
 ):  # fmt: skip
-    """The way back through a piece: into labels, or as a MAP from every class (FAN = C) to the label before the
-    piece."""
+    """Follow the way back through a piece: into labels, or as a MAP from every class (FAN = C) to the label before."""
     row, live, recording, begin, stop = _rows(lengths, last, rows, frames, pieces, size, BB, FAN, False)
     c = tl.arange(0, CP)
     if MAP:  # noqa: SIM108 - decided when compiled: types differ
@@ -550,7 +569,7 @@ def _trace(
 
 @triton.jit
 def _link(final, before, last, pieces, C: tl.constexpr):
-    """The last label of each piece, from the last piece to the first."""
+    """Find the last label of each piece, from the last piece to the first."""
     recording = tl.program_id(0).to(tl.int64)
     label = tl.load(final + recording)
     for k in range(pieces):
