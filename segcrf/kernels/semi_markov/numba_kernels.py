@@ -56,7 +56,7 @@ from segcrf.kernels.simd import (
 
 _LOW, _HIGH = 1e-150, 1e300
 _SPAN = 300.0
-_WIDE = 1e4
+_WIDE = 5e3
 _BLOCK = 64  # frames of a window that are kept beyond K
 _TAPS = 4  # durations that are summed apart
 
@@ -153,8 +153,9 @@ def _apart(counts: Tensor, shared: Sequence[Tensor], dtype: torch.dtype) -> tupl
 # beyond K, that mass times its frames beyond K, and the scale of both; the score of a segment that fills everything so
 # far; the frame after the last that forbids the class, and the first such frame; the score of entering the next frame.
 _REFERENCE, _BEYOND, _FRAMES, _SCALE, _WHOLE, _SINCE, _UNTIL, _NEXT, _STATE = range(9)
-# What all sweeps share, a row each: the best score of the durations, that of K frames, the tail, 1 for a class.
-_TOP, _KTH, _TAIL, _VALID, _SHARED = range(5)
+# What all sweeps share, a row each: the best score of the durations, that of K frames, the tail, 1 for a class, the best
+# score of a duration anywhere.
+_TOP, _KTH, _TAIL, _VALID, _MOST, _SHARED = range(6)
 
 
 @explicit
@@ -174,11 +175,15 @@ def _laid_out(transitions, durations, tail, start, end, first, last):
         shared[_KTH * row + c] = durations[c, size - 1] if real else -np.inf
         shared[_TAIL * row + c] = tail[c] if real else -np.inf
         shared[_VALID * row + c] = 1.0 if real else 0.0
+        shared[_MOST * row + c] = -np.inf
         forwards[(classes + 1) * row + c] = start[c] if real else -np.inf
         backwards[(classes + 1) * row + c] = end[c] if real else -np.inf
         for k in range(size):
             opening[k * row + c] = first[c, k] if real else -np.inf
             closing[k * row + c] = last[c, k] if real else -np.inf
+            if real:
+                best = max(durations[c, k], first[c, k], last[c, k])
+                shared[_MOST * row + c] = max(shared[_MOST * row + c], best)
     for c in range(classes):
         best, fits = _range(durations, c, c + 1)
         shared[_TOP * row + c] = best
@@ -228,6 +233,7 @@ def _sum_rows(
         lower = np.zeros(length * row if back and forbids.any() else 0)
         if lower.size:
             _passed(emissions, offset, classes, row, forbids, lower)
+        crossing = np.full(lower.size, np.inf)
         raw = np.zeros(taps * row if back else 0)
         tally, steps = np.zeros((2 * size + 3) * row), np.zeros(classes * row)
         # Forwards, then backwards: the same sweep, so that it is compiled once.
@@ -241,7 +247,7 @@ def _sum_rows(
                 _sweep(
                     way, n, stop, length, emissions, offset, origin, forbids, sums, durations, weights, shared, moves,
                     edge, top, state, logs, window, scratch, enters, closes, before, total, raw, tally,
-                    count if way else nothing,
+                    count if way else nothing, crossing,
                 )  # fmt: skip
                 copy(logs, block * width, logs, 0, taps * width)
                 copy(window, block * width, window, 0, taps * width)
@@ -251,7 +257,7 @@ def _sum_rows(
                         left[(length - 1 - origin) * row + c] = score
                         posterior[c] = np.exp(ends[c] - total)
                     _collect(
-                        n, stop, length, emissions, offset, forbids, sums, lower, shared, forwards, opening, top,
+                        n, stop, length, emissions, offset, forbids, sums, lower, crossing, shared, forwards, opening, top,
                         narrow, until, left, begun, entered, closed, total, posterior, starts, tally, count,
                     )  # fmt: skip
                     outer(left, begun, 0, stop - n, width, classes, steps)
@@ -354,7 +360,7 @@ def _fresh(state, logs, window, moves, sums, origin, taps, row):
 @part
 def _sweep(
     way, begin, end, length, emissions, offset, origin, forbids, sums, durations, weights, shared, moves, edge, top,
-    state, logs, window, scratch, entered, closed, before, log_z, raw, tally, count,
+    state, logs, window, scratch, entered, closed, before, log_z, raw, tally, count, crossing,
 ):  # fmt: skip
     """Frames ``begin`` to ``end``, counted from the first or (``way`` = 1) from the last: the scores ``entered`` (less
     the prefix sum) and ``closed``. With ``before``, the scores entered the other way, count durations as well."""
@@ -385,7 +391,9 @@ def _sweep(
                 if x == -np.inf:
                     _forbid(c, n, here * WIDTH + c, taps, row, logs, window, state)
                 elif x < 0.0:
-                    _lower(c, x, n, here * WIDTH + c, taps, row, logs, window, state)
+                    best = _lower(c, x, n, here * WIDTH + c, taps, row, logs, window, state)
+                    if crossing.size:
+                        crossing[at * row + c] = crossing[at * row + c] + (best + x) if way else best
         if n == length - 1:
             for v in range(width):
                 store(closed, kept + v, nothing)
@@ -515,12 +523,19 @@ def _forbid(c, n, newest, taps, row, logs, window, state):
 
 @part
 def _lower(c, x, n, newest, taps, row, logs, window, state):
-    """Add the score x of frame n, that the prefix sums leave out, to all segments of class c."""
-    for k in range(min(n + 1 - np.int64(state[_SINCE * row + c]), taps + 1)):
+    """Add the score x of frame n, that the prefix sums leave out, to all segments of class c. Return a bound of their
+    log-sum before, without the scores of durations within K."""
+    steps = min(n + 1 - np.int64(state[_SINCE * row + c]), taps + 1)
+    best, mass = state[_WHOLE * row + c], state[_BEYOND * row + c]
+    if mass > 0.0:
+        best = max(best, state[_SCALE * row + c] + np.log(mass))
+    for k in range(steps):
+        best = max(best, logs[newest - k * row])
         logs[newest - k * row] += x
-        window[newest - k * row] = 0.0  # at most exp(340 - 1e4)
+        window[newest - k * row] = 0.0  # at most exp(340 - 5e3)
     state[_SCALE * row + c] += x
     state[_WHOLE * row + c] += x
+    return best + np.log(steps + 2.0)
 
 
 @part
@@ -625,8 +640,8 @@ def _lasting(table, duration, size, width, v, tail):
 # ------------------------------------------------------------------------------------------------------- the counts
 @part
 def _collect(
-    begin, end, length, emissions, offset, forbids, sums, lower, shared, forwards, opening, top, narrow, until, left,
-    begun, entered, closed, log_z, posterior, starts, tally, count,
+    begin, end, length, emissions, offset, forbids, sums, lower, crossing, shared, forwards, opening, top, narrow, until,
+    left, begun, entered, closed, log_z, posterior, starts, tally, count,
 ):  # fmt: skip
     """Marginals of frames ``begin`` to ``end``, counted from the last, in the place of ``closed``; and the factors of
     the counts of transitions in that of ``left`` and ``begun``, the scores of what follows an end or a start."""
@@ -656,10 +671,16 @@ def _collect(
             if at > 0:
                 most = larger(load(closed, (at - 1) * width + v), most)
         if forbids[at]:
-            # Zero exactly, whatever rounding left: a forbidden score times a probability must be nothing.
+            # Zero exactly, whatever rounding left: a forbidden score times a probability must be nothing. A finite mask
+            # may be huge too: a bound keeps what rounding left below what the segments across this frame can have.
             for c in range(classes):
                 if emissions[offset + at * classes + c] == -np.inf:
                     posterior[c] = 0.0
+                elif crossing.size:
+                    tail = shared[_TAIL * row + c]
+                    bound = crossing[at * row + c] + shared[_MOST * row + c] + (tail * length if tail > 0.0 else 0.0)
+                    if bound < log_z:
+                        posterior[c] = min(max(posterior[c], 0.0), np.exp(bound - log_z))
         from_, to = peak(most), peak(best)
         exponent = from_ + to + top - log_z
         fits = exponent < 300.0 and narrow
