@@ -72,7 +72,7 @@ def truths(case: Case) -> list[Enumeration]:
 
 
 def same(got: Tensor, expected: list[float], tolerance: float = 1e-9) -> None:
-    torch.testing.assert_close(got.double(), torch.tensor(expected).double(), rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(got.double(), torch.tensor(expected, dtype=torch.float64), rtol=tolerance, atol=tolerance)
 
 
 def check_marginals(dist: Structure, case: Case, tolerance: float = 1e-9) -> None:
