@@ -72,7 +72,8 @@ def truths(case: Case) -> list[Enumeration]:
 
 
 def same(got: Tensor, expected: list[float], tolerance: float = 1e-9) -> None:
-    torch.testing.assert_close(got.double(), torch.tensor(expected, dtype=torch.float64), rtol=tolerance, atol=tolerance)
+    wanted = torch.tensor(expected, dtype=torch.float64)
+    torch.testing.assert_close(got.double(), wanted, rtol=tolerance, atol=tolerance)
 
 
 def check_marginals(dist: Structure, case: Case, tolerance: float = 1e-9) -> None:
