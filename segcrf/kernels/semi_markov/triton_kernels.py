@@ -1,4 +1,4 @@
-"""Semi-Markov chain on a GPU: the sums of `semimarkov_numba`, one program per recording, in O(C K + C^2) per frame.
+"""Semi-Markov chain on a GPU: one program per recording, in O(C K + C^2) per frame; see `numba_forward_backward`.
 
 Scores of segments are kept as differences of prefix sums, so a frame is one log-sum over the last K starts, with the
 maximum of that window taken out: any range, and -inf, are exact. All of it is in float64, because prefix sums grow with
@@ -21,6 +21,8 @@ from torch import Tensor
 
 from segcrf.kernels.layout import clamp, working_dtype
 from segcrf.kernels.triton_runtime import finite, log_add, options, padded_classes
+
+__all__ = ["log_partition", "log_prob", "max_product", "sum_product"]
 
 _BLOCK = 4096  # numbers of a window in registers at once
 _STRETCH = 512  # frames whose durations one program counts
@@ -445,7 +447,7 @@ def _best(
     C: tl.constexpr, CP: tl.constexpr, K: tl.constexpr, KB: tl.constexpr
 ):  # fmt: skip
     """Per frame and class, how long the best segment that ends there lasted, and the class before one that begins
-    there. Of equals the longest is taken, as in `semimarkov_numba`."""
+    there. Of equals the longest is taken, as in `numba_viterbi`."""
     recording = tl.program_id(0).to(tl.int64)
     length = tl.load(lengths + recording).to(tl.int32)
     c = tl.arange(0, CP)
