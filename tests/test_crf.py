@@ -96,9 +96,7 @@ def test_an_unknown_backend_is_rejected_when_the_module_is_made_or_called() -> N
 @pytest.mark.parametrize("make", [LinearChainCRF, lambda c, **options: SemiMarkovCRF(c, 4, **options)])
 @pytest.mark.parametrize("options", [{}, {"emission_scale": True}, {"transitions": "potts"}])
 def test_emissions_of_other_classes_are_rejected_with_both_numbers(make: Any, options: dict[str, Any]) -> None:
-    with rejects(
-        "emissions", got="4 classes", expected="3 classes", advice="num_classes=4, or emit 3 scores per frame"
-    ):
+    with rejects("emissions", got="4 classes", expected="3 classes", advice="num_classes=4, or emit 3 scores"):
         make(3, **options)(torch.zeros(2, 5, 4))
     with rejects("emissions", got=r"\(5, 3\)", advice="add a batch axis"):
         make(3, **options)(torch.zeros(5, 3))

@@ -24,7 +24,8 @@ class DecodingRule:
             position.
 
     Example:
-        >>> from segcrf import LinearChainCRF
+        >>> import torch
+        >>> from segcrf.nn import LinearChainCRF
         >>> dist = LinearChainCRF(3)(torch.randn(2, 50, 3))
         >>> bool((DecodingRule().decode(dist).labels == dist.mode).all())
         True

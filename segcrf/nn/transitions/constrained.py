@@ -29,9 +29,10 @@ class ConstrainedTransitions(Transitions):
         forbidden: buffer (C, C) bool, True where a pair may not follow each other.
 
     Raises:
-        InputError: a pair contains no class, is both required and forbidden, or leaves a class without a follower.
+        InputError: an unknown class in a pair, a pair both required and forbidden, or a class without a follower.
 
     Example:
+        >>> from segcrf.nn import PottsTransitions
         >>> family = ConstrainedTransitions(PottsTransitions(3), forbidden=[(0, 2)], required=[(2, 0)])
         >>> family().isfinite()
         tensor([[ True,  True, False],
