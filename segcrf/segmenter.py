@@ -786,7 +786,7 @@ class Segmenter:
         def show(bands: Segments) -> pd.DataFrame:
             return bands.to_table(now.classes_.tolist(), now.sampling_rate, [recording])
 
-        decoder = Stream(lambda scores: model.bands(model.dist(scores)).structure, max_delay=max_delay)
+        decoder = Stream(lambda scores: model.decode(model.dist(scores)).dist, max_delay=max_delay)
         return SignalStream(model.encoder, lambda features: model.heads(features).emissions, decoder, prepare, show)
 
     def score(self, X: Given, labels: Given) -> float:

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 import torch
 import torchcrf
+from errors import rejects
 from hypothesis import given
 from oracle import Enumeration, chain
 from torch import Tensor, nn
 
 from segcrf import CRF, LinearChain, LinearChainCRF, SemiMarkovCRF
+from segcrf._validation import InputTypeError
 
 REDUCTIONS = ["none", "sum", "mean", "token_mean"]
 layouts = pytest.mark.parametrize("batch_first", [False, True], ids=["time-first", "batch-first"])
@@ -36,7 +38,15 @@ def test_calling_the_module_gives_a_chain_of_its_parameters() -> None:
     assert torch.equal(dist.log_partition, by_hand.log_partition)
     shapes = {name: tuple(p.shape) for name, p in crf.named_parameters()}
     assert shapes == {"transitions": (3, 3), "start": (3,), "end": (3,)}
-    assert repr(crf) == "LinearChainCRF(num_classes=3)"
+    assert repr(crf) == "LinearChainCRF(num_classes=3, transitions='full')"
+
+
+def test_a_semi_markov_layer_shows_its_sizes_families_and_options() -> None:
+    shown = repr(SemiMarkovCRF(3, 20, min_duration=[1, 2, 5], censored=True, emission_scale=True))
+    assert "num_classes=3, max_duration=20, transitions='full', emission_scale=True, tail='geometric'" in shown
+    assert "min_duration=[1, 2, 5], censored=True" in shown
+    assert "LearnedDurations(num_classes=3, max_duration=20)" in shown
+    assert "PottsTransitions" in repr(SemiMarkovCRF(3, 20, transitions="potts"))
 
 
 def test_parameters_begin_small_and_not_equal() -> None:
@@ -74,22 +84,21 @@ def test_the_module_travels() -> None:
 
 @pytest.mark.parametrize("num_classes", [0, -1])
 def test_a_module_needs_a_class(num_classes: int) -> None:
-    with pytest.raises(ValueError, match=f"num_classes: got {num_classes}, expected an integer of 1 or more"):
+    with rejects("num_classes", got=str(num_classes), expected="an integer of 1 or more"):
         LinearChainCRF(num_classes)
 
 
-def test_an_unknown_backend_is_refused_when_the_module_is_made_or_called() -> None:
-    with pytest.raises(ValueError, match="backend: got 'fast', expected one of 'auto', 'torch', 'numba'"):
+def test_an_unknown_backend_is_rejected_when_the_module_is_made_or_called() -> None:
+    with rejects("backend", got="'fast'", expected="one of 'auto', 'torch', 'numba'"):
         LinearChainCRF(2, backend="fast")(torch.zeros(1, 2, 2))
 
 
 @pytest.mark.parametrize("make", [LinearChainCRF, lambda c, **options: SemiMarkovCRF(c, 4, **options)])
 @pytest.mark.parametrize("options", [{}, {"emission_scale": True}, {"transitions": "potts"}])
-def test_emissions_of_other_classes_are_refused_with_both_numbers(make: Any, options: dict[str, Any]) -> None:
-    message = r"emissions have 4 classes, the layer has 3; build it with num_classes=4, or emit 3 scores per frame"
-    with pytest.raises(ValueError, match=message):
+def test_emissions_of_other_classes_are_rejected_with_both_numbers(make: Any, options: dict[str, Any]) -> None:
+    with rejects("emissions", got="4 classes", expected="3 classes", advice="num_classes=4, or emit 3 scores"):
         make(3, **options)(torch.zeros(2, 5, 4))
-    with pytest.raises(ValueError, match=r"\(5, 3\); add a batch axis"):
+    with rejects("emissions", got=r"\(5, 3\)", advice="add a batch axis"):
         make(3, **options)(torch.zeros(5, 3))
 
 
@@ -129,21 +138,21 @@ def test_init_from_never_makes_a_score_that_is_not_a_number() -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "message"),
+    ("labels", "fields"),
     [
-        ([torch.tensor([0, 3])], r"recording 0, frame 1: got 3, expected 0 to 1"),
-        ([torch.tensor([0, 1]), torch.tensor([0, 1, -1])], r"recording 1, frame 2: got -1"),
-        ([torch.zeros(2, 2, dtype=torch.long)], r"recording 0.*\(T,\).*\(2, 2\)"),
-        ([torch.zeros(0, dtype=torch.long)], r"recording 0.*T >= 1"),
+        ([torch.tensor([0, 3])], {"recording": 0, "frame": 1, "got": "^3$", "expected": "0 to 1"}),
+        ([torch.tensor([0, 1]), torch.tensor([0, 1, -1])], {"recording": 1, "frame": 2, "got": "^-1$"}),
+        ([torch.zeros(2, 2, dtype=torch.long)], {"recording": 0, "got": r"\(2, 2\)", "expected": r"\(T,\)"}),
+        ([torch.zeros(0, dtype=torch.long)], {"recording": 0, "expected": "T >= 1"}),
     ],
 )
-def test_init_from_names_the_recording_at_fault(labels: list[Tensor], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_init_from_names_the_recording_at_fault(labels: list[Tensor], fields: dict[str, Any]) -> None:
+    with rejects("labels", **fields):
         LinearChainCRF(2).init_from(labels)
 
 
-def test_init_from_refuses_labels_of_float_type() -> None:
-    with pytest.raises(TypeError, match=r"labels of recording 0 must be integers, got torch\.float32"):
+def test_init_from_rejects_labels_of_float_type() -> None:
+    with rejects("labels", got=r"torch\.float32", expected="integers", recording=0, kind=InputTypeError):
         LinearChainCRF(2).init_from([torch.tensor([0.0, 1.0])])
 
 
@@ -410,8 +419,8 @@ def test_inputs_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_scores_that_are_no_numbers_are_refused(value: float) -> None:
+def test_scores_that_are_no_numbers_are_rejected(value: float) -> None:
     emissions = zeros(2, 3, 3)
     emissions[1, 2, 0] = value
-    with pytest.raises(ValueError, match="emissions of recording 1, frame 2, class 0: got"):
+    with pytest.raises(ValueError, match="emissions of recording 1, frame 2"):
         CRF(3, batch_first=True)(emissions, tags_of(2, 3))

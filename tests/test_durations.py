@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
+from errors import rejects
 from scipy import stats
 
 from segcrf import Segments, SemiMarkovCRF
+from segcrf._validation import InputTypeError
 from segcrf.nn import (
     DURATION_FAMILIES,
     GeometricDurations,
@@ -108,25 +112,27 @@ def test_a_module_of_ones_own():
 
     crf = SemiMarkovCRF(2, 5, durations=Fixed())
     assert crf(torch.zeros(1, 7, 2)).tail.tolist() == pytest.approx([-0.1, -0.2])
-    with pytest.raises(TypeError, match="Fixed"):
+    with rejects("durations", got="Fixed", kind=InputTypeError):
         crf.set_durations([1, 2], [1, 1])
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("name", "value", "expected"),
     [
-        ({"durations": "gamma"}, "'gamma', expected one of 'learned'"),
-        ({"tail": "long"}, "'long', expected one of 'geometric', 'none'"),
-        ({"min_duration": 9}, "between 1 and max_duration = 8 frames, got 9"),
-        ({"min_duration": [1, 2]}, "3 integers"),
-        ({"max_duration": 0}, "max_duration: got 0"),
+        ("durations", "gamma", "one of 'learned'"),
+        ("tail", "long", "one of 'geometric', 'none'"),
+        ("min_duration", 9, "1 to max_duration = 8 frames"),
+        ("min_duration", [1, 2], "3 integers"),
+        ("max_duration", 0, "1 or more"),
     ],
 )
-def test_bad_arguments_are_refused(options, message):
-    with pytest.raises(ValueError, match=message):
-        SemiMarkovCRF(3, **{"max_duration": 8} | options)
+def test_bad_arguments_are_rejected(name, value, expected):
+    with rejects(name, got=re.escape(repr(value)), expected=expected):
+        SemiMarkovCRF(3, **{"max_duration": 8} | {name: value})
 
 
-def test_bad_seconds_are_refused():
-    with pytest.raises(ValueError, match="2 positive numbers"):
-        SemiMarkovCRF(2, 8).set_durations([1.0], [1.0])
+@pytest.mark.parametrize("bad", [[1.0], [1.0, 0.0], [1.0, float("inf")]])
+def test_bad_seconds_are_rejected(bad):
+    for name in ("mean", "std"):
+        with rejects(f"^{name}$", got=re.escape(repr(bad)), expected="2 positive numbers"):
+            SemiMarkovCRF(2, 8).set_durations(**{"mean": [1.0, 1.0], "std": [1.0, 1.0]} | {name: bad})

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from segcrf import Segments
 from segcrf.losses import FixedWeights, JointObjective, SwitchingObjective
-from segcrf.nn import MIN_LOG_SIGMA, JointModel, LinearChainCRF, LSTMEncoder, SwitchingModel, TCNEncoder
+from segcrf.nn import MIN_LOG_SIGMA, DecodingRule, JointModel, LinearChainCRF, LSTMEncoder, SwitchingModel, TCNEncoder
 
 
 def build(num_targets: int = 2) -> JointModel:
@@ -59,7 +59,7 @@ def plain_loop(steps: int, parameters: Iterable[Tensor], loss: Callable[[], Tens
         optimiser.step()
 
 
-def test_a_plain_loop_learns_classes_and_numbers() -> None:
+def test_a_plain_loop_learns_classes_and_targets() -> None:
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(4, (8, 5), generator=generator).repeat_interleave(10, dim=1)
     x = torch.randn(8, 50, 3, generator=generator) * 0.3 + labels[..., None]
@@ -85,7 +85,7 @@ def test_predicted_deviations_stay_above_their_floor_and_can_leave_it() -> None:
     assert build()(torch.randn(2, 9, 3)).log_sigma is None
 
 
-def test_a_switching_model_predicts_by_the_posterior_it_was_told() -> None:
+def test_a_switching_model_predicts_by_its_posterior() -> None:
     for posterior in ("filter", "smooth"):
         torch.manual_seed(0)
         model = SwitchingModel(LSTMEncoder(3, hidden=4), LinearChainCRF(4), 2, posterior=posterior)
@@ -99,7 +99,7 @@ def test_a_switching_model_predicts_by_the_posterior_it_was_told() -> None:
 
 @pytest.mark.parametrize("labelled", [1.0, 0.2, 0.0])
 def test_a_plain_loop_learns_a_switching_model_from_all_some_or_no_labels(labelled: float) -> None:
-    """y is +x or -x by the class; without labels the classes are found, under either name."""
+    """y is +x or -x by the class; without labels the classes are found, in either order."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(2, (16, 4), generator=generator).repeat_interleave(10, dim=1)
     x = torch.randn(16, 40, 1, generator=generator)
@@ -112,22 +112,23 @@ def test_a_plain_loop_learns_a_switching_model_from_all_some_or_no_labels(labell
     model.crf.transitions.data.copy_(3.0 * torch.eye(2))
     plain_loop(150, model.parameters(), lambda: combine(objective(model(x), known, targets)))
     output = model(x)
-    agree = (output.switching.given(targets).mode == labels).float().mean()  # x alone does not tell the class
+    agree = (output.switching.given(targets).mode == labels).float().mean()  # x alone does not reveal the class
     assert max(float(agree), 1.0 - float(agree) if labelled == 0.0 else 0.0) > 0.95
     error = output.switching.predict(posterior="smooth", seen=targets).mean - targets
     assert error[~targets.isnan()].square().mean() < 0.1
 
 
-def test_bands_are_read_off_by_sequence_or_frame_by_frame() -> None:
+def test_a_model_decodes_by_sequence_or_frame_by_frame() -> None:
     model = build()
     model.class_head.weight.data *= 8.0
-    distribution = model(torch.randn(2, 40, 3), torch.tensor([40, 25])).dist
-    assert torch.equal(model.bands(distribution).labels, distribution.mode)
-    assert torch.equal(model.bands(distribution).starts, distribution.best.starts)
+    dist = model(torch.randn(2, 40, 3), torch.tensor([40, 25])).dist
+    assert torch.equal(model.decode(dist).labels, dist.mode)
+    assert torch.equal(model.decode(dist).starts, dist.best.starts)
     model.decode_factor.fill_(2.0)
     model.decode_by_frame.fill_(True)
-    shown = model.bands(distribution)
-    assert torch.equal(shown.labels, distribution.scaled(emissions=2.0).posterior_mode)
+    assert model.decoding_rule == DecodingRule(factor=2.0, by_frame=True)
+    shown = model.decode(dist)
+    assert torch.equal(shown.labels, dist.scaled(emissions=2.0).posterior_mode)
     for labels, starts, length in zip(shown.labels, shown.starts, (40, 25), strict=True):
         bands = Segments.from_labels([labels[:length].numpy()])
         assert starts.nonzero().flatten().tolist() == bands.start.tolist()

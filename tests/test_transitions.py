@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from errors import rejects
 from oracle import Enumeration, chain, semi_markov
 from scipy.linalg import expm
 from torch import Tensor, nn
 
 from segcrf import LinearChain, LinearChainCRF, SemiMarkovCRF
+from segcrf._validation import InputTypeError
 from segcrf.nn import (
     TRANSITION_FAMILIES,
     ConstrainedTransitions,
@@ -51,7 +53,7 @@ def intervals(seed: int) -> Tensor:
 
 
 def jump_scores(family: IrregularTransitions, times: Floats) -> Floats:
-    rates = np.exp(array(family.log_rates))
+    rates = np.exp(array(family.log_switching_rates))
     np.fill_diagonal(rates, 0.0)
     generator = rates - np.diag(rates.sum(1))
     with np.errstate(divide="ignore"):
@@ -307,7 +309,7 @@ def test_between_bands_they_are_those_of_enumeration_too(name: str, backend: str
 
 @pytest.mark.parametrize("name", OF_EVERY_STEP)
 def test_between_bands_there_are_no_scores_of_every_step(name: str) -> None:
-    with pytest.raises(TypeError, match=r"scores every step of a recording from its .*take a LinearChainCRF"):
+    with rejects("transitions", got="scores every step", advice="take a LinearChainCRF", kind=InputTypeError):
         SemiMarkovCRF(C, 4, transitions=OF_EVERY_STEP[name].make())
 
 
@@ -333,12 +335,12 @@ def test_the_default_keeps_its_parameters() -> None:
 
 
 def test_an_unknown_name_lists_those_that_are_known() -> None:
-    with pytest.raises(ValueError, match=r"transitions.*'banded'.*'full', 'potts', 'cycle', 'left_to_right'"):
+    with rejects("transitions", got="'banded'", expected="'full', 'potts', 'cycle', 'left_to_right'"):
         LinearChainCRF(3, transitions="banded")
 
 
-def test_a_module_of_another_number_of_classes_is_refused() -> None:
-    with pytest.raises(ValueError, match="between 4 classes, the layer has 3"):
+def test_a_module_of_another_number_of_classes_is_rejected() -> None:
+    with rejects("transitions", got="4 classes", expected="3 classes of the layer"):
         LinearChainCRF(3, transitions=PottsTransitions(4))
 
 
@@ -358,35 +360,35 @@ def test_a_module_of_ones_own_is_a_family_too() -> None:
     crf = LinearChainCRF(3, transitions=Drifting())
     crf(torch.randn(1, 6, 3)).log_partition.sum().backward()
     assert crf.transitions.cost.grad is not None
-    with pytest.raises(TypeError, match=r"module of your own \(Drifting\); set its parameters yourself"):
+    with rejects("transitions", got="Drifting", advice="set the parameters of your module", kind=InputTypeError):
         crf.init_from([torch.tensor([0, 1])])
 
 
 # --------------------------------------------------------------------------------------------------------- context
 def test_a_context_that_is_missing_or_not_wanted_is_named() -> None:
     scores = torch.zeros(1, 4, 3)
-    with pytest.raises(TypeError, match=r"InputDependentTransitions needs features \(B, T, H\) .*, got none"):
+    with rejects("context", got="None", expected=r"features \(B, T, H\) for Input", kind=InputTypeError):
         LinearChainCRF(3, transitions=InputDependentTransitions(2, 3))(scores)
-    with pytest.raises(TypeError, match=r"ConstrainedTransitions needs intervals \(B, T - 1\)"):
+    with rejects("context", expected=r"intervals \(B, T - 1\) for Constrained", kind=InputTypeError):
         LinearChainCRF(3, transitions=constrained(IrregularTransitions(3)))(scores)
     for transitions in ("full", "potts"):
-        with pytest.raises(TypeError, match="takes no context"):
+        with rejects("context", got="Tensor", expected="None", kind=InputTypeError):
             LinearChainCRF(3, transitions=transitions)(scores, context=torch.zeros(1, 3))
 
 
 def test_a_context_of_the_wrong_kind_is_named() -> None:
     crf = LinearChainCRF(3, transitions=InputDependentTransitions(2, 3))
-    with pytest.raises(ValueError, match=r"features of shape \(B, T, H\) = \(B, T, 2\), got \(1, 4, 3\)"):
+    with rejects("context", got=r"\(1, 4, 3\)", expected=r"features of shape \(B, T, H\) = \(B, T, 2\)"):
         crf(torch.zeros(1, 4, 3), context=torch.zeros(1, 4, 3))
-    with pytest.raises(ValueError, match=r"transitions must have shape \(B, T - 1, C, C\) = \(1, 3, 3, 3\), got"):
+    with rejects("transitions", expected=r"shape \(B, T - 1, C, C\) = \(1, 3, 3, 3\)"):
         crf(torch.zeros(1, 4, 3), context=torch.zeros(1, 5, 2))
     crf = LinearChainCRF(3, transitions=IrregularTransitions(3))
     for bad, value in ((-1.0, "-1"), (math.nan, "nan"), (INF, "inf")):
         times = torch.ones(2, 3)
         times[1, 2] = bad
-        with pytest.raises(ValueError, match=rf"recording 1, from frame 2 to 3: got {value}.*pad with 0"):
+        with rejects("context", got=f"{value} to frame 3", advice="pad with 0", recording=1, frame=2):
             crf(torch.zeros(2, 4, 3), context=times)
-    with pytest.raises(ValueError, match=r"intervals of shape \(B, T - 1\)"):
+    with rejects("context", got="torch.int64", expected=r"intervals of shape \(B, T - 1\)"):
         crf(torch.zeros(2, 4, 3), context=torch.ones(2, 3, dtype=torch.int64))
 
 
@@ -397,7 +399,7 @@ def test_a_forbidden_pair_is_in_no_sample_no_mode_and_no_likelihood() -> None:
     for labels in (dist.mode, *dist.sample((3,))):
         assert not BANNED[labels[:, :-1], labels[:, 1:]].any()
     assert not dist.marginals.transitions[:, torch.from_numpy(BANNED)].any()
-    with pytest.raises(ValueError, match=r"frame 1: got class 2 after class 0"):
+    with pytest.raises(ValueError, match="frame 1: got class 2 after class 0"):
         crf(torch.zeros(1, 2, C)).log_prob(torch.tensor([[0, 2]]))
 
 
@@ -425,16 +427,17 @@ def test_skipping_is_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("forbidden", "required", "message"),
+    ("forbidden", "required", "fields"),
     [
-        ([(0, 3)], [], r"forbidden: got \(0, 3\), expected pairs \(from, to\) of classes 0 to 2"),
-        ([], [(-1, 0)], r"required: got \(-1, 0\)"),
-        ([(0, 1)], [(0, 1)], r"the pair \(0, 1\) is both required and forbidden"),
-        ([(1, 0), (1, 1), (1, 2)], [], r"class 1 may be followed by no class"),
+        ([(0, 3)], [], ("forbidden", r"^\(0, 3\)$", r"pairs \(from, to\) of classes 0 to 2")),
+        ([], [(-1, 0)], ("required", r"^\(-1, 0\)$", "classes 0 to 2")),
+        ([(0, 1)], [(0, 1)], ("forbidden", r"\(0, 1\), which is required too", "not required")),
+        ([(1, 0), (1, 1), (1, 2)], [], ("forbidden", "no class that may follow class 1", "one follower")),
     ],
 )
-def test_constraints_that_contradict_are_refused(forbidden: Any, required: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_constraints_that_contradict_are_rejected(forbidden: Any, required: Any, fields: tuple[str, str, str]) -> None:
+    argument, got, expected = fields
+    with rejects(argument, got=got, expected=expected):
         ConstrainedTransitions(FullTransitions(3), forbidden=forbidden, required=required)
 
 
@@ -450,7 +453,7 @@ def test_two_short_steps_are_one_long_step() -> None:
 
 def test_no_time_is_no_switch_and_rare_switches_keep_their_digits() -> None:
     family = IrregularTransitions(2).double()
-    family.set_rates(torch.tensor([[0.0, 1e-9], [1e-3, 0.0]], dtype=torch.float64))
+    family.set_switching_rates(torch.tensor([[0.0, 1e-9], [1e-3, 0.0]], dtype=torch.float64))
     scores = family(torch.tensor([[0.0, 1e-6, 1e9]], dtype=torch.float64))[0]
     assert torch.equal(scores[0], torch.tensor([[0.0, -INF], [-INF, 0.0]], dtype=torch.float64))
     close(scores[1, 0, 1], math.log(1e-15), rtol=1e-9)
@@ -460,10 +463,10 @@ def test_no_time_is_no_switch_and_rare_switches_keep_their_digits() -> None:
 def test_gradients_stay_finite_where_a_switch_is_impossible() -> None:
     family = IrregularTransitions(3)
     family(torch.tensor([[0.0, 1e-12, 1e12]]))[0].clamp(min=-1e3).sum().backward()
-    assert family.log_rates.grad is not None and family.log_rates.grad.isfinite().all()
+    assert family.log_switching_rates.grad is not None and family.log_switching_rates.grad.isfinite().all()
 
 
-def test_rates_are_found_in_labels_with_their_times() -> None:
+def test_switching_rates_are_found_in_labels_with_their_times() -> None:
     generator = np.random.default_rng(0)
     rates = np.array([[0.0, 0.2, 0.05], [0.1, 0.0, 0.1], [0.3, 0.3, 0.0]])
     moves = rates - np.diag(rates.sum(1))
@@ -512,16 +515,22 @@ def test_between_bands_a_switch_goes_to_any_other_class() -> None:
     close(crf.transitions.switch_cost, math.log(2))
 
 
-def test_labels_without_times_set_no_rates() -> None:
+def test_labels_without_times_set_no_switching_rates() -> None:
     for family in (IrregularTransitions(3), constrained(IrregularTransitions(3))):
         crf = LinearChainCRF(3, transitions=family)
-        with pytest.raises(TypeError, match=r"labels alone know no time; give init_from\(labels, intervals=...\)"):
+        with rejects("intervals", got="None", advice="give init_from intervals=", kind=InputTypeError):
             crf.init_from(LABELS)
         crf.init_from(LABELS, intervals=[torch.ones(len(labels) - 1) for labels in LABELS])
-    with pytest.raises(TypeError, match="intervals are for IrregularTransitions"):
+    with rejects("intervals", expected="None", advice="with IrregularTransitions", kind=InputTypeError):
         LinearChainCRF(3).init_from(LABELS, intervals=[torch.ones(len(labels) - 1) for labels in LABELS])
-    with pytest.raises(ValueError, match=r"recording 1 has 60 labels, its intervals have shape \(60,\)"):
+    with rejects("intervals", got=r"shape \(60,\)", expected=r"shape \(59,\).* 60 frames", recording=1):
         crf.init_from(LABELS, intervals=[torch.ones(99), torch.ones(60)])
+    backwards = torch.ones(59)
+    backwards[3] = -2.0
+    with rejects("intervals", got="-2 to frame 4", recording=1, frame=3):
+        crf.init_from(LABELS, intervals=[torch.ones(99), backwards])
+    with rejects("intervals", got="1 recordings", expected="2 recordings"):
+        crf.init_from(LABELS, intervals=[torch.ones(99)])
 
 
 def test_a_class_without_labels_gets_no_score_that_is_not_a_number() -> None:

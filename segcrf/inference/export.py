@@ -49,9 +49,9 @@ def export_onnx(model: nn.Module, path: str | PathLike[str], x: Tensor, lengths:
         The ONNX operators: https://onnx.ai/onnx/operators
 
     Example:
-        >>> from segcrf.crf import LinearChainCRF
-        >>> from segcrf.encoders import LSTMEncoder
-        >>> from segcrf.model import JointModel
+        >>> from segcrf.nn import LinearChainCRF
+        >>> from segcrf.nn import LSTMEncoder
+        >>> from segcrf.nn import JointModel
         >>> model = JointModel(LSTMEncoder(2, hidden=8), LinearChainCRF(3))
         >>> export_onnx(model, "model.onnx", torch.randn(2, 10, 2))   # doctest: +SKIP
         PosixPath('model.onnx')

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from segcrf.nn import Decoding, JointModel, SwitchingModel
+from segcrf.nn import Decoded, JointModel, SwitchingModel
 from segcrf.structures import Structure, SwitchingRegression
 
 __all__ = ["Inferred", "infer"]
@@ -23,14 +23,14 @@ class Inferred(NamedTuple):
     Attributes:
         recordings: which they are, B indices.
         dist: structure over their labels, on whole recordings: (B, T, C) padded to the longest.
-        bands: the labelling to show, see :meth:`segcrf.nn.JointModel.bands`.
+        bands: the labelling to show, see :meth:`segcrf.nn.JointModel.decode`.
         predictions: predicted targets (B, T, R), or None.
         switching: of a switching model, classes and numbers in one distribution, in place of ``predictions``.
     """
 
     recordings: list[int]
     dist: Structure
-    bands: Decoding
+    bands: Decoded
     predictions: Tensor | None
     switching: SwitchingRegression | None = None
 
@@ -56,7 +56,7 @@ def infer(model: JointModel | SwitchingModel, signals: Sequence[Tensor], *, chun
             distribution = model.dist(torch.cat([piece.emissions for piece in pieces], dim=1), lengths)
             numbers = [piece.predictions for piece in pieces if piece.predictions is not None]
             values = torch.cat(numbers, dim=1) if numbers else None
-            bands = model.bands(distribution)
+            bands = model.decode(distribution)
             if isinstance(model, SwitchingModel):
                 yield Inferred(group, distribution, bands, None, model.switching(distribution, values))
             else:

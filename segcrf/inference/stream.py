@@ -198,7 +198,7 @@ class SignalStream:
 
     Example:
         >>> from segcrf import LinearChainCRF
-        >>> from segcrf.encoders import LSTMEncoder
+        >>> from segcrf.nn import LSTMEncoder
         >>> encoder, head = LSTMEncoder(1, hidden=4).eval(), torch.nn.Linear(4, 2)
         >>> stream = SignalStream(encoder, head, Stream(LinearChainCRF(2)))
         >>> bands = [stream.push(torch.zeros(10, 1)) for _ in range(5)] + [stream.finish()]

@@ -230,7 +230,7 @@ class JointObjective(nn.Module):
         *Purely sequence-trained neural networks for ASR based on lattice-free MMI*, 2016.
 
     >>> from segcrf.chain import LinearChain
-    >>> from segcrf.model import ModelOutput
+    >>> from segcrf.nn import ModelOutput
     >>> flat = LinearChain(torch.zeros(1, 4, 2), torch.zeros(2, 2))
     >>> output = ModelOutput(flat, predictions=torch.ones(1, 4, 1), features=torch.zeros(1, 4, 3))
     >>> losses = JointObjective("mse")(output, torch.tensor([[0, 0, 1, 1]]), torch.zeros(1, 4, 1))
@@ -338,7 +338,7 @@ class SwitchingObjective(nn.Module):
         ValueError: an unknown form.
 
     >>> from segcrf.chain import LinearChain
-    >>> from segcrf.model import SwitchingModelOutput
+    >>> from segcrf.nn import SwitchingModelOutput
     >>> flat = LinearChain(torch.zeros(1, 4, 2), torch.zeros(2, 2))
     >>> switching = SwitchingRegression(flat, mean=torch.zeros(1, 4, 2, 1), log_sigma=torch.zeros(2, 1))
     >>> output = SwitchingModelOutput(switching, features=torch.zeros(1, 4, 3), posterior="filter")

@@ -1,6 +1,7 @@
-"""Modules with parameters: the structured layers, their transitions and durations, encoders, and the joint model."""
+"""Modules with parameters: CRF layers, their transitions and durations, encoders, models and the decoding rule."""
 
-from segcrf.nn.crf import CRF, LinearChainCRF, SemiMarkovCRF
+from segcrf.nn.crf import LinearChainCRF, SemiMarkovCRF
+from segcrf.nn.decoding import Decoded, DecodingRule
 from segcrf.nn.durations import (
     DURATION_FAMILIES,
     Durations,
@@ -13,15 +14,14 @@ from segcrf.nn.durations import (
 from segcrf.nn.encoders import ENCODERS, Encoder, GRUEncoder, LSTMEncoder, SequenceDropout, TCNEncoder, make_encoder
 from segcrf.nn.model import (
     MIN_LOG_SIGMA,
-    Decoding,
     Heads,
     JointModel,
     ModelOutput,
     StructuredLayer,
     SwitchingModel,
     SwitchingModelOutput,
-    decoding,
 )
+from segcrf.nn.torchcrf import CRF
 from segcrf.nn.transitions import (
     TRANSITION_FAMILIES,
     ConstrainedTransitions,
@@ -43,7 +43,8 @@ __all__ = [
     "MIN_LOG_SIGMA",
     "TRANSITION_FAMILIES",
     "ConstrainedTransitions",
-    "Decoding",
+    "Decoded",
+    "DecodingRule",
     "Durations",
     "Encoder",
     "FullTransitions",
@@ -70,7 +71,6 @@ __all__ = [
     "Transitions",
     "UniformDurations",
     "cycle",
-    "decoding",
     "left_to_right",
     "log_frequencies",
     "make_encoder",

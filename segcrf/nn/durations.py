@@ -1,7 +1,7 @@
-"""How long a band lasts: modules that give a table of duration scores and a tail, for training and decoding alike.
+"""Duration scores: families of modules that score how many frames a band lasts.
 
-Each returns ``table`` (C, K), the log-probability of lasting 1 to K frames (up to a constant), and ``tail`` (C,), the
-score of each frame beyond K. All are set from data by moments: :meth:`Durations.fit`, or :meth:`Durations.set_moments`.
+A family returns ``table`` (C, K), the log-probability of lasting 1 to K frames (up to a constant), and ``tail`` (C,),
+the score of each frame beyond K. Data set a family by :meth:`Durations.fit`, moments by :meth:`Durations.set_moments`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,29 @@ from torch import Tensor, nn
 
 from segcrf import _validation
 
+__all__ = [
+    "DURATION_FAMILIES",
+    "Durations",
+    "GeometricDurations",
+    "LearnedDurations",
+    "NegativeBinomialDurations",
+    "PoissonDurations",
+    "UniformDurations",
+]
+
 _STEEPEST_TAIL, _FLATTEST_TAIL = -8.0, -1e-4
 
 
 class Durations(nn.Module):
     """A family of duration scores for C classes and K frames.
 
-    A subclass implements :meth:`log_weights` for any durations, and :meth:`set_moments`. Its tail is the ratio of its
-    weights at K + 1 and K, below one, so that long bands stay possible and their sum finite.
+    To add a family, subclass this class and implement :meth:`log_weights` for any durations, and :meth:`set_moments`.
+    The tail follows: it is the ratio of the weights at K + 1 and K, kept below one, so that long bands stay possible
+    and their sum stays finite. Add the class to ``DURATION_FAMILIES``, where the tests find it.
+
+    Args:
+        num_classes: C.
+        max_duration: K, frames.
     """
 
     def __init__(self, num_classes: int, max_duration: int) -> None:
@@ -32,15 +47,15 @@ class Durations(nn.Module):
         self.max_duration = max_duration
 
     def log_weights(self, durations: Tensor) -> Tensor:
-        """Log-weights (C, D) of durations (D,), frames."""
+        """Return the log-weights (C, D) of durations (D,), frames."""
         raise NotImplementedError
 
     def set_moments(self, mean: Tensor, variance: Tensor) -> None:
-        """Set the parameters from the mean (C,) in frames and variance (C,) of the durations."""
+        """Set the parameters from the mean (C,), in frames, and the variance (C,) of the durations."""
         raise NotImplementedError
 
     def forward(self) -> tuple[Tensor, Tensor]:
-        """Table (C, K) and tail (C,)."""
+        """Return the table (C, K) and the tail (C,)."""
         device = next(self.parameters()).device
         weights = self.log_weights(
             torch.arange(1, self.max_duration + 2, device=device, dtype=torch.get_default_dtype())
@@ -50,7 +65,10 @@ class Durations(nn.Module):
 
     @torch.no_grad()
     def fit(self, durations: Sequence[Tensor]) -> None:
-        """Set the parameters from observed durations, one (N_c,) tensor of frames per class; empty: about as it was."""
+        """Set the parameters from observed durations, one tensor (N_c,) of frames per class.
+
+        A class without observations keeps about the durations it had.
+        """
         mean, variance = self.moments()
         for label, observed in enumerate(durations):
             if len(observed):
@@ -60,7 +78,7 @@ class Durations(nn.Module):
 
     @torch.no_grad()
     def moments(self) -> tuple[Tensor, Tensor]:
-        """Mean (C,) and variance (C,) of the durations up to K that the scores imply."""
+        """Return the mean (C,) and variance (C,) of the durations up to K that the scores imply."""
         table, _ = self()
         frames = torch.arange(1, self.max_duration + 1, device=table.device, dtype=torch.float64)
         probability = table.double().softmax(-1)
@@ -72,7 +90,7 @@ class Durations(nn.Module):
 
 
 class LearnedDurations(Durations):
-    """A free score for every duration, and a learned tail. Starts flat.
+    """A free score for every duration, and a learned tail; all scores start equal.
 
     Example:
         >>> table, tail = LearnedDurations(2, 50)()
@@ -99,25 +117,25 @@ class LearnedDurations(Durations):
 
     @torch.no_grad()
     def fit(self, durations: Sequence[Tensor]) -> None:
-        """A smoothed histogram per class: each observation spreads over a tenth of its length."""
+        """Set a smoothed histogram per class; each observation spreads over a tenth of its length."""
         frames = torch.arange(1, self.max_duration + 1, dtype=torch.float64)
         for label, observed in enumerate(durations):
             if not len(observed):
                 continue
-            lengths: Any = torch.unique(observed.cpu().double(), return_counts=True)
-            values, counts = lengths
+            unique: Any = torch.unique(observed.cpu().double(), return_counts=True)
+            values, counts = unique
             spread = (0.1 * values).clamp(min=0.3)[:, None]
             bumps = torch.exp(-0.5 * ((frames - values[:, None]) / spread).square()) / spread
             density = (counts[:, None] * bumps).sum(0) / len(observed) + 0.01 / self.max_duration
             self.table[label] = density.log().to(self.table)
             excess = (observed.double() - self.max_duration).clamp(min=0)
             mean_excess = float(excess.sum() / max(int((excess > 0).sum()), 1))
-            rate = 1.0 / mean_excess if mean_excess else 10.0 / self.max_duration
-            self.raw_tail[label] = _inverse_softplus(min(rate, 8.0))
+            cost_per_frame = 1.0 / mean_excess if mean_excess else 10.0 / self.max_duration
+            self.raw_tail[label] = _inverse_softplus(min(cost_per_frame, 8.0))
 
 
 class NegativeBinomialDurations(Durations):
-    """d - 1 is negative binomial: a bump of any width, wider than a Poisson's. Two parameters per class."""
+    """Negative binomial d - 1: a peak of any width, wider than that of a Poisson; two parameters per class."""
 
     def __init__(self, num_classes: int, max_duration: int) -> None:
         super().__init__(num_classes, max_duration)
@@ -133,14 +151,14 @@ class NegativeBinomialDurations(Durations):
     @torch.no_grad()
     def set_moments(self, mean: Tensor, variance: Tensor) -> None:
         mean = (mean - 1).clamp(min=1e-2)
-        # Not wider than a Poisson: a large shape, which approaches one.
+        # A variance no larger than that of a Poisson gets a large shape, which approaches a Poisson.
         shape = torch.where(variance > mean, mean.square() / (variance - mean).clamp(min=1e-6), 1e4)
         self.log_mean.copy_(mean.log())
         self.log_shape.copy_(shape.clamp(1e-2, 1e4).log())
 
 
 class PoissonDurations(Durations):
-    """d - 1 is Poisson: a bump as wide as the root of its mean. One parameter per class."""
+    """Poisson d - 1: a peak as wide as the root of its mean; one parameter per class."""
 
     def __init__(self, num_classes: int, max_duration: int) -> None:
         super().__init__(num_classes, max_duration)
@@ -157,7 +175,7 @@ class PoissonDurations(Durations):
 
 
 class GeometricDurations(Durations):
-    """Every further frame costs the same: the durations of a linear chain. One parameter per class."""
+    """Geometric d, as in a linear chain: every further frame costs the same; one parameter per class."""
 
     def __init__(self, num_classes: int, max_duration: int) -> None:
         super().__init__(num_classes, max_duration)
@@ -173,7 +191,7 @@ class GeometricDurations(Durations):
 
 
 class UniformDurations(Durations):
-    """Every duration up to K scores the same; only the tail is learned."""
+    """Equal scores for every duration up to K; only the tail is learned."""
 
     def __init__(self, num_classes: int, max_duration: int) -> None:
         super().__init__(num_classes, max_duration)
@@ -184,9 +202,10 @@ class UniformDurations(Durations):
         return tail.new_zeros(self.num_classes, self.max_duration), tail
 
     def set_moments(self, mean: Tensor, variance: Tensor) -> None:
-        """Nothing to set: a uniform has no moments to match."""
+        """Do nothing: a uniform distribution has no moments to match."""
 
 
+#: Families by name; each takes the number of classes and the longest duration.
 DURATION_FAMILIES: dict[str, type[Durations]] = {
     "learned": LearnedDurations,
     "negative_binomial": NegativeBinomialDurations,
@@ -197,5 +216,6 @@ DURATION_FAMILIES: dict[str, type[Durations]] = {
 
 
 def _inverse_softplus(value: float) -> float:
+    """Return the argument at which softplus is ``value``."""
     value = max(value, 1e-6)
     return float(torch.log(torch.expm1(torch.tensor(value, dtype=torch.float64))))

@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 from segcrf.data import Batch, RandomWindows, Recording, Windows, collate, grid
 from segcrf.losses import Combiner, FadingWeights, JointObjective, Losses, SwitchingObjective
 from segcrf.metrics import edit_score, frame_accuracy, segment_f1
-from segcrf.nn import JointModel, ModelOutput, SwitchingModel, SwitchingModelOutput, decoding
+from segcrf.nn import DecodingRule, JointModel, ModelOutput, SwitchingModel, SwitchingModelOutput
 from segcrf.training import diagnostics
 from segcrf.training.diagnostics import TrainingWarning, Watch
 
@@ -110,8 +110,8 @@ def parameter_groups(
         learning_rate: of the network.
         weight_decay: decoupled, of the matrices.
 
-    >>> from segcrf.crf import LinearChainCRF
-    >>> from segcrf.encoders import LSTMEncoder
+    >>> from segcrf.nn import LinearChainCRF
+    >>> from segcrf.nn import LSTMEncoder
     >>> groups = parameter_groups(JointModel(LSTMEncoder(3), LinearChainCRF(5)), JointObjective(), 1e-2, 0.1)
     >>> [(group["weight_decay"], round(group["lr"], 3)) for group in groups]
     [(0.1, 0.01), (0.0, 0.01), (0.0, 0.03), (0.0, 0.1)]
@@ -133,7 +133,7 @@ class _Tally:
     On recordings of somebody new the likelihood gets worse, as the model grows sure of itself, long before its bands
     do: to stop there gave half the F1 on gestures of unseen people. So bands and errors choose the epoch; and how to
     decode: the factor by which the signal is weighed, and whether by the whole sequence or frame by frame, see
-    :class:`segcrf.nn.Decoding`.
+    :class:`segcrf.nn.DecodingRule`.
     """
 
     def __init__(self) -> None:
@@ -146,7 +146,7 @@ class _Tally:
         lengths = batch.lengths.tolist()
         self.true += [row[:length] for row, length in zip(batch.labels.cpu().numpy(), lengths, strict=True)]
         for (factor, by_frame), predicted in self.predicted.items():
-            decoded = decoding(output.dist, factor, by_frame).labels.cpu().numpy()
+            decoded = DecodingRule(factor, by_frame).decode(output.dist).labels.cpu().numpy()
             predicted += [row[:length] for row, length in zip(decoded, lengths, strict=True)]
         if batch.targets is not None and output.predictions is not None:
             error = (output.predictions - batch.targets)[~batch.targets.isnan()]

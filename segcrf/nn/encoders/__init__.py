@@ -1,0 +1,23 @@
+"""Encoders: from a signal ``(B, T, F)`` to features ``(B, T, H)``.
+
+Every encoder keeps three promises, which the tests check:
+
+* the frames beyond a recording's length, and their number, change nothing for the valid frames;
+* ``encoder.chunks(x, size)`` yields, piece by piece and in bounded memory, what ``encoder(x)`` returns at once;
+* ``step`` of a causal encoder carries its state, so that frames may come as they are measured.
+"""
+
+from segcrf.nn.encoders.base import Encoder
+from segcrf.nn.encoders.convolutional import TCNEncoder
+from segcrf.nn.encoders.recurrent import GRUEncoder, LSTMEncoder, SequenceDropout
+from segcrf.nn.encoders.registry import ENCODERS, make_encoder
+
+__all__ = [
+    "ENCODERS",
+    "Encoder",
+    "GRUEncoder",
+    "LSTMEncoder",
+    "SequenceDropout",
+    "TCNEncoder",
+    "make_encoder",
+]

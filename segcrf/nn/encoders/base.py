@@ -1,0 +1,82 @@
+"""The base class of encoders."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+from segcrf._validation import InputError
+
+__all__ = ["Encoder", "State"]
+
+#: What a causal encoder remembers between two calls of ``step``; opaque to the caller.
+State = Any
+
+
+class Encoder(nn.Module, ABC):
+    """The base of all encoders.
+
+    To add an encoder, subclass this class, set the three attributes in ``__init__`` and implement ``forward``, ``step``
+    and ``chunks``. ``step`` of an encoder that is not causal calls ``self._require_causal()``. Add the class to
+    ``registry.py``, and an example of it to the tests of encoders.
+
+    Attributes:
+        in_features: channels F of the signal.
+        out_features: features H of a frame.
+        causal: whether a frame's features depend on no later frame.
+    """
+
+    in_features: int
+    out_features: int
+    causal: bool
+
+    @abstractmethod
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Encode a batch of recordings.
+
+        Args:
+            x: signal, (B, T, F).
+            lengths: valid frames of each recording, (B,) int64; all T if None.
+
+        Returns:
+            Features, (B, T, H). Features beyond a recording's length mean nothing.
+        """
+
+    @abstractmethod
+    def step(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """Encode the next frames of recordings that are still being measured.
+
+        Args:
+            x: the next frames, (B, N, F), N at least 1.
+            state: what the previous call returned; None at the first frame.
+
+        Returns:
+            The features of these frames, (B, N, H), and the state for the next call.
+
+        Raises:
+            InputError: the encoder is not causal.
+        """
+
+    @abstractmethod
+    def chunks(self, x: Tensor, size: int) -> Iterator[Tensor]:
+        """Encode one long recording piece by piece.
+
+        Args:
+            x: signal of one recording, (1, T, F).
+            size: frames in a piece.
+
+        Yields:
+            Features (1, n, H) of consecutive pieces, n up to ``size``; together they equal ``encoder(x)``.
+        """
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}, causal={self.causal}"
+
+    def _require_causal(self) -> None:
+        if not self.causal:
+            expected = "an encoder without a view of later frames, because step encodes frames as they are measured"
+            advice = "build it with bidirectional=False (recurrent) or causal=True (TCN)"
+            raise InputError("encoder", f"{type(self).__name__} with causal=False", expected, advice)

@@ -1,0 +1,34 @@
+"""The encoders by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from segcrf import _validation
+from segcrf.nn.encoders.base import Encoder
+from segcrf.nn.encoders.convolutional import TCNEncoder
+from segcrf.nn.encoders.recurrent import GRUEncoder, LSTMEncoder
+
+__all__ = ["ENCODERS", "make_encoder"]
+
+#: Encoders by name; each takes the channels F of the signal and options of its own.
+ENCODERS: dict[str, type[Encoder]] = {"lstm": LSTMEncoder, "gru": GRUEncoder, "tcn": TCNEncoder}
+
+
+def make_encoder(name: str, in_features: int, **options: Any) -> Encoder:
+    """Build an encoder by its name.
+
+    Args:
+        name: ``"lstm"``, ``"gru"`` or ``"tcn"``.
+        in_features: channels F of the signal.
+        **options: passed on to the encoder.
+
+    Raises:
+        InputError: no encoder has this name.
+
+    Example:
+        >>> make_encoder("gru", 3, hidden=8, bidirectional=True).out_features
+        16
+    """
+    _validation.choice(name, "encoder", tuple(ENCODERS))
+    return ENCODERS[name](in_features, **options)
