@@ -55,16 +55,28 @@ def find_learning_rate(
         the fall of the learning rate prefer learning rates that are too small: Wu et al., *Understanding short-horizon
         bias in stochastic meta-optimization*, 2018.
     """
-    if not recordings[1]:
-        raise InputError(
-            "learning_rate",
-            "'auto' without validation recordings",
-            "validation recordings to choose by",
-            "give some, or a validation_fraction above 0, or a learning rate",
-        )
+    _check_choosable(recordings[1])
     learning_rates, steps = learning_rates or LEARNING_RATES, steps or TRIAL_STEPS
-    epochs = math.ceil(steps / len(training_windows(recordings[0], recipe)))
-    short = replace(
+    trial = _shortened(recipe, steps, len(training_windows(recordings[0], recipe)))
+    errors: dict[float, float] = {}
+    failure: ValueError | None = None
+    for learning_rate in learning_rates:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", TrainingWarning)
+                history = train(*begin(), replace(trial, learning_rate=learning_rate), recordings).history
+            errors[learning_rate] = history[-1]["val_error"]
+        except ValueError as error:  # not finite, and a larger learning rate will hardly be better
+            failure, errors[learning_rate] = error, math.inf
+    if failure is not None and not any(map(math.isfinite, errors.values())):
+        raise failure
+    return errors
+
+
+def _shortened(recipe: Recipe, steps: int, batches_per_epoch: int) -> Recipe:
+    """Return the recipe of a trial: about so many steps in whole epochs, one validation at the end, no files."""
+    epochs = math.ceil(steps / batches_per_epoch)
+    return replace(
         recipe,
         max_epochs=epochs,
         max_batches=math.ceil(steps / epochs),
@@ -73,16 +85,14 @@ def find_learning_rate(
         directory=None,
         progress=False,
     )
-    errors: dict[float, float] = {}
-    failure: ValueError | None = None
-    for learning_rate in learning_rates:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", TrainingWarning)
-                history = train(*begin(), replace(short, learning_rate=learning_rate), recordings).history
-            errors[learning_rate] = history[-1]["val_error"]
-        except ValueError as error:  # not finite, and a larger learning rate will hardly be better
-            failure, errors[learning_rate] = error, math.inf
-    if failure is not None and not any(map(math.isfinite, errors.values())):
-        raise failure
-    return errors
+
+
+def _check_choosable(validation: Sequence[Recording]) -> None:
+    """Raise unless there are recordings to choose by."""
+    if not validation:
+        raise InputError(
+            "learning_rate",
+            "'auto' without validation recordings",
+            "validation recordings to choose by",
+            "give some, or a validation_fraction above 0, or a learning rate",
+        )
