@@ -24,7 +24,8 @@ import torch
 from benchmarks import data, record
 from segcrf import Segmenter, Segments, Structure, metrics
 from segcrf.inference import infer
-from segcrf.metrics import SCOPES, Reliability, fit_temperature, reliability
+from segcrf.metrics import Reliability, reliability
+from segcrf.training import TEMPERATURE_SCOPES, fit_temperature
 
 PACKAGES = ("segcrf", "torch", "lightning", "numba", "numpy", "scipy")
 #: Who trains, calibrates and tests, by how an identifier begins; and how the Segmenter is fitted.
@@ -107,7 +108,7 @@ def run(name: str, seed: int) -> dict[str, Any]:
     seconds = time.perf_counter() - begin
     signals, labels = recordings.lists(held)
     held_out = structures(segmenter, signals), [torch.as_tensor(k)[None] for k in labels]
-    fitted = {scope: fit_temperature(*held_out, scope) for scope in SCOPES}
+    fitted = {scope: fit_temperature(*held_out, scope) for scope in TEMPERATURE_SCOPES}
     signals, labels = recordings.lists(test)
     dists = structures(segmenter, signals)
     return {
@@ -124,7 +125,7 @@ def run(name: str, seed: int) -> dict[str, Any]:
 def table(name: str, result: dict[str, Any]) -> str:
     """What was claimed and what came true, before and after."""
     lines = [f"{name}: temperature {result['temperature']}"]
-    for when in ("as trained", *SCOPES):
+    for when in ("as trained", *TEMPERATURE_SCOPES):
         found = result[when]
         lines.append(
             f"  {when:10} log-loss {found['log_loss_per_frame']:.4f}  calibration error "

@@ -154,8 +154,9 @@ class Segmenter:
             all windows.
         learning_rate: the largest; it rises for 5 % of the steps and falls to zero as a cosine. Potentials of the
             structure learn 3 times as fast, the deviation of the targets 10 times. ``"auto"``: the one of several that
-            is best on the validation recordings in short trainings, see :func:`segcrf.training.find_rate`. None: that,
-            where there are targets and validation recordings; else 0.005.
+            is best on the validation recordings in short trainings, see
+            :func:`segcrf.training.find_learning_rate`. None: that, where there are targets and validation recordings;
+            else 0.005.
         weight_decay: decoupled, of matrices only.
         patience: epochs without a better validation loss after which training ends.
         clip: largest norm of the gradient; 0 for any.
@@ -641,7 +642,7 @@ class Segmenter:
         to_beat: float,
     ) -> _Trained:
         """Trains with ``frame_loss_``. A model with a validation error of ``to_beat`` is in the folder already."""
-        from segcrf.training import find_rate, train
+        from segcrf.training import find_learning_rate, train
 
         notes: list[str] = []
 
@@ -656,7 +657,7 @@ class Segmenter:
         if rate is None:
             rate = "auto" if self.n_targets_ and data[1] else LEARNING_RATE
         if rate == "auto":
-            tried = find_rate(start, recipe, data)
+            tried = find_learning_rate(start, recipe, data)
             # Where none has learned anything yet, the largest is the best guess.
             rate = min(tried, key=lambda rate: (tried[rate], -rate))
             told = ", ".join(f"{error:.3f} at {rate:g}" for rate, error in tried.items())

@@ -135,7 +135,7 @@ def test_fit_takes_validation_and_chosen_channels(run, place: Path):
 
 
 def test_fit_offers_the_objective_and_tries_learning_rates(run, place: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("segcrf.training.loop.TRIAL_STEPS", 2)
+    monkeypatch.setattr("segcrf.training.selection.TRIAL_STEPS", 2)
     switching = ["--causal", "--targets", "twice", "--switching", "mean", "--posterior", "filter"]
     options = [*switching, "--regression", "smooth_l1", "--combine", "sum", "--learning-rate", "auto"]
     code, out, _ = run("fit", "train.csv", "--model", "switching", *COLUMNS, *SMALL, *options)

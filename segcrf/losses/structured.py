@@ -1,21 +1,21 @@
-"""Losses of a structure other than its negative log-likelihood.
+"""Structured losses: losses of a distribution over label sequences other than its negative log-likelihood.
 
-Each takes a distribution and labels and returns one number per recording, (B,), summed over its frames: divide the sum
-by ``lengths.sum()`` for a loss per frame. All are finite where classes or transitions are forbidden, and a frame of
--100 says nothing.
+Each takes a distribution and labels and returns one loss per recording, (B,), summed over its frames: divide the sum by
+``lengths.sum()`` for a loss per frame. All are finite where classes or transitions are forbidden, and a frame of -100
+carries no information.
 
 ====================================  =============================================================================
 :func:`weighted_marginal_loss`        classes of unequal importance
 :func:`structured_hinge`              a margin instead of probabilities
 :func:`softmax_margin`                a likelihood that keeps a margin from costly confusions
-:func:`expected_risk`                 the expected cost of a wrong frame, itself
-:func:`smoothed_loss`                 labels that are not to be believed to the last
+:func:`expected_risk`                 the expected cost of wrong frames
+:func:`smoothed_loss`                 labels that may be wrong
 :func:`soft_cross_entropy`            labels that are probabilities
 ====================================  =============================================================================
 
-To train on those of marginals (:func:`weighted_marginal_loss`, :func:`expected_risk`, :func:`soft_cross_entropy`) takes
-a second derivative of the log partition, which goes through the reference scan, a Python loop over frames: much slower
-than a likelihood. The others need first derivatives only.
+The losses of marginals (:func:`weighted_marginal_loss`, :func:`expected_risk`, :func:`soft_cross_entropy`) need a
+second derivative of the log partition in training. It goes through the reference scan, a Python loop over frames, and
+is much slower than a likelihood. The others need first derivatives only.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 
 from segcrf import _validation
-from segcrf._validation import UNLABELLED
-from segcrf.structures import Structure, check_labels, check_scores_shape, check_weights
+from segcrf._validation import UNLABELLED, InputError
+from segcrf.structures import Structure, check_labels, check_scores_shape, check_weights, frame_mask
 
 __all__ = [
     "expected_risk",
@@ -38,17 +38,21 @@ __all__ = [
 
 
 def weighted_marginal_loss(dist: Structure, labels: Tensor, weights: Tensor) -> Tensor:
-    """Class-weighted log-loss (B,): ``-sum_t weights[k_t] log p(k_t | x)`` over the posterior marginals.
+    """Return the class-weighted log-loss (B,): ``-sum_t weights[k_t] log p(k_t | x)`` over the posterior marginals.
 
-    A valid weighting: its minimum in expectation is where each marginal is the true probability times the class's
-    weight, normalised, as for a weighted cross-entropy without a structure. Weighting the scores of the labels alone is
-    not: numerator and log partition then belong to different models, "probabilities" exceed 1, and the loss falls
-    without bound as the scores of heavy classes grow. (To weight whole recordings, multiply ``log_prob`` by a number.)
+    This is a valid weighting: its minimum in expectation is where each marginal is the true probability times the
+    class's weight, normalised, as for a weighted cross-entropy without a structure. A weight on the scores of the
+    labels alone is not valid: numerator and log partition then belong to different models, "probabilities" exceed 1,
+    and the loss falls without bound as the scores of heavy classes grow. (To weight whole recordings, multiply
+    ``log_prob`` by a weight per recording.)
 
     Args:
         dist: over B recordings.
         labels: (B, T), -100 = unlabelled.
         weights: per class, (C,), 0 or more.
+
+    Raises:
+        InputError: labels or weights are out of range, or their shape does not match.
 
     Source: Kakade, Teh and Roweis, "An alternate objective function for Markovian fields", 2002, for the sum of
         log-marginals; its class weights are those of importance weighting.
@@ -67,15 +71,18 @@ def weighted_marginal_loss(dist: Structure, labels: Tensor, weights: Tensor) -> 
 
 
 def soft_cross_entropy(dist: Structure, targets: Tensor) -> Tensor:
-    """Cross-entropy (B,) of the posterior marginals against soft labels: ``-sum_t sum_c targets[t, c] log p(c | x)``.
+    """Return the cross-entropy (B,) of the marginals against soft labels: ``-sum_t sum_c targets[t, c] log p(c | x)``.
 
-    Smallest where the marginals are the targets. A frame whose targets are all zero is unlabelled. For targets that
+    It is smallest where the marginals are the targets. A frame with targets of 0 only is unlabelled. For targets that
     are noisy observations of a hard label see :func:`segcrf.structures.evidence`; for the joint log-loss expected under
     independent frames, ``LinearChain(targets.log(), torch.zeros(C, C)).cross_entropy(dist)``.
 
     Args:
         dist: over B recordings.
-        targets: (B, T, C), 0 or more; beyond a recording's length not read.
+        targets: (B, T, C), 0 or more; values beyond a recording's length are not read.
+
+    Raises:
+        InputError: a target is negative or not finite, or the shape does not match.
 
     Example:
         >>> from segcrf import LinearChain
@@ -84,32 +91,31 @@ def soft_cross_entropy(dist: Structure, targets: Tensor) -> Tensor:
         tensor([0.6931])
     """
     check_weights(targets, tuple(dist.emissions.shape), dist.lengths)
-    frames = torch.arange(targets.shape[1], device=targets.device)
-    targets = torch.where((frames < dist.lengths[:, None])[..., None], targets, 0.0).double()
+    targets = torch.where(frame_mask(dist.lengths, targets.shape[1])[..., None], targets, 0.0).double()
     return -(targets * _log_marginals(dist)).sum((1, 2)).to(dist.dtype)
 
 
 def structured_hinge(dist: Structure, labels: Tensor, cost: Tensor | None = None) -> Tensor:
-    """Margin-rescaled hinge (B,): ``max_y [score(y) + sum_t cost[k_t, y_t]] - score(labels)``.
+    """Return the margin-rescaled hinge (B,): ``max_y [score(y) + sum_t cost[k_t, y_t]] - score(labels)``.
 
-    Zero once the labels beat every other labelling by the cost of confusing them. Where frames are unlabelled, the
-    score of the labels is that of their best completion (a latent structural hinge, no longer convex).
+    It is zero once the labels beat every other labelling by the cost of confusing them. Where frames are unlabelled,
+    the score of the labels is that of their best completion (a latent structural hinge, which is not convex).
 
     Args:
         dist: over B recordings; only its scores count, not their normalisation.
         labels: (B, T), -100 = unlabelled, costs nothing.
-        cost: of saying class (column) where class (row) is labelled, (C, C), zero on the diagonal; None: 1 for every
-            wrong frame, the Hamming loss.
+        cost: (C, C), cost of predicting a class (column) where a class (row) is labelled, zero on the diagonal; None:
+            1 for every wrong frame, the Hamming loss.
 
     Raises:
-        ValueError: the labels are forbidden.
+        InputError: the labels are forbidden or out of range, or the shape of an argument does not match.
 
     Source: Taskar, Guestrin and Koller, "Max-margin Markov networks", 2003; Tsochantaridis et al., 2005.
 
     Example:
         >>> from segcrf import LinearChain
         >>> dist = LinearChain(torch.tensor([[[0.3, 0.0], [2.0, 0.0]]]), torch.zeros(2, 2))
-        >>> structured_hinge(dist, torch.tensor([[0, 0]]))          # the first frame lacks 0.7 of its margin
+        >>> structured_hinge(dist, torch.tensor([[0, 0]]))          # 0.7 of the first frame's margin is missing
         tensor([0.7000])
     """
     labels, known = _known(dist, labels)
@@ -119,17 +125,20 @@ def structured_hinge(dist: Structure, labels: Tensor, cost: Tensor | None = None
 
 
 def softmax_margin(dist: Structure, labels: Tensor, cost: Tensor | None = None) -> Tensor:
-    """Softmax-margin (B,): ``log sum_y exp(score(y) + sum_t cost[k_t, y_t]) - score(labels)``.
+    """Return the softmax-margin (B,): ``log sum_y exp(score(y) + sum_t cost[k_t, y_t]) - score(labels)``.
 
-    The negative log-likelihood of a model that is made to look at costly labellings more often than it will meet them:
-    a soft :func:`structured_hinge`, and no smaller than it. Costs that are large where a rare class is labelled are
-    meant to make the model say it sooner; its probabilities then are no frequencies any more. Where frames are
-    unlabelled, the score of the labels is that of all their completions together.
+    This is the negative log-likelihood of a model under which costly labellings are more probable than in the data: a
+    soft :func:`structured_hinge`, and no smaller than it. Large costs where a rare class is labelled make the model
+    predict that class sooner; its probabilities then are not frequencies. Where frames are unlabelled, the score of the
+    labels is that of all their completions together.
 
     Args:
         dist: over B recordings.
         labels: (B, T), -100 = unlabelled, costs nothing.
         cost: as in :func:`structured_hinge`.
+
+    Raises:
+        InputError: labels are out of range, or the shape of an argument does not match.
 
     Source: Gimpel and Smith, "Softmax-margin CRFs: training log-linear models with cost functions", 2010.
 
@@ -147,14 +156,18 @@ def softmax_margin(dist: Structure, labels: Tensor, cost: Tensor | None = None) 
 
 
 def expected_risk(dist: Structure, labels: Tensor, cost: Tensor | None = None) -> Tensor:
-    """Expected cost (B,) of a labelling drawn from the distribution: ``sum_t sum_c p(c | x) cost[k_t, c]``.
+    """Return the expected cost (B,) of a labelling drawn from ``dist``: ``sum_t sum_c p(c | x) cost[k_t, c]``.
 
-    Bounded, so that one mislabelled stretch cannot dominate; not convex, so begin from a trained likelihood.
+    It is bounded, so that one mislabelled stretch cannot dominate. It is not convex: start from a model that was
+    trained by its likelihood.
 
     Args:
         dist: over B recordings.
         labels: (B, T), -100 = unlabelled, costs nothing.
         cost: as in :func:`structured_hinge`; None: the expected number of wrong frames.
+
+    Raises:
+        InputError: labels are out of range, or the shape of an argument does not match.
 
     Source: Suzuki, McDermott and Isozaki, "Training conditional random fields with multivariate evaluation measures",
         2006; Li and Eisner, 2009.
@@ -166,33 +179,33 @@ def expected_risk(dist: Structure, labels: Tensor, cost: Tensor | None = None) -
         tensor([1.5000])
     """
     labels, known = _known(dist, labels)
-    each = (dist.marginals.labels.double() * _cost(dist, cost)[labels]).sum(-1)
-    return torch.where(known, each, 0.0).sum(-1).to(dist.dtype)
+    risk = (dist.marginals.labels.double() * _cost(dist, cost)[labels]).sum(-1)
+    return torch.where(known, risk, 0.0).sum(-1).to(dist.dtype)
 
 
 def smoothed_loss(dist: Structure, labels: Tensor, smoothing: float, prior: Tensor | None = None) -> Tensor:
-    """Label smoothing over sequences (B,): the log-loss under a mixture of the labels and of all allowed labellings.
+    """Return the log-loss (B,) under a mixture of the labels and of all allowed labellings: label smoothing.
 
     ``-(1 - smoothing) log p(labels) - smoothing E_u[log p]``, where u is uniform over the labellings that are not
-    forbidden; or, with a ``prior``, weighs them by ``prod_t prior[y_t]``. A mixture of whole sequences: forbidden ones
-    have no share, so the loss stays finite, as smoothing frame by frame would not. A draw of u flickers, and teaches
-    switching: 0.01 is much.
+    forbidden; with a ``prior``, u weighs them by ``prod_t prior[y_t]``. The mixture is of whole sequences: forbidden
+    ones have no share, so the loss stays finite. Smoothing frame by frame would not stay finite. A draw from u flickers
+    and teaches the model to switch, so 0.01 is already a large share.
 
     Args:
         dist: over B recordings.
         labels: (B, T), -100 = unlabelled.
-        smoothing: share of u, from 0 up to and without 1.
+        smoothing: share of u, from 0 to below 1.
         prior: share of each class, (C,), above 0.
 
     Raises:
-        ValueError: the labels are forbidden, or an argument is out of range.
+        InputError: the labels are forbidden, or an argument is out of range.
 
-    Source: Szegedy et al., "Rethinking the Inception architecture", 2016, for classes; here for label sequences.
+    Source: Szegedy et al., "Rethinking the Inception architecture", 2016, for classes; here applied to label sequences.
 
     Example:
         >>> from segcrf import LinearChain
         >>> fair = LinearChain(torch.zeros(1, 2, 2), torch.zeros(2, 2))
-        >>> smoothed_loss(fair, torch.tensor([[0, 1]]), 0.1)        # already uniform: log 4 whatever the share
+        >>> smoothed_loss(fair, torch.tensor([[0, 1]]), 0.1)        # uniform already: log 4 for any share
         tensor([1.3863])
     """
     _validation.share(smoothing, "smoothing")
@@ -205,45 +218,44 @@ def smoothed_loss(dist: Structure, labels: Tensor, smoothing: float, prior: Tens
 
 
 def _known(dist: Structure, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Checked labels (B, T), 0 where there is none, and where there is one."""
+    """Return checked labels (B, T), 0 where a frame is unlabelled, and which frames are labelled."""
     event = (dist.emissions.shape[0], dist.emissions.shape[1])
     labels = check_labels(labels, event, dist.num_classes, dist.lengths)
-    frames = torch.arange(event[1], device=labels.device)
-    known = (labels != UNLABELLED) & (frames < dist.lengths[:, None])
+    known = (labels != UNLABELLED) & frame_mask(dist.lengths, event[1])
     return labels.masked_fill(~known, 0), known
 
 
 def _log_marginals(dist: Structure) -> Tensor:
-    """Log of the posterior marginals (B, T, C), float64; what is forbidden counts as the smallest number there is."""
+    """Return the log of the posterior marginals (B, T, C), float64; forbidden classes get the smallest number."""
     probability = dist.double().marginals.labels
     return probability.clamp(min=torch.finfo(torch.float64).tiny).log()
 
 
 def _rival(dist: Structure, labels: Tensor, known: Tensor, cost: Tensor | None) -> Structure:
-    """The structure whose scores are raised by what a labelling costs."""
+    """Return the structure with the cost of each labelling added to its score."""
     margin = torch.where(known[..., None], _cost(dist, cost)[labels], 0.0)
     return dist.replace(emissions=dist.emissions + margin.to(dist.dtype))
 
 
 def _cost(dist: Structure, cost: Tensor | None) -> Tensor:
+    """Return a checked cost matrix (C, C), float64."""
     if cost is None:
         return 1.0 - torch.eye(dist.num_classes, dtype=torch.float64, device=dist.emissions.device)
     return check_scores_shape(cost, "cost", (dist.num_classes, dist.num_classes), "(C, C)").double()
 
 
 def _check_class_weights(values: Tensor, num_classes: int) -> None:
-    """Refuse weights (C,) of classes that are negative, infinite or NaN."""
+    """Raise for weights (C,) of classes that are negative, infinite or NaN."""
     check_scores_shape(values, "weights", (num_classes,), "(C,)")
     if torch.compiler.is_compiling() or ((values >= 0) & (values < torch.inf)).all():
         return
-    raise ValueError(f"weights must be finite numbers of 0 or more, one per class, got {values.tolist()}")
+    raise InputError("weights", str(values.tolist()), "a finite weight of 0 or more for every class")
 
 
 def _check_prior(values: Tensor, num_classes: int) -> None:
-    """Refuse shares (C,) of classes that are not all above 0."""
+    """Raise for shares (C,) of classes that are not all above 0."""
     check_scores_shape(values, "prior", (num_classes,), "(C,)")
     if torch.compiler.is_compiling() or ((values > 0) & (values < torch.inf)).all():
         return
-    raise ValueError(
-        f"prior must be a share above 0 for every class, got {values.tolist()}; give unseen classes a little"
-    )
+    advice = "give classes that never occur a small share"
+    raise InputError("prior", str(values.tolist()), "a finite share above 0 for every class", advice)

@@ -1,6 +1,6 @@
 """Metrics: scores of frames, segments and boundaries, calibration, and printed reports."""
 
-from segcrf.metrics.calibration import SCOPES, Reliability, fit_temperature, reliability
+from segcrf.metrics.calibration import Reliability, reliability
 from segcrf.metrics.report import Report
 from segcrf.metrics.scores import (
     BoundaryError,
@@ -23,7 +23,6 @@ from segcrf.metrics.scores import (
 )
 
 __all__ = [
-    "SCOPES",
     "BoundaryError",
     "BoundaryScores",
     "Reliability",
@@ -38,7 +37,6 @@ __all__ = [
     "covering",
     "edit_score",
     "evaluate",
-    "fit_temperature",
     "frame_accuracy",
     "hausdorff",
     "macro_f1",

@@ -8,25 +8,18 @@ not train the network. Measure on yet others.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from segcrf import _validation
 from segcrf._validation import UNLABELLED
 from segcrf.segments import Recordings
-from segcrf.structures import Structure
 
-__all__ = ["SCOPES", "Reliability", "fit_temperature", "reliability"]
+__all__ = ["Reliability", "reliability"]
 
-SCOPES = ("structure", "emissions")
 FloatArray = npt.NDArray[np.float64]
-# Beyond a factor of 100 either way the scores are either noise or certainties, and the loss is flat.
-LARGEST = 100.0
 
 
 class Reliability(NamedTuple):
@@ -94,51 +87,3 @@ def reliability(probabilities: Recordings, true: Recordings, bins: int = 10) -> 
     sums = (np.bincount(place, weights=values, minlength=bins) for values in (claimed, right))
     confidence, accuracy = (np.where(count > 0, total / each, np.nan) for total in sums)
     return Reliability(count, confidence, accuracy, edges)
-
-
-def fit_temperature(structures: Sequence[Structure], labels: Sequence[Tensor], scope: str = "structure") -> float:
-    """The temperature that makes the labels of held-out recordings most probable when it divides the scores.
-
-    Above 1 the model was too sure. Apply it with ``dist.scaled(1 / temperature)``, or ``dist.scaled(emissions=1 / temperature)``.
-    For complete labels the likelihood is concave in the inverse temperature, so the one found, between 1/100 and 100,
-    is the best.
-
-    Args:
-        structures: of batches of held-out recordings, as the model returns them.
-        labels: (B, T) of each batch, -100 = unlabelled.
-        scope: ``"structure"`` divides all scores and leaves the decoded bands as they are; ``"emissions"`` divides
-            these only, and with them what they weigh against a switch. The latter fits the likelihood better, and on
-            few recordings, where most of the likelihood lies in the switches, may pay with the bands.
-
-    Source: Guo et al., "On calibration of modern neural networks", 2017, there for a softmax.
-
-    Example:
-        >>> from segcrf import LinearChain
-        >>> labels = torch.tensor([[0, 1, 1, 0, 0, 1, 0, 0, 1, 1]])
-        >>> said = torch.tensor([[0, 1, 1, 0, 0, 1, 0, 0, 0, 0]])          # eight of ten right, said with a score of 5
-        >>> dist = LinearChain(5.0 * torch.nn.functional.one_hot(said, 2).float(), torch.zeros(2, 2))
-        >>> temperature = fit_temperature([dist], [labels])
-        >>> f"{temperature:.3f} {dist.scaled(1 / temperature).marginals.labels[0, 0, 0]:.3f}"
-        '3.607 0.800'
-    """
-    from scipy.optimize import minimize_scalar
-
-    _validation.choice(scope, "scope", SCOPES)
-    _validation.same_number(len(labels), len(structures), "labels", "structures")
-
-    def scaled(dist: Structure, temperature: float) -> Structure:
-        return dist.scaled(1 / temperature) if scope == "structure" else dist.scaled(emissions=1 / temperature)
-
-    with torch.no_grad():
-        pairs = [
-            (dist.replace(**{name: p.detach() for name, p in dist.potentials._asdict().items()}), rows)
-            for dist, rows in zip(structures, labels, strict=True)
-        ]
-
-        def loss(log_temperature: float) -> float:
-            scale = math.exp(log_temperature)
-            return -sum(float(scaled(dist, scale).log_prob(rows).double().sum()) for dist, rows in pairs)
-
-        reach = math.log(LARGEST)
-        found = minimize_scalar(loss, bounds=(-reach, reach), method="bounded", options={"xatol": 1e-5})
-    return math.exp(found.x)

@@ -36,7 +36,7 @@ class DecodingRule:
 
     def decode(self, dist: Structure) -> Decoded:
         """Return the labelling of ``dist`` by this rule."""
-        return Decoded(dist if self.factor == 1.0 else dist.rescale(self.factor), self.by_frame)
+        return Decoded(dist if self.factor == 1.0 else dist.scaled(emissions=self.factor), self.by_frame)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,5 +2,5 @@
 
 import lazy_loader
 
-# Lightning takes seconds to import, and who only predicts does not need it.
+# Lightning takes seconds to import, and prediction does not need it.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,6 +1,6 @@
-"""Diagnostics: what a run of training tells about itself, and what to do next where it goes wrong.
+"""Diagnostics: measures of one training batch, and warnings that name the next step where training goes wrong.
 
-Functions of one batch, of tensors that training has at hand anyway; nothing here trains.
+The functions need only tensors that training has computed already; nothing here trains.
 """
 
 from __future__ import annotations
@@ -18,58 +18,74 @@ from segcrf._validation import UNLABELLED
 from segcrf.losses import Combiner, Losses
 from segcrf.structures import Structure
 
-__all__ = ["TrainingWarning", "Watch", "band_ratio", "decay_on_potentials", "effective_weights", "feature_gradients"]
+__all__ = [
+    "TrainingWarning",
+    "Watch",
+    "decay_on_potentials",
+    "decoded_band_ratio",
+    "effective_weights",
+    "feature_gradients",
+]
 
-# A loss is told to rise when its running mean, over some fifty steps, has for so many steps been above its least by
-# more than this share of what it had fallen and of how much it scatters from step to step.
+# A loss is reported as rising when its running mean, over some fifty steps, has exceeded its minimum for so many steps
+# by more than a share of its fall so far and of its scatter from step to step.
 RISE, SCATTER, STEPS_RISING, MEMORY = 0.25, 0.5, 200, 0.98
 WARM_UP = 50
-# An untrained model that knows nothing loses log(C) nats per frame.
+# In units of log(C) nats per frame, the loss of a guess.
 SUSPICIOUS = 10.0
 
 
 class TrainingWarning(UserWarning):
-    """Something in a run of training is probably not as its owner wants it; the message says what to try."""
+    """A run of training is probably not as intended; the message says what to try."""
 
 
 def feature_gradients(losses: Losses, features: Tensor) -> dict[str, float]:
-    """How hard each task pulls at the shared features, and whether they pull together.
+    """Return the norm of each loss's gradient at the shared features, and the cosine between the tasks' gradients.
 
-    Gradients of the features alone: no pass through the encoder.
+    The gradients stop at the features: there is no pass through the encoder.
 
     Args:
         losses: named scalars with a graph.
-        features: (B, T, H), what the encoder gave.
+        features: (B, T, H), output of the encoder.
 
     Returns:
-        ``gradient_<name>``, the norm for each loss; and ``cosine`` between the pull of the regression and that of all
-        the others, or of the only two losses: from -1 (they oppose each other) to 1. Near 0, no weighting and no
-        surgery on gradients has anything to arbitrate.
+        ``gradient_<name>``, the norm for each loss; and ``cosine`` between the gradient of the regression and that of
+        all the others, or of the only two losses: from -1 (they oppose each other) to 1. Near 0 there is no conflict
+        that a weighting, or a method that changes gradients, could resolve.
 
-    >>> features = torch.ones(1, 1, 2, requires_grad=True)
-    >>> feature_gradients({"crf": 3 * features[..., 0].sum(), "regression": features[..., 1].sum()}, features)
-    {'gradient_crf': 3.0, 'gradient_regression': 1.0, 'cosine': 0.0}
+    Example:
+        >>> features = torch.ones(1, 1, 2, requires_grad=True)
+        >>> feature_gradients({"crf": 3 * features[..., 0].sum(), "regression": features[..., 1].sum()}, features)
+        {'gradient_crf': 3.0, 'gradient_regression': 1.0, 'cosine': 0.0}
     """
-    pulls: dict[str, Tensor] = {}
+    gradients: dict[str, Tensor] = {}
     for name, loss in losses.items():
-        (pulls[name],) = torch.autograd.grad(
+        (gradients[name],) = torch.autograd.grad(
             loss, features, retain_graph=True, allow_unused=True, materialize_grads=True
         )
-    told = {f"gradient_{name}": float(pull.norm()) for name, pull in pulls.items()}
-    if len(pulls) > 1:
-        apart = "regression" if "regression" in pulls else list(pulls)[-1]
-        one = pulls.pop(apart).flatten().double()
-        other = torch.stack(list(pulls.values())).sum(0).flatten().double()
-        told["cosine"] = float((one @ other) / (one.norm() * other.norm()).clamp(min=1e-300))
-    return told
+    row = {f"gradient_{name}": float(gradient.norm()) for name, gradient in gradients.items()}
+    if len(gradients) > 1:
+        apart = "regression" if "regression" in gradients else list(gradients)[-1]
+        one = gradients.pop(apart).flatten().double()
+        other = torch.stack(list(gradients.values())).sum(0).flatten().double()
+        row["cosine"] = float((one @ other) / (one.norm() * other.norm()).clamp(min=1e-300))
+    return row
 
 
 def effective_weights(combine: Combiner, losses: Losses) -> dict[str, float]:
-    """By how much the total changes per unit of each loss: ``weight_<name>``, whatever the combiner does inside.
+    """Return the derivative of the combined loss with respect to each loss, for any combiner.
 
-    >>> effective_weights(lambda losses: 2 * losses["crf"] + losses["regression"].log(),
-    ...                   {"crf": torch.tensor(1.0), "regression": torch.tensor(0.5)})
-    {'weight_crf': 2.0, 'weight_regression': 2.0}
+    Args:
+        combine: turns named losses into a scalar.
+        losses: named scalars.
+
+    Returns:
+        ``weight_<name>`` for each loss.
+
+    Example:
+        >>> effective_weights(lambda losses: 2 * losses["crf"] + losses["regression"].log(),
+        ...                   {"crf": torch.tensor(1.0), "regression": torch.tensor(0.5)})
+        {'weight_crf': 2.0, 'weight_regression': 2.0}
     """
     with torch.enable_grad():
         leaves = {name: loss.detach().requires_grad_() for name, loss in losses.items()}
@@ -80,25 +96,30 @@ def effective_weights(combine: Combiner, losses: Losses) -> dict[str, float]:
 
 
 @torch.no_grad()
-def band_ratio(distribution: Structure, labels: Tensor) -> float:
-    """Decoded bands per true one, where neighbouring frames are labelled: above 1 it flickers.
+def decoded_band_ratio(dist: Structure, labels: Tensor) -> float:
+    """Return the bands of the most probable labelling per true band; above 1 the labelling flickers.
+
+    Unlike :func:`segcrf.metrics.band_ratio` this counts switches between labelled neighbours in one padded batch, on
+    its device.
 
     Args:
-        distribution: over the labels of B recordings.
-        labels: (B, T) int64; -100 = unlabelled.
+        dist: over the labels of B recordings.
+        labels: (B, T) int64, -100 = unlabelled.
     """
     known = (labels[:, 1:] != UNLABELLED) & (labels[:, :-1] != UNLABELLED)
-    mode = distribution.mode
-    found, true = (float(((k[:, 1:] != k[:, :-1]) & known).sum()) + len(labels) for k in (mode, labels.to(mode.device)))
-    return found / true
+    mode = dist.mode
+    decoded, true = (
+        float(((k[:, 1:] != k[:, :-1]) & known).sum()) + len(labels) for k in (mode, labels.to(mode.device))
+    )
+    return decoded / true
 
 
 def decay_on_potentials(groups: Sequence[Mapping[str, Any]], potentials: Sequence[nn.Parameter]) -> int:
-    """How many of these parameters an optimiser decays.
+    """Return the number of potentials that an optimiser decays.
 
     Args:
         groups: an optimiser's ``param_groups``.
-        potentials: of a structured layer, and log-deviations. Their size is a statement about the data.
+        potentials: parameters of a structured layer, and log-deviations. Their size is a statement about the data.
     """
     decayed = {id(p) for group in groups if group.get("weight_decay", 0.0) > 0 for p in group["params"]}
     return sum(id(p) in decayed for p in potentials)
@@ -106,64 +127,72 @@ def decay_on_potentials(groups: Sequence[Mapping[str, Any]], potentials: Sequenc
 
 @dataclass
 class Watch:
-    """Looks at a run as it goes on, and says each thing once.
+    """Watches a run for problems, and reports each once.
 
     Args:
         num_classes: C.
-        notes: what was said so far.
+        notes: warnings and explanations so far.
     """
 
     num_classes: int
     notes: list[str] = field(default_factory=list[str])
     _trends: dict[str, _Trend] = field(default_factory=dict[str, "_Trend"])
 
-    def losses(self, losses: Mapping[str, float]) -> None:
-        """Takes note of a step's losses: tells one that rises for long, and explains a negative one."""
+    def check_losses(self, losses: Mapping[str, float]) -> None:
+        """Warn of a loss that has been rising for long, and explain a negative one.
+
+        Args:
+            losses: named losses of a step.
+        """
         for name, value in losses.items():
             trend = self._trends.setdefault(name, _Trend(value))
             trend.add(value)
             if trend.rising == STEPS_RISING:
                 self.warn(
                     f"the loss {name!r} has been rising for {STEPS_RISING} steps, from {trend.least:.3g} to "
-                    f"{trend.mean:.3g}: lower learning_rate; if only one of two losses rises, see the effective "
+                    f"{trend.mean:.3g}: lower learning_rate; if only one of two losses rises, look at the effective "
                     "weights in history_"
                 )
             if name == "regression" and value < 0:
                 self.note(
                     "the regression loss is below zero, and that is fine: it is the negative logarithm of a density, "
-                    "and the density of a continuous number exceeds 1 where the deviation is below 0.4; compare the "
+                    "and the density of a continuous target exceeds 1 where the deviation is below 0.4; compare the "
                     "mean squared error (val_mse) instead"
                 )
 
-    def scale(self, contribution: float) -> None:
-        """Tells a likelihood of the labels that is not per frame.
+    def check_scale(self, contribution: float) -> None:
+        """Warn of a likelihood of the labels that is not per frame.
 
         Args:
             contribution: loss of the labels in nats per frame times its effective weight, before training.
         """
         if contribution > SUSPICIOUS * math.log(max(self.num_classes, 2)):
             self.warn(
-                f"the labels' loss begins at {contribution:.3g}, where guessing costs {math.log(self.num_classes):.3g} "
+                f"the labels' loss begins at {contribution:.3g}, but guessing costs {math.log(self.num_classes):.3g} "
                 "nats per frame: it seems to be summed over the frames of a recording, a hidden weight beside the "
                 "other losses; divide it by the number of valid frames, as JointObjective does, or lower its weight"
             )
 
-    def decay(self, decayed: int) -> None:
-        """Tells weight decay where it does harm."""
+    def check_decay(self, decayed: int) -> None:
+        """Warn of weight decay on potentials.
+
+        Args:
+            decayed: number of such parameters, see :func:`decay_on_potentials`.
+        """
         if decayed:
             self.warn(
-                f"weight decay acts on {decayed} parameters of the structured layer or log-deviations, and pulls what "
-                "a switch costs and how large errors are towards zero; give the optimiser the groups of "
+                f"weight decay acts on {decayed} parameters of the structured layer or log-deviations, and pulls the "
+                "cost of a switch and the expected size of errors towards zero; give the optimiser the groups of "
                 "segcrf.training.parameter_groups"
             )
 
     def note(self, text: str) -> None:
-        """Keeps an explanation."""
+        """Keep an explanation."""
         if text not in self.notes:
             self.notes.append(text)
 
     def warn(self, text: str) -> None:
-        """Keeps a warning and issues it."""
+        """Keep a warning and issue it."""
         if text not in self.notes:
             self.notes.append(text)
             warnings.warn(text, TrainingWarning, stacklevel=3)
@@ -171,7 +200,7 @@ class Watch:
 
 @dataclass
 class _Trend:
-    """Running mean of a loss, how much the loss scatters around it, and for how many steps it has been rising."""
+    """Running mean and scatter of a loss, and the number of steps for which it has been rising."""
 
     mean: float
     scatter: float = 0.0
