@@ -16,7 +16,7 @@ from segcrf.metrics import fit_temperature, reliability
 
 def test_reliability_by_hand() -> None:
     posterior = [np.array([[0.95, 0.05], [0.55, 0.45], [0.2, 0.8]]), np.array([[0.92, 0.08]])]
-    table = reliability(posterior, [[0, 1, -100], [1]])
+    table = reliability([[0, 1, -100], [1]], posterior)
     assert table.frames.tolist() == [0] * 5 + [1, 0, 0, 0, 2]
     assert table.confidence[9] == pytest.approx(0.935) and table.accuracy[9] == 0.5 and table.accuracy[5] == 0.0
     assert np.isnan(table.accuracy[0])
@@ -25,12 +25,12 @@ def test_reliability_by_hand() -> None:
 
 
 def test_edges_belong_to_the_bin_below() -> None:
-    table = reliability([np.array([[1.0, 0.0], [0.5, 0.5]])], [[0, 0]], bins=2)
+    table = reliability([[0, 0]], [np.array([[1.0, 0.0], [0.5, 0.5]])], bins=2)
     assert table.frames.tolist() == [1, 1]
 
 
 def test_nothing_labelled_has_no_error() -> None:
-    assert math.isnan(reliability([np.array([[1.0, 0.0]])], [[-100]]).error)
+    assert math.isnan(reliability([[-100]], [np.array([[1.0, 0.0]])]).error)
 
 
 @pytest.mark.parametrize("kind", ["chain", "semi"])
@@ -39,16 +39,16 @@ def test_a_structure_is_calibrated_on_its_own_draws_and_a_sharpened_one_is_not(k
     case = chain_case(5, lengths, 400, 3) if kind == "chain" else having_durations(5, lengths)
     dist = make(case)
     labels = dist.sample(generator=torch.Generator().manual_seed(0))
-    assert reliability(dist.marginals.labels, labels).error < 0.05
+    assert reliability(labels, dist.marginals.labels).error < 0.05
     for scope in ("structure", "emissions"):
         assert fit_temperature([dist], [labels], scope) == pytest.approx(1.0, rel=0.1)
     sharp = dist.tempered(0.25)
-    assert reliability(sharp.marginals.labels, labels).error > 0.1
+    assert reliability(labels, sharp.marginals.labels).error > 0.1
     temperature = fit_temperature([sharp], [labels])
     assert temperature == pytest.approx(4.0, rel=0.1)
     assert torch.equal(sharp.tempered(temperature).mode, sharp.mode)
     assert fit_temperature([dist.rescale(4.0)], [labels], "emissions") == pytest.approx(4.0, rel=0.1)
-    assert reliability(sharp.tempered(temperature).marginals.labels, labels).error < 0.05
+    assert reliability(labels, sharp.tempered(temperature).marginals.labels).error < 0.05
 
 
 def having_durations(seed: int, lengths: tuple[int, ...]) -> Case:
@@ -77,4 +77,4 @@ def test_unlabelled_frames_and_several_batches() -> None:
 )
 def test_bad_input_is_named(posterior: Any, true: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        reliability(posterior, true)
+        reliability(true, posterior)

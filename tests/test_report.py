@@ -26,9 +26,9 @@ def test_scores_are_those_of_the_metrics():
     report = Report.of(FOUND, truth())
     assert (report.recordings, report.frames, report.unlabelled) == (2, 8, 1)
     assert report.scores["accuracy"] == pytest.approx(100 * 6 / 7)
-    assert report.scores["edit"] == metrics.edit_score(FOUND, TRUE)
-    assert report.scores["f1@50"] == metrics.segment_f1(FOUND, TRUE, 0.5)
-    assert report.scores["kappa"] == metrics.cohen_kappa(FOUND, TRUE)
+    assert report.scores["edit"] == metrics.edit_score(TRUE, FOUND)
+    assert report.scores["f1@50"] == metrics.segment_f1(TRUE, FOUND, overlap=0.5)
+    assert report.scores["kappa"] == metrics.cohen_kappa(TRUE, FOUND)
 
 
 def test_per_recording_averages_and_says_so():
@@ -40,21 +40,21 @@ def test_per_recording_averages_and_says_so():
 
 def test_ignored_classes_are_left_out_and_named():
     report = Report.of(FOUND, truth(), ignore=("a",))
-    assert report.scores["edit"] == metrics.edit_score(FOUND, TRUE, ignore=["a"])
+    assert report.scores["edit"] == metrics.edit_score(TRUE, FOUND, ignore=["a"])
     assert report.conventions()["edit"].endswith("bands left out: a")
 
 
 # Each score by the convention that a line of the text names.
 COUNTED = {
-    "frame accuracy": lambda case, pooled, ignore: metrics.frame_accuracy(*case, pooled),
+    "frame accuracy": lambda case, pooled, ignore: metrics.frame_accuracy(*case, pooled=pooled),
     "frame macro F1": lambda case, pooled, ignore: metrics.macro_f1(*case, pooled=pooled),
     "frame Cohen's kappa": lambda case, pooled, ignore: metrics.cohen_kappa(*case, pooled=pooled),
-    "segment edit": lambda case, pooled, ignore: metrics.edit_score(*case, ignore, pooled),
-    "segment F1@10": lambda case, pooled, ignore: metrics.segment_f1(*case, 0.10, pooled, ignore),
-    "segment F1@25": lambda case, pooled, ignore: metrics.segment_f1(*case, 0.25, pooled, ignore),
-    "segment F1@50": lambda case, pooled, ignore: metrics.segment_f1(*case, 0.50, pooled, ignore),
-    "segment covering": lambda case, pooled, ignore: metrics.covering(*case, pooled, ignore=ignore),
-    "bands predicted/true": lambda case, pooled, ignore: metrics.band_ratio(*case, pooled, ignore=ignore),
+    "segment edit": lambda case, pooled, ignore: metrics.edit_score(*case, ignore=ignore, pooled=pooled),
+    "segment F1@10": lambda case, pooled, ignore: metrics.segment_f1(*case, overlap=0.10, pooled=pooled, ignore=ignore),
+    "segment F1@25": lambda case, pooled, ignore: metrics.segment_f1(*case, overlap=0.25, pooled=pooled, ignore=ignore),
+    "segment F1@50": lambda case, pooled, ignore: metrics.segment_f1(*case, overlap=0.50, pooled=pooled, ignore=ignore),
+    "segment covering": lambda case, pooled, ignore: metrics.covering(*case, pooled=pooled, ignore=ignore),
+    "bands predicted/true": lambda case, pooled, ignore: metrics.band_ratio(*case, pooled=pooled, ignore=ignore),
 }
 
 

@@ -172,9 +172,9 @@ class _Tally:
 
     def _bands(self, predicted: list[Array]) -> dict[str, float]:
         scores = {
-            "accuracy": frame_accuracy(predicted, self.true),
-            "edit": edit_score(predicted, self.true),
-            "f1": segment_f1(predicted, self.true),
+            "accuracy": frame_accuracy(self.true, predicted),
+            "edit": edit_score(self.true, predicted),
+            "f1": segment_f1(self.true, predicted),
         }
         return {**scores, "error": 1.0 - sum(scores.values()) / 300.0}
 
