@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from errors import rejects
 from strategies import Case, chain_case, semi_markov_case
 from test_knowledge import make
 
@@ -68,13 +69,14 @@ def test_unlabelled_frames_and_several_batches() -> None:
 
 
 @pytest.mark.parametrize(
-    ("posterior", "true", "message"),
+    ("true", "posterior", "fields"),
     [
-        ([np.ones((2, 2))], [[0, 1], [0]], "probabilities hold 1 recordings, true hold 2"),
-        ([np.ones((2, 2))], [[0, 5]], "got label 5, expected 0 to 1"),
-        ([np.ones((2, 2))], [[0, 1, 1]], "recording 0: probabilities has 2 frames"),
+        ([[0, 1], [0]], [np.ones((2, 2))], {"argument": "probabilities", "got": "1 recordings", "expected": "2"}),
+        ([[0, 5]], [np.ones((2, 2))], {"argument": "true", "got": "5", "expected": "0 to 1", "frame": 1}),
+        ([[0, 1, 1]], [np.ones((2, 2))], {"argument": "probabilities", "got": "2 frames", "expected": "3, as in true"}),
+        ([], [], {"argument": "true", "got": "an empty list"}),
     ],
 )
-def test_bad_input_is_named(posterior: Any, true: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_bad_input_is_named(true: Any, posterior: Any, fields: dict[str, Any]) -> None:
+    with rejects(**fields):
         reliability(true, posterior)
