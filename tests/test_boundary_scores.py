@@ -171,15 +171,13 @@ def test_the_largest_distance_of_all_recordings_is_that_of_ruptures(seed):
 @pytest.mark.parametrize("margin", [100, 2**40, 1e19, 1e300])
 def test_a_margin_beyond_every_recording_is_the_longest_one(margin, sampling_rate):
     pred, true = [[0, 0, 1, 0, 0], [1, 1, 0]], [[0, 1, 1, 1, 1], [1, 0, 0]]
-    assert metrics.boundary_scores(true, pred, margin=margin, sampling_rate=sampling_rate) == metrics.boundary_scores(
-        true, pred, margin=5
-    )
-    assert metrics.boundary_f1(
-        true, pred, margin=margin, sampling_rate=sampling_rate, matching="nearest"
-    ) == metrics.boundary_f1(true, pred, margin=5)
-    found = metrics.boundary_error(true, pred, margin=margin, sampling_rate=sampling_rate)
+    within = {"margin": margin, "sampling_rate": sampling_rate}
+    whole = metrics.boundary_scores(true, pred, margin=5)
+    assert metrics.boundary_scores(true, pred, **within) == whole
+    assert metrics.boundary_f1(true, pred, **within, matching="nearest") == whole.f1
+    found = metrics.boundary_error(true, pred, **within)
     assert {pair: error.found for pair, error in found.items()} == {(0, 1): 1, (1, 0): 1}
     # Recordings are laid end to end, further apart than the margin.
     many = [[[0, 0, 1]] * 2000, [[0, 1, 1]] * 2000]
-    assert metrics.boundary_f1(*many, margin=margin, sampling_rate=sampling_rate) == 100.0
-    assert metrics.boundary_error(*many, margin=margin, sampling_rate=sampling_rate)[0, 1].found == 2000
+    assert metrics.boundary_f1(*many, **within) == 100.0
+    assert metrics.boundary_error(*many, **within)[0, 1].found == 2000
