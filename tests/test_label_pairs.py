@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import numpy as np
@@ -15,7 +16,52 @@ from label_pairs import judged, labellings, same
 from segcrf import metrics
 from segcrf._validation import InputError, InputTypeError
 
+# ------------------------------------------------------------------------------------------------------------- order
+COMPARING = [
+    metrics.band_ratio,
+    metrics.boundary_error,
+    metrics.boundary_f1,
+    metrics.boundary_scores,
+    metrics.cohen_kappa,
+    metrics.covering,
+    metrics.edit_score,
+    metrics.evaluate,
+    metrics.frame_accuracy,
+    metrics.hausdorff,
+    metrics.macro_f1,
+    metrics.reliability,
+    metrics.segment_f1,
+    metrics.segmentation_entropy,
+]
 
+
+@pytest.mark.parametrize("score", COMPARING)
+def test_truth_comes_first_and_the_rest_is_named(score):
+    first, second, *rest = inspect.signature(score).parameters.values()
+    assert (first.name, second.name) in (("true", "pred"), ("true", "probabilities"))
+    assert {parameter.kind for parameter in rest} <= {inspect.Parameter.KEYWORD_ONLY}
+
+
+def test_scores_that_are_not_symmetric_prove_the_order():
+    true, pred = [[0, 0, 0, 0, 1, 1, 1, 1]], [[0, 1, 0, 0, 1, 1, 0, 1]]
+    # Two true bands and six predicted ones; one true boundary, found, among five predicted ones.
+    assert metrics.band_ratio(true, pred) == 3.0
+    assert metrics.boundary_scores(true, pred, margin=0)[:2] == (20.0, 100.0)
+    assert metrics.boundary_error(true, [[0] * 6 + [1] * 2], margin=3)[0, 1].mean == 2.0  # too late
+    missed, extra = (metrics.boundary_error(true, pred, margin=0)[kind] for kind in ((0, 1), (1, 0)))
+    assert (missed.found, missed.missed, missed.extra) == (1, 0, 2)
+    assert (extra.found, extra.missed, extra.extra) == (0, 0, 2)
+    assert metrics.segmentation_entropy(true, pred).over < metrics.segmentation_entropy(true, pred).under == 1.0
+    # Each true band of 4 frames is covered by 2 of them at best.
+    assert metrics.covering(true, pred) == 50.0 != metrics.covering(pred, true)
+    row = metrics.evaluate(true, pred)
+    assert row["band_ratio"] == 3.0
+    # Unlabelled frames are those of the truth: a frame without prediction is wrong.
+    assert metrics.frame_accuracy([[0, -100]], [[0, 0]]) == 100.0
+    assert metrics.frame_accuracy([[0, 0]], [[0, -100]]) == 50.0
+
+
+# ------------------------------------------------------------------------------------------------------- conventions
 def test_pooling_moves_the_score():
     pred, true = [[0, 0, 0, 0], [0, 1]], [[0, 0, 0, 0], [1, 0]]
     assert metrics.frame_accuracy(true, pred) == pytest.approx(400 / 6)

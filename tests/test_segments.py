@@ -244,7 +244,7 @@ def test_starts_that_do_not_fit(starts, fields):
         (
             ([0], [2], [2], [0]),
             "segment 0",
-            {"got": r"frames \[2, 2\) of label 0", "expected": "an end after its start"},
+            {"got": r"\[2, 2\) of label 0", "expected": "an end after its start"},
         ),
         (([0], [-1], [2], [0]), "segment 0", {"expected": "a start of 0 or more", "recording": 0}),
         (([-1], [0], [2], [0]), "segment 0", {"expected": "a recording of 0 or more", "recording": -1}),
