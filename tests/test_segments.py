@@ -286,7 +286,7 @@ def test_tables_that_are_none():
     table = segments.to_table()
     with rejects("table", expected="a column 'end'"):
         Segments.from_table(table.drop(columns="end"))
-    with rejects("column 'start', row 1", expected="whole frames", advice="give sampling_rate= if times are in seconds"):
+    with rejects("column 'start', row 1", expected="whole frames", advice="sampling_rate= if times are in seconds"):
         Segments.from_table(segments.to_table(sampling_rate=4))
     named = segments.to_table(classes=["rest", "walk"])
     with rejects("classes", got="'walk' in the table", expected=r"one of \['rest'\]"):
