@@ -138,7 +138,7 @@ class Segments:
         """Join segments of different recordings, or of different stretches of the same ones, and sort them.
 
         Args:
-            parts: segments whose recordings are numbered alike; scores are kept if all parts have them.
+            parts: segments that number the recordings alike; scores are kept if all parts have them.
 
         Raises:
             ValueError: segments of two parts overlap.

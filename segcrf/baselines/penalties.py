@@ -123,7 +123,7 @@ def truncated_mse(logits: Tensor, lengths: Tensor | None = None, tau: float = 4.
     _validation.positive(tau, "tau")
     before, after, frames = _neighbours(logits, lengths)
     now, target = after.log_softmax(-1), before.detach().log_softmax(-1)
-    # Before abs(), whose gradient at NaN, -inf minus -inf, is NaN.
+    # Before abs(): its gradient at NaN, -inf minus -inf, is NaN.
     change = torch.where((now > -torch.inf) | (target > -torch.inf), now - target, 0.0)
     return change.abs().clamp(max=tau).square().sum() / (frames * logits.shape[-1])
 

@@ -55,7 +55,7 @@ def boundary_scores(
         margin: largest distance that still counts, in frames, or in seconds if ``sampling_rate`` is given.
         sampling_rate: frames per second.
         pooled: boundaries of all recordings counted together, or the mean of the recordings' scores.
-        ignore: classes whose bands are dropped first, from truth and prediction: what is left are boundaries
+        ignore: classes; their bands are dropped first, from truth and prediction: what is left are boundaries
             between two others.
         matching: "optimal": as many pairs as possible; "nearest": the nearest pairs first, at equal distance the
             earlier true one, then the earlier predicted one, which may leave a boundary without the partner that
@@ -100,7 +100,7 @@ def boundary_f1(
         margin: largest distance that still counts, in frames, or in seconds if ``sampling_rate`` is given.
         sampling_rate: frames per second.
         pooled: boundaries of all recordings counted together, or the mean of the recordings' scores.
-        ignore: classes whose bands are dropped first.
+        ignore: classes; their bands are dropped first.
         matching: "optimal" or "nearest", as for :func:`boundary_scores`.
 
     Raises:
@@ -144,7 +144,7 @@ def boundary_error(
         margin: largest distance that still counts, in frames, or in seconds if ``sampling_rate`` is given; memory grows
             with the pairs that are within it.
         sampling_rate: frames per second.
-        ignore: classes whose boundaries are left out.
+        ignore: classes; their boundaries are left out.
 
     Returns:
         (class before, class after) -> mean and population standard deviation of predicted minus true time, in
@@ -188,7 +188,7 @@ def hausdorff(
         pred: predicted labels, list of (T,).
         sampling_rate: frames per second, for a distance in seconds; None: in frames.
         pooled: the largest of all recordings, or the mean over recordings.
-        ignore: classes whose bands are dropped first, as for :func:`boundary_scores`.
+        ignore: classes; their bands are dropped first, as for :func:`boundary_scores`.
 
     Raises:
         TypeError, ValueError: as :func:`frame_accuracy`; or ``sampling_rate`` is not above 0.

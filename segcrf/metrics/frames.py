@@ -22,7 +22,7 @@ def frame_accuracy(true: Recordings, pred: Recordings, *, pooled: bool = True, i
         pred: predicted labels, list of (T,).
         pooled: over all frames (Farha and Gall, 2019), or the mean of the recordings' accuracies (Lea et al.,
             2017).
-        ignore: true classes whose frames are left out.
+        ignore: true classes; their frames are left out.
 
     Raises:
         TypeError: labels are neither integers nor text, the two sides differ in kind, or ``ignore`` is no list of
@@ -55,7 +55,7 @@ def macro_f1(
             left out.
         pooled: F1 of the frames of all recordings, or the mean over recordings of each one's macro F1, which
             averages the classes that occur in it.
-        ignore: true classes whose frames are left out. These classes are not averaged either. To keep their frames
+        ignore: true classes; their frames are left out. These classes are not averaged either. To keep their frames
             and leave them out of the average only, name the others in ``classes``.
 
     Raises:
@@ -87,7 +87,7 @@ def cohen_kappa(true: Recordings, pred: Recordings, *, pooled: bool = True, igno
         true: true labels, list of (T,).
         pred: predicted labels, list of (T,).
         pooled: over the frames of all recordings, or the mean of the recordings' kappas.
-        ignore: true classes whose frames are left out.
+        ignore: true classes; their frames are left out.
 
     Raises:
         TypeError, ValueError: as :func:`frame_accuracy`.

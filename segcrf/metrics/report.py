@@ -40,7 +40,7 @@ def evaluate(
         true: true labels, list of (T,).
         pred: predicted labels, list of (T,).
         classes: the classes that ``macro_f1`` averages; None: all that occur.
-        ignore: classes whose bands ``edit`` and ``f1`` leave out; the others count all classes.
+        ignore: classes that ``edit`` and ``f1`` leave out; the others count all classes.
         pooled: for accuracy, F1 and the band ratio; ``edit`` is always the mean over recordings, and
             ``macro_f1`` always pooled.
         matching: as for :func:`segment_f1`.
@@ -111,7 +111,7 @@ class Report:
         recordings: how many there are.
         frames: how many they have.
         unlabelled: how many of these frames have no label and are left out.
-        ignore: classes whose bands edit and F1 leave out.
+        ignore: classes that edit and F1 leave out.
         pooled: frames and bands of all recordings are counted together, not averaged over recordings.
     """
 
@@ -139,7 +139,7 @@ class Report:
             recordings: the truth, with labels and perhaps targets.
             predicted: N arrays (T,) of text, "" = no prediction.
             predicted_targets: N arrays (T, R); None without targets.
-            ignore: classes whose bands edit and F1 leave out.
+            ignore: classes that edit and F1 leave out.
             pooled: count frames and bands of all recordings together, or average over recordings.
 
         Raises:

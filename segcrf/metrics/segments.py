@@ -36,7 +36,7 @@ def edit_score(true: Recordings, pred: Recordings, *, ignore: Sequence[Class] = 
     Args:
         true: true labels, list of (T,).
         pred: predicted labels, list of (T,).
-        ignore: classes whose bands are dropped first.
+        ignore: classes; their bands are dropped first.
         pooled: distances and lengths added up, or the mean over recordings (Lea et al., 2017).
 
     Raises:
@@ -71,7 +71,7 @@ def segment_f1(
         overlap: least intersection over union (IoU), above 0 and at most 1.
         pooled: bands of all recordings counted together (Farha and Gall, 2019), or the mean of the
             recordings' F1 (Lea et al., 2017).
-        ignore: classes whose bands are dropped first.
+        ignore: classes; their bands are dropped first.
         matching: "greedy": in time order each predicted band claims the true band it overlaps most (the
             earlier of two), and is wrong if that one is taken, even if another is free; "optimal": as many
             pairs as possible. Above an IoU of 0.5 they agree.
@@ -102,7 +102,7 @@ def covering(true: Recordings, pred: Recordings, *, pooled: bool = False, ignore
         true: true labels, list of (T,).
         pred: predicted labels, list of (T,).
         pooled: over all frames, or the mean over recordings.
-        ignore: classes whose bands are dropped first, from truth and prediction.
+        ignore: classes; their bands are dropped first, from truth and prediction.
 
     Raises:
         TypeError, ValueError: as :func:`frame_accuracy`.
@@ -129,7 +129,7 @@ def band_ratio(true: Recordings, pred: Recordings, *, pooled: bool = True, ignor
         true: true labels, list of (T,).
         pred: predicted labels, list of (T,).
         pooled: bands of all recordings counted together, or the mean of the recordings' ratios.
-        ignore: classes whose bands are not counted, in truth and prediction.
+        ignore: classes; their bands are not counted, in truth and prediction.
 
     Raises:
         TypeError, ValueError: as :func:`frame_accuracy`.
@@ -169,7 +169,7 @@ def segmentation_entropy(
         by: the units: every band for itself, or all bands of a class together as in mir_eval's
             ``segment.nce``.
         pooled: entropies over the frames of all recordings at once, or the mean over recordings.
-        ignore: classes whose bands are dropped first, from truth and prediction; frames that are then in no band of
+        ignore: classes; their bands are dropped first, from truth and prediction; frames that are then in no band of
             one of the two are left out.
 
     Raises:

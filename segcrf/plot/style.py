@@ -23,7 +23,7 @@ __all__ = [
     "import_matplotlib",
 ]
 
-#: Okabe and Ito (2008), a palette that every common kind of colour vision tells apart; the yellow is darkened
+#: Okabe and Ito (2008), a palette for every common kind of colour vision; the yellow is darkened
 #: for white paper.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#D9C300", "#555555")
 #: Text, and the line that matters.
