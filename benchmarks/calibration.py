@@ -48,10 +48,10 @@ def structures(segmenter: Segmenter, signals: Sequence[data.Array]) -> list[Stru
 def measure(dists: Sequence[Structure], labels: Sequence[data.Array]) -> dict[str, Any]:
     """Reliability of frames and bands, the log-loss and the scores of the decoded bands."""
     posterior = [dist.marginals.labels[0].numpy() for dist in dists]
-    frames = reliability(posterior, list(labels))
+    frames = reliability(list(labels), posterior)
     loss = -sum(float(dist.log_prob(torch.as_tensor(k)[None])) for dist, k in zip(dists, labels, strict=True))
     predicted = [dist.mode[0].numpy() for dist in dists]
-    scores = metrics.evaluate(predicted, labels)
+    scores = metrics.evaluate(labels, predicted)
     return {
         "log_loss_per_frame": round(loss / sum(map(len, labels)), 4),
         "expected_calibration_error": round(frames.error, 4),

@@ -68,7 +68,7 @@ def run(recordings: data.DataSet, way: str, seed: int) -> dict[str, Any]:
     segmenter.fit(*recordings.lists(train))
     seconds = time.perf_counter() - begin
     signals, labels = recordings.lists(test)
-    scores = metrics.evaluate(segmenter.predict(signals), labels)
+    scores = metrics.evaluate(labels, segmenter.predict(signals))
     return {
         "way": way,
         "seed": seed,

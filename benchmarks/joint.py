@@ -358,7 +358,7 @@ def score(model: Any, problem: Problem, method: Method, recordings: list[Recordi
     scores |= {name: value / known for name, value in told.items()}
     if predicted:
         true = [recording.labels.numpy() for recording in recordings]
-        found = metrics.evaluate(predicted, true)
+        found = metrics.evaluate(true, predicted)
         scores |= {name: float(found[name]) for name in ("accuracy", "edit", "f1@50", "band_ratio")}
     if method.decode == "bands":
         scores["nll"] = cost / sum(len(recording.labels) for recording in recordings)

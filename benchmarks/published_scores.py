@@ -22,7 +22,7 @@ from benchmarks.bands.report import Table, rst
 from segcrf import metrics
 
 Array = npt.NDArray[Any]
-# Predicted and true labels of the recordings of one split.
+# True and predicted labels of the recordings of one split.
 Split = tuple[list[Array], list[Array]]
 
 MODELS = {"ED-TCN": "mid_video_ED-TCN_L2_C15", "Dilated TCN": "mid_video_DilatedTCN_B3_L5"}
@@ -72,7 +72,7 @@ def read(folder: Path) -> list[Split]:
     from scipy.io import loadmat
 
     files = [loadmat(folder / f"{split}.mat") for split in range(1, 6)]
-    return [(_labels(file["P"]), _labels(file["Y"])) for file in files]
+    return [(_labels(file["Y"]), _labels(file["P"])) for file in files]
 
 
 def _labels(cells: Any) -> list[Array]:
@@ -83,18 +83,18 @@ def score(splits: list[Split], pooling: str, ignore: list[int]) -> dict[str, flo
     """Accuracy, edit and F1 at 10, 25 and 50 % overlap.
 
     Args:
-        splits: predicted and true labels.
+        splits: true and predicted labels.
         pooling: a key of ``POOLING``.
         ignore: classes whose bands edit and F1 leave out.
     """
     pooled = pooling != "recording"
     if pooling != "split":
-        splits = [([p for split in splits for p in split[0]], [t for split in splits for t in split[1]])]
+        splits = [([t for split in splits for t in split[0]], [p for split in splits for p in split[1]])]
     each = [
         [
-            metrics.frame_accuracy(*split, pooled),
-            metrics.edit_score(*split, ignore, pooled),
-            *(metrics.segment_f1(*split, iou, pooled, ignore) for iou in (0.1, 0.25, 0.5)),
+            metrics.frame_accuracy(*split, pooled=pooled),
+            metrics.edit_score(*split, ignore=ignore, pooled=pooled),
+            *(metrics.segment_f1(*split, overlap=iou, pooled=pooled, ignore=ignore) for iou in (0.1, 0.25, 0.5)),
         ]
         for split in splits
     ]

@@ -76,7 +76,7 @@ def run(recordings: data.DataSet, way: str, seed: int, people: int) -> dict[str,
     seconds = time.perf_counter() - begin
     signals, labels = recordings.lists(test)
     predicted = segmenter.predict(signals)
-    scores = metrics.evaluate(predicted, labels)
+    scores = metrics.evaluate(labels, predicted)
     return {
         "way": way,
         "seed": seed,

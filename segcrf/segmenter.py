@@ -755,7 +755,9 @@ class Segmenter:
         bands = Segments.from_labels(labels, starts)
         first = np.cumsum([0, *map(len, labels)])[bands.recording] + bands.start
         mean = np.add.reduceat(np.concatenate(own).astype(np.float64), first) / bands.durations
-        return bands.with_score(mean).to_table(self.classes_.tolist(), self.sampling_rate, recordings)
+        return bands.with_score(mean).to_table(
+            classes=self.classes_.tolist(), sampling_rate=self.sampling_rate, recordings=recordings
+        )
 
     def stream(self, *, max_delay: int | None = None, recording: object = 0) -> SignalStream:
         """Begins a recording that is still being measured.
@@ -785,7 +787,9 @@ class Segmenter:
             return now._to_model(check_signals([signal], now.n_features_in_)[0])
 
         def show(bands: Segments) -> pd.DataFrame:
-            return bands.to_table(now.classes_.tolist(), now.sampling_rate, [recording])
+            return bands.to_table(
+                classes=now.classes_.tolist(), sampling_rate=now.sampling_rate, recordings=[recording]
+            )
 
         decoder = Stream(lambda scores: model.decode(model.dist(scores)).dist, max_delay=max_delay)
         return SignalStream(model.encoder, lambda features: model.heads(features).emissions, decoder, prepare, show)

@@ -1,7 +1,7 @@
 """Segments: label sequences as bands, and bands as tables.
 
-A segment, or band, is a run of one class in one recording, half-open: it covers the frames ``start`` to ``end
-- 1``. Labels -> segments -> labels and segments -> table -> segments lose nothing.
+A segment, or band, is a run of one class in one recording. It is half-open: it covers the frames ``start`` to
+``end - 1``. Labels -> segments -> labels and segments -> table -> segments lose nothing.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ import numpy.typing as npt
 from torch import Tensor
 
 from segcrf import _validation
-from segcrf._validation import UNLABELLED
-
-Array = npt.NDArray[Any]
+from segcrf._validation import UNLABELLED, InputError, InputTypeError
 
 if TYPE_CHECKING:
     import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
 
+__all__ = ["IntArray", "Recordings", "Segments", "check_segments_fit"]
+
+Array = npt.NDArray[Any]
 IntArray = npt.NDArray[np.int64]
 #: One array per recording in a list, or all recordings, padded, in one array or tensor.
 Recordings = Sequence[npt.ArrayLike] | npt.NDArray[Any] | Tensor
@@ -78,7 +79,7 @@ class Segments:
             labels: list of (T,) integer arrays or tensors, or one (B, T); -100 makes no segment and ends the
                 run before it.
             starts: booleans in the same shape, True where a band starts although the class does not change,
-                as the decoder of a semi-Markov model says; None: maximal runs.
+                as the decoder of a semi-Markov model returns them; None: maximal runs.
 
         Returns:
             The segments of all recordings; the index of a recording is its place in ``labels``.
@@ -134,10 +135,10 @@ class Segments:
 
     @classmethod
     def concatenate(cls, parts: Iterable[Segments]) -> Segments:
-        """Join segments of other recordings, or of other stretches of the same ones, and sort them.
+        """Join segments of different recordings, or of different stretches of the same ones, and sort them.
 
         Args:
-            parts: segments whose recordings are numbered alike; scores are kept if all parts have them.
+            parts: segments that number the recordings alike; scores are kept if all parts have them.
 
         Raises:
             ValueError: segments of two parts overlap.
@@ -161,6 +162,7 @@ class Segments:
 
     def to_table(
         self,
+        *,
         classes: Sequence[object] | None = None,
         sampling_rate: float | None = None,
         recordings: Sequence[object] | None = None,
@@ -203,6 +205,7 @@ class Segments:
     def from_table(
         cls,
         table: pd.DataFrame,
+        *,
         classes: Sequence[object] | None = None,
         sampling_rate: float | None = None,
         recordings: Sequence[object] | None = None,
@@ -220,8 +223,8 @@ class Segments:
             ValueError: a column is missing, a name is unknown, a time is no number, or a segment has no frame
                 left.
 
-        >>> table = Segments.from_labels([[1, 1, 0]]).to_table(["rest", "walk"], sampling_rate=2.0)
-        >>> Segments.from_table(table, ["rest", "walk"], sampling_rate=2.0).end
+        >>> table = Segments.from_labels([[1, 1, 0]]).to_table(classes=["rest", "walk"], sampling_rate=2.0)
+        >>> Segments.from_table(table, classes=["rest", "walk"], sampling_rate=2.0).end
         array([2, 3])
         """
         given = _columns(table)
@@ -243,10 +246,13 @@ class Segments:
         return self.end - self.start
 
     def with_score(self, values: npt.ArrayLike | Tensor) -> Segments:
-        """Return the same segments with one number each.
+        """Return the same segments with one score each.
 
         Args:
-            values: (N,) numbers.
+            values: (N,) scores.
+
+        Raises:
+            ValueError: there is not one score per segment.
 
         >>> Segments.from_labels([[1, 1, 0]]).with_score([0.9, 0.6]).score
         array([0.9, 0.6])
@@ -317,10 +323,8 @@ def _check_band_starts(values: object, like: Sequence[npt.NDArray[np.int64]]) ->
     _validation.same_number(len(starts), len(like), "starts", "labels")
     for recording, (frames, labels) in enumerate(zip(starts, like, strict=True)):
         if frames.dtype != np.bool_ or frames.shape != labels.shape:
-            raise ValueError(
-                f"starts of recording {recording}: got {frames.dtype} of shape {frames.shape}, expected bool of shape "
-                f"{labels.shape} as its labels; True marks the first frame of a band"
-            )
+            got, expected = f"{frames.dtype} of shape {frames.shape}", f"bool of shape {labels.shape} as its labels"
+            raise InputError("starts", got, expected, "True marks the first frame of a band", recording=recording)
     return starts
 
 
@@ -328,14 +332,12 @@ def _check_segments(columns: Mapping[str, npt.NDArray[Any]], score: npt.NDArray[
     """Check the columns ``recording``, ``start``, ``end``, ``label`` (N,) of a table of segments."""
     for name, values in columns.items():
         if values.ndim != 1 or (values.size and values.dtype.kind not in "iu"):
-            raise TypeError(f"{name}: got {values.dtype} of shape {values.shape}, expected integers of shape (N,)")
+            raise InputTypeError(name, f"{values.dtype} of shape {values.shape}", "integers of shape (N,)")
     sizes = {name: len(values) for name, values in columns.items()}
     if score is not None:
         sizes["score"] = score.size if score.ndim == 1 else -1
     if len(set(sizes.values())) > 1:
-        raise ValueError(
-            f"the columns of segments must have one (N,) shape, got sizes {sizes}; give one value per segment"
-        )
+        raise InputError("segments", f"columns of sizes {sizes}", "one (N,) shape", "give one value per segment")
     recording, start, end, label = columns.values()
     for bad, expected in (
         (recording < 0, "a recording of 0 or more"),
@@ -345,19 +347,18 @@ def _check_segments(columns: Mapping[str, npt.NDArray[Any]], score: npt.NDArray[
     ):
         if bad.any():
             row = int(bad.argmax())
-            raise ValueError(f"{_segment(columns, row)}: expected {expected}")
+            raise InputError(f"segment {row}", _frames_text(columns, row), expected, recording=int(recording[row]))
     bad = (recording[1:] < recording[:-1]) | ((recording[1:] == recording[:-1]) & (start[1:] < end[:-1]))
     if bad.any():
         row = int(bad.argmax())
-        raise ValueError(
-            f"{_segment(columns, row + 1)} overlaps or precedes {_segment(columns, row)}; "
-            "sort segments by recording and start, and cut overlaps"
-        )
+        expected = f"frames after those of segment {row}: [{start[row]}, {end[row]}) of recording {recording[row]}"
+        advice = "sort segments by recording and start, and cut overlaps"
+        got = _frames_text(columns, row + 1)
+        raise InputError(f"segment {row + 1}", got, expected, advice, recording=int(recording[row + 1]))
 
 
-def _segment(columns: Mapping[str, npt.NDArray[Any]], row: int) -> str:
-    recording, start, end, label = (values[row] for values in columns.values())
-    return f"segment {row} (recording {recording}, frames [{start}, {end}), label {label})"
+def _frames_text(columns: Mapping[str, npt.NDArray[Any]], row: int) -> str:
+    return f"frames [{columns['start'][row]}, {columns['end'][row]}) of label {columns['label'][row]}"
 
 
 def check_segments_fit(
@@ -366,49 +367,43 @@ def check_segments_fit(
     """Return the lengths (B,) of recordings after checking that segments do not lie beyond them."""
     lengths = _validation.to_numpy(values)
     if lengths.ndim != 1 or (lengths.size and lengths.dtype.kind not in "iu"):
-        raise TypeError(
-            f"lengths: got {lengths.dtype} of shape {lengths.shape}, expected one integer of frames per recording"
-        )
+        got = f"{lengths.dtype} of shape {lengths.shape}"
+        raise InputTypeError("lengths", got, "integers of shape (B,)", "give the frames of each recording")
     if recording.size and recording[-1] >= len(lengths):
-        raise ValueError(
-            f"segments lie in recording {recording[-1]}, lengths hold {len(lengths)} recordings; give one "
-            f"length for each"
-        )
+        expected = f"{recording[-1] + 1} or more, as the segments lie in recording {recording[-1]}"
+        raise InputError("lengths", f"{len(lengths)} recordings", expected, "give one length for each")
     beyond = np.flatnonzero(end > lengths[recording])
     if beyond.size:
-        row = beyond[0]
-        raise ValueError(
-            f"recording {recording[row]}: segment {row} ends at frame {end[row]}, its length is "
-            f"{lengths[recording[row]]}; "
-            "give the length of the recording that was segmented"
-        )
+        row, number = beyond[0], int(recording[beyond[0]])
+        expected = f"{end[row]} or more, where segment {row} ends"
+        advice = "give the length of the recording that was segmented"
+        raise InputError("lengths", str(lengths[number]), expected, advice, recording=number)
     return lengths.astype(np.int64)
 
 
 def _check_columns(got: Sequence[str], expected: Sequence[str]) -> None:
-    """Refuse a table that lacks a column."""
+    """Raise for a table that lacks a column."""
     missing = [name for name in expected if name not in got]
     if missing:
-        raise ValueError(f"the table has no column {missing[0]!r}, it has {list(got)}; rename or add the column")
+        raise InputError("table", f"the columns {list(got)}", f"a column {missing[0]!r}", "rename or add the column")
 
 
 def _check_times(values: Array, name: str, sampling_rate: float | None) -> Array:
     """Check a column of times: numbers in seconds, or integers in frames where there is no ``sampling_rate``."""
     if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
-        raise ValueError(f"column {name!r}: got {values.dtype} or missing values, expected a number in every row")
+        raise InputError(f"column {name!r}", f"{values.dtype} or missing values", "a number in every row")
     fractional = np.flatnonzero(values != np.rint(values))
     if sampling_rate is None and fractional.size:
         row = fractional[0]
-        raise ValueError(
-            f"column {name!r}, row {row}: got {values[row]}, expected whole frames; give sampling_rate= if times are in seconds"
-        )
+        advice = "give sampling_rate= if times are in seconds"
+        raise InputError(f"column {name!r}, row {row}", str(values[row]), "whole frames", advice)
     return values
 
 
 def _check_indices(values: Array, what: str) -> Array:
     """Check a column of recordings or classes that are numbered."""
     if values.size and values.dtype.kind not in "iu":
-        raise TypeError(f"{what}: got {values.dtype}, expected integers; list their names with {what}=")
+        raise InputTypeError(what, str(values.dtype), "integers", f"list their names with {what}=")
     return values
 
 
@@ -417,7 +412,5 @@ def _check_index_of(values: Array, names: Sequence[object], what: str) -> npt.ND
     places = {name: i for i, name in enumerate(names)}
     unknown = [value for value in values.tolist() if value not in places]
     if unknown:
-        raise ValueError(
-            f"{what}: got {unknown[0]!r} in the table, expected one of {list(names)}; correct it or list it"
-        )
+        raise InputError(what, f"{unknown[0]!r} in the table", f"one of {list(names)}", "correct it or list it")
     return np.array([places[value] for value in values.tolist()], dtype=np.int64)

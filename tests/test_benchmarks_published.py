@@ -33,14 +33,14 @@ def test_splits_are_pooled_by_themselves_all_together_or_not_at_all() -> None:
         ([rng.integers(0, 3, n) for n in frames], [rng.integers(0, 3, n) for n in frames])
         for frames in ((5, 40), (12,))
     ]
-    pred, true = ([labels for split in splits for labels in split[side]] for side in (0, 1))
+    true, pred = ([labels for split in splits for labels in split[side]] for side in (0, 1))
     for ignore in ([], [0]):
-        each = [metrics.segment_f1(*split, 0.1, True, ignore) for split in splits]
+        each = [metrics.segment_f1(*split, overlap=0.1, pooled=True, ignore=ignore) for split in splits]
         assert published_scores.score(splits, "split", ignore)["f1@10"] == pytest.approx(np.mean(each), abs=1e-3)
         pooled = published_scores.score(splits, "all", ignore)
-        assert pooled["edit"] == pytest.approx(metrics.edit_score(pred, true, ignore, True), abs=1e-3)
+        assert pooled["edit"] == pytest.approx(metrics.edit_score(true, pred, ignore=ignore, pooled=True), abs=1e-3)
         alone = published_scores.score(splits, "recording", ignore)
-        assert alone["accuracy"] == pytest.approx(metrics.frame_accuracy(pred, true, False), abs=1e-3)
+        assert alone["accuracy"] == pytest.approx(metrics.frame_accuracy(true, pred, pooled=False), abs=1e-3)
 
 
 def test_the_table_names_the_convention_of_every_row() -> None:

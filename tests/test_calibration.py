@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from errors import rejects
 
 from segcrf.metrics import reliability
 
 
 def test_reliability_by_hand() -> None:
     posterior = [np.array([[0.95, 0.05], [0.55, 0.45], [0.2, 0.8]]), np.array([[0.92, 0.08]])]
-    table = reliability(posterior, [[0, 1, -100], [1]])
+    table = reliability([[0, 1, -100], [1]], posterior)
     assert table.frames.tolist() == [0] * 5 + [1, 0, 0, 0, 2]
     assert table.confidence[9] == pytest.approx(0.935) and table.accuracy[9] == 0.5 and table.accuracy[5] == 0.0
     assert np.isnan(table.accuracy[0])
@@ -22,22 +23,23 @@ def test_reliability_by_hand() -> None:
 
 
 def test_edges_belong_to_the_bin_below() -> None:
-    table = reliability([np.array([[1.0, 0.0], [0.5, 0.5]])], [[0, 0]], bins=2)
+    table = reliability([[0, 0]], [np.array([[1.0, 0.0], [0.5, 0.5]])], bins=2)
     assert table.frames.tolist() == [1, 1]
 
 
 def test_nothing_labelled_has_no_error() -> None:
-    assert math.isnan(reliability([np.array([[1.0, 0.0]])], [[-100]]).error)
+    assert math.isnan(reliability([[-100]], [np.array([[1.0, 0.0]])]).error)
 
 
 @pytest.mark.parametrize(
-    ("posterior", "true", "message"),
+    ("true", "posterior", "fields"),
     [
-        ([np.ones((2, 2))], [[0, 1], [0]], "probabilities hold 1 recordings, true hold 2"),
-        ([np.ones((2, 2))], [[0, 5]], "got label 5, expected 0 to 1"),
-        ([np.ones((2, 2))], [[0, 1, 1]], "recording 0: probabilities has 2 frames"),
+        ([[0, 1], [0]], [np.ones((2, 2))], {"argument": "probabilities", "got": "1 recordings", "expected": "2"}),
+        ([[0, 5]], [np.ones((2, 2))], {"argument": "true", "got": "5", "expected": "0 to 1", "frame": 1}),
+        ([[0, 1, 1]], [np.ones((2, 2))], {"argument": "probabilities", "got": "2 frames", "expected": "3, as in true"}),
+        ([], [], {"argument": "true", "got": "an empty list"}),
     ],
 )
-def test_bad_input_is_named(posterior: Any, true: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        reliability(posterior, true)
+def test_bad_input_is_named(true: Any, posterior: Any, fields: dict[str, Any]) -> None:
+    with rejects(**fields):
+        reliability(true, posterior)

@@ -298,8 +298,8 @@ def test_predict_finds_that_it_cannot_write_before_it_decodes(refuse, place: Pat
         (["--out", "folder.csv"], "folder.csv: is a folder, expected a file to write"),
         (["--out", "test.csv"], "test.csv: is both DATA and --out"),
         (["--out", "a.csv", "--frames", "./a.csv"], "a.csv: is both --out and --frames"),
-        (["--out", "a.csv", "--plot", "a.doc"], "a.doc: the ending .doc tells no format of figures; expected one of ."),
-        (["--out", "a.csv", "--plot", "a"], "a: no ending tells no format"),
+        (["--out", "a.csv", "--plot", "a.doc"], "a.doc: got the ending .doc, expected a format of figures: one of ."),
+        (["--out", "a.csv", "--plot", "a"], "a: got no ending, expected a format of figures"),
         (["--out", "a.csv", "--plot", "nowhere/a.png"], "there is no folder nowhere"),
     ]:
         assert expected in refuse("predict", "test.csv", "--model", "model", *outputs)

@@ -7,10 +7,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from errors import rejects
 from hypothesis import given
 from hypothesis import strategies as st
 
 from segcrf import Segments
+from segcrf._validation import InputError, InputTypeError
 
 recordings = st.lists(
     st.lists(st.sampled_from([-100, 0, 1, 2]), max_size=12).map(lambda labels: np.array(labels, dtype=np.int64)),
@@ -145,8 +147,8 @@ def test_concatenate_keeps_scores_only_if_all_parts_have_them():
     assert both.score.tolist() == [0.5, 0.25]
 
 
-def test_concatenate_refuses_overlaps():
-    with pytest.raises(ValueError, match=r"segment 1 .*overlaps"):
+def test_concatenate_rejects_overlaps():
+    with rejects("segment 1", got=r"\[1, 2\)", expected=r"frames after those of segment 0: \[0, 2\)", recording=0):
         Segments.concatenate([Segments.from_labels([[0, 0]]), Segments.from_labels([[-100, 1]])])
 
 
@@ -168,8 +170,10 @@ def test_a_table_holds_all_there_is(labels, sampling_rate, named, scored):
         segments = segments.with_score(np.linspace(0, 1, len(segments)))
     classes = ["rest", "walk", "run"] if named else None
     ids = ["a", "b", "c", "d"] if named else None
-    table = segments.to_table(classes, sampling_rate, ids)
-    back = Segments.from_table(table.sample(frac=1, random_state=0), classes, sampling_rate, ids)
+    table = segments.to_table(classes=classes, sampling_rate=sampling_rate, recordings=ids)
+    back = Segments.from_table(
+        table.sample(frac=1, random_state=0), classes=classes, sampling_rate=sampling_rate, recordings=ids
+    )
     assert rows(back) == rows(segments)
     assert (back.score is None) == (segments.score is None)
     np.testing.assert_array_equal(back.score, segments.score)
@@ -196,76 +200,83 @@ def test_times_are_rounded_to_the_nearest_frame():
     table = pd.DataFrame({"recording": [0], "start": [0.094], "end": [0.156], "label": [0]})
     assert rows(Segments.from_table(table, sampling_rate=100)) == [(0, 9, 16, 0)]
     table = pd.DataFrame({"recording": [0], "start": [0.149], "end": [0.151], "label": [0]})
-    with pytest.raises(ValueError, match=r"frames \[15, 15\).*expected an end after its start"):
+    with rejects("segment 0", got=r"frames \[15, 15\)", expected="an end after its start"):
         Segments.from_table(table, sampling_rate=100)
 
 
 # ------------------------------------------------------------------------------------------------------------ bad input
 @pytest.mark.parametrize(
-    ("labels", "error", "message"),
+    ("labels", "kind", "fields"),
     [
-        ([[0.0, 1.0]], TypeError, r"labels: recording 0.*float64"),
-        ([[True, False]], TypeError, r"bool"),
-        ([["a", "b"]], TypeError, r"got text, expected integers; number the classes"),
-        ([[0], [0, -1]], ValueError, r"labels: recording 1, frame 1: got label -1"),
-        (np.array([0, 1]), ValueError, r"one array of shape \(2,\).*wrap a single recording in a list"),
-        ([0, 1], ValueError, r"recording 0: got shape \(\)"),
-        (7, TypeError, r"labels: got int"),
-        ("ab", TypeError, r"labels: got str"),
+        ([[0.0, 1.0]], InputTypeError, {"got": "float64", "recording": 0}),
+        ([[True, False]], InputTypeError, {"got": "bool", "recording": 0}),
+        ([["a", "b"]], InputTypeError, {"got": "text", "expected": "integers", "advice": "number the classes"}),
+        ([[0], [0, -1]], InputError, {"got": "-1", "recording": 1, "frame": 1}),
+        (np.array([0, 1]), InputError, {"got": r"one array of shape \(2,\)", "advice": "wrap a single recording"}),
+        ([0, 1], InputError, {"got": r"shape \(\)", "recording": 0}),
+        (7, InputTypeError, {"got": "int"}),
+        ("ab", InputTypeError, {"got": "str"}),
     ],
     ids=str,
 )
-def test_labels_that_are_none(labels, error, message):
-    with pytest.raises(error, match=message):
+def test_labels_that_are_none(labels, kind, fields):
+    with rejects("labels", kind=kind, **fields):
         Segments.from_labels(labels)
 
 
 @pytest.mark.parametrize(
-    ("starts", "message"),
+    ("starts", "fields"),
     [
-        ([[True]], r"starts of recording 0: got bool of shape \(1,\), expected bool of shape \(2,\)"),
-        ([[1, 0]], r"got int64"),
-        ([[True, False]] * 2, r"starts hold 2 recordings, labels hold 1"),
+        ([[True]], {"got": r"bool of shape \(1,\)", "expected": r"bool of shape \(2,\)", "recording": 0}),
+        ([[1, 0]], {"got": "int64", "recording": 0}),
+        ([[True, False]] * 2, {"got": "2 recordings", "expected": "1, as in labels"}),
     ],
     ids=str,
 )
-def test_starts_that_do_not_fit(starts, message):
-    with pytest.raises(ValueError, match=message):
+def test_starts_that_do_not_fit(starts, fields):
+    with rejects("starts", **fields):
         Segments.from_labels([[0, 0]], starts)
 
 
 @pytest.mark.parametrize(
-    ("columns", "message"),
+    ("columns", "argument", "fields"),
     [
-        (([0], [2], [2], [0]), r"segment 0 \(recording 0, frames \[2, 2\), label 0\): expected an end after its start"),
-        (([0], [-1], [2], [0]), r"expected a start of 0 or more"),
-        (([-1], [0], [2], [0]), r"expected a recording of 0 or more"),
-        (([0], [0], [2], [-100]), r"leave unlabelled stretches out"),
-        (([0, 0], [0, 1], [2, 3], [0, 1]), r"segment 1 .*overlaps or precedes segment 0"),
-        (([1, 0], [0, 0], [2, 2], [0, 1]), r"sort segments by recording and start"),
-        (([0, 0], [0], [2], [0]), r"sizes \{'recording': 2"),
+        (
+            ([0], [2], [2], [0]),
+            "segment 0",
+            {"got": r"\[2, 2\) of label 0", "expected": "an end after its start"},
+        ),
+        (([0], [-1], [2], [0]), "segment 0", {"expected": "a start of 0 or more", "recording": 0}),
+        (([-1], [0], [2], [0]), "segment 0", {"expected": "a recording of 0 or more", "recording": -1}),
+        (([0], [0], [2], [-100]), "segment 0", {"got": "-100", "expected": "leave unlabelled stretches out"}),
+        (([0, 0], [0, 1], [2, 3], [0, 1]), "segment 1", {"expected": "after those of segment 0", "recording": 0}),
+        (([1, 0], [0, 0], [2, 2], [0, 1]), "segment 1", {"expected": "recording 1", "advice": "sort segments by"}),
+        (([0, 0], [0], [2], [0]), "segments", {"got": r"sizes \{'recording': 2"}),
     ],
     ids=str,
 )
-def test_segments_that_are_none(columns, message):
-    with pytest.raises(ValueError, match=message):
+def test_segments_that_are_none(columns, argument, fields):
+    with rejects(argument, **fields):
         Segments(*(np.array(column) for column in columns))
 
 
 def test_a_column_must_hold_integers_and_a_score_fit():
     good = np.array([0])
-    with pytest.raises(TypeError, match=r"end: got float64"):
+    with rejects("end", got="float64", kind=InputTypeError):
         Segments(good, good, np.array([1.0]), good)
-    with pytest.raises(ValueError, match=r"'score': 2"):
+    with rejects("segments", got="'score': 2"):
         Segments.from_labels([[0]]).with_score([1.0, 2.0])
 
 
 @pytest.mark.parametrize(
-    ("lengths", "message"),
-    [([2], r"recording 0: segment 1 ends at frame 3, its length is 2"), ([], r"lengths hold 0 recordings")],
+    ("lengths", "fields"),
+    [
+        ([2], {"got": "^2$", "expected": "3 or more, where segment 1 ends", "recording": 0}),
+        ([], {"got": "0 recordings", "expected": "1 or more"}),
+    ],
 )
-def test_lengths_must_hold_the_segments(lengths, message):
-    with pytest.raises(ValueError, match=message):
+def test_lengths_must_hold_the_segments(lengths, fields):
+    with rejects("lengths", **fields):
         Segments.from_labels([[0, 0, 1]]).to_labels(np.array(lengths, dtype=np.int64))
 
 
@@ -273,26 +284,27 @@ def test_tables_that_are_none():
     pytest.importorskip("pandas", reason="tables are pandas tables")
     segments = Segments.from_labels([[1, 1, 0]])
     table = segments.to_table()
-    with pytest.raises(ValueError, match=r"no column 'end'"):
+    with rejects("table", expected="a column 'end'"):
         Segments.from_table(table.drop(columns="end"))
-    with pytest.raises(ValueError, match=r"give sampling_rate= if times are in seconds"):
+    with rejects("column 'start', row 1", expected="whole frames", advice="sampling_rate= if times are in seconds"):
         Segments.from_table(segments.to_table(sampling_rate=4))
-    with pytest.raises(ValueError, match=r"got 'walk' in the table, expected one of \['rest'\]"):
-        Segments.from_table(segments.to_table(["rest", "walk"]), ["rest"])
-    with pytest.raises(TypeError, match=r"list their names with classes="):
-        Segments.from_table(segments.to_table(["rest", "walk"]))
-    with pytest.raises(ValueError, match=r"missing values"):
+    named = segments.to_table(classes=["rest", "walk"])
+    with rejects("classes", got="'walk' in the table", expected=r"one of \['rest'\]"):
+        Segments.from_table(named, classes=["rest"])
+    with rejects("classes", kind=InputTypeError, expected="integers", advice="list their names with classes="):
+        Segments.from_table(named)
+    with rejects("column 'end'", got="missing values"):
         Segments.from_table(table.assign(end=[2.0, np.nan]))
-    with pytest.raises(ValueError, match=r"expected an end after its start"):
+    with rejects("segment 0", expected="an end after its start"):
         Segments.from_table(segments.to_table(sampling_rate=100.0), sampling_rate=1.0)
 
 
 def test_names_and_rates_that_do_not_fit():
     pytest.importorskip("pandas", reason="tables are pandas tables")
     segments = Segments.from_labels([[1, 1, 0]])
-    with pytest.raises(ValueError, match=r"classes: got 1 names, the segments hold index 1; give 2 or more"):
+    with rejects("classes", got="1 names", expected="2 or more", advice="the segments hold index 1"):
         segments.to_table(classes=["rest"])
-    with pytest.raises(ValueError, match=r"repeated names"):
+    with rejects("classes", got="repeated names"):
         segments.to_table(classes=["rest", "rest"])
-    with pytest.raises(ValueError, match=r"sampling_rate: got 0"):
+    with rejects("sampling_rate", got="0"):
         segments.to_table(sampling_rate=0)

@@ -468,7 +468,9 @@ def test_missing_files_folders_and_formats(tmp_path: Path):
 # -------------------------------------------------------------------------------------------------------- writing
 @pytest.mark.parametrize("name", ["bands.csv", "bands.csv.gz", "bands.tsv", "bands.parquet"])
 def test_bands_are_read_as_they_were_written(tmp_path: Path, name: str):
-    bands = Segments.from_labels([[1, 1, 0], [2]]).to_table(["a", "7", "NA"], 100.0, ["01", "x"])
+    bands = Segments.from_labels([[1, 1, 0], [2]]).to_table(
+        classes=["a", "7", "NA"], sampling_rate=100.0, recordings=["01", "x"]
+    )
     tables.write_table(bands, tmp_path / name)
     again = tables.read_segments(tmp_path / name)
     assert again.to_dict("list") == bands.to_dict("list")

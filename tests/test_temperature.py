@@ -19,16 +19,16 @@ def test_a_structure_is_calibrated_on_its_own_draws_and_a_sharpened_one_is_not(k
     case = chain_case(5, lengths, 400, 3) if kind == "chain" else having_durations(5, lengths)
     dist = make(case)
     labels = dist.sample(generator=torch.Generator().manual_seed(0))
-    assert reliability(dist.marginals.labels, labels).error < 0.05
+    assert reliability(labels, dist.marginals.labels).error < 0.05
     for scope in ("structure", "emissions"):
         assert fit_temperature([dist], [labels], scope) == pytest.approx(1.0, rel=0.1)
-    sharp = dist.tempered(0.25)
-    assert reliability(sharp.marginals.labels, labels).error > 0.1
+    sharp = dist.scaled(4.0)
+    assert reliability(labels, sharp.marginals.labels).error > 0.1
     temperature = fit_temperature([sharp], [labels])
     assert temperature == pytest.approx(4.0, rel=0.1)
-    assert torch.equal(sharp.tempered(temperature).mode, sharp.mode)
-    assert fit_temperature([dist.rescale(4.0)], [labels], "emissions") == pytest.approx(4.0, rel=0.1)
-    assert reliability(sharp.tempered(temperature).marginals.labels, labels).error < 0.05
+    assert torch.equal(sharp.scaled(1 / temperature).mode, sharp.mode)
+    assert fit_temperature([dist.scaled(emissions=4.0)], [labels], "emissions") == pytest.approx(4.0, rel=0.1)
+    assert reliability(labels, sharp.scaled(1 / temperature).marginals.labels).error < 0.05
 
 
 def having_durations(seed: int, lengths: tuple[int, ...]) -> Case:
@@ -40,7 +40,7 @@ def having_durations(seed: int, lengths: tuple[int, ...]) -> Case:
 
 def test_unlabelled_frames_and_several_batches() -> None:
     case = chain_case(2, (200, 150), 200, 2)
-    dist = make(case).tempered(0.5)
+    dist = make(case).scaled(2.0)
     labels = make(case).sample(generator=torch.Generator().manual_seed(1))
     labels[:, ::2] = -100
     one = fit_temperature([dist, dist], [labels, labels])

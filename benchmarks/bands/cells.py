@@ -218,30 +218,30 @@ class Bench:
 
 def validation_score(predicted: list[Array], task: Task) -> float:
     """What knobs are tuned for, and epochs chosen by: the mean of accuracy, edit and F1@50."""
-    row = metrics.evaluate(predicted, task.valid.labels)
+    row = metrics.evaluate(task.valid.labels, predicted)
     return (row["accuracy"] + row["edit"] + row["f1@50"]) / 3
 
 
 def score(predicted: list[Array], true: list[Array], margin: int) -> dict[str, float]:
     """All scores of a cell. Nothing is left out as background; edit, covering and Hausdorff are means over recordings,
     the others pooled."""
-    boundary = metrics.boundary_scores(predicted, true, margin)
-    entropy = metrics.segmentation_entropy(predicted, true)
-    return metrics.evaluate(predicted, true) | {
-        "kappa": metrics.cohen_kappa(predicted, true),
-        "covering": metrics.covering(predicted, true),
+    boundary = metrics.boundary_scores(true, predicted, margin=margin)
+    entropy = metrics.segmentation_entropy(true, predicted)
+    return metrics.evaluate(true, predicted) | {
+        "kappa": metrics.cohen_kappa(true, predicted),
+        "covering": metrics.covering(true, predicted),
         "boundary_precision": boundary.precision,
         "boundary_recall": boundary.recall,
         "boundary_f1": boundary.f1,
         "entropy_over": entropy.over,
         "entropy_under": entropy.under,
-        "hausdorff": metrics.hausdorff(predicted, true),
+        "hausdorff": metrics.hausdorff(true, predicted),
     }
 
 
 def per_recording(predicted: list[Array], true: list[Array]) -> dict[str, list[float]]:
     """Scores of each recording by itself, for paired differences."""
-    rows = [metrics.evaluate([p], [t]) for p, t in zip(predicted, true, strict=True)]
+    rows = [metrics.evaluate([t], [p]) for p, t in zip(predicted, true, strict=True)]
     return {name: [round(row[name], 3) for row in rows] for name in ("accuracy", "edit", "f1@50")}
 
 

@@ -1,11 +1,6 @@
-"""What people use instead of a CRF: penalties for training, filters for decoding.
+"""Filters: they smooth the scores or labels of a trained network.
 
-**Penalties** take the class scores of a network before the softmax, (B, T, C), and the frames of each
-recording, and return one number to add to a frame-wise loss with a weight of one's own. Each is a sum over
-neighbouring frames divided by the number of valid frames; padding counts for nothing. A score of -inf forbids a
-class at a frame: its probability is 0. Half precision is computed, and returned, in float32.
-
-**Filters** take and return lists of recordings as numpy arrays, and know nothing of training:
+Filters take and return lists of recordings as NumPy arrays, and know nothing of training:
 
 ==========================  ============  ====================================================
 `median_filter`             scores        the middle score of a window, class by class
@@ -27,137 +22,15 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from segcrf import _validation
-from segcrf._validation import UNLABELLED
+from segcrf._validation import UNLABELLED, InputError
 from segcrf.segments import IntArray, Recordings, Segments
-from segcrf.structures import LinearChain, check_emissions_shape, check_lengths
+from segcrf.structures import LinearChain
+
+__all__ = ["hmm_filter", "hysteresis", "median_filter", "mode_filter", "purge", "viterbi_counted"]
 
 Array = npt.NDArray[Any]
-
-
-# -------------------------------------------------------------------------------------------------- penalties
-def expected_switches(logits: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """Return the expected number of class changes per frame if every frame's class were drawn on its own.
-
-    The sum of 1 - sum_c p[t, c] p[t - 1, c] over neighbouring frames, divided by the number of valid frames.
-
-    Args:
-        logits: class scores before the softmax, (B, T, C).
-        lengths: frames of each recording, (B,) integers; None: T.
-
-    Returns:
-        A scalar, 0 to 1.
-
-    Raises:
-        TypeError, ValueError: ``logits`` are no (B, T, C) floating tensor, a length is not from 1 to T, or a
-            frame forbids every class.
-
-    >>> certain = torch.tensor([[[9.0, -9.0], [9.0, -9.0], [-9.0, 9.0], [-9.0, 9.0]]])
-    >>> round(expected_switches(certain).item(), 4)
-    0.25
-    """
-    before, after, frames = _neighbours(logits, lengths)
-    return (1 - (before.softmax(-1) * after.softmax(-1)).sum(-1)).sum() / frames
-
-
-def total_variation(logits: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """Return the sum over classes of ``|p[t] - p[t - 1]|``, per frame.
-
-    Args:
-        logits: class scores before the softmax, (B, T, C).
-        lengths: frames of each recording, (B,) integers; None: T.
-
-    Returns:
-        A scalar, 0 to 2.
-
-    Raises:
-        TypeError, ValueError: as :func:`expected_switches`.
-
-    Source: Rudin, Osher and Fatemi, "Nonlinear total variation based noise removal algorithms", 1992.
-
-    >>> certain = torch.tensor([[[9.0, -9.0], [9.0, -9.0], [-9.0, 9.0], [-9.0, 9.0]]])
-    >>> round(total_variation(certain).item(), 4)
-    0.5
-    """
-    before, after, frames = _neighbours(logits, lengths)
-    return (after.softmax(-1) - before.softmax(-1)).abs().sum() / frames
-
-
-def neighbour_kl(logits: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """Return the Kullback-Leibler divergence KL(p[t - 1] || p[t]) per frame, in nats.
-
-    The earlier frame is a target: no gradient goes through it. A class that is forbidden (-inf) in the earlier
-    frame adds nothing. One that is forbidden in the later frame only makes the divergence infinite, as its
-    definition says; the gradient is finite even so.
-
-    Args:
-        logits: class scores before the softmax, (B, T, C).
-        lengths: frames of each recording, (B,) integers; None: T.
-
-    Returns:
-        A scalar, 0 or more.
-
-    Raises:
-        TypeError, ValueError: as :func:`expected_switches`.
-
-    Source: Farha and Gall, "MS-TCN", 2019, section 3.3.
-
-    >>> neighbour_kl(torch.zeros(1, 5, 3)).item()
-    0.0
-    """
-    before, after, frames = _neighbours(logits, lengths)
-    target = before.detach().log_softmax(-1)
-    share = target.exp()
-    # 0 log 0 is 0: an infinite difference times 0 would be NaN.
-    difference = torch.where(share > 0, target - after.log_softmax(-1), 0.0)
-    return (share * difference).sum() / frames
-
-
-def truncated_mse(logits: Tensor, lengths: Tensor | None = None, tau: float = 4.0) -> Tensor:
-    """Return the truncated mean squared difference of neighbouring log-probabilities, per frame and class.
-
-    The sum of min(abs(log p[t, c] - log p[t - 1, c]), tau)^2, divided by valid frames times classes. The
-    earlier frame is a target: no gradient goes through it. A class that is forbidden (-inf) in both frames has not
-    changed and adds nothing; one that is forbidden in one of them adds ``tau`` squared. The weight of the paper is
-    0.15.
-
-    Args:
-        logits: class scores before the softmax, (B, T, C).
-        lengths: frames of each recording, (B,) integers; None: T.
-        tau: largest difference that counts, in nats, above 0.
-
-    Returns:
-        A scalar, 0 to ``tau`` squared.
-
-    Raises:
-        TypeError, ValueError: as :func:`expected_switches`; or ``tau`` is not above 0.
-
-    Source: Farha and Gall, "MS-TCN", 2019, section 3.3.
-
-    >>> certain = torch.tensor([[[9.0, -9.0], [9.0, -9.0], [-9.0, 9.0], [-9.0, 9.0]]])
-    >>> truncated_mse(certain).item()
-    4.0
-    """
-    _validation.positive(tau, "tau")
-    before, after, frames = _neighbours(logits, lengths)
-    now, target = after.log_softmax(-1), before.detach().log_softmax(-1)
-    # Before abs(), whose gradient at NaN, -inf minus -inf, is NaN.
-    change = torch.where((now > -torch.inf) | (target > -torch.inf), now - target, 0.0)
-    return change.abs().clamp(max=tau).square().sum() / (frames * logits.shape[-1])
-
-
-def _neighbours(logits: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores (M, C) of the frames that have one after them, scores (M, C) of those, and the number of frames."""
-    num_recordings, num_frames, _ = check_emissions_shape(logits)
-    lengths = check_lengths(lengths, num_recordings, num_frames, logits.device)
-    # Chosen, not masked: padding may hold NaN, and NaN times zero is NaN in the gradient too.
-    inside = torch.arange(1, num_frames, device=logits.device) < lengths[:, None]
-    _check_any_class(logits, lengths)
-    # A sum over many frames in float16 would pass its largest number, 65,504.
-    scores = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return scores[:, :-1][inside], scores[:, 1:][inside], lengths.sum()
 
 
 # ------------------------------------------------------------------------------- filters of scores and labels
@@ -261,7 +134,7 @@ def _purged(labels: IntArray, min_duration: int) -> IntArray:
     while short:
         duration, i = heapq.heappop(short)
         if duration != bands.duration(i):
-            continue  # it has grown or gone since it was queued
+            continue  # it grew or went away after it was queued
         for grown in bands.remove(i):
             if bands.duration(grown) < min_duration:
                 heapq.heappush(short, (bands.duration(grown), grown))
@@ -269,7 +142,7 @@ def _purged(labels: IntArray, min_duration: int) -> IntArray:
 
 
 class _LinkedBands:
-    """The bands of a recording, each of which knows the ones that it touches (-1: none)."""
+    """The bands of a recording, and for each band the bands that it touches (-1: none)."""
 
     def __init__(self, labels: IntArray) -> None:
         bands = Segments.from_labels([labels])
@@ -285,7 +158,7 @@ class _LinkedBands:
         return self.end[i] - self.start[i]
 
     def remove(self, i: int) -> list[int]:
-        """Hand the frames of band ``i`` over, and return the bands that grew."""
+        """Hand over the frames of band ``i``, and return the bands that grew."""
         before, after = self.before[i], self.after[i]
         if before < 0 and after < 0:
             return []
@@ -320,8 +193,7 @@ class _LinkedBands:
 
 
 def hysteresis(scores: Recordings, enter: float, leave: float) -> list[IntArray]:
-    """Switch only when the present class has dropped below one threshold and the best one has reached
-    another.
+    """Switch only when the present class drops below one threshold and the best class reaches another.
 
     A recording begins with the best class of its first frame.
 
@@ -373,7 +245,7 @@ def hmm_filter(log_scores: Recordings, stay: float, *, by_frame: bool = False) -
             overconfident scores down.
         stay: probability that the next frame has the same class, above 0 and below 1.
         by_frame: take the class that is most probable at each frame given the whole recording, rather than the most
-            probable path, which leaves out bands whose boundaries are uncertain.
+            probable path. The path leaves out bands with uncertain boundaries.
 
     Returns:
         List of (T,) int64 arrays.
@@ -439,7 +311,7 @@ def viterbi_counted(
 
 
 def _counts(labels: list[IntArray], num_classes: int) -> tuple[IntArray, IntArray]:
-    """How often each class follows each (C, C), and how often each is a recording's first (C,)."""
+    """Count how often each class follows each (C, C), and how often each is a recording's first (C,)."""
     transitions = np.zeros((num_classes, num_classes), dtype=np.int64)
     start = np.zeros(num_classes, dtype=np.int64)
     for array in labels:
@@ -451,7 +323,7 @@ def _counts(labels: list[IntArray], num_classes: int) -> tuple[IntArray, IntArra
 
 
 def _log_shares(counts: Array) -> Array:
-    """Log of each count's share of its row; the quotient itself may round to 0, which would forbid."""
+    """Return the log of each count's share of its row; the quotient itself may round to 0, which would forbid."""
     logs = np.log(counts)
     return logs - np.logaddexp.reduce(logs, axis=-1, keepdims=True)
 
@@ -463,42 +335,26 @@ def _decoded(log_scores: Array, log_transitions: Array, log_start: Array, by_fra
     return (chain.posterior_mode if by_frame else chain.mode)[0].numpy()
 
 
-def _check_any_class(logits: Tensor, lengths: Tensor) -> None:
-    """Refuse a frame whose every class is forbidden: it has no probabilities."""
-    if torch.compiler.is_compiling():
-        return
-    within = torch.arange(logits.shape[1], device=logits.device) < lengths[:, None]
-    bad = (logits.detach().amax(-1) == -torch.inf) & within
-    if bad.any():
-        recording, frame = bad.nonzero()[0].tolist()
-        raise ValueError(_no_class(f"logits of recording {recording}, frame {frame}"))
-
-
 def _check_any_class_of(arrays: Sequence[Array], name: str) -> None:
-    """Refuse a frame whose every class is forbidden in one of a list of (T, C) arrays."""
-    for recording, array in enumerate(arrays):
+    """Raise for a frame that forbids every class in one of a list of (T, C) arrays."""
+    got, advice = "-inf (forbidden) for every class", "relax the scores of that frame"
+    for i, array in enumerate(arrays):
         bad = np.flatnonzero(array.max(1) == -np.inf)
         if bad.size:
-            raise ValueError(_no_class(f"{name}, recording {recording}, frame {bad[0]}"))
-
-
-def _no_class(place: str) -> str:
-    return (
-        f"{place}: got -inf (forbidden) for every class, expected a finite score for one at least; relax the scores "
-        "of that frame"
-    )
+            expected, frame = "a finite score for one at least", int(bad[0])
+            raise InputError(name, got, expected, advice, recording=i, frame=frame)
 
 
 def _check_probability(value: float, name: str) -> None:
-    """Refuse anything but a number above 0 and below 1."""
+    """Raise for anything but a number above 0 and below 1."""
     if not 0 < value < 1:
-        raise ValueError(f"{name}: got {value!r}, expected a probability above 0 and below 1")
+        raise InputError(name, repr(value), "a probability above 0 and below 1")
 
 
 def _check_thresholds(enter: float, leave: float) -> None:
-    """Refuse a threshold to leave a class that is not at or below the one to enter it."""
+    """Raise for a threshold to leave a class that is not at or below the one to enter it."""
     if not leave <= enter:
-        raise ValueError(f"enter, leave: got {enter!r}, {leave!r}, expected leave at or below enter; swap them")
+        raise InputError("enter, leave", f"{enter!r}, {leave!r}", "leave at or below enter", "swap them")
 
 
 def _check_window(value: object, name: str) -> int:
@@ -506,7 +362,6 @@ def _check_window(value: object, name: str) -> int:
     _validation.whole(value, name, 1)
     width = cast(int, value)
     if width % 2 == 0:
-        raise ValueError(
-            f"{name}: got {width}, expected an odd number of frames, so that a window has a centre; try {width + 1}"
-        )
+        expected = "an odd number of frames, so that a window has a centre"
+        raise InputError(name, str(width), expected, f"try {width + 1}")
     return width // 2

@@ -200,7 +200,7 @@ class Trained:
         modes, values = self.method.decode(output).numpy(), _values(output).numpy()
         scores = {
             "mse": float(np.mean((values - signals.y) ** 2)),
-            **metrics.evaluate(list(modes), list(signals.k)),
+            **metrics.evaluate(list(signals.k), list(modes)),
         }
         return Result(self.method.name, modes, values, scores)
 

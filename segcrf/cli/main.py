@@ -567,7 +567,9 @@ def _score_model(arguments: argparse.Namespace) -> Report:
     _check_ignored(arguments.ignore, classes)
     predicted = [labels.astype(str) for labels in _classes(model, recordings.signals)]
     values = model.predict_targets(recordings.signals) if recordings.targets else None
-    return Report.of(predicted, recordings, values, arguments.ignore, not arguments.per_recording)
+    return Report.of(
+        recordings, predicted, predicted_targets=values, ignore=arguments.ignore, pooled=not arguments.per_recording
+    )
 
 
 def _score_table(arguments: argparse.Namespace) -> Report:
@@ -591,7 +593,7 @@ def _score_table(arguments: argparse.Namespace) -> Report:
     segments = Segments.from_table(bands, classes=[*classes, ""], recordings=truth.names)
     names = np.array([*classes, "", ""])  # -1 and below: no band, no class
     predicted = [names[np.maximum(labels, -1)] for labels in segments.to_labels(truth.lengths)]
-    return Report.of(predicted, truth, None, arguments.ignore, not arguments.per_recording)
+    return Report.of(truth, predicted, ignore=arguments.ignore, pooled=not arguments.per_recording)
 
 
 def _check_within(bands: Any, truth: Recordings, path: Path) -> None:

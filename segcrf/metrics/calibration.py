@@ -1,20 +1,21 @@
-"""Calibration: whether a posterior probability of 0.8 is right eight times out of ten, and what to do where it is not.
+"""Calibration: whether a posterior probability of 0.8 is right eight times out of ten.
 
 Networks trained for long are too sure of themselves, and so are the scores they give a structure: its bands are then
-too short or too long. The remedy is one number, a temperature that divides the scores, fitted on recordings that did
-not train the network. Measure on yet others.
+too short or too long. The remedy is one number, a temperature that divides the scores. Fit it on recordings that did
+not train the network, and measure on yet others.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from segcrf import _validation
-from segcrf._validation import UNLABELLED
+from segcrf._validation import UNLABELLED, InputError
 from segcrf.segments import Recordings
 
 __all__ = ["Reliability", "reliability"]
@@ -23,11 +24,13 @@ FloatArray = npt.NDArray[np.float64]
 
 
 class Reliability(NamedTuple):
-    """What was claimed against what came true, by how much was claimed.
+    """Confidence against accuracy, in bins of confidence.
 
-    ``frames`` (N,): how many there are whose largest posterior probability lies in the bin. ``confidence`` (N,): mean
-    of that probability. ``accuracy`` (N,): share of them that are right; NaN in an empty bin, as is ``confidence``.
-    ``edges`` (N + 1,): of the bins, of equal width, the upper one included.
+    Args:
+        frames: (N,) frames with their largest posterior probability in the bin.
+        confidence: (N,) mean of that probability; NaN in an empty bin.
+        accuracy: (N,) share of these frames that are right; NaN in an empty bin.
+        edges: (N + 1,) edges of the bins, of equal width; a bin includes its upper edge.
     """
 
     frames: npt.NDArray[np.int64]
@@ -37,7 +40,7 @@ class Reliability(NamedTuple):
 
     @property
     def error(self) -> float:
-        """Expected calibration error: mean of ``|accuracy - confidence|`` over frames, bin by bin; NaN without any."""
+        """Expected calibration error: mean over frames of ``|accuracy - confidence|`` of their bin; NaN without any."""
         total = self.frames.sum()
         return float(np.nansum(self.frames * np.abs(self.accuracy - self.confidence)) / total) if total else math.nan
 
@@ -50,14 +53,14 @@ class Reliability(NamedTuple):
         return "\n".join([*lines, f"expected calibration error {self.error:.4f}"])
 
 
-def reliability(probabilities: Recordings, true: Recordings, bins: int = 10) -> Reliability:
-    """Compare posterior probabilities with what turned out to be true.
+def reliability(true: Recordings, probabilities: Recordings, *, bins: int = 10) -> Reliability:
+    """Compare posterior probabilities with true labels.
 
     Args:
-        probabilities: per recording, (T, C), such as ``marginals.labels`` or :meth:`Segmenter.predict_proba
-            <segcrf.estimator.Segmenter.predict_proba>`.
         true: per recording, (T,) classes; -100 is left out.
-        bins: of equal width, from 0 to 1.
+        probabilities: per recording, (T, C), such as ``marginals.labels`` or :meth:`Segmenter.predict_proba
+            <segcrf.segmenter.Segmenter.predict_proba>`.
+        bins: number of bins of equal width, from 0 to 1.
 
     Raises:
         TypeError, ValueError: the two do not match, or a label is no class.
@@ -66,7 +69,7 @@ def reliability(probabilities: Recordings, true: Recordings, bins: int = 10) -> 
 
     Example:
         >>> sure = np.array([[0.9, 0.1], [0.9, 0.1], [0.3, 0.7]])
-        >>> print(reliability([sure], [[0, 1, 1]], bins=2))
+        >>> print(reliability([[0, 1, 1]], [sure], bins=2))
               claimed    frames  confidence  accuracy
           0.50 - 1.00         3       0.833     0.667
         expected calibration error 0.1667
@@ -75,7 +78,7 @@ def reliability(probabilities: Recordings, true: Recordings, bins: int = 10) -> 
     rows = _validation.score_arrays(probabilities, "probabilities")
     labels = _validation.label_arrays(true, "true")
     _validation.same_number(len(rows), len(labels), "probabilities", "true")
-    _validation.matching(rows, "probabilities", [len(row) for row in labels])
+    _check_frames(rows, labels)
     _validation.class_indices(labels, rows[0].shape[1], "true")
     posterior, truth = np.concatenate(rows).astype(np.float64), np.concatenate(labels)
     posterior, truth = posterior[truth != UNLABELLED], truth[truth != UNLABELLED]
@@ -87,3 +90,13 @@ def reliability(probabilities: Recordings, true: Recordings, bins: int = 10) -> 
     sums = (np.bincount(place, weights=values, minlength=bins) for values in (claimed, right))
     confidence, accuracy = (np.where(count > 0, total / each, np.nan) for total in sums)
     return Reliability(count, confidence, accuracy, edges)
+
+
+def _check_frames(rows: Sequence[npt.NDArray[Any]], labels: Sequence[npt.NDArray[Any]]) -> None:
+    """Raise unless there is a recording, and each has probabilities for as many frames as labels."""
+    if not rows:
+        raise InputError("true", "an empty list", "a list of labels, one array per recording")
+    for i, (probabilities, true) in enumerate(zip(rows, labels, strict=True)):
+        if len(probabilities) != len(true):
+            got, expected = f"{len(probabilities)} frames", f"{len(true)}, as in true"
+            raise InputError("probabilities", got, expected, "give a row per frame", recording=i)

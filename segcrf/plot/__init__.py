@@ -1,5 +1,6 @@
-"""Plots: figures of signals, bands and training histories."""
+"""Figures of signals, bands and training histories."""
 
-from segcrf.plot.figures import INK, bands, check_format, class_colors, figure, formats, history
+from segcrf.plot.figures import bands, figure, history
+from segcrf.plot.style import INK, check_format, class_colors, formats
 
 __all__ = ["INK", "bands", "check_format", "class_colors", "figure", "formats", "history"]

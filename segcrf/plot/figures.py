@@ -1,4 +1,4 @@
-"""Figures: a signal with its bands below.
+"""Figures: a signal with its bands below, and the history of a training.
 
 Bands are drawn as bars in one colour per class, one row per labelling, so that truth and predictions can be
 compared by eye. Matplotlib is an extra (``pip install 'segcrf[plot]'``), used through its objects: no global
@@ -7,86 +7,28 @@ state, no display.
 
 from __future__ import annotations
 
-import importlib
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from segcrf import _validation
-from segcrf._validation import UNLABELLED
+from segcrf._validation import UNLABELLED, InputError, InputTypeError
+from segcrf.plot.style import ACCENT, EMPTY, FAINT, INK, class_colors, import_matplotlib
 from segcrf.segments import Segments
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+__all__ = ["bands", "figure", "history"]
+
 Array = npt.NDArray[Any]
 Labels = Array | Segments
 
-# Okabe and Ito (2008), a palette that every common kind of colour vision tells apart; the yellow is darkened
-# for white paper.
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#D9C300", "#555555")
-INK = "#222222"
-FAINT = "#9A9A9A"
-ACCENT = "#D55E00"
-EMPTY = "#F0F0F0"
+#: Points of a line; a longer one is drawn by its extremes.
 LONGEST_LINE = 20_000
-
-
-def class_colors(num_classes: int) -> list[Any]:
-    """One colour per class: the palette of eight, or evenly spaced hues of "turbo" beyond.
-
-    Args:
-        num_classes: how many classes there are.
-
-    Raises:
-        ImportError: there are more than eight, and matplotlib is not installed.
-
-    >>> class_colors(2)
-    ['#0072B2', '#E69F00']
-    """
-    if num_classes <= len(PALETTE):
-        return list(PALETTE[:num_classes])
-    colormap = _matplotlib("matplotlib").colormaps["turbo"]
-    return [colormap(value) for value in np.linspace(0.03, 0.97, num_classes)]
-
-
-def formats() -> tuple[str, ...]:
-    """The endings of figures that matplotlib can write here: png, pdf, svg and others.
-
-    Returns:
-        Endings without their dot, by the alphabet.
-
-    Raises:
-        ImportError: matplotlib is not installed.
-
-    >>> {"pdf", "png", "svg"} <= set(formats())
-    True
-    """
-    known = _matplotlib("matplotlib.backend_bases").FigureCanvasBase.get_supported_filetypes()
-    return tuple(sorted(set(known) - {"pgf"}))  # for which LaTeX would have to be there
-
-
-def check_format(path: str | os.PathLike[str]) -> None:
-    """Check that a figure can be written under this name, before the work that makes it.
-
-    Args:
-        path: the figure to write, whose ending tells its format.
-
-    Raises:
-        ImportError: matplotlib is not installed.
-        ValueError: the ending is none that matplotlib writes.
-
-    >>> check_format("bands.PNG")
-    """
-    ending, known = Path(path).suffix.removeprefix("."), formats()
-    if ending.lower() not in known:
-        got = f"the ending .{ending}" if ending else "no ending"
-        raise ValueError(f"{path}: {got} tells no format of figures; expected one of .{', .'.join(known)}")
 
 
 def bands(
@@ -144,7 +86,7 @@ def figure(
     sampling_rate: float | None = None,
     classes: Sequence[str] | None = None,
 ) -> Figure:
-    """A signal, its regression targets, and the bands of one or more labellings below it.
+    """Draw a signal, its regression targets, and the bands of one or more labellings below it.
 
     Args:
         x: (T,) or (T, F) signal.
@@ -170,9 +112,9 @@ def figure(
     ['x', '']
     """
     _validation.frames_per_second(sampling_rate)
-    signal, numbers = _column(x, "x"), {"y": y, "ŷ": y_hat}
-    _check_lengths(len(signal), tracks, numbers)
-    shown = {name: _column(values, name) for name, values in numbers.items() if values is not None}
+    signal, targets = _column(x, "x"), {"y": y, "ŷ": y_hat}
+    _check_lengths(len(signal), tracks, targets)
+    shown = {name: _column(values, name) for name, values in targets.items() if values is not None}
     segments, names = _numbered(tracks, classes)
     named = bool(names) and (classes is not None or any(map(_is_text, tracks.values())))
     panels = [1.5] + [1.1] * bool(shown) + [0.28 * max(len(tracks), 1)]
@@ -186,7 +128,7 @@ def figure(
     return chart
 
 
-# Panels of a history: title, unit, rows of the history, whether the axis is logarithmic.
+#: Panels of a history: title, unit, rows of the history, whether the axis is logarithmic.
 HISTORY = (
     ("loss of the labels", "nats per frame", {"crf": "training", "val_crf": "validation"}, False),
     ("loss of the targets", "per frame", {"regression": "training", "val_regression": "validation"}, False),
@@ -201,10 +143,10 @@ HISTORY = (
 
 
 def history(rows: Sequence[Mapping[str, float]]) -> Figure:
-    """What a fit tells about itself, epoch by epoch: losses, pulls, weights, bands, clipping, learning rate.
+    """Draw the history of a fit, epoch by epoch: losses, pulls, weights, bands, clipping, learning rate.
 
     Args:
-        rows: ``Segmenter.history_``, a dict per epoch. Panels of which it has nothing are left out.
+        rows: ``Segmenter.history_``, a dict per epoch. Panels without a row in it are left out.
 
     Returns:
         A figure 7 inches wide, three panels to a row.
@@ -218,10 +160,12 @@ def history(rows: Sequence[Mapping[str, float]]) -> Figure:
     ['loss of the labels']
     """
     if not rows:
-        raise ValueError("history has no epoch; fit first, with max_epochs of 1 or more")
+        raise InputError("history", "no epoch", "a dict per epoch", "fit first, with max_epochs of 1 or more")
     shown = [panel for panel in HISTORY if any(name in row for name in panel[2] for row in rows)]
     count = -(-len(shown) // 3)
-    chart = _matplotlib("matplotlib.figure").Figure(figsize=(7.0, 1.6 * count + 0.2), dpi=200, layout="constrained")
+    chart = import_matplotlib("matplotlib.figure").Figure(
+        figsize=(7.0, 1.6 * count + 0.2), dpi=200, layout="constrained"
+    )
     for index, (title, unit, names, logarithmic) in enumerate(shown):
         ax = chart.add_subplot(count, min(3, len(shown)), index + 1)
         for color, (name, label) in zip((INK, ACCENT), names.items(), strict=False):
@@ -239,17 +183,11 @@ def history(rows: Sequence[Mapping[str, float]]) -> Figure:
     return chart
 
 
-def _matplotlib(name: str) -> Any:
-    """A module of matplotlib, imported when a figure is drawn."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ImportError(f"figures need matplotlib ({error}); pip install 'segcrf[plot]'") from error
-
-
 def _panels(heights: Sequence[float]) -> tuple[Any, list[Any]]:
-    """A figure with panels of these heights in inches, one below the other, sharing the horizontal axis."""
-    chart = _matplotlib("matplotlib.figure").Figure(figsize=(7.0, sum(heights) + 0.75), dpi=200, layout="constrained")
+    """Return a figure with panels of these heights in inches, one below the other, sharing the horizontal axis."""
+    chart = import_matplotlib("matplotlib.figure").Figure(
+        figsize=(7.0, sum(heights) + 0.75), dpi=200, layout="constrained"
+    )
     chart.get_layout_engine().set(h_pad=0.03, w_pad=0.03, hspace=0.0)
     grid = chart.add_gridspec(len(heights), 1, height_ratios=list(heights))
     axes: list[Any] = []
@@ -272,7 +210,7 @@ def _draw_signal(ax: Any, signal: Array, sampling_rate: float | None) -> None:
 
 
 def _draw_targets(ax: Any, shown: Mapping[str, Array], sampling_rate: float | None) -> None:
-    """True targets as a wide pale line, predicted ones as a thin line on it."""
+    """Draw true targets as a wide pale line, predicted ones as a thin line on it."""
     styles = {"y": {"color": FAINT, "linewidth": 2.2, "alpha": 0.8}, "ŷ": {"color": ACCENT, "linewidth": 0.9}}
     for name, values in shown.items():
         for index in range(values.shape[1]):
@@ -284,7 +222,7 @@ def _draw_targets(ax: Any, shown: Mapping[str, Array], sampling_rate: float | No
 def _draw_tracks(
     ax: Any, tracks: Mapping[str, Segments], sampling_rate: float | None, names: Sequence[str], *, legend: bool
 ) -> None:
-    """One row of bands per labelling, named at its left, and the classes in a legend."""
+    """Draw one row of bands per labelling, named at its left, and the classes in a legend."""
     for index, segments in enumerate(tracks.values()):
         ax.axhspan(index + 0.09, index + 0.91, facecolor=EMPTY, linewidth=0)
         _draw_bands(segments, ax, len(names), sampling_rate, (index + 0.09, 0.82))
@@ -293,7 +231,7 @@ def _draw_tracks(
     ax.tick_params(axis="y", length=0)
     ax.spines[["left", "bottom"]].set_visible(False)
     if legend:
-        patch = _matplotlib("matplotlib.patches").Patch
+        patch = import_matplotlib("matplotlib.patches").Patch
         handles = [patch(color=color, label=name) for name, color in zip(names, class_colors(len(names)), strict=True)]
         ax.legend(
             handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8,
@@ -314,10 +252,10 @@ def _line(ax: Any, values: Array, sampling_rate: float | None, **style: Any) -> 
 
 
 def _column(values: Array, name: str) -> Array:
-    """(T,) or (T, n) to (T, n)."""
+    """Return values (T,) or (T, n) as (T, n)."""
     array = np.asarray(values)
     if array.ndim not in (1, 2):
-        raise ValueError(f"{name!r} has shape {array.shape}, expected (T,) or (T, n); draw one recording at a time")
+        raise InputError(name, f"shape {array.shape}", "shape (T,) or (T, n)", "draw one recording at a time")
     return array[:, None] if array.ndim == 1 else array
 
 
@@ -332,7 +270,7 @@ def _is_text(labels: Labels) -> bool:
 def _numbered(
     tracks: Mapping[str, Labels], classes: Sequence[str] | int | None
 ) -> tuple[dict[str, Segments], list[str]]:
-    """Labellings as segments whose labels are places in a list of classes; and that list."""
+    """Return labellings as segments with labels that index a list of classes; and that list."""
     texts = {name: np.asarray(labels) for name, labels in tracks.items() if _is_text(labels)}
     known: list[str] | None = None
     if classes is not None and not isinstance(classes, int):
@@ -341,8 +279,8 @@ def _numbered(
     elif texts:
         others = [name for name in tracks if name not in texts]
         if others or classes is not None:
-            numbered = f"{others[0]!r} is numbered" if others else f"classes={classes} numbers them"
-            raise ValueError(f"labels of {next(iter(texts))!r} are text, {numbered}; name the classes by classes=[...]")
+            expected = f"integers, like those of {others[0]}" if others else f"integers, as classes={classes} counts"
+            raise InputError(next(iter(texts)), "labels of text", expected, "name the classes by classes=[...]")
         known = sorted({str(word) for words in texts.values() for word in words} - {""})
     segments = {name: _segments(labels, name, known) for name, labels in tracks.items()}
     if known is None:
@@ -351,37 +289,36 @@ def _numbered(
     for name, track in segments.items():
         strange = np.flatnonzero(track.label >= len(known))
         if strange.size:
-            label, frame = track.label[strange[0]], track.start[strange[0]]
-            raise ValueError(
-                f"{name!r}, frame {frame}: got class {label}, expected one of the {len(known)} of classes, from 0; "
-                f"correct it, name the class in classes, or set it to {UNLABELLED} (unlabelled)"
-            )
+            label, frame = track.label[strange[0]], int(track.start[strange[0]])
+            expected = f"one of the {len(known)} of classes, from 0"
+            advice = f"correct it, name the class in classes, or set it to {UNLABELLED} (unlabelled)"
+            raise InputError(name, f"class {label}", expected, advice, frame=frame)
     return segments, known
 
 
 def _segments(labels: Labels, name: str, known: Sequence[str] | None) -> Segments:
-    """One labelling as segments."""
+    """Return one labelling as segments."""
     if isinstance(labels, Segments):
         recordings = np.unique(labels.recording)
         if len(recordings) > 1:
-            raise ValueError(f"{name!r} has {len(recordings)} recordings, expected one; choose it by Segments.of")
+            raise InputError(name, f"{len(recordings)} recordings", "one", "choose it by Segments.of")
         return labels
     array = np.asarray(labels)
     if array.ndim != 1:
-        raise ValueError(f"{name!r} has shape {array.shape}, expected (T,), a class per frame")
+        raise InputError(name, f"shape {array.shape}", "shape (T,), a class per frame")
     try:
-        # A word that is no class, and a label of another type, are found in the checks that all labels share.
+        # The checks that all labels share find a word that is no class, and a label of another type.
         numbers = _validation.class_names([array], known) if known is not None and _is_text(labels) else [array]
         return Segments.from_labels(numbers)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{name!r}: {str(error).removeprefix('recording 0, ')}") from None
+    except (InputError, InputTypeError) as error:
+        raise type(error)(name, error.got, error.expected, error.advice, frame=error.frame) from None
 
 
-def _check_lengths(length: int, tracks: Mapping[str, Labels], numbers: Mapping[str, Array | None]) -> None:
-    arrays = {**tracks, **numbers}
+def _check_lengths(length: int, tracks: Mapping[str, Labels], targets: Mapping[str, Array | None]) -> None:
+    arrays = {**tracks, **targets}
     for name, values in arrays.items():
         if values is None:
             continue
         got = int(values.end.max(initial=0)) if isinstance(values, Segments) else len(values)
         if got > length or (got < length and not isinstance(values, Segments)):
-            raise ValueError(f"{name!r} has {got} frames, the signal has {length}; draw one recording at a time")
+            raise InputError(name, f"{got} frames", f"{length}, as in the signal", "draw one recording at a time")

@@ -26,9 +26,9 @@ LARGEST = 100.0
 def fit_temperature(dists: Sequence[Structure], labels: Sequence[Tensor], scope: str = "structure") -> float:
     """Return the temperature that makes the labels of held-out recordings most probable when it divides the scores.
 
-    A temperature above 1 means that the model was too confident. Apply it with ``dist.tempered(temperature)`` for
-    ``scope="structure"``, or with ``dist.rescale(1 / temperature)`` for ``scope="emissions"``. For complete labels the
-    likelihood is concave in the inverse temperature, so the returned one is the best between 1/100 and 100.
+    A temperature above 1 means that the model was too confident. Apply it with ``dist.scaled(1 / temperature)`` for
+    ``scope="structure"``, or with ``dist.scaled(emissions=1 / temperature)`` for ``scope="emissions"``. For complete
+    labels the likelihood is concave in the inverse temperature, so the returned one is the best between 1/100 and 100.
 
     Args:
         dists: distributions over the labels of batches of held-out recordings, as the model returns them.
@@ -51,7 +51,7 @@ def fit_temperature(dists: Sequence[Structure], labels: Sequence[Tensor], scope:
         >>> predicted = torch.tensor([[0, 1, 1, 0, 0, 1, 0, 0, 0, 0]])     # eight of ten are right, with a score of 5
         >>> dist = LinearChain(5.0 * torch.nn.functional.one_hot(predicted, 2).float(), torch.zeros(2, 2))
         >>> temperature = fit_temperature([dist], [labels])
-        >>> f"{temperature:.3f} {dist.tempered(temperature).marginals.labels[0, 0, 0]:.3f}"
+        >>> f"{temperature:.3f} {dist.scaled(1 / temperature).marginals.labels[0, 0, 0]:.3f}"
         '3.607 0.800'
     """
     from scipy.optimize import minimize_scalar
@@ -60,11 +60,11 @@ def fit_temperature(dists: Sequence[Structure], labels: Sequence[Tensor], scope:
     _validation.same_number(len(labels), len(dists), "labels", "dists")
 
     def scaled(dist: Structure, temperature: float) -> Structure:
-        return dist.tempered(temperature) if scope == "structure" else dist.rescale(1 / temperature)
+        return dist.scaled(1 / temperature) if scope == "structure" else dist.scaled(emissions=1 / temperature)
 
     with torch.no_grad():
         pairs = [
-            (dist.having(*(p.detach() for p in dist.potentials)), batch)
+            (dist.replace(**{name: scores.detach() for name, scores in dist.potentials._asdict().items()}), batch)
             for dist, batch in zip(dists, labels, strict=True)
         ]
 

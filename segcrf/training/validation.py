@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from segcrf.data import Batch
 from segcrf.metrics import edit_score, frame_accuracy, segment_f1
-from segcrf.nn import decoding
+from segcrf.nn import DecodingRule
 from segcrf.training.recipe import Output
 
 __all__ = ["DECODE_FACTORS", "ValidationScores"]
@@ -24,7 +24,7 @@ class ValidationScores:
     On recordings of unseen people the likelihood gets worse long before the bands do, because the model grows too
     confident. To stop at the best likelihood gave half the F1 on gestures of unseen people. So bands and errors choose
     the epoch. They also choose the decoding rule: the factor that weighs the signal, and the whole sequence or frame by
-    frame, see :class:`segcrf.nn.Decoding`.
+    frame, see :class:`segcrf.nn.DecodingRule`.
 
     Attributes:
         predicted: decoded labels of each recording, by decoding rule ``(factor, by_frame)``.
@@ -42,7 +42,7 @@ class ValidationScores:
         lengths = batch.lengths.tolist()
         self.true += [row[:length] for row, length in zip(batch.labels.cpu().numpy(), lengths, strict=True)]
         for (factor, by_frame), predicted in self.predicted.items():
-            decoded = decoding(output.dist, factor, by_frame).labels.cpu().numpy()
+            decoded = DecodingRule(factor, by_frame).decode(output.dist).labels.cpu().numpy()
             predicted += [row[:length] for row, length in zip(decoded, lengths, strict=True)]
         if batch.targets is not None and output.predictions is not None:
             error = (output.predictions - batch.targets)[~batch.targets.isnan()]
