@@ -15,7 +15,7 @@ from segcrf.metrics import scores as metrics
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from segcrf.data import Recordings
+    from segcrf.data import RecordingTable
 
 Array = npt.NDArray[Any]
 
@@ -47,7 +47,7 @@ class Report:
     def of(
         cls,
         predicted: Sequence[Array],
-        recordings: Recordings,
+        recordings: RecordingTable,
         values: Sequence[Array] | None = None,
         ignore: tuple[str, ...] = (),
         pooled: bool = True,
@@ -133,7 +133,7 @@ def _number(score: float, unit: str) -> str:
     return f"{score:6.1f}" if unit else f"{score:6.2f}"
 
 
-def _errors(values: Sequence[Array] | None, recordings: Recordings) -> dict[str, dict[str, float]]:
+def _errors(values: Sequence[Array] | None, recordings: RecordingTable) -> dict[str, dict[str, float]]:
     if values is None or recordings.targets is None:
         return {}
     error: Array = np.concatenate(values).astype(np.float64) - np.concatenate(recordings.targets)
