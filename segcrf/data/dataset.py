@@ -14,8 +14,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segcrf import _validation
-from segcrf._validation import UNLABELLED, InputError, InputTypeError
+from segcrf._validation import (
+    UNLABELLED,
+    InputError,
+    InputTypeError,
+    class_indices,
+    class_names,
+    label_kind,
+    list_of_arrays,
+    matching,
+)
+from segcrf._validation import names as check_names
 
 __all__ = ["ClassCoder", "Given", "Labelled", "check_any_labelled", "check_signals", "read_labelled"]
 
@@ -100,7 +109,7 @@ def read_labelled(
         raise InputError(
             "targets", "None", f"{num_targets} per frame, as in training", "give validation=(X, labels, targets)"
         )
-    checked = _validation.matching(labels, "labels", lengths)
+    checked = matching(labels, "labels", lengths)
     return Labelled(signals, checked, None if targets is None else _check_targets(targets, lengths, num_targets))
 
 
@@ -135,7 +144,7 @@ class ClassCoder:
             InputTypeError: labels are neither indices nor names, or are mixed.
             InputError: a class has no name, or two classes have the same name.
         """
-        named = _validation.label_kind(labels) == "name"
+        named = label_kind(labels) == "name"
         if classes is not None:
             return cls(np.array(_check_named_classes(classes), dtype=str), named)
         if named:
@@ -153,14 +162,14 @@ class ClassCoder:
             InputTypeError: the labels have the other form.
             InputError: a label is not one of the classes. The error carries the recording and the frame.
         """
-        kind = _validation.label_kind(labels)
+        kind = label_kind(labels)
         if self.named != (kind == "name"):
             got = "text" if kind == "name" else "integers"
             expected = f"{'text' if self.named else 'integers'}, as in the training labels"
             raise InputTypeError("labels", got, expected, "convert them")
         if self.named:
-            return _validation.class_names(labels, self.classes.tolist())
-        return _validation.class_indices(labels, len(self.classes))
+            return class_names(labels, self.classes.tolist())
+        return class_indices(labels, len(self.classes))
 
     def decode(self, indices: Array) -> Array:
         """Return class indices in the form in which the user writes labels.
@@ -182,7 +191,7 @@ def check_signals(values: Sequence[npt.ArrayLike], num_channels: int | None = No
         InputTypeError: the value is not a list of arrays, or an array is not numeric.
         InputError: a shape does not fit, or a value is not finite. The error carries the recording and the frame.
     """
-    arrays = _validation.list_of_arrays(values, "X", "(T, F) signals", 2)
+    arrays = list_of_arrays(values, "X", "(T, F) signals", 2)
     expected = num_channels
     for i, array in enumerate(arrays):
         shape = f"shape {array.shape}"
@@ -231,7 +240,7 @@ def _check_named_classes(values: Any) -> list[object]:
     """Return the names of classes as a list, after checking that each can be a class of its own."""
     if isinstance(values, str) or not hasattr(values, "__len__"):
         raise InputTypeError("classes", repr(values), "a list of names, such as ['rest', 'walk']")
-    listed = _validation.names(values, "classes", -1)
+    listed = check_names(values, "classes", -1)
     if not listed:
         raise InputError("classes", "an empty list", "names", "give None for the names that occur in the labels")
     if "" in listed:
@@ -244,7 +253,7 @@ def _check_targets(
     values: Sequence[npt.ArrayLike], lengths: Sequence[int], num_targets: int | None = None
 ) -> list[Array]:
     """Return targets as (T, R) arrays with one R; NaN is allowed (unknown), infinity is not."""
-    arrays = _validation.matching(values, "targets", lengths, ndim=2)
+    arrays = matching(values, "targets", lengths, ndim=2)
     expected = num_targets
     for i, array in enumerate(arrays):
         if array.dtype.kind not in "biuf":

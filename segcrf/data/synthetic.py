@@ -8,8 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from segcrf import _validation
-from segcrf._validation import InputError
+from segcrf._validation import InputError, frames_per_second, is_number, number, whole
 
 __all__ = ["SwitchingSignal", "switching_sinusoid"]
 
@@ -65,11 +64,11 @@ def switching_sinusoid(
         >>> np.unique(k)
         array([0, 1, 2])
     """
-    _validation.whole(num_recordings, "num_recordings", 1)
-    _validation.whole(length, "length", 1)
-    _validation.whole(horizon, "horizon", 0)
-    _validation.number(noise, "noise", 0.0)
-    sampling_rate = _validation.frames_per_second(sampling_rate)
+    whole(num_recordings, "num_recordings", 1)
+    whole(length, "length", 1)
+    whole(horizon, "horizon", 0)
+    number(noise, "noise", 0.0)
+    sampling_rate = frames_per_second(sampling_rate)
     _check_sinusoid_frequencies(frequencies, sampling_rate)
     _check_mean_dwell(mean_dwell, sampling_rate)
 
@@ -106,5 +105,5 @@ def _check_sinusoid_frequencies(values: Sequence[float], sampling_rate: float) -
 def _check_mean_dwell(value: float, sampling_rate: float) -> None:
     """Raise unless a mode lasts one frame or more on average, and not for ever."""
     shortest = 1.0 / sampling_rate
-    if not _validation.is_number(value) or not shortest <= value < float("inf"):
+    if not is_number(value) or not shortest <= value < float("inf"):
         raise InputError("mean_dwell", repr(value), f"seconds, from {shortest:g} (one frame) to below infinity")
