@@ -306,11 +306,12 @@ def format_table(results: Sequence[Result], signals: SwitchingSignal) -> str:
         cells = (f"  {result.scores[key]:{form}}" for key, form in columns.values())
         lines.append(f"{result.name:<{width}}" + "".join(cells))
     number, length = signals.k.shape
+    seconds = length / SAMPLING_RATE
     bands = _bands(signals.k).sum()
     weights = ", ".join(f"{weight:g}" for weight in PENALTIES)
     lines += [
         "",
-        f"{number} held-out signals of {length / SAMPLING_RATE:g} s with {bands} true bands. Edit: mean over signals; accuracy,",
+        f"{number} held-out signals of {seconds:g} s with {bands} true bands. Edit: mean over signals; accuracy,",
         "bands, F1@50 (greedy): pooled; no class left out. The encoder is causal, so ŷ is a forecast; the CRF decodes",
         f"k with the whole signal at hand. Penalty: best validation F1@50 of the weights {weights}.",
     ]
