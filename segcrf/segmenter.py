@@ -29,8 +29,8 @@ from segcrf.data import (
     check_any_labelled,
     check_signals,
     offset_share,
-    read,
-    split,
+    read_labelled,
+    split_recordings,
 )
 from segcrf.inference import Inferred, SignalStream, Stream, infer, storage
 from segcrf.losses import (
@@ -469,7 +469,7 @@ class Segmenter:
         self, X: Given, labels: Given, targets: Given | None, validation: Sequence[Given] | None
     ) -> tuple[Labelled, Labelled]:
         """Checks all that was given, learns the classes, and tells training from validation."""
-        train = read(X, labels, targets)
+        train = read_labelled(X, labels, targets)
         self.n_features_in_ = train.signals[0].shape[1]
         self.n_targets_ = 0 if train.targets is None else train.targets[0].shape[1]
         self._coder = ClassCoder.learn(train.labels, self.classes)
@@ -478,14 +478,14 @@ class Segmenter:
         if isinstance(self.combine, Mapping):
             _check_loss_weights(self.combine, ("crf", "regression") if self.n_targets_ else ("crf",))
         if validation is None:
-            return split(train, self.validation_fraction, self.seed)
+            return split_recordings(train, self.validation_fraction, self.seed)
         check_any_labelled(train.labels, "training")
         return train, self._open_validation(_check_validation(validation))
 
     def _open_validation(self, given: Sequence[Given]) -> Labelled:
         targets = given[2] if self.n_targets_ and len(given) > 2 else None
         with _validation.about("validation"):
-            held = read(given[0], given[1], targets, self.n_features_in_, self.n_targets_)
+            held = read_labelled(given[0], given[1], targets, self.n_features_in_, self.n_targets_)
             held = dataclasses.replace(held, labels=self._coder.encode(held.labels))
         check_any_labelled(held.labels, "validation")
         return held

@@ -16,8 +16,9 @@ import pytest
 
 import segcrf
 from segcrf import Segmenter
+from segcrf._validation import InputError
 from segcrf.cli import BAD_INPUT, INTERRUPTED, main
-from segcrf.data import tables
+from segcrf.data import Columns, load_columns, read_recordings, read_segments, segments_to_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,8 +95,8 @@ def refuse(run):
 
 # ------------------------------------------------------------------------------------------------------------- fit
 def test_fit_writes_a_model_that_remembers_its_columns(place: Path):
-    columns, sampling_rate = tables.load_columns(place / "model")
-    assert columns == tables.Columns("rec", "clock", "state", ("level", "other"), ("twice",))
+    columns, sampling_rate = load_columns(place / "model")
+    assert columns == Columns("rec", "clock", "state", ("level", "other"), ("twice",))
     assert sampling_rate == 20.0
     assert sorted(path.name for path in (place / "model").iterdir()) == [
         "columns.json",
@@ -113,7 +114,7 @@ def test_fit_leaves_nothing_else(place: Path):
     assert not [path for path in place.iterdir() if path.name.startswith("lightning")]
 
 
-def test_fit_keeps_an_existing_model_unless_told(run, refuse, place: Path):
+def test_fit_keeps_an_existing_model_without_overwrite(run, refuse, place: Path):
     before = (place / "model" / "model.safetensors").read_bytes()
     assert "--overwrite" in refuse("fit", "train.csv", "--model", "model", *COLUMNS, *SMALL)
     assert (place / "model" / "model.safetensors").read_bytes() == before
@@ -130,7 +131,7 @@ def test_fit_takes_validation_and_chosen_channels(run, place: Path):
         "fit", "train.csv", "--model", "validated", *COLUMNS, *SMALL, "--channels", "level", "--validation", "test.csv"
     )
     assert code == 0
-    assert tables.load_columns(place / "validated")[0].channels == ("level",)
+    assert load_columns(place / "validated")[0].channels == ("level",)
     assert "val_loss" in Segmenter.load(place / "validated").history_[0]
 
 
@@ -163,7 +164,7 @@ def test_fit_resumes_from_the_checkpoint_that_a_killed_fit_left(
     assert interrupted == "segcrf: interrupted"
     assert not (place / "cut").exists()
     assert (place / "cut.checkpoint").is_dir()
-    assert "holds a fit that was cut off; go on with it by --resume" in refuse(*command)
+    assert "holds a fit that was cut off, expected a new folder; go on with it by --resume" in refuse(*command)
     assert run(*command, "--resume")[0] == 0
     assert (place / "cut").is_dir()
     assert not (place / "cut.checkpoint").exists()
@@ -193,25 +194,25 @@ def test_fit_finds_that_it_cannot_save_before_it_trains(refuse, place: Path, mon
         ("file", "file is a file"),
         ("full", r"other things in it (thesis.txt)"),
         ("file/model", "file is a file, expected a folder to make it in"),
-        ("blocked", "blocked.checkpoint: is a file"),
+        ("blocked", "--model: got blocked, and blocked.checkpoint is a file"),
         ("worse", "other things in it (thesis.txt)"),
-        (".", "expected a new folder for the model"),
+        (".", "--model: got '.', expected a new folder for the model"),
     ]:
         assert expected in refuse("fit", "train.csv", "--model", name, *COLUMNS, *SMALL, "--overwrite")
 
 
-def test_fit_prints_the_notes_of_the_model_as_they_are_typed(run, place: Path, monkeypatch: pytest.MonkeyPatch):
+def test_fit_prints_a_summary_and_the_notes_of_the_model(run, place: Path, monkeypatch: pytest.MonkeyPatch):
     def note(self: Segmenter, *_: object, **__: object) -> Segmenter:
-        self.notes_ = ["learning_rate='auto' was tried", "recording 1, frame 3 is odd; lower frame_loss"]
+        self.notes_ = ["learning_rate='auto' was tried", "the loss is odd"]
         return self
 
     untouched = Segmenter.fit
     monkeypatch.setattr(Segmenter, "fit", lambda self, *a, **k: note(untouched(self, *a, **k)))
     _, out, _ = run("fit", "train.csv", "--model", "noted", *COLUMNS, *SMALL)
-    told, *notes = out.splitlines()
+    summary, *notes = out.splitlines()
     expected = "noted: 2 classes (off, on) from level, other, twice; 240 frames in 4 recordings; best epoch "
-    assert told.startswith(expected) and "of 2, validation loss of the labels" in told
-    assert notes == ["note: --learning-rate auto was tried", "note: recording 'r1', frame 3 is odd; lower --frame-loss"]
+    assert summary.startswith(expected) and "of 2, validation loss of the labels" in summary
+    assert notes == ["note: learning_rate='auto' was tried", "note: the loss is odd"]
 
 
 def test_fit_offers_what_the_segmenter_has_for_rare_classes(run, place: Path):
@@ -226,7 +227,7 @@ def test_fit_without_validation_does_not_claim_any(run):
     assert ", loss of the labels" in out and "validation" not in out
 
 
-def test_doubts_are_told_and_the_work_goes_on(run, place: Path):
+def test_doubts_are_reported_and_the_work_goes_on(run, place: Path):
     table = long_table(0)
     table.loc[30:59, "clock"] += 5000
     table.to_csv(place / "gap.csv", index=False)
@@ -243,7 +244,7 @@ def test_doubts_are_told_and_the_work_goes_on(run, place: Path):
 # --------------------------------------------------------------------------------------------------------- predict
 def test_predict_writes_bands_in_the_time_of_the_file(run, place: Path):
     code, out, _ = run("predict", "test.csv", "--model", "model", "--out", "bands.csv")
-    bands = tables.read_segments(place / "bands.csv")
+    bands = read_segments(place / "bands.csv")
     assert code == 0
     assert out == f"bands.csv: {len(bands)} bands in 2 recordings\n"
     assert list(pd.read_csv(place / "bands.csv").columns) == ["recording", "start", "end", "label", "confidence"]
@@ -266,11 +267,9 @@ def test_predict_writes_parquet_frames_and_figure(run, place: Path):
     assert frames["clock"].tolist() == truth["clock"].tolist()
     assert np.allclose(frames["p(off)"] + frames["p(on)"], 1.0, atol=1e-5)
     assert (place / "bands.png").read_bytes().startswith(b"\x89PNG")
-    bands = tables.read_segments(place / "bands.parquet")
-    recordings = tables.read_recordings(
-        place / "test.csv", tables.Columns("rec", "clock", "state", ("level", "other"), ("twice",))
-    )
-    framed = tables.to_frames(bands, recordings)
+    bands = read_segments(place / "bands.parquet")
+    recordings = read_recordings(place / "test.csv", Columns("rec", "clock", "state", ("level", "other"), ("twice",)))
+    framed = segments_to_frames(bands, recordings)
     labels = frames["label"].to_numpy().reshape(2, -1)
     for row in framed.itertuples():
         stretch = labels[recordings.names.index(row.recording), row.start : row.end]
@@ -293,13 +292,13 @@ def test_predict_finds_that_it_cannot_write_before_it_decodes(refuse, place: Pat
     (place / "folder.csv").mkdir()
     before = (place / "test.csv").read_bytes()
     for outputs, expected in [
-        (["--out", "bands.doc"], "unknown table format"),
+        (["--out", "bands.doc"], "bands.doc: got an unknown table format"),
         (["--out", "nowhere/bands.csv"], "there is no folder nowhere"),
         (["--out", "folder.csv"], "folder.csv: is a folder, expected a file to write"),
-        (["--out", "test.csv"], "test.csv: is both DATA and --out"),
-        (["--out", "a.csv", "--frames", "./a.csv"], "a.csv: is both --out and --frames"),
         (["--out", "a.csv", "--plot", "a.doc"], "a.doc: got the ending .doc, expected a format of figures: one of ."),
         (["--out", "a.csv", "--plot", "a"], "a: got no ending, expected a format of figures"),
+        (["--out", "test.csv"], "--out: got test.csv, which is also DATA"),
+        (["--out", "a.csv", "--frames", "./a.csv"], "--frames: got a.csv, which is also --out"),
         (["--out", "a.csv", "--plot", "nowhere/a.png"], "there is no folder nowhere"),
     ]:
         assert expected in refuse("predict", "test.csv", "--model", "model", *outputs)
@@ -324,7 +323,7 @@ def test_predict_reads_a_model_saved_from_python(run, place: Path):
     assert pd.read_csv(place / "plain_bands.csv")["recording"].unique().tolist() == ["plain"]
 
 
-def test_classes_that_the_model_does_not_know_are_drawn_empty_with_a_word(run, place: Path):
+def test_classes_that_the_model_does_not_know_are_drawn_empty_with_a_warning(run, place: Path):
     table = long_table(1, 2)
     table.loc[:9, "state"] = "else"
     table.to_csv(place / "strange.csv", index=False)
@@ -333,7 +332,7 @@ def test_classes_that_the_model_does_not_know_are_drawn_empty_with_a_word(run, p
     assert "recording 'r0' has classes that the model does not know (else); they are drawn as unlabelled" in err
 
 
-def test_a_model_fitted_on_numbers_of_named_classes_tells_names(run, place: Path):
+def test_a_model_fitted_on_indices_of_named_classes_predicts_names(run, place: Path):
     table = long_table(0)
     parts = [part for _, part in table.groupby("rec")]
     numbers = [(part["state"] == "on").to_numpy(dtype=np.int64) for part in parts]
@@ -404,19 +403,20 @@ def test_unlabelled_frames_are_left_out(run, place: Path):
 # ------------------------------------------------------------------------------------------------------- mistakes
 def test_missing_column(refuse):
     message = refuse("fit", "train.csv", "--model", "new", "--label", "stat")
-    assert "no column 'stat'; did you mean 'state'? the columns are rec, clock, level" in message
+    assert "train.csv: column 'stat': got no such column, expected one of rec, clock, level" in message
+    assert "did you mean 'state'?" in message
 
 
 def test_no_label_column(refuse):
-    assert "no column 'label'" in refuse("fit", "train.csv", "--model", "new")
+    assert "column 'label': got no such column" in refuse("fit", "train.csv", "--model", "new")
 
 
 @pytest.mark.parametrize(
     ("column", "row", "value", "expected"),
     [
-        ("level", 3, "high", "row 5, column 'level': expected a number, got 'high'"),
-        ("level", 3, "", "row 5, column 'level': a missing value (NaN)"),
-        ("clock", 3, "0.05", "recording 'r0', row 5: time goes backwards, 'clock' is 0.05 after 0.1"),
+        ("level", 3, "high", "row 5, column 'level': got 'high', expected a number"),
+        ("level", 3, "", "row 5, column 'level': got a missing value (NaN), expected a finite number"),
+        ("clock", 3, "0.05", "recording 'r0', row 5, column 'clock': got 0.05 after 0.1: time goes backwards"),
     ],
 )
 @pytest.mark.parametrize("command", ["fit", "predict"])
@@ -433,23 +433,23 @@ def test_bad_cells(refuse, place: Path, command: str, column: str, row: int, val
 def test_files_that_cannot_be_read(refuse, place: Path):
     (place / "empty.csv").touch()
     (place / "table.xls").touch()
-    assert "the file is empty" in refuse("fit", "empty.csv", "--model", "new")
+    assert "empty.csv: got an empty file, expected a header" in refuse("fit", "empty.csv", "--model", "new")
     assert "no such file" in refuse("fit", "nothing.csv", "--model", "new")
-    assert "unknown table format" in refuse("fit", "table.xls", "--model", "new")
+    assert "table.xls: got an unknown table format" in refuse("fit", "table.xls", "--model", "new")
 
 
 def test_another_set_of_channels(refuse, place: Path):
     long_table(1, 2).drop(columns="other").to_csv(place / "fewer.csv", index=False)
     message = refuse("predict", "fewer.csv", "--model", "model", "--out", "fewer_bands.csv")
-    assert "fitted with 2 channels" in message
-    assert "without other" in message
+    assert "fewer.csv: channels: got the columns rec, clock, level, twice, state, without other" in message
+    assert "expected 2 channels (level, other), as in fit" in message
 
 
-def test_another_rate(refuse, place: Path):
+def test_another_sampling_rate(refuse, place: Path):
     table = long_table(1, 2)
     table["clock"] *= 2
     table.to_csv(place / "slow.csv", index=False)
-    assert "10 frames per unit of 'clock', expected 20" in refuse(
+    assert "recording 'r0', column 'clock': got 10 frames per unit of time, expected 20" in refuse(
         "predict", "slow.csv", "--model", "model", "--out", "slow_bands.csv"
     )
 
@@ -478,20 +478,22 @@ def test_labels_in_validation_that_training_lacks(refuse, place: Path):
 def test_nothing_labelled(refuse, place: Path):
     long_table(1, 2).assign(state="").to_csv(place / "bare.csv", index=False)
     assert "label" in refuse("fit", "bare.csv", "--model", "new", *COLUMNS, *SMALL)
-    assert "no frame has a label in column 'state'" in refuse("score", "bare.csv", "--model", "model")
+    assert "bare.csv: column 'state': got no label, expected one labelled frame at least" in refuse(
+        "score", "bare.csv", "--model", "model"
+    )
 
 
 def test_labels_of_a_score_that_the_model_does_not_know(refuse, place: Path):
     table = long_table(1, 2)
     table.loc[70, "state"] = "else"
     table.to_csv(place / "partly.csv", index=False)
-    expected = "partly.csv: recording 'r1', frame 10: column 'state' has the class 'else', expected one of off, on;"
+    expected = "partly.csv: recording 'r1', row 72, column 'state': got the class 'else', expected one of off, on;"
     assert expected in refuse("score", "partly.csv", "--model", "model")
     assert expected in refuse("fit", "train.csv", "--model", "new", *COLUMNS, *SMALL, "--validation", "partly.csv")
 
 
 def test_classes_to_ignore_that_are_none(refuse, run):
-    expected = "--ignore: there is no class 'onn'; the classes are off, on"
+    expected = "--ignore: got 'onn', expected classes among off, on"
     assert expected in refuse("score", "test.csv", "--model", "model", "--ignore", "onn")
     run("predict", "test.csv", "--model", "model", "--out", "bands.csv")
     table = ["--predicted", "bands.csv", "--truth", "test.csv", *COLUMNS]
@@ -507,12 +509,18 @@ def test_a_class_to_ignore_may_be_absent_from_the_table(run, place: Path):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"end": [60, 103]}, "row 2: a band of frames 0 to 61, where recording 'r0' of test.csv has frames 0 to 60"),
-        ({"recording": ["r1"] * 2, "start": [100, 101], "end": [102, 103]}, "rows 2 and 3: two bands of"),
-        ({"recording": ["r0", "r7"]}, "the bands name a recording 'r7' that test.csv does not have; it has r0, r1"),
-        ({"end": ["a", "b"]}, "row 2 of the bands, column 'end': expected a number, as column 'clock' of test.csv has"),
-        ({"end": [-1, 103]}, "row 2 of the bands: from 0 to -1 there is no frame of recording 'r0'"),
-        ({"label": ["x", "y"]}, "bad_bands.csv has the classes x, y, test.csv has off, on, and none is the same"),
+        ({"end": [60, 103]}, "row 2, start and end: got a band of frames 0 to 61, expected frames 0 to 60, as in test"),
+        (
+            {"recording": ["r1"] * 2, "start": [100, 101], "end": [102, 103]},
+            "recording 'r1', row 2, column 'end': got a band that overlaps the band of row 3",
+        ),
+        ({"recording": ["r0", "r7"]}, "row 3, column 'recording': got 'r7', expected a recording of test.csv: r0, r1"),
+        ({"end": ["a", "b"]}, "row 2, column 'end': got 'a', expected a number, as column 'clock' of test.csv has"),
+        ({"end": [-1, 103]}, "row 2, column 'end': got -1, with a start of 0 and no frame between them"),
+        (
+            {"label": ["x", "y"]},
+            "column 'label': got the classes x, y, where test.csv has off, on, expected a class in",
+        ),
     ],
 )
 def test_bands_that_do_not_fit_the_truth(refuse, place: Path, changes: dict[str, list[object]], expected: str):
@@ -522,7 +530,7 @@ def test_bands_that_do_not_fit_the_truth(refuse, place: Path, changes: dict[str,
     assert "bad_bands.csv" in message and expected in message
 
 
-def test_a_recording_without_bands_is_told(run, place: Path):
+def test_a_recording_without_bands_is_reported(run, place: Path):
     bands = pd.DataFrame({"recording": ["r0"], "start": [0], "end": [3], "label": ["on"]})
     bands.to_csv(place / "half_bands.csv", index=False)
     code, _, err = run("score", "--predicted", "half_bands.csv", "--truth", "test.csv", *COLUMNS)
@@ -533,28 +541,52 @@ def test_a_recording_without_bands_is_told(run, place: Path):
 def test_targets_without_a_number(refuse, place: Path):
     long_table(0).assign(twice="").to_csv(place / "bare_targets.csv", index=False)
     message = refuse("fit", "bare_targets.csv", "--model", "new", *COLUMNS, *SMALL, "--targets", "twice")
-    assert "bare_targets.csv: column 'twice' has no number" in message
+    assert "bare_targets.csv: column 'twice': got no number" in message
 
 
 def test_a_device_that_is_not_there(refuse):
     message = refuse("fit", "train.csv", "--model", "new", *COLUMNS, *SMALL, "--device", "cuba")
-    assert "--device cuba: does not work here (Expected one of cpu, cuda" in message
+    assert "--device: got cuba, which does not work here (Expected one of cpu, cuda" in message
 
 
-def test_errors_of_the_segmenter_are_in_the_words_of_the_command(run, refuse, place: Path):
+def test_errors_of_the_segmenter_name_options(run, refuse, place: Path):
     long_table(0).iloc[[0]].to_csv(place / "frame.csv", index=False)
     _, _, err = run("fit", "frame.csv", "--model", "new", *COLUMNS, *SMALL)
-    assert "recording 'r0' has the only labelled frame" in err
-    assert err.endswith("label more, give --validation, or set --validation-fraction 0\n")
-    with_switching = ["--targets", "twice", "--switching", "mean", "--posterior", "filter"]
+    assert "frame.csv: recording 'r0', column 'state': got the only labelled frame, expected at least two" in err
     for options, expected in [
         (["--hidden", "0"], "error: --hidden: got 0, expected an integer"),
         (["--epochs", "0"], "error: --epochs: got 0, expected an integer"),
-        (with_switching, "got 'filter' with no --causal, .*; give --causal, or --posterior smooth"),
-        (["--switching", "mean"], "--switching mean: a regression per class needs numbers; add --targets"),
+        (["--layers", "0"], "error: --layers: got 0, expected an integer"),
+        (["--learning-rate", "-1"], "error: --learning-rate: got -1.0, expected a finite number"),
+        (["--switching", "mean"], "--switching: got mean without targets, expected .*; add --targets"),
+        (["--posterior", "smooth"], "--posterior: got smooth without --switching, expected .*; add --switching mean"),
+        (
+            ["--targets", "twice", "--switching", "mean", "--posterior", "filter"],
+            "--posterior: got filter without --causal, expected .*; add --causal, or choose --posterior smooth",
+        ),
         (["--channels", ""], "argument --channels: got '', expected at least one name"),
     ]:
         assert re.search(expected, refuse("fit", "train.csv", "--model", "new", *COLUMNS, *SMALL, *options))
+
+
+@pytest.mark.parametrize(
+    ("argument", "place_in_table"),
+    [
+        ("X", "train.csv: recording 'r1', row 64, channels level, other, twice"),
+        ("training: labels", "train.csv: recording 'r1', row 64, column 'state'"),
+        ("validation: labels", "test.csv: recording 'r1', row 64, column 'state'"),
+        ("window (or None)", "train.csv: recording 'r1', row 64, --window"),
+    ],
+)
+def test_errors_of_the_segmenter_name_columns_and_rows(
+    refuse, monkeypatch: pytest.MonkeyPatch, argument: str, place_in_table: str
+):
+    def fit(*_: object, **__: object) -> None:
+        raise InputError(argument, "this", "that", recording=1, frame=2)
+
+    monkeypatch.setattr(Segmenter, "fit", fit)
+    command = ["fit", "train.csv", "--model", "new", *COLUMNS, *SMALL, "--validation", "test.csv"]
+    assert refuse(*command) == f"segcrf: error: {place_in_table}: got this, expected that\n"
 
 
 @pytest.mark.parametrize(

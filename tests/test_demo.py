@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 TINY = demo.Settings(
     num_train=8, num_test=3, train_length=40, test_length=60, mean_dwell=0.1, hidden=4, steps=2, batch_size=4
 )
-CRF = demo.Method("MSE + CRF", JointObjective("mse"), demo.viterbi)
-PLAIN = demo.Method("MSE + BCE", demo.frame_wise, demo.argmax)
+CRF = demo.Method("MSE + CRF", JointObjective("mse"), demo.decode_viterbi)
+PLAIN = demo.Method("MSE + BCE", demo.frame_wise_losses, demo.decode_argmax)
 
 
 @pytest.fixture(scope="module")
 def outcome():
-    return demo.run(TINY, progress=False)
+    return demo.compare_methods(TINY, progress=False)
 
 
 def train(method: demo.Method, settings: demo.Settings = TINY) -> demo.Trained:
     with demo.progress_bar(0, show=False) as bar:
-        return demo.train(method, demo.make_signals(settings).train, settings, bar)
+        return demo.train_method(method, demo.make_signals(settings).train, settings, bar)
 
 
 def test_three_methods_are_tested_on_the_same_signals(outcome):
@@ -53,9 +53,9 @@ def test_scores_are_those_of_the_predictions(outcome):
 
 
 def test_the_same_seed_gives_the_same_results(outcome):
-    _, again = demo.run(TINY, progress=False)
+    _, again = demo.compare_methods(TINY, progress=False)
     assert [result.scores for result in again] == [result.scores for result in outcome[1]]
-    _, other = demo.run(dataclasses.replace(TINY, seed=1), progress=False)
+    _, other = demo.compare_methods(dataclasses.replace(TINY, seed=1), progress=False)
     assert [result.scores for result in other] != [result.scores for result in outcome[1]]
 
 
@@ -68,7 +68,7 @@ def test_every_method_starts_from_the_same_weights():
 def test_every_method_sees_the_same_batches():
     """A method whose losses are the other's, under another name, ends with the same weights."""
     ours = train(PLAIN).model.state_dict()
-    theirs = train(dataclasses.replace(CRF, losses=demo.frame_wise)).model.state_dict()
+    theirs = train(dataclasses.replace(CRF, losses=demo.frame_wise_losses)).model.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
@@ -88,7 +88,7 @@ def test_the_penalty_is_chosen_on_validation_signals(monkeypatch: pytest.MonkeyP
         return demo.Result(trained.method.name, given.k, given.y, {"f1@50": 100.0 * best})
 
     monkeypatch.setattr(demo.Trained, "test", score)
-    _, (_, chosen, _) = demo.run(TINY, progress=False)
+    _, (_, chosen, _) = demo.compare_methods(TINY, progress=False)
     assert chosen.name == f"MSE + BCE + {demo.PENALTIES[1]:g} × switches"
 
 
@@ -96,7 +96,7 @@ def test_the_penalty_counts_expected_switches():
     model = train(PLAIN).model
     signals = demo.make_signals(TINY).test
     output = model(torch.from_numpy(signals.x))
-    losses = demo.penalised(output, torch.from_numpy(signals.k), torch.from_numpy(signals.y))
+    losses = demo.penalised_losses(output, torch.from_numpy(signals.k), torch.from_numpy(signals.y))
     p = output.dist.emissions.softmax(2)
     expected = (1 - (p[:, 1:] * p[:, :-1]).sum(2)).sum() / p[..., 0].numel()
     assert losses["switches"].item() == pytest.approx(expected.item(), rel=1e-5)
@@ -110,13 +110,13 @@ def test_cross_entropy_is_in_nats_per_frame():
     scores, k = output.dist.emissions.double(), torch.from_numpy(signals.k)
     own = scores.gather(2, k[..., None])
     expected = torch.log1p(scores.exp()).sum(2) - own[..., 0]
-    losses = demo.frame_wise(output, k, torch.from_numpy(signals.y))
+    losses = demo.frame_wise_losses(output, k, torch.from_numpy(signals.y))
     assert losses["bce"].item() == pytest.approx(expected.mean().item(), rel=1e-5)
 
 
 def test_the_table_has_a_row_per_method_as_it_came_out(outcome):
     signals, results = outcome
-    lines = demo.table(results, signals).splitlines()
+    lines = demo.format_table(results, signals).splitlines()
     assert all(name in lines[0] for name in ("test MSE", "accuracy %", "bands pred/true", "edit %", "F1@50 %"))
     for line, result in zip(lines[1:], results, strict=False):
         assert line.startswith(result.name)
@@ -131,7 +131,7 @@ def test_the_table_has_a_row_per_method_as_it_came_out(outcome):
 
 def test_the_figure_shows_signal_forecast_and_bands(outcome):
     signals, results = outcome
-    figure = demo.draw(signals, results)
+    figure = demo.draw_figure(signals, results)
     assert len(figure.axes) == 3
     names = [label.get_text().split("\n")[0] for label in figure.axes[2].get_yticklabels()]
     assert names == ["true k", *(result.name for result in results)]
@@ -141,7 +141,7 @@ def test_the_command_prints_the_table_and_writes_the_figure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr(demo, "QUICK", TINY)
-    demo.main(quick=True, seed=0, out=tmp_path / "demo.png")
+    demo.run_demo(quick=True, seed=0, out=tmp_path / "demo.png")
     printed = capsys.readouterr()
     assert printed.out.count("\nMSE + ") == 3
     assert "step" in printed.err  # the progress bar
@@ -151,9 +151,9 @@ def test_the_command_prints_the_table_and_writes_the_figure(
 
 def test_a_figure_that_cannot_be_written_is_found_before_training(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="there is no folder"):
-        demo.main(quick=True, seed=0, out=tmp_path / "no" / "demo.png")
+        demo.run_demo(quick=True, seed=0, out=tmp_path / "no" / "demo.png")
     with pytest.raises(ValueError, match=r"ending \.doc tells no format of figures; expected one of \..*\.png"):
-        demo.main(quick=True, seed=0, out=tmp_path / "demo.doc")
+        demo.run_demo(quick=True, seed=0, out=tmp_path / "demo.doc")
 
 
 def test_tables_to_try_are_seeded_and_the_new_ones_lack_only_their_labels(tmp_path: Path):
@@ -170,7 +170,7 @@ def test_tables_to_try_are_seeded_and_the_new_ones_lack_only_their_labels(tmp_pa
 
 @pytest.mark.slow
 def test_the_crf_gives_solid_bands():
-    _, (plain, _, crf) = demo.run(dataclasses.replace(demo.QUICK, steps=200), progress=False)
+    _, (plain, _, crf) = demo.compare_methods(dataclasses.replace(demo.QUICK, steps=200), progress=False)
     assert abs(crf.scores["band_ratio"] - 1) < 0.5 * abs(plain.scores["band_ratio"] - 1)
     assert crf.scores["edit"] > plain.scores["edit"]
     assert crf.scores["accuracy"] >= plain.scores["accuracy"]

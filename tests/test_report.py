@@ -10,17 +10,17 @@ import pytest
 from label_pairs import same
 
 from segcrf import metrics
-from segcrf.data import Columns, Recordings
+from segcrf.data import Columns, RecordingTable
 from segcrf.metrics import Report
 
 TRUE = [np.array(["a", "a", "b", "b", ""]), np.array(["b", "b", "a"])]
 FOUND = [np.array(["a", "b", "b", "b", "a"]), np.array(["b", "b", "a"])]
 
 
-def truth(labels=TRUE, targets=None) -> Recordings:
+def truth(labels=TRUE, targets=None) -> RecordingTable:
     signals = [np.zeros((len(array), 0), dtype=np.float32) for array in labels]
     columns = Columns(label="state", targets=() if targets is None else ("p", "q"))
-    return Recordings(columns, ["r", "s"], signals, labels=labels, targets=targets, source="truth.csv")
+    return RecordingTable(columns, ["r", "s"], signals, labels=labels, targets=targets, source="truth.csv")
 
 
 def test_scores_are_those_of_the_metrics():

@@ -37,8 +37,8 @@ print(settings)
 # The weight of the penalty is the best of several on validation signals. The encoder is causal, so
 # its forecast of ``y`` sees no future. Scores are of held-out signals.
 
-signals, results = demo.run(settings, progress=False)
-print(demo.table(results, signals))
+signals, results = demo.compare_methods(settings, progress=False)
+print(demo.format_table(results, signals))
 
 # %%
 # The figure
@@ -46,7 +46,7 @@ print(demo.table(results, signals))
 # On top the signal, the true value ahead and the forecast; below, the true bands and those of each
 # method.
 
-chart = demo.draw(signals, results)
+chart = demo.draw_figure(signals, results)
 
 # %%
 # The joint loss by itself

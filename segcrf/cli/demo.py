@@ -1,15 +1,13 @@
-"""The founding figure: one encoder trained three ways on a signal that switches between oscillations.
+"""``segcrf demo``: one encoder trained three ways on a signal that switches between oscillations.
 
-A recurrent network reads ``x``, predicts the clean signal a little ahead (``y``) and the mode that is on
-(``k``). With a frame-wise loss its mode flickers; a penalty on switching is weak or kills all switches; a
-conditional random field learns what a switch costs and gives solid bands. Signals, first weights, batches and
-steps are the same for all three.
+A recurrent network reads ``x``, predicts the clean signal a little ahead (``y``) and the current mode (``k``). With a
+frame-wise loss its mode flickers; a penalty on switching is weak or kills all switches; a conditional random field
+learns what a switch costs and gives solid bands. Signals, first weights, batches and steps are the same for all three.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,19 +20,46 @@ from torch import Tensor
 from torch.nn import functional
 
 from segcrf import baselines, metrics
-from segcrf.data import SwitchingSignal, switching_sinusoid
+from segcrf.cli.options import add_command
+from segcrf.data import SwitchingSignal, check_folder, switching_sinusoid, write_atomically, write_table
+from segcrf.data.readers import import_pandas
 from segcrf.losses import FixedWeights, JointObjective, Losses
 from segcrf.nn import JointModel, LinearChainCRF, LSTMEncoder, ModelOutput
+from segcrf.plot import check_format, figure
 
 if TYPE_CHECKING:
+    import argparse
     import os
     from collections.abc import Callable, Iterator, Sequence
 
     from matplotlib.figure import Figure
 
+__all__ = [
+    "CLASSES",
+    "PENALTIES",
+    "QUICK",
+    "SAMPLING_RATE",
+    "Method",
+    "Result",
+    "Settings",
+    "Signals",
+    "Trained",
+    "add_demo_command",
+    "compare_methods",
+    "draw_figure",
+    "format_table",
+    "frame_wise_losses",
+    "make_signals",
+    "penalised_losses",
+    "progress_bar",
+    "run_demo",
+    "train_method",
+    "write_tables",
+]
+
 Array = npt.NDArray[Any]
 
-RATE = 100.0
+SAMPLING_RATE = 100.0
 FREQUENCIES = (5.0, 10.0, 15.0)
 CLASSES = tuple(f"{frequency:g} Hz" for frequency in FREQUENCIES)
 PENALTIES = (0.3, 1.0, 3.0)
@@ -83,10 +108,10 @@ class Signals(NamedTuple):
 
 @dataclass(frozen=True)
 class Method:
-    """A way to train and to decode.
+    """A way to train and a way to decode.
 
     Args:
-        name: what the table calls it.
+        name: name in the table.
         losses: from a model's output, k (B, T) and y (B, T, 1) to named losses per frame.
         decode: from a model's output to modes (B, T).
         weights: weight of a loss by name, where it is not 1.
@@ -100,7 +125,7 @@ class Method:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What a trained method predicts on the test signals, and how well.
+    """Predictions of a trained method on the test signals, and their scores.
 
     Args:
         name: of the method.
@@ -115,11 +140,10 @@ class Result:
     scores: dict[str, float]
 
 
-def frame_wise(output: ModelOutput, k: Tensor, y: Tensor) -> Losses:
-    """Squared error, and binary cross-entropy of every mode against the rest: what one writes first.
+def frame_wise_losses(output: ModelOutput, k: Tensor, y: Tensor) -> Losses:
+    """Return the squared error, and the binary cross-entropy of every mode against the rest.
 
-    Cross-entropy is summed over the modes, so that it counts nats per frame, as the likelihood of the CRF
-    does.
+    Cross-entropy is summed over the modes, so that it counts nats per frame, like the likelihood of the CRF.
     """
     scores = output.dist.emissions
     one_hot = functional.one_hot(k, scores.shape[2]).to(scores.dtype)
@@ -127,23 +151,23 @@ def frame_wise(output: ModelOutput, k: Tensor, y: Tensor) -> Losses:
     return {"mse": functional.mse_loss(_values(output), y), "bce": entropy.sum(dim=2).mean()}
 
 
-def penalised(output: ModelOutput, k: Tensor, y: Tensor) -> Losses:
-    """The same, and the expected number of switches per frame."""
+def penalised_losses(output: ModelOutput, k: Tensor, y: Tensor) -> Losses:
+    """Return the frame-wise losses and the expected number of switches per frame."""
     switches = baselines.expected_switches(output.dist.emissions, output.dist.lengths)
-    return {**frame_wise(output, k, y), "switches": switches}
+    return {**frame_wise_losses(output, k, y), "switches": switches}
 
 
-def argmax(output: ModelOutput) -> Tensor:
-    """The best mode of every frame by itself."""
+def decode_argmax(output: ModelOutput) -> Tensor:
+    """Return the best mode of every frame by itself."""
     return output.dist.emissions.argmax(dim=2)
 
 
-def viterbi(output: ModelOutput) -> Tensor:
-    """The best sequence of modes."""
+def decode_viterbi(output: ModelOutput) -> Tensor:
+    """Return the best sequence of modes."""
     return output.dist.mode
 
 
-def run(settings: Settings, progress: bool = True) -> tuple[SwitchingSignal, list[Result]]:
+def compare_methods(settings: Settings, progress: bool = True) -> tuple[SwitchingSignal, list[Result]]:
     """Train and test the three methods.
 
     Args:
@@ -154,20 +178,23 @@ def run(settings: Settings, progress: bool = True) -> tuple[SwitchingSignal, lis
         The test signals, and a result per method: frame-wise, penalised, CRF.
     """
     signals = make_signals(settings)
-    rivals = [Method(f"MSE + BCE + {w:g} × switches", penalised, argmax, (("switches", w),)) for w in PENALTIES]
+    rivals = [
+        Method(f"MSE + BCE + {w:g} × switches", penalised_losses, decode_argmax, (("switches", w),)) for w in PENALTIES
+    ]
     with progress_bar(settings.steps * (2 + len(rivals)), show=progress) as bar:
-        plain = train(Method("MSE + BCE", frame_wise, argmax), signals.train, settings, bar)
-        penalties = [train(rival, signals.train, settings, bar) for rival in rivals]
-        crf = train(Method("MSE + CRF", JointObjective("mse"), viterbi), signals.train, settings, bar)
+        plain = train_method(Method("MSE + BCE", frame_wise_losses, decode_argmax), signals.train, settings, bar)
+        penalties = [train_method(rival, signals.train, settings, bar) for rival in rivals]
+        crf = train_method(Method("MSE + CRF", JointObjective("mse"), decode_viterbi), signals.train, settings, bar)
     best = max(penalties, key=lambda trained: trained.test(signals.validation).scores["f1@50"])
     return signals.test, [trained.test(signals.test) for trained in (plain, best, crf)]
 
 
 def make_signals(settings: Settings) -> Signals:
-    """Training, validation and test signals, drawn apart.
+    """Draw training, validation and test signals, each from a seed of its own.
 
-    >>> [len(part.k) for part in make_signals(Settings(num_train=4, num_test=2))]
-    [4, 2, 2]
+    Example:
+        >>> [len(part.k) for part in make_signals(Settings(num_train=4, num_test=2))]
+        [4, 2, 2]
     """
 
     def draw(number: int, length: int, part: int) -> SwitchingSignal:
@@ -175,7 +202,7 @@ def make_signals(settings: Settings) -> Signals:
             number,
             length,
             frequencies=FREQUENCIES,
-            sampling_rate=RATE,
+            sampling_rate=SAMPLING_RATE,
             mean_dwell=settings.mean_dwell,
             noise=settings.noise,
             horizon=settings.horizon,
@@ -205,14 +232,14 @@ class Trained:
         return Result(self.method.name, modes, values, scores)
 
 
-def train(method: Method, signals: SwitchingSignal, settings: Settings, bar: Any) -> Trained:
-    """The plain training loop, the same for every method.
+def train_method(method: Method, signals: SwitchingSignal, settings: Settings, bar: Any) -> Trained:
+    """Train a method in a plain loop, the same for every method.
 
     Args:
-        method: what is minimised, and how its output is decoded.
+        method: its losses and its decoding rule.
         signals: training signals.
         settings: the budget.
-        bar: a progress bar, moved on by one each step.
+        bar: a progress bar, advanced by one each step.
     """
     torch.manual_seed(settings.seed)  # pyright: ignore[reportUnknownMemberType]
     crf = LinearChainCRF(len(FREQUENCIES))
@@ -234,7 +261,7 @@ def train(method: Method, signals: SwitchingSignal, settings: Settings, bar: Any
 
 
 def _batches(signals: SwitchingSignal, settings: Settings) -> Iterator[list[Tensor]]:
-    """Random batches x, y, k, in the same order for every method."""
+    """Yield random batches x, y, k, in the same order for every method."""
     tensors = [torch.from_numpy(part) for part in signals]  # pyright: ignore[reportUnknownMemberType]
     generator = torch.Generator().manual_seed(settings.seed)
     for _ in range(settings.steps):
@@ -248,14 +275,19 @@ def _values(output: ModelOutput) -> Tensor:
 
 
 def progress_bar(total: int, *, show: bool = True) -> Any:
-    """A bar on stderr for so many steps, which leaves no trace."""
+    """Return a progress bar on stderr that vanishes at the end.
+
+    Args:
+        total: number of steps.
+        show: whether to show it.
+    """
     from tqdm import tqdm
 
     return tqdm(total=total, file=sys.stderr, disable=not show, leave=False, mininterval=0.2, unit="step")
 
 
-def table(results: Sequence[Result], signals: SwitchingSignal) -> str:
-    """The scores of every method on the test signals, and how they were counted.
+def format_table(results: Sequence[Result], signals: SwitchingSignal) -> str:
+    """Return the scores of every method on the test signals, and how they were counted, as text.
 
     Args:
         results: one per method.
@@ -274,11 +306,12 @@ def table(results: Sequence[Result], signals: SwitchingSignal) -> str:
         cells = (f"  {result.scores[key]:{form}}" for key, form in columns.values())
         lines.append(f"{result.name:<{width}}" + "".join(cells))
     number, length = signals.k.shape
+    seconds = length / SAMPLING_RATE
     bands = _bands(signals.k).sum()
     weights = ", ".join(f"{weight:g}" for weight in PENALTIES)
     lines += [
         "",
-        f"{number} held-out signals of {length / RATE:g} s with {bands} true bands. Edit: mean over signals; accuracy,",
+        f"{number} held-out signals of {seconds:g} s with {bands} true bands. Edit: mean over signals; accuracy,",
         "bands, F1@50 (greedy): pooled; no class left out. The encoder is causal, so ŷ is a forecast; the CRF decodes",
         f"k with the whole signal at hand. Penalty: best validation F1@50 of the weights {weights}.",
     ]
@@ -289,31 +322,29 @@ def _width(form: str) -> int:
     return int(form.split(".", maxsplit=1)[0])
 
 
-def draw(signals: SwitchingSignal, results: Sequence[Result]) -> Figure:
-    """Draw the founding figure: x, y and ŷ of the last method, and the bands of every method below.
+def draw_figure(signals: SwitchingSignal, results: Sequence[Result]) -> Figure:
+    """Draw the figure: x, y and ŷ of the last method, and the bands of every method below.
 
     Args:
-        signals: the test signals, of which a typical one is drawn.
+        signals: the test signals; a typical one is drawn.
         results: one per method, the frame-wise one first and the CRF last.
     """
-    from segcrf.plot import figure
-
     chosen = _typical(signals.k, results[0].modes)
     tracks = {"true k": signals.k[chosen]} | {result.name: result.modes[chosen] for result in results}
     counted = {f"{name}\n{_bands(modes[None]).item()} bands": modes for name, modes in tracks.items()}
     y, y_hat = signals.y[chosen], results[-1].predictions[chosen]
-    return figure(signals.x[chosen], counted, y, y_hat, sampling_rate=RATE, classes=CLASSES)
+    return figure(signals.x[chosen], counted, y, y_hat, sampling_rate=SAMPLING_RATE, classes=CLASSES)
 
 
 def _typical(true: Array, predicted: Array) -> int:
-    """The signal, of those with several bands, that flickers as much as all signals together do."""
+    """Return the signal with several bands that flickers most nearly as much as all signals together."""
     bands, found = _bands(true), _bands(predicted)
     distance = np.abs(found / bands - found.sum() / bands.sum())
     return int(np.argmin(np.where(bands >= min(4, bands.max()), distance, np.inf)))
 
 
 def _bands(modes: Array) -> Array:
-    """(N,) bands of each signal of (N, T) modes."""
+    """Return (N,) numbers of bands of (N, T) modes."""
     return 1 + np.count_nonzero(modes[:, 1:] != modes[:, :-1], axis=1)
 
 
@@ -321,36 +352,31 @@ def write_tables(folder: str | os.PathLike[str], seed: int = 0) -> list[Path]:
     """Write tables to try the commands on: signals as in the figure, with little noise, 100 frames per second.
 
     Args:
-        folder: where to; it is made if it is not there.
+        folder: the folder to write to; it is made if it does not exist.
         seed: of the signals.
 
     Returns:
-        The files: ``labelled.csv``, twelve recordings of 10 s with their classes; ``new.csv``, two others without;
-        and ``truth.csv``, these two with their classes.
+        The files: ``labelled.csv``, twelve recordings of 10 s with their classes; ``new.csv``, two others without
+        classes; and ``truth.csv``, these two with their classes.
 
     Raises:
-        FileExistsError: one of the files is there already, or a file is in the place of the folder.
+        FileExistsError: one of the files exists already, or the folder is a file.
         ImportError: pandas is not installed.
         OSError: the folder cannot be made.
     """
-    from segcrf.data import write_table
-
     if Path(folder).is_file():
         raise FileExistsError(f"{folder}: is a file, expected a folder to write tables to; give another name")
     files = [Path(folder) / name for name in ("labelled.csv", "new.csv", "truth.csv")]
     for file in files:
         if file.exists():
             raise FileExistsError(f"{file}: exists already; choose another folder, or remove it")
-    try:
-        pd: Any = importlib.import_module("pandas")
-    except ImportError as error:
-        raise ImportError(f"tables need pandas ({error}); pip install 'segcrf[train]'") from error
-    x, _, k = switching_sinusoid(14, 1000, frequencies=FREQUENCIES, sampling_rate=RATE, noise=0.3, seed=seed)
+    pd = import_pandas()
+    x, _, k = switching_sinusoid(14, 1000, frequencies=FREQUENCIES, sampling_rate=SAMPLING_RATE, noise=0.3, seed=seed)
     recordings = [
         pd.DataFrame(
             {
                 "recording": f"take{number:02}",
-                "time": np.arange(len(modes)) / RATE,
+                "time": np.arange(len(modes)) / SAMPLING_RATE,
                 "x": np.round(signal[:, 0], 4),
                 "label": np.array(CLASSES)[modes],
             }
@@ -364,27 +390,57 @@ def write_tables(folder: str | os.PathLike[str], seed: int = 0) -> list[Path]:
     return files
 
 
-def main(*, quick: bool, seed: int, out: str | os.PathLike[str]) -> None:
-    """Run the demo, print its table and write its figure.
+def run_demo(*, quick: bool, seed: int, out: str | os.PathLike[str]) -> None:
+    """Train and test the three methods, print the table and write the figure.
 
     Args:
-        quick: train a quarter as long.
+        quick: train a quarter of the steps.
         seed: of signals, first weights and batches.
         out: the figure to write.
 
     Raises:
-        ValueError, OSError: the figure cannot be written there, or not in that format.
+        ValueError, OSError: the figure cannot be written to that path, or not in that format.
     """
-    from segcrf.data import atomic, check_folder
-    from segcrf.plot import check_format
-
     check_format(out)
     check_folder(out)
     torch.set_num_threads(1)  # batches are small, and the table is then the same on one core as on many
     settings = dataclasses.replace(QUICK if quick else Settings(), seed=seed)
-    signals, results = run(settings)
-    print(table(results, signals))
-    chart: Any = draw(signals, results)
-    with atomic(out) as temporary:
+    signals, results = compare_methods(settings)
+    print(format_table(results, signals))
+    chart: Any = draw_figure(signals, results)
+    with write_atomically(out) as temporary:
         chart.savefig(temporary)
     print(f"\nFigure: {Path(out)}")
+
+
+def add_demo_command(commands: Any) -> None:
+    """Add the command to the parser.
+
+    Args:
+        commands: the sub-parsers of the root.
+    """
+    text = "Train three ways on the founding problem, print a table, draw it."
+    command = add_command(commands, "demo", _run, text)
+    command.add_argument("--quick", action="store_true", help="a shorter training, to see that everything runs")
+    command.add_argument("--seed", type=int, default=0, help="seed of signals and networks (default: 0)")
+    command.add_argument(
+        "--out",
+        type=Path,
+        default=Path("segcrf-demo.png"),
+        metavar="FILE.png",
+        help="the figure (default: segcrf-demo.png)",
+    )
+    command.add_argument(
+        "--tables",
+        type=Path,
+        metavar="FOLDER",
+        help="instead, write tables to try fit, predict and score on",
+    )
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    if arguments.tables is not None:
+        files = write_tables(arguments.tables, arguments.seed)
+        print(f"written: {', '.join(map(str, files))}")
+        return
+    run_demo(quick=arguments.quick, seed=arguments.seed, out=arguments.out)

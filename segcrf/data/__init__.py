@@ -1,36 +1,27 @@
 """Data: recordings and labels as people have them, windows of them, and synthetic signals."""
 
-from segcrf.data.dataset import (
-    ClassCoder,
-    Given,
-    Labelled,
-    check_any_labelled,
-    check_signals,
-    offset_share,
-    read,
-    split,
-)
-from segcrf.data.synthetic import SwitchingSignal, switching_sinusoid
-from segcrf.data.tables import (
+from segcrf.data.dataset import ClassCoder, Given, Labelled, check_any_labelled, check_signals, read_labelled
+from segcrf.data.files import check_folder, write_atomically
+from segcrf.data.formats import read_segments, segments_to_frames, segments_to_times
+from segcrf.data.preparation import Standardizer, offset_share
+from segcrf.data.readers import (
     COLUMNS_FILE,
     Columns,
-    Recordings,
-    atomic,
-    check_folder,
+    RecordingTable,
+    TableError,
     class_order,
     columns_of,
     format_of,
     listing,
     load_columns,
-    place,
     read_recordings,
-    read_segments,
     read_table,
     save_columns,
-    to_frames,
     write_table,
 )
-from segcrf.data.windows import Batch, RandomWindows, Recording, Standardizer, Window, Windows, collate, grid
+from segcrf.data.splitting import split_recordings
+from segcrf.data.synthetic import SwitchingSignal, switching_sinusoid
+from segcrf.data.windows import Batch, RandomWindows, Recording, Window, Windows, collate, grid
 
 __all__ = [
     "COLUMNS_FILE",
@@ -41,12 +32,12 @@ __all__ = [
     "Labelled",
     "RandomWindows",
     "Recording",
-    "Recordings",
+    "RecordingTable",
     "Standardizer",
     "SwitchingSignal",
+    "TableError",
     "Window",
     "Windows",
-    "atomic",
     "check_any_labelled",
     "check_folder",
     "check_signals",
@@ -58,14 +49,15 @@ __all__ = [
     "listing",
     "load_columns",
     "offset_share",
-    "place",
-    "read",
+    "read_labelled",
     "read_recordings",
     "read_segments",
     "read_table",
     "save_columns",
-    "split",
+    "segments_to_frames",
+    "segments_to_times",
+    "split_recordings",
     "switching_sinusoid",
-    "to_frames",
+    "write_atomically",
     "write_table",
 ]

@@ -1,4 +1,9 @@
-"""Recordings as users hold them: lists of arrays, checked, with classes as indices, and split for validation."""
+"""Labelled recordings as people hold them: lists of arrays, checked, with classes as indices.
+
+Three types hold recordings, for three purposes: :class:`Labelled` holds the arrays that the user gave,
+:class:`~segcrf.data.windows.Recording` holds the tensors of one recording or window for training, and
+:class:`~segcrf.data.readers.RecordingTable` holds what was read from a table, with names and times.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +14,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segcrf import _validation
-from segcrf._validation import UNLABELLED
+from segcrf._validation import (
+    UNLABELLED,
+    InputError,
+    InputTypeError,
+    class_indices,
+    class_names,
+    label_kind,
+    list_of_arrays,
+    matching,
+)
+from segcrf._validation import names as check_names
 
-__all__ = ["ClassCoder", "Given", "Labelled", "offset_share", "read", "split"]
+__all__ = ["ClassCoder", "Given", "Labelled", "check_any_labelled", "check_signals", "read_labelled"]
 
 Array = npt.NDArray[Any]
 Given = Sequence[npt.ArrayLike]
@@ -21,38 +35,44 @@ Given = Sequence[npt.ArrayLike]
 
 @dataclass(frozen=True)
 class Labelled:
-    """Recordings that passed the door.
+    """Validated recordings with their labels.
 
     Args:
         signals: (T, F) each.
-        labels: (T,) each, class indices; or what :func:`read` was given, until they are encoded.
+        labels: (T,) each, class indices; or as they were given to :func:`read_labelled`, until they are encoded.
         targets: (T, R) each, or None.
-        numbers: those by which their owner knows them; None: 0, 1, ...
+        indices: indices of the recordings in the list that the user gave; None: 0, 1, ...
     """
 
     signals: list[Array]
     labels: list[Array]
     targets: list[Array] | None
-    numbers: Sequence[int] | None = None
+    indices: Sequence[int] | None = None
+
+    def __repr__(self) -> str:
+        channels = self.signals[0].shape[1] if self.signals else 0
+        num_targets = 0 if not self.targets else self.targets[0].shape[1]
+        frames = sum(map(len, self.signals))
+        return f"Labelled(recordings={len(self.signals)}, frames={frames}, channels={channels}, targets={num_targets})"
 
     @property
     def names(self) -> list[str]:
-        """What messages call them."""
-        return [f"recording {number}" for number in self.numbers or range(len(self.signals))]
+        """Names of the recordings for messages."""
+        return [f"recording {index}" for index in self.indices or range(len(self.signals))]
 
     def take(self, indices: Sequence[int]) -> Labelled:
-        """Some of the recordings.
+        """Return some of the recordings.
 
         Args:
-            indices: their places in this list.
+            indices: their positions in this list.
         """
         targets = None if self.targets is None else [self.targets[i] for i in indices]
-        known = self.numbers or range(len(self.signals))
+        known = self.indices or range(len(self.signals))
         signals, labels = [self.signals[i] for i in indices], [self.labels[i] for i in indices]
         return Labelled(signals, labels, targets, [known[i] for i in indices])
 
     def cut(self, start: int, stop: int | None) -> Labelled:
-        """The frames [start, stop) of every recording.
+        """Return the frames [start, stop) of every recording.
 
         Args:
             start: first frame.
@@ -60,53 +80,53 @@ class Labelled:
         """
         targets = None if self.targets is None else [array[start:stop] for array in self.targets]
         labels = [array[start:stop] for array in self.labels]
-        return Labelled([array[start:stop] for array in self.signals], labels, targets, self.numbers)
+        return Labelled([array[start:stop] for array in self.signals], labels, targets, self.indices)
 
 
-def read(
+def read_labelled(
     X: Given, labels: Given, targets: Given | None, num_channels: int | None = None, num_targets: int | None = None
 ) -> Labelled:
-    """Checks recordings; the labels stay as they were given.
+    """Check recordings and return them as arrays; the labels stay as they were given.
 
     Args:
         X: signals, (T, F) each.
-        labels: indices or names, (T,) each.
-        targets: numbers, (T, R) each; or None.
-        num_channels: F of the training recordings, where these are others.
-        num_targets: R of the training recordings, likewise.
+        labels: class indices or names, (T,) each.
+        targets: regression targets, (T, R) each; or None.
+        num_channels: F of the training recordings, if these are other recordings.
+        num_targets: R of the training recordings, if these are other recordings.
 
     Returns:
-        The arrays, one per recording; none is copied or changed that need not be.
+        The arrays, one per recording. An array is copied or converted only if necessary.
 
     Raises:
-        TypeError: something is no list of arrays, or of another type than numbers (and text for labels).
-        ValueError: shapes do not match, a signal is not finite or a target is infinite, or targets are missing. The
-            message says in which recording and frame.
+        InputTypeError: a value is not a list of arrays, or its type is not numeric (or text for labels).
+        InputError: shapes do not match, a signal is not finite, a target is infinite, or targets are missing. The
+            error carries the recording and the frame.
     """
     signals = check_signals(X, num_channels)
     lengths = [len(signal) for signal in signals]
     if num_targets and targets is None:
-        raise ValueError(
-            f"there are no targets, expected {num_targets} per frame as in training; "
-            "give validation=(X, labels, targets)"
+        raise InputError(
+            "targets", "None", f"{num_targets} per frame, as in training", "give validation=(X, labels, targets)"
         )
-    names = _validation.matching(labels, "labels", lengths)
-    return Labelled(signals, names, None if targets is None else _check_targets(targets, lengths, num_targets))
+    checked = matching(labels, "labels", lengths)
+    return Labelled(signals, checked, None if targets is None else _check_targets(targets, lengths, num_targets))
 
 
 @dataclass(frozen=True, eq=False)
 class ClassCoder:
-    """Labels as users write them, to class indices and back.
+    """Convert labels as users write them to class indices, and back.
 
     Args:
         classes: (C,) names of the classes; or their indices, when labels are indices and no names are known.
         named: whether labels are written as names rather than indices.
 
-    >>> coder = ClassCoder.learn([np.array(["walk", "", "rest"])])
-    >>> coder.encode([np.array(["walk", ""])])
-    [array([   1, -100])]
-    >>> coder.decode(np.array([0, 1]))
-    array(['rest', 'walk'], dtype='<U4')
+    Example:
+        >>> coder = ClassCoder.learn([np.array(["walk", "", "rest"])])
+        >>> coder.encode([np.array(["walk", ""])])
+        [array([   1, -100])]
+        >>> coder.decode(np.array([0, 1]))
+        array(['rest', 'walk'], dtype='<U4')
     """
 
     classes: Array
@@ -114,17 +134,17 @@ class ClassCoder:
 
     @classmethod
     def learn(cls, labels: Sequence[Array], classes: Sequence[str] | None = None) -> ClassCoder:
-        """Finds the classes in labels, or takes those given.
+        """Find the classes in labels, or take the given ones.
 
         Args:
             labels: (T,) each, of indices (-100 = unlabelled) or names ("" = unlabelled).
             classes: names of the classes, in order; None: sorted names that occur, or 0 to the greatest index.
 
         Raises:
-            TypeError: labels are neither, or are mixed.
-            ValueError: a class is named twice.
+            InputTypeError: labels are neither indices nor names, or are mixed.
+            InputError: a class has no name, or two classes have the same name.
         """
-        named = _validation.label_kind(labels) == "name"
+        named = label_kind(labels) == "name"
         if classes is not None:
             return cls(np.array(_check_named_classes(classes), dtype=str), named)
         if named:
@@ -133,25 +153,26 @@ class ClassCoder:
         return cls(np.arange(max(max(int(array.max()) for array in labels) + 1, 1)), named)
 
     def encode(self, labels: Sequence[Array]) -> list[Array]:
-        """Arrays of class indices, -100 where there is no label.
+        """Return arrays of class indices, with -100 where there is no label.
 
         Args:
-            labels: (T,) each, written as those that the classes were learned from.
+            labels: (T,) each, in the same form as the labels that the classes were learned from.
 
         Raises:
-            TypeError: they are written otherwise.
-            ValueError: a label is none of the classes; the message says in which recording and frame.
+            InputTypeError: the labels have the other form.
+            InputError: a label is not one of the classes. The error carries the recording and the frame.
         """
-        kind = _validation.label_kind(labels)
+        kind = label_kind(labels)
         if self.named != (kind == "name"):
-            expected = "text" if self.named else "integers"
-            raise TypeError(f"labels are given by {kind}, expected {expected} as in the training labels; convert them")
+            got = "text" if kind == "name" else "integers"
+            expected = f"{'text' if self.named else 'integers'}, as in the training labels"
+            raise InputTypeError("labels", got, expected, "convert them")
         if self.named:
-            return _validation.class_names(labels, self.classes.tolist())
-        return _validation.class_indices(labels, len(self.classes))
+            return class_names(labels, self.classes.tolist())
+        return class_indices(labels, len(self.classes))
 
     def decode(self, indices: Array) -> Array:
-        """Class indices as the user writes labels.
+        """Return class indices in the form in which the user writes labels.
 
         Args:
             indices: integers of any shape, 0 to C - 1.
@@ -159,150 +180,72 @@ class ClassCoder:
         return self.classes[indices] if self.named else indices
 
 
-def offset_share(recordings: Labelled) -> float:
-    """How much of the signal is the recording's own offset, which classes do not explain.
-
-    What a class adds to each channel is taken away first. Of the variance that is left, this is the share between
-    recordings, as in a one-way analysis of variance; the median over the channels. It is near 0 where all recordings
-    were made alike, and near 1 where a sensor sat elsewhere each time.
+def check_signals(values: Sequence[npt.ArrayLike], num_channels: int | None = None) -> list[Array]:
+    """Return recordings as a list of numeric, finite (T, F) arrays with the same number of channels.
 
     Args:
-        recordings: labelled recordings; unlabelled frames are left out.
-
-    Returns:
-        A share from 0 to 1.
-
-    >>> labels = [np.array([0, 0, 1, 1])] * 2
-    >>> alike, elsewhere = np.array([[0.0], [1.0], [9.0], [8.0]]), np.array([[50.0], [51.0], [59.0], [58.0]])
-    >>> round(offset_share(Labelled([alike, alike], labels, None)), 2)
-    0.0
-    >>> round(offset_share(Labelled([alike, elsewhere], labels, None)), 2)
-    1.0
-    """
-    known = [labels != UNLABELLED for labels in recordings.labels]
-    signals = [signal[frames] for signal, frames in zip(recordings.signals, known, strict=True) if frames.any()]
-    labels = np.concatenate([k[frames] for k, frames in zip(recordings.labels, known, strict=True)])
-    residual = np.concatenate(signals).astype(np.float64)
-    for label in np.unique(labels):
-        residual[labels == label] -= residual[labels == label].mean(axis=0)
-    between = np.zeros(residual.shape[1])
-    for part in np.split(residual, np.cumsum([len(signal) for signal in signals])[:-1]):
-        between += len(part) * part.mean(axis=0) ** 2
-    total = np.square(residual).sum(axis=0)
-    return float(np.median(between / np.where(total > 0.0, total, 1.0)))
-
-
-def split(recordings: Labelled, fraction: float, seed: int) -> tuple[Labelled, Labelled]:
-    """Splits recordings for training and validation.
-
-    Whole recordings are held out, in a random order, but none that alone has some class. Neighbouring windows of one
-    recording are too much alike to judge by. Only a single recording is split in time: its last frames are held out.
-
-    Args:
-        recordings: what there is.
-        fraction: share of the labelled recordings to hold out, rounded, one at least; 0 for none.
-        seed: of the random order.
-
-    Returns:
-        Recordings for training and for validation; unlabelled recordings are among the former.
+        values: one array per recording.
+        num_channels: expected F; None: that of recording 0.
 
     Raises:
-        ValueError: no frame is labelled, or only one is and it would have to be in both.
+        InputTypeError: the value is not a list of arrays, or an array is not numeric.
+        InputError: a shape does not fit, or a value is not finite. The error carries the recording and the frame.
     """
-    check_any_labelled(recordings.labels, "training")
-    everything = range(len(recordings.labels))
-    if fraction == 0.0:
-        return recordings, recordings.take([])
-    labelled = [i for i in everything if (recordings.labels[i] != UNLABELLED).any()]
-    if len(labelled) == 1:
-        return _split_in_time(recordings, labelled[0], fraction)
-    order = np.random.default_rng(seed).permutation(labelled).tolist()
-    held = _spared(recordings.labels, order, max(round(fraction * len(order)), 1))
-    return recordings.take([i for i in everything if i not in held]), recordings.take(sorted(held))
-
-
-def _spared(labels: list[Array], order: list[int], count: int) -> set[int]:
-    """The first ``count`` recordings in this order without which no class is lost; any one, if there is none such."""
-    classes = {i: set(np.unique(labels[i]).tolist()) for i in order}
-    held: set[int] = set()
-    for i in order:
-        others = set[int]().union(*(classes[j] for j in order if j != i and j not in held))
-        if len(held) < count and classes[i] <= others | {UNLABELLED}:
-            held.add(i)
-    return held or {order[0]}
-
-
-def _split_in_time(recordings: Labelled, only: int, fraction: float) -> tuple[Labelled, Labelled]:
-    known = np.flatnonzero(recordings.labels[only] != UNLABELLED)
-    if len(known) < 2:
-        raise ValueError(
-            f"recording {only} has the only labelled frame, expected at least one to train and one to validate; "
-            "label more, give validation=, or set validation_fraction=0"
-        )
-    at = int(known[min(max(round((1.0 - fraction) * len(known)), 1), len(known) - 1)])
-    one = recordings.take([only])
-    others = recordings.take([i for i in range(len(recordings.labels)) if i != only])
-    early = one.cut(0, at)
-    targets = None if early.targets is None or others.targets is None else early.targets + others.targets
-    numbers = [*(early.numbers or ()), *(others.numbers or ())]
-    train = Labelled(early.signals + others.signals, early.labels + others.labels, targets, numbers)
-    return train, one.cut(at, None)
-
-
-def check_signals(values: Sequence[npt.ArrayLike], num_channels: int | None = None) -> list[Array]:
-    """Return recordings as a list of (T, F) numeric arrays, finite, with one number of channels."""
-    arrays = _validation.list_of_arrays(values, "X", "(T, F) signals", 2)
+    arrays = list_of_arrays(values, "X", "(T, F) signals", 2)
     expected = num_channels
     for i, array in enumerate(arrays):
+        shape = f"shape {array.shape}"
         if array.ndim != 2:
-            hint = "reshape(-1, 1) makes one channel of it" if array.ndim == 1 else "give one array per recording"
-            raise ValueError(f"recording {i}: X must have shape (T, F) = (frames, channels), got {array.shape}; {hint}")
+            advice = "reshape(-1, 1) makes one channel of it" if array.ndim == 1 else "give one array per recording"
+            raise InputError("X", shape, "shape (T, F) = (frames, channels)", advice, recording=i)
         if array.dtype.kind not in "biuf":
-            raise TypeError(
-                f"recording {i}: X must hold real numbers, got {array.dtype}; convert it with .astype(float)"
-            )
+            raise InputTypeError("X", str(array.dtype), "real numbers", "convert it with .astype(float)", recording=i)
         if 0 in array.shape:
-            raise ValueError(
-                f"recording {i}: X is empty, shape {array.shape}; drop recordings without frames or channels"
-            )
+            advice = "drop recordings without frames or channels"
+            raise InputError("X", shape, "shape (T, F), not empty", advice, recording=i)
         expected = array.shape[1] if expected is None else expected
         if array.shape[1] != expected:
-            reference = "as recording 0" if num_channels is None else "as in fit"
-            raise ValueError(
-                f"recording {i} has {array.shape[1]} channels, expected {expected}, {reference}; "
-                "give every recording the same channels in the same order"
-            )
-        _finite(array, f"recording {i}")
+            reference = "as in recording 0" if num_channels is None else "as in fit"
+            advice = "give every recording the same channels in the same order"
+            raise InputError("X", f"{array.shape[1]} channels", f"{expected}, {reference}", advice, recording=i)
+        _check_finite(array, i)
     return arrays
 
 
-def _finite(array: Array, place: str) -> None:
+def _check_finite(array: Array, recording: int) -> None:
     bad = ~np.isfinite(array)
     if bad.any():
         frame, channel = (int(index) for index in np.argwhere(bad)[0])
-        raise ValueError(
-            f"{place}, frame {frame}, channel {channel}: got {array[frame, channel]}, expected a finite number; "
-            "fill the gap, or cut the recording in two there"
-        )
+        got = f"{array[frame, channel]} in channel {channel}"
+        advice = "fill the gap, or cut the recording in two there"
+        raise InputError("X", got, "a finite number", advice, recording=recording, frame=frame)
 
 
 def check_any_labelled(arrays: Sequence[Array], where: str) -> None:
-    """Refuse recordings of which not one frame has a label."""
+    """Raise unless at least one frame has a label.
+
+    Args:
+        arrays: class indices (T,) of each recording, -100 = unlabelled.
+        where: what the recordings are for, such as ``"training"``.
+
+    Raises:
+        InputError: every frame is unlabelled.
+    """
     if all((array == UNLABELLED).all() for array in arrays):
-        raise ValueError(
-            f"{where}: all labels are missing, expected at least one labelled frame; label some, or leave it out"
-        )
+        advice = "label some frames, or leave the recordings out"
+        raise InputError(f"{where}: labels", "no labelled frame", "one labelled frame at least", advice)
 
 
 def _check_named_classes(values: Any) -> list[object]:
-    """Return the names of classes as a list, after checking that each could be a class of its own."""
+    """Return the names of classes as a list, after checking that each can be a class of its own."""
     if isinstance(values, str) or not hasattr(values, "__len__"):
-        raise TypeError(f"classes: got {values!r}, expected a list of names, such as ['rest', 'walk']")
-    listed = _validation.names(values, "classes", -1)
+        raise InputTypeError("classes", repr(values), "a list of names, such as ['rest', 'walk']")
+    listed = check_names(values, "classes", -1)
     if not listed:
-        raise ValueError("classes: got an empty list, expected names; or None for those found in the labels")
+        raise InputError("classes", "an empty list", "names", "give None for the names that occur in the labels")
     if "" in listed:
-        raise ValueError(f"classes: got '' in {listed}, which marks a frame without a label; leave it out, or name it")
+        expected = "names of classes; '' marks a frame without a label"
+        raise InputError("classes", f"'' in {listed}", expected, "leave it out, or name it")
     return listed
 
 
@@ -310,24 +253,21 @@ def _check_targets(
     values: Sequence[npt.ArrayLike], lengths: Sequence[int], num_targets: int | None = None
 ) -> list[Array]:
     """Return targets as (T, R) arrays with one R; NaN is allowed (unknown), infinity is not."""
-    arrays = _validation.matching(values, "targets", lengths, ndim=2)
+    arrays = matching(values, "targets", lengths, ndim=2)
     expected = num_targets
     for i, array in enumerate(arrays):
         if array.dtype.kind not in "biuf":
-            raise TypeError(
-                f"recording {i}: targets must be real numbers, got {array.dtype}; convert with .astype(float)"
-            )
+            advice = "convert them with .astype(float)"
+            raise InputTypeError("targets", str(array.dtype), "real numbers", advice, recording=i)
         if array.ndim != 2 or array.shape[1] == 0 or array.shape[1] != (expected or array.shape[1]):
-            columns = expected or "R"
-            raise ValueError(
-                f"recording {i}: targets must have shape (T, R) = ({lengths[i]}, {columns}), got {array.shape}; "
-                "reshape(-1, 1) makes one target of a flat array"
-            )
+            wanted = f"shape (T, R) = ({lengths[i]}, {expected or 'R'})"
+            advice = "reshape(-1, 1) makes one target of a flat array"
+            raise InputError("targets", f"shape {array.shape}", wanted, advice, recording=i)
         expected = array.shape[1]
         if np.isinf(array).any():
             frame, target = (int(index) for index in np.argwhere(np.isinf(array))[0])
-            raise ValueError(
-                f"recording {i}, frame {frame}, target {target}: got {array[frame, target]}, expected a finite number, "
-                "or NaN for unknown; replace it"
+            got = f"{array[frame, target]} in target {target}"
+            raise InputError(
+                "targets", got, "a finite number, or NaN for unknown", "replace it", recording=i, frame=frame
             )
     return arrays

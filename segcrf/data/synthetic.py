@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from segcrf import _validation
+from segcrf._validation import InputError, frames_per_second, is_number, number, whole
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+__all__ = ["SwitchingSignal", "switching_sinusoid"]
 
 
 class SwitchingSignal(NamedTuple):
@@ -36,12 +35,11 @@ def switching_sinusoid(
     horizon: int = 5,
     seed: int = 0,
 ) -> SwitchingSignal:
-    """Make sinusoids of amplitude 1 whose frequency switches at random while their phase goes on unbroken.
+    """Make sinusoids of amplitude 1 that switch frequency at random and keep their phase.
 
     A mode lasts a geometric number of frames, at least one, and is followed by one of the others with equal
     probability. The start is stationary: a random mode, a random phase. The phase of frame t is the phase of
-    frame t - 1 plus a step at the frequency of mode k[t], so that a switch shows in the frame that it is
-    labelled at.
+    frame t - 1 plus a step at the frequency of mode k[t]. So a switch shows in the frame where its label changes.
 
     Args:
         num_recordings: N, recordings.
@@ -54,25 +52,25 @@ def switching_sinusoid(
         seed: the same seed gives the same signal.
 
     Returns:
-        ``x`` (N, T, 1) noisy, ``y`` (N, T, 1) clean and ``horizon`` frames ahead, ``k`` (N, T) the mode at
-        each frame.
+        ``x`` (N, T, 1) noisy, ``y`` (N, T, 1) clean and ``horizon`` frames ahead, ``k`` (N, T) the mode at each frame.
 
     Raises:
-        ValueError: an argument is out of range.
+        InputError: an argument is out of range.
 
-    >>> x, y, k = switching_sinusoid(2, 300, mean_dwell=0.5, seed=1)
-    >>> x.shape, y.shape, k.shape
-    ((2, 300, 1), (2, 300, 1), (2, 300))
-    >>> np.unique(k)
-    array([0, 1, 2])
+    Example:
+        >>> x, y, k = switching_sinusoid(2, 300, mean_dwell=0.5, seed=1)
+        >>> x.shape, y.shape, k.shape
+        ((2, 300, 1), (2, 300, 1), (2, 300))
+        >>> np.unique(k)
+        array([0, 1, 2])
     """
-    _validation.whole(num_recordings, "num_recordings", 1)
-    _validation.whole(length, "length", 1)
-    _validation.whole(horizon, "horizon", 0)
-    _validation.number(noise, "noise", 0.0)
-    sampling_rate = _validation.frames_per_second(sampling_rate)
+    whole(num_recordings, "num_recordings", 1)
+    whole(length, "length", 1)
+    whole(horizon, "horizon", 0)
+    number(noise, "noise", 0.0)
+    sampling_rate = frames_per_second(sampling_rate)
     _check_sinusoid_frequencies(frequencies, sampling_rate)
-    _validation.number(mean_dwell, "mean_dwell (seconds; at least one frame)", 1.0 / sampling_rate)
+    _check_mean_dwell(mean_dwell, sampling_rate)
 
     rng = np.random.default_rng(seed)
     shape = (num_recordings, length + horizon)
@@ -87,7 +85,7 @@ def switching_sinusoid(
 def _switching_modes(
     rng: np.random.Generator, shape: tuple[int, int], num_modes: int, mean_frames: float
 ) -> npt.NDArray[np.int64]:
-    """(N, T) modes: each frame switches with probability 1 / mean, to any mode but the present one."""
+    """Return (N, T) modes: each frame switches with probability 1 / mean, to any mode but the present one."""
     switches = rng.random(shape) * mean_frames < 1
     jumps = np.where(switches, rng.integers(1, num_modes, shape), 0)
     jumps[:, 0] = rng.integers(num_modes, size=shape[0])
@@ -95,14 +93,17 @@ def _switching_modes(
 
 
 def _check_sinusoid_frequencies(values: Sequence[float], sampling_rate: float) -> None:
-    """Refuse modes that cannot be told apart: fewer than two, repeated, or not below half the sampling rate."""
+    """Raise for modes that cannot be distinguished: fewer than two, repeated, or not below half the sampling rate."""
     if len(values) < 2 or len(set(values)) < len(values):
-        raise ValueError(
-            f"frequencies: got {tuple(values)}, expected two or more different ones; a signal switches between them"
-        )
+        raise InputError("frequencies", str(tuple(values)), "two or more different frequencies")
     for value in values:
         if not 0 < value < sampling_rate / 2:
-            raise ValueError(
-                f"frequencies: got {value} Hz, expected above 0 and below {sampling_rate / 2:g} Hz, half the sampling rate; "
-                "raise the rate or lower the frequency"
-            )
+            expected = f"above 0 and below {sampling_rate / 2:g} Hz, half the sampling rate"
+            raise InputError("frequencies", f"{value} Hz", expected, "raise the sampling rate or lower the frequency")
+
+
+def _check_mean_dwell(value: float, sampling_rate: float) -> None:
+    """Raise unless a mode lasts one frame or more on average, and not for ever."""
+    shortest = 1.0 / sampling_rate
+    if not is_number(value) or not shortest <= value < float("inf"):
+        raise InputError("mean_dwell", repr(value), f"seconds, from {shortest:g} (one frame) to below infinity")

@@ -1,9 +1,8 @@
-"""Windows: what long recordings are cut into for training, and the scale that they are brought to."""
+"""Windows: excerpts of long recordings, and batches of them for training."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,14 +14,20 @@ from torch.utils.data import Dataset, Sampler
 
 from segcrf._validation import UNLABELLED
 
-__all__ = ["Batch", "RandomWindows", "Recording", "Standardizer", "Window", "Windows", "collate", "grid"]
+__all__ = ["Batch", "RandomWindows", "Recording", "Window", "Windows", "collate", "grid"]
 
 Array = npt.NDArray[Any]
 
 
 class Recording(NamedTuple):
-    """One recording or a window of it: ``signal`` (T, F), ``labels`` (T,) int64, ``targets`` (T, R) or None; and
-    ``name``, what messages call it."""
+    """Tensors of one recording, or of a window of it, for training.
+
+    Attributes:
+        signal: (T, F).
+        labels: (T,) int64, -100 = unlabelled.
+        targets: (T, R), NaN = unknown; or None.
+        name: name of the recording in messages.
+    """
 
     signal: Tensor
     labels: Tensor
@@ -30,14 +35,21 @@ class Recording(NamedTuple):
     name: str = ""
 
     def cut(self, start: int, stop: int) -> Recording:
-        """The frames [start, stop)."""
+        """Return the frames [start, stop)."""
         targets = None if self.targets is None else self.targets[start:stop]
         return Recording(self.signal[start:stop], self.labels[start:stop], targets, self.name)
 
 
 class Batch(NamedTuple):
-    """Windows padded to the longest: signal (B, T, F), labels (B, T), targets (B, T, R) or None, lengths (B,); and the
-    B names of what was cut."""
+    """Windows padded to the longest.
+
+    Attributes:
+        signal: (B, T, F).
+        labels: (B, T) int64, -100 = unlabelled or padding.
+        targets: (B, T, R), NaN = unknown or padding; or None.
+        lengths: (B,) int64.
+        names: B names of the windows.
+    """
 
     signal: Tensor
     labels: Tensor
@@ -54,45 +66,12 @@ class Window(NamedTuple):
     stop: int
 
 
-@dataclass(frozen=True, eq=False)
-class Standardizer:
-    """Brings every channel to mean 0 and deviation 1; a constant channel becomes 0.
+class Windows(Dataset[list[Recording]]):
+    """A dataset that returns the recordings of a list of windows, for :func:`collate`.
 
     Args:
-        mean: (F,) float64.
-        scale: (F,) float64, positive.
-
-    >>> scaler = Standardizer.fit([np.array([[1.0, 5.0], [3.0, 5.0]])])
-    >>> scaler.apply(np.array([[2.0, 5.0], [4.0, 5.0]]))
-    array([[0., 0.],
-           [2., 0.]])
+        recordings: the recordings to cut.
     """
-
-    mean: Array
-    scale: Array
-
-    @classmethod
-    def fit(cls, arrays: Sequence[Array]) -> Standardizer:
-        """Measures (T, F) arrays, pooled; NaN is left out."""
-        count = np.maximum(sum(np.sum(~np.isnan(a), axis=0) for a in arrays), 1)
-        mean = sum(np.nansum(a, axis=0, dtype=np.float64) for a in arrays) / count
-        square = sum(np.nansum(np.square(a - mean), axis=0) for a in arrays) / count
-        deviation = np.sqrt(square)
-        # The deviation of a constant channel is rounding error: dividing by it would make noise of nothing.
-        varies = deviation > 1e-7 * np.maximum(np.abs(mean), np.finfo(np.float32).tiny)
-        return cls(np.asarray(mean), np.where(varies, deviation, 1.0))
-
-    def apply(self, array: Array) -> Array:
-        """Standardises (T, F)."""
-        return (array - self.mean) / self.scale
-
-    def undo(self, array: Array) -> Array:
-        """The inverse of ``apply``."""
-        return array * self.scale + self.mean
-
-
-class Windows(Dataset[list[Recording]]):
-    """Recordings, of which a list of windows is an item: what ``collate`` makes a batch of."""
 
     def __init__(self, recordings: Sequence[Recording]) -> None:
         self.recordings = recordings
@@ -106,7 +85,14 @@ class Windows(Dataset[list[Recording]]):
 
 
 def collate(windows: Sequence[Recording]) -> Batch:
-    """Pads windows to the longest: labels with -100, targets with NaN."""
+    """Pad windows to the longest: labels with -100, targets with NaN.
+
+    Args:
+        windows: the windows of a batch, as :class:`Windows` returns them.
+
+    Returns:
+        The batch.
+    """
     lengths = torch.tensor([len(window.labels) for window in windows])
     signal = pad_sequence([window.signal for window in windows], batch_first=True)
     labels = pad_sequence([window.labels for window in windows], batch_first=True, padding_value=UNLABELLED)
@@ -116,12 +102,15 @@ def collate(windows: Sequence[Recording]) -> Batch:
 
 
 def grid(recordings: Sequence[Recording], size: int, phase: Sequence[int] | None = None) -> list[Window]:
-    """Cuts recordings into windows that touch, and leaves out those of which nothing is known.
+    """Cut recordings into windows that touch, and leave out windows without any label or target.
 
     Args:
         recordings: what to cut.
         size: frames of a window; the first and last of a recording may have fewer.
-        phase: where in its first window each recording begins, 0 to size - 1; 0 when None.
+        phase: where in its first window each recording begins, 0 to size - 1; None: 0.
+
+    Returns:
+        The windows, recording after recording.
     """
     windows: list[Window] = []
     for i, recording in enumerate(recordings):
@@ -138,16 +127,17 @@ def grid(recordings: Sequence[Recording], size: int, phase: Sequence[int] | None
 
 
 class RandomWindows(Sampler[list[Window]]):
-    """Batches of windows at places that change from epoch to epoch; every frame is seen equally often.
+    """Draw batches of windows at positions that change from epoch to epoch; every frame is drawn equally often.
 
     Args:
         recordings: what to cut.
         size: frames of a window.
-        batch_size: windows of a batch, roughly: the number of batches is the same in all epochs.
-        min_batches: batches of an epoch at least; few recordings are passed over more than once, cut differently.
-        balance: cap on the commonest class: of the windows that show it alone, at most so many per other window, drawn
-            anew each epoch. 1 is the sampling of detection networks. None: all windows.
-        seed: together with the number of the epoch, decides everything.
+        batch_size: approximate number of windows in a batch; the number of batches is the same in all epochs.
+        min_batches: lowest number of batches in an epoch; if there are few recordings, each is cut several times, at
+            different positions.
+        balance: highest number of windows that show the commonest class alone, per other window; they are drawn anew
+            each epoch. 1 is the sampling of detection networks. None: all windows.
+        seed: decides everything, together with the epoch.
 
     Source:
         Ren, He, Girshick and Sun, *Faster R-CNN*, 2015, section 3.1.3: background up to as often as objects.
@@ -171,7 +161,7 @@ class RandomWindows(Sampler[list[Window]]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by the training engine at the start of each epoch."""
+        """Set the epoch, which decides the positions; the training engine calls this at the start of each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -188,7 +178,7 @@ class RandomWindows(Sampler[list[Window]]):
             yield [windows[i] for i in part]
 
     def _capped(self, windows: list[Window], random: np.random.Generator) -> list[Window]:
-        """The windows, less those of the commonest class alone that are too many."""
+        """Return the windows without the surplus of those that show the commonest class alone."""
         if self.balance is None:
             return windows
         alone = np.array([self._shows_commonest_alone(window) for window in windows])
@@ -204,6 +194,6 @@ class RandomWindows(Sampler[list[Window]]):
 
 
 def _commonest(recordings: Sequence[Recording]) -> int:
-    """The class with the most frames."""
+    """Return the class with the most frames."""
     labels = torch.cat([recording.labels for recording in recordings])
     return int(torch.bincount(labels[labels != UNLABELLED]).argmax())

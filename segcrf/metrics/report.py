@@ -17,7 +17,7 @@ from segcrf.metrics.segments import Matching, band_ratio, covering, edit_score, 
 from segcrf.segments import Recordings
 
 if TYPE_CHECKING:
-    from segcrf import data
+    from segcrf.data import RecordingTable
 
 __all__ = ["Report", "conventions", "evaluate"]
 
@@ -126,7 +126,7 @@ class Report:
     @classmethod
     def of(
         cls,
-        recordings: data.Recordings,
+        recordings: RecordingTable,
         predicted: Sequence[Array],
         *,
         predicted_targets: Sequence[Array] | None = None,
@@ -214,7 +214,7 @@ def _cell(score: float, unit: str) -> str:
     return f"{score:6.1f}" if unit else f"{score:6.2f}"
 
 
-def _target_errors(recordings: data.Recordings, predicted: Sequence[Array] | None) -> dict[str, dict[str, float]]:
+def _target_errors(recordings: RecordingTable, predicted: Sequence[Array] | None) -> dict[str, dict[str, float]]:
     if predicted is None or recordings.targets is None:
         return {}
     error: Array = np.concatenate(predicted).astype(np.float64) - np.concatenate(recordings.targets)

@@ -1,0 +1,152 @@
+"""``segcrf predict``: write the bands of recordings as a table."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from segcrf import plot
+from segcrf._validation import UNLABELLED, InputError
+from segcrf.cli.inputs import load_model, predict_classes, read_for_model
+from segcrf.cli.messages import count, naming_options_and_rows, warn
+from segcrf.cli.options import add_column_options, add_command
+from segcrf.data import (
+    Columns,
+    RecordingTable,
+    check_folder,
+    columns_of,
+    format_of,
+    listing,
+    segments_to_times,
+    write_atomically,
+    write_table,
+)
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from segcrf.segmenter import Segmenter
+
+__all__ = ["add_predict_command", "run_predict"]
+
+Array = npt.NDArray[Any]
+
+
+def add_predict_command(commands: Any) -> None:
+    """Add the command to the parser.
+
+    Args:
+        commands: the sub-parsers of the root.
+    """
+    command = add_command(commands, "predict", run_predict, "Write the bands of recordings as a table.")
+    command.add_argument("data", metavar="DATA", help="long table: .csv, .csv.gz, .tsv or .parquet")
+    command.add_argument("--model", type=Path, required=True, metavar="FOLDER", help="model that fit wrote")
+    command.add_argument("--out", type=Path, required=True, metavar="SEGMENTS", help="table to write: .csv or .parquet")
+    command.add_argument(
+        "--frames",
+        type=Path,
+        metavar="FILE",
+        help="also write every frame: label, posterior per class, predicted targets",
+    )
+    command.add_argument("--plot", type=Path, metavar="FILE.png", help="also draw the first recording and its bands")
+    add_column_options(command)
+
+
+def run_predict(arguments: argparse.Namespace) -> None:
+    """Predict and write bands, and frames and a figure if asked for.
+
+    Args:
+        arguments: of the command.
+    """
+    _check_outputs(arguments)
+    fitted = load_model(arguments)
+    columns, model = fitted.columns, fitted.segmenter
+    wanted = _with_truth(columns, arguments.data) if arguments.plot else columns.without_answers()
+    recordings = read_for_model(fitted, arguments.data, wanted)
+    model.set_params(sampling_rate=None)  # bands get the times of the file's own clock, gaps and all
+    with naming_options_and_rows(recordings):
+        segments = model.predict_segments(recordings.signals, recordings=recordings.names)
+    write_table(segments_to_times(segments, recordings), arguments.out)
+    if arguments.frames:
+        write_table(_tabulate_frames(model, recordings, columns.targets), arguments.frames)
+    if arguments.plot:
+        chart: Any = _draw_first(model, recordings)
+        with write_atomically(arguments.plot) as temporary:
+            chart.savefig(temporary)
+    print(f"{arguments.out}: {count(len(segments), 'band')} in {count(len(recordings.names), 'recording')}")
+
+
+def _check_outputs(arguments: argparse.Namespace) -> None:
+    """Find a mistake in the outputs before the work is done."""
+    taken = {Path(arguments.data).resolve(): "DATA"}
+    for option, path in (("--out", arguments.out), ("--frames", arguments.frames), ("--plot", arguments.plot)):
+        if path is None:
+            continue
+        if option == "--plot":
+            plot.check_format(path)
+        else:
+            format_of(path)
+        check_folder(path)
+        before = taken.setdefault(path.resolve(), option)
+        if before != option:
+            raise InputError(option, f"{path}, which is also {before}", "a file of its own")
+
+
+def _with_truth(columns: Columns, path: str) -> Columns:
+    """Return the columns with label and targets, as far as the file has them."""
+    available = columns_of(path)
+    label = columns.label if columns.label in available else ""
+    targets = columns.targets if set(columns.targets) <= set(available) else ()
+    return dataclasses.replace(columns, label=label, targets=targets)
+
+
+def _tabulate_frames(model: Segmenter, recordings: RecordingTable, targets: Sequence[str]) -> pd.DataFrame:
+    """Return one row per frame: recording, frame or time, label, posterior of every class, predicted targets."""
+    import pandas as pd
+
+    table: dict[str, Any] = {"recording": np.repeat(recordings.names, recordings.lengths)}
+    if recordings.times is None or recordings.columns.time is None:
+        table["frame"] = np.concatenate([np.arange(length) for length in recordings.lengths])
+    else:
+        table[recordings.columns.time] = recordings.clock()
+    table["label"] = np.concatenate(predict_classes(model, recordings))
+    posterior = np.concatenate(model.predict_proba(recordings.signals))
+    table |= {f"p({name})": posterior[:, index] for index, name in enumerate(model.classes_)}
+    if model.n_targets_:
+        values = np.concatenate(model.predict_targets(recordings.signals))
+        names = targets or [str(index) for index in range(model.n_targets_)]
+        table |= {f"predicted({name})": values[:, index] for index, name in enumerate(names)}
+    return pd.DataFrame(table)
+
+
+def _draw_first(model: Segmenter, recordings: RecordingTable) -> Figure:
+    """Draw the first recording with its bands, and the true bands above them if they are known."""
+    classes = [str(name) for name in model.classes_]
+    signal = recordings.signals[0]
+    tracks = {"predicted": _to_indices(predict_classes(model, recordings, [signal])[0], classes)}
+    if recordings.labels is not None:
+        true = recordings.labels[0]
+        unknown = sorted({str(label) for label in np.unique(true)} - {*classes, ""})
+        if unknown:
+            warn(
+                f"{recordings.source}: recording {recordings.names[0]!r} has classes that the model does not know "
+                f"({listing(unknown)}); they are drawn as unlabelled"
+            )
+        tracks = {"true": _to_indices(true, classes)} | tracks
+    y = None if recordings.targets is None else recordings.targets[0]
+    y_hat = model.predict_targets([signal])[0] if model.n_targets_ else None
+    return plot.figure(signal, tracks, y, y_hat, sampling_rate=recordings.sampling_rate, classes=classes)
+
+
+def _to_indices(labels: Array, classes: Sequence[str]) -> Array:
+    """Return labels given as text as class indices, -100 where there is none or an unknown one."""
+    number = {name: index for index, name in enumerate(classes)}
+    return np.array([number.get(str(label), UNLABELLED) for label in labels], dtype=np.int64)

@@ -1,0 +1,156 @@
+"""``segcrf score``: print how well predictions match the labels."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from segcrf._validation import InputError
+from segcrf.cli.inputs import labels_of, load_model, predict_classes, read_for_model
+from segcrf.cli.messages import warn
+from segcrf.cli.options import add_column_options, add_command, parse_names
+from segcrf.data import (
+    Columns,
+    RecordingTable,
+    TableError,
+    class_order,
+    listing,
+    read_recordings,
+    read_segments,
+    segments_to_frames,
+)
+from segcrf.metrics import Report
+from segcrf.segments import Segments
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+__all__ = ["add_score_command", "run_score"]
+
+
+def add_score_command(commands: Any) -> None:
+    """Add the command to the parser.
+
+    Args:
+        commands: the sub-parsers of the root.
+    """
+    command = add_command(commands, "score", run_score, "Print how well predictions match the labels.")
+    command.add_argument("data", nargs="?", metavar="DATA", help="labelled long table, to be predicted with --model")
+    command.add_argument("--model", type=Path, metavar="FOLDER", help="model that fit wrote")
+    command.add_argument("--predicted", type=Path, metavar="SEGMENTS", help="a table that predict wrote")
+    command.add_argument("--truth", metavar="DATA", help="labelled long table to hold --predicted against")
+    command.add_argument(
+        "--ignore",
+        type=parse_names,
+        default=(),
+        metavar="A,B,...",
+        help="classes whose bands edit and F1 leave out, such as a background",
+    )
+    command.add_argument(
+        "--per-recording",
+        action="store_true",
+        help="means over recordings, where frames and bands are otherwise pooled",
+    )
+    command.add_argument("--json", action="store_true", help="print JSON")
+    add_column_options(command)
+
+
+def run_score(arguments: argparse.Namespace) -> None:
+    """Score a model, or a table of bands, and print the report.
+
+    Args:
+        arguments: of the command.
+    """
+    by_model = arguments.data is not None and arguments.model is not None
+    by_table = arguments.truth is not None and arguments.predicted is not None
+    if by_model == by_table or bool(arguments.data) != bool(arguments.model):
+        got = "both or neither" if by_model == by_table else "DATA or --model alone"
+        raise InputError("score", got, "DATA and --model, or --predicted and --truth")
+    report = _score_model(arguments) if by_model else _score_table(arguments)
+    print(json.dumps(report.to_json(), indent=2) if arguments.json else report)
+
+
+def _score_model(arguments: argparse.Namespace) -> Report:
+    fitted = load_model(arguments)
+    model = fitted.segmenter
+    columns = dataclasses.replace(fitted.columns, label=fitted.columns.label or "label")
+    recordings = read_for_model(fitted, arguments.data, columns)
+    classes = [str(name) for name in model.classes_]
+    recordings.check_classes(classes)
+    _check_ignored(arguments.ignore, classes)
+    predicted = [labels.astype(str) for labels in predict_classes(model, recordings)]
+    values = model.predict_targets(recordings.signals) if recordings.targets else None
+    return Report.of(
+        recordings, predicted, predicted_targets=values, ignore=arguments.ignore, pooled=not arguments.per_recording
+    )
+
+
+def _score_table(arguments: argparse.Namespace) -> Report:
+    columns = Columns(arguments.recording, arguments.time, arguments.label or "label")
+    truth = read_recordings(arguments.truth, dataclasses.replace(columns, channels=()))
+    truth.check_labelled()
+    bands: Any = segments_to_frames(read_segments(arguments.predicted), truth, source=arguments.predicted)
+    classes = class_order([bands["label"].to_numpy(dtype=str)])
+    known = class_order(labels_of(truth))
+    if not {*classes} & {*known}:
+        got = f"the classes {listing(classes)}, where {arguments.truth} has {listing(known)}"
+        advice = "name the column of the truth with --label, or rename the classes"
+        raise TableError("column 'label'", got, "a class in common", advice, file=arguments.predicted)
+    _check_ignored(arguments.ignore, class_order([*labels_of(truth), np.array(classes)]))
+    _check_within(bands, truth, arguments.predicted)
+    _check_no_overlap(bands, arguments.predicted)
+    absent = [name for name in truth.names if name not in set(bands["recording"])]
+    if absent:
+        warn(f"{arguments.predicted}: there is no band of recording {listing(absent)}; its frames count as wrong")
+    segments = Segments.from_table(bands, classes=[*classes, ""], recordings=truth.names)
+    names = np.array([*classes, "", ""])  # -1 and below: no band, no class
+    predicted = [names[np.maximum(labels, -1)] for labels in segments.to_labels(truth.lengths)]
+    return Report.of(truth, predicted, ignore=arguments.ignore, pooled=not arguments.per_recording)
+
+
+def _check_within(bands: Any, truth: RecordingTable, path: Path) -> None:
+    """Check that bands in frames lie within their recordings."""
+    length = dict(zip(truth.names, truth.lengths, strict=True))
+    outside = bands[(bands["start"] < 0) | (bands["end"] > bands["recording"].map(length))]
+    if len(outside):
+        band = outside.iloc[0]
+        expected = f"frames 0 to {length[band['recording']]}, as in {truth.source}"
+        raise TableError(
+            "start and end",
+            f"a band of frames {band['start']} to {band['end']}",
+            expected,
+            "give the recordings that were segmented, with times in the same unit",
+            file=path,
+            row=int(outside.index[0]),
+            recording=band["recording"],
+        )
+
+
+def _check_no_overlap(bands: Any, path: Path) -> None:
+    """Check that bands in frames lie side by side."""
+    sorted_bands = bands.sort_values(["recording", "start"], kind="stable")
+    one, next_one = sorted_bands.iloc[:-1], sorted_bands.iloc[1:]
+    same = one["recording"].to_numpy() == next_one["recording"].to_numpy()
+    overlapping = np.flatnonzero(same & (one["end"].to_numpy() > next_one["start"].to_numpy()))
+    if overlapping.size:
+        first, second = (int(part.index[overlapping[0]]) for part in (one, next_one))
+        raise TableError(
+            "column 'end'",
+            f"a band that overlaps the band of row {second}",
+            "one class per frame",
+            "cut one of the two bands",
+            file=path,
+            row=first,
+            recording=one["recording"].iloc[overlapping[0]],
+        )
+
+
+def _check_ignored(ignored: Sequence[str], known: Sequence[str]) -> None:
+    for name in ignored:
+        if name not in known:
+            raise InputError("--ignore", repr(name), f"classes among {listing(known)}")

@@ -1,0 +1,89 @@
+"""Preparation of signals: the scale of each channel, and how much recordings differ by their offsets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from segcrf._validation import UNLABELLED
+from segcrf.data.dataset import Labelled
+
+__all__ = ["Standardizer", "offset_share"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Standardizer:
+    """Bring every channel to mean 0 and standard deviation 1; a constant channel becomes 0.
+
+    Args:
+        mean: (F,) float64.
+        scale: (F,) float64, positive.
+
+    Example:
+        >>> scaler = Standardizer.fit([np.array([[1.0, 5.0], [3.0, 5.0]])])
+        >>> scaler.apply(np.array([[2.0, 5.0], [4.0, 5.0]]))
+        array([[0., 0.],
+               [2., 0.]])
+    """
+
+    mean: Array
+    scale: Array
+
+    @classmethod
+    def fit(cls, arrays: Sequence[Array]) -> Standardizer:
+        """Measure mean and deviation over all (T, F) arrays together; NaN is left out."""
+        count = np.maximum(sum(np.sum(~np.isnan(a), axis=0) for a in arrays), 1)
+        mean = sum(np.nansum(a, axis=0, dtype=np.float64) for a in arrays) / count
+        square = sum(np.nansum(np.square(a - mean), axis=0) for a in arrays) / count
+        deviation = np.sqrt(square)
+        # The deviation of a constant channel is rounding error: a division by it would amplify the rounding.
+        varies = deviation > 1e-7 * np.maximum(np.abs(mean), np.finfo(np.float32).tiny)
+        return cls(np.asarray(mean), np.where(varies, deviation, 1.0))
+
+    def apply(self, array: Array) -> Array:
+        """Return (T, F) values standardised."""
+        return (array - self.mean) / self.scale
+
+    def undo(self, array: Array) -> Array:
+        """Return the inverse of :meth:`apply`."""
+        return array * self.scale + self.mean
+
+
+def offset_share(recordings: Labelled) -> float:
+    """Return how much of the signal is the recording's own offset, which classes do not explain.
+
+    The mean of each class is subtracted from each channel first. The result is the share of the remaining variance
+    that lies between recordings, as in a one-way analysis of variance; the median over the channels. It is near 0 if
+    all recordings were made alike, and near 1 if a sensor was placed elsewhere each time.
+
+    Args:
+        recordings: labelled recordings; unlabelled frames are left out.
+
+    Returns:
+        A share from 0 to 1.
+
+    Example:
+        >>> labels = [np.array([0, 0, 1, 1])] * 2
+        >>> alike, elsewhere = np.array([[0.0], [1.0], [9.0], [8.0]]), np.array([[50.0], [51.0], [59.0], [58.0]])
+        >>> round(offset_share(Labelled([alike, alike], labels, None)), 2)
+        0.0
+        >>> round(offset_share(Labelled([alike, elsewhere], labels, None)), 2)
+        1.0
+    """
+    known = [labels != UNLABELLED for labels in recordings.labels]
+    signals = [signal[frames] for signal, frames in zip(recordings.signals, known, strict=True) if frames.any()]
+    labels = np.concatenate([k[frames] for k, frames in zip(recordings.labels, known, strict=True)])
+    residual = np.concatenate(signals).astype(np.float64)
+    for label in np.unique(labels):
+        residual[labels == label] -= residual[labels == label].mean(axis=0)
+    between = np.zeros(residual.shape[1])
+    for part in np.split(residual, np.cumsum([len(signal) for signal in signals])[:-1]):
+        between += len(part) * part.mean(axis=0) ** 2
+    total = np.square(residual).sum(axis=0)
+    return float(np.median(between / np.where(total > 0.0, total, 1.0)))

@@ -1,0 +1,254 @@
+"""Long tables, one row per frame, as recordings with names, labels, targets and times."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from segcrf.data.readers.clock import (
+    advise_without_time,
+    check_increasing,
+    format_time,
+    sampling_rate_of,
+    time_column,
+    to_dates,
+)
+from segcrf.data.readers.columns import Columns, check_channel_columns
+from segcrf.data.readers.dependencies import import_pandas
+from segcrf.data.readers.errors import TableError
+from segcrf.data.readers.table import columns_of, listing, read_table
+from segcrf.data.readers.values import label_column, number_matrix
+
+__all__ = ["RecordingTable", "read_recordings"]
+
+Array = npt.NDArray[Any]
+
+RATE_TOLERANCE = 0.1
+# Steps of time beyond so many usual steps are reported as gaps; sensors drop a few frames all the time.
+GAP = 10.0
+# Whole numbers as labels are suspicious from so many classes on, if most of them also occur only once.
+MANY_CLASSES = 20
+
+
+@dataclass(frozen=True, eq=False)
+class RecordingTable:
+    """The recordings of a long table, in the order in which they first appear.
+
+    Args:
+        columns: the columns that were read.
+        names: N names of recordings.
+        signals: N arrays (T, F), float32.
+        labels: N arrays (T,) of text, "" = unlabelled; None when no label column was read.
+        targets: N arrays (T, R), float32, NaN = unknown; None when no target columns were read.
+        times: N arrays (T,), float64, in the unit of the time column (dates: seconds since 1970 UTC); None
+            without one.
+        dated: the time column holds dates.
+        rows: N arrays (T,), the row of each frame as a spreadsheet counts, for messages; None if unknown.
+        source: the file, for messages.
+    """
+
+    columns: Columns
+    names: list[str]
+    signals: list[Array]
+    labels: list[Array] | None = None
+    targets: list[Array] | None = None
+    times: list[Array] | None = None
+    dated: bool = False
+    rows: list[Array] | None = field(default=None, repr=False)
+    source: str = field(default="table", repr=False)
+
+    def __repr__(self) -> str:
+        read = [name for name in ("labels", "targets", "times") if getattr(self, name) is not None]
+        parts = [f"recordings={len(self.names)}", f"frames={sum(self.lengths)}", f"with {', '.join(read) or 'signals'}"]
+        return f"RecordingTable({self.source!r}, {', '.join(parts)})"
+
+    @property
+    def lengths(self) -> list[int]:
+        """Frames of each recording."""
+        return [len(signal) for signal in self.signals]
+
+    @property
+    def sampling_rate(self) -> float | None:
+        """Frames per unit of time (1 / median step over all recordings), or None without a time column."""
+        steps = [] if self.times is None else [np.diff(time) for time in self.times]
+        pooled = np.concatenate(steps) if steps else np.empty(0)
+        return sampling_rate_of(pooled) if pooled.size else None
+
+    def clock(self) -> Array:
+        """Return (frames of all recordings,) times as the table has them, recording after recording."""
+        assert self.times is not None
+        seconds = np.concatenate(self.times)
+        return to_dates(seconds) if self.dated else seconds
+
+    def row_of(self, recording: int, frame: int | None) -> int | None:
+        """Return the row of a frame as a spreadsheet counts, or None if it is unknown.
+
+        Args:
+            recording: index of the recording.
+            frame: index of the frame in its recording; None is none.
+        """
+        if self.rows is None or frame is None or not 0 <= frame < len(self.rows[recording]):
+            return None
+        return int(self.rows[recording][frame])
+
+    def check_sampling_rate(self, expected: float | None = None) -> None:
+        """Check that all recordings have the same sampling rate, and the expected one.
+
+        Args:
+            expected: frames per unit of time; None: the rate of the table as a whole.
+
+        Raises:
+            TableError: the median step of a recording is more than a tenth off.
+        """
+        expected = self.sampling_rate if expected is None else expected
+        for name, time in zip(self.names, self.times or [], strict=False):
+            if expected is None or len(time) < 2:
+                continue
+            sampling_rate = sampling_rate_of(np.diff(time))
+            if abs(sampling_rate / expected - 1.0) > RATE_TOLERANCE:
+                raise TableError(
+                    f"column {self.columns.time!r}",
+                    f"{sampling_rate:.6g} frames per unit of time",
+                    f"{expected:.6g}",
+                    f"resample it, or {advise_without_time(self.columns.time)}",
+                    file=self.source,
+                    recording=name,
+                )
+
+    def check_labelled(self) -> None:
+        """Check that at least one frame has a label.
+
+        Raises:
+            TableError: every frame is unlabelled.
+        """
+        if not any((labels != "").any() for labels in self.labels or []):
+            argument, expected = f"column {self.columns.label!r}", "one labelled frame at least"
+            raise TableError(argument, "no label", expected, "name the column with --label", file=self.source)
+
+    def check_classes(self, known: Sequence[str]) -> None:
+        """Check that every label is a known class.
+
+        Args:
+            known: names of the classes.
+
+        Raises:
+            TableError: a label is not. The error carries the recording and the first such frame.
+        """
+        for index, (name, labels) in enumerate(zip(self.names, self.labels or [], strict=False)):
+            unknown = np.flatnonzero(~np.isin(labels, [*known, ""]))
+            if unknown.size:
+                frame = int(unknown[0])
+                raise TableError(
+                    f"column {self.columns.label!r}",
+                    f"the class {str(labels[frame])!r}",
+                    f"one of {listing(known)}",
+                    "correct it, empty the cell (unlabelled), or fit a model that knows the class",
+                    file=self.source,
+                    row=self.row_of(index, frame),
+                    recording=name,
+                    frame=frame,
+                )
+
+    def doubts(self) -> list[str]:
+        """Return a sentence about each oddity that is no error: gaps in time, and numbers that seem no classes."""
+        return [f"{self.source}: {doubt}" for doubt in (self._doubt_gaps(), self._doubt_labels()) if doubt]
+
+    def _doubt_gaps(self) -> str:
+        if self.times is None or self.sampling_rate is None:
+            return ""
+        found = [
+            (name, time, np.diff(time) * self.sampling_rate) for name, time in zip(self.names, self.times, strict=True)
+        ]
+        count = sum(int(np.count_nonzero(steps > GAP)) for _, _, steps in found)
+        if not count:
+            return ""
+        name, time, steps = max(found, key=lambda recording: recording[2].max(initial=0.0))
+        at = int(np.argmax(steps))
+        often = "once," if count == 1 else f"{count} times, farthest"
+        before, after = to_dates(time[[at, at + 1]]) if self.dated else time[[at, at + 1]]
+        return (
+            f"time jumps {often} in recording {name!r}, from {format_time(before)} to {format_time(after)}, "
+            f"{steps[at]:,.0f} usual steps; the frames on both sides count as neighbours. If they are not, give the "
+            "frames after a gap a name of their own in the column of recordings "
+            f"({self.columns.recording or '--recording'})"
+        )
+
+    def _doubt_labels(self) -> str:
+        bands = [labels[np.append(True, labels[1:] != labels[:-1])] for labels in self.labels or []]
+        found = np.concatenate(bands) if bands else np.empty(0, dtype=str)
+        classes, counts = np.unique(found[found != ""], return_counts=True)
+        if len(classes) < MANY_CLASSES or np.median(counts) > 1 or not all(map(str.isdecimal, classes.tolist())):
+            return ""
+        return (
+            f"column {self.columns.label!r} has {len(classes)} different whole numbers as classes, most of them for "
+            "one band only; if it is a quantity or a counter, name another column with --label"
+        )
+
+
+def read_recordings(path: str | os.PathLike[str], columns: Columns) -> RecordingTable:
+    """Read the recordings of a long table.
+
+    Args:
+        path: a .csv, .csv.gz, .tsv or .parquet file.
+        columns: the roles of its columns; open roles are filled in by :meth:`Columns.resolve`.
+
+    Returns:
+        One signal per recording, with labels, targets and times if the columns name them.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ImportError: pandas or pyarrow is not installed.
+        InputError: a column has two roles.
+        TableError: a column is missing or has no name, no channel is left, a number is missing or is text, a label is
+            a fraction or negative, time does not increase, or there are no rows.
+    """
+    file, given = Path(path), columns.channels
+    available = columns_of(file)
+    columns = columns.resolve(available)
+    if given is None:
+        check_channel_columns(columns.channels or (), available, file)
+    frame = read_table(file, columns.used(), text=[columns.recording, columns.label])
+    names, order, bounds = _group_rows(frame, columns.recording, file)
+
+    def by_recording(values: Array) -> list[Array]:
+        return np.split(values[order], bounds)
+
+    rows = by_recording(np.asarray(frame.index))
+    dated, times = False, None
+    if columns.time is not None:
+        seconds, dated = time_column(frame, columns.time, file)
+        times = by_recording(seconds)
+        check_increasing(times, rows, names, frame[columns.time], file)
+    signal = number_matrix(frame, columns.channels or (), file, targets=False)
+    targets = number_matrix(frame, columns.targets, file, targets=True)
+    return RecordingTable(
+        columns=columns,
+        names=names,
+        signals=by_recording(signal),
+        labels=None if columns.label is None else by_recording(label_column(frame, columns.label, file)),
+        targets=by_recording(targets) if columns.targets else None,
+        times=times,
+        dated=dated,
+        rows=rows,
+        source=str(file),
+    )
+
+
+def _group_rows(frame: Any, column: str | None, file: Path) -> tuple[list[str], Array, Array]:
+    """Return names of the recordings, the order that brings their rows together, and where to split."""
+    if column is None:
+        return [file.name.split(".")[0]], np.arange(len(frame)), np.empty(0, dtype=np.int64)
+    values = frame[column]
+    missing = np.flatnonzero((values.isna() | (values == "")).to_numpy())
+    if missing.size:
+        row = int(frame.index[int(missing[0])])
+        raise TableError(f"column {column!r}", "no name", "the recording's name in every row", file=file, row=row)
+    codes, unique = import_pandas().factorize(values)
+    order = np.argsort(codes, kind="stable")
+    return [str(name) for name in unique], order, np.cumsum(np.bincount(codes))[:-1]
