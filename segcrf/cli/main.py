@@ -272,7 +272,8 @@ def _fit(arguments: argparse.Namespace) -> None:
     with _keeping(checkpoint):
         with _in_the_words_of(arguments, train), warnings.catch_warnings():
             warnings.simplefilter("ignore", TrainingWarning)  # the bar and the notes tell them
-            model.fit(train.signals, _labels(train), train.targets, validation=validation, resume=arguments.resume)
+            data = train.signals, _labels(train)
+            model.fit(*data, targets=train.targets, validation=validation, resume=arguments.resume)
         model.save(folder)
         tables.save_columns(folder, train.columns, train.sampling_rate)
     storage.remove_checkpoint(checkpoint)

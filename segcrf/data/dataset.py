@@ -192,7 +192,9 @@ def offset_share(recordings: Labelled) -> float:
     return float(np.median(between / np.where(total > 0.0, total, 1.0)))
 
 
-def split(recordings: Labelled, fraction: float, seed: int) -> tuple[Labelled, Labelled]:
+def split(
+    recordings: Labelled, fraction: float, seed: int, groups: Sequence[object] | None = None
+) -> tuple[Labelled, Labelled]:
     """Splits recordings for training and validation.
 
     Whole recordings are held out, in a random order, but none that alone has some class. Neighbouring windows of one
@@ -202,23 +204,44 @@ def split(recordings: Labelled, fraction: float, seed: int) -> tuple[Labelled, L
         recordings: what there is.
         fraction: share of the labelled recordings to hold out, rounded, one at least; 0 for none.
         seed: of the random order.
+        groups: one name per recording; whole groups are held out, in place of whole recordings.
 
     Returns:
         Recordings for training and for validation; unlabelled recordings are among the former.
 
     Raises:
-        ValueError: no frame is labelled, or only one is and it would have to be in both.
+        ValueError: no frame is labelled, or only one is and it would have to be in both; or only one group has labels.
     """
     check_any_labelled(recordings.labels, "training")
     everything = range(len(recordings.labels))
     if fraction == 0.0:
         return recordings, recordings.take([])
+    if groups is not None:
+        return _split_by_group(recordings, fraction, seed, groups)
     labelled = [i for i in everything if (recordings.labels[i] != UNLABELLED).any()]
     if len(labelled) == 1:
         return _split_in_time(recordings, labelled[0], fraction)
     order = np.random.default_rng(seed).permutation(labelled).tolist()
     held = _spared(recordings.labels, order, max(round(fraction * len(order)), 1))
     return recordings.take([i for i in everything if i not in held]), recordings.take(sorted(held))
+
+
+def _split_by_group(
+    recordings: Labelled, fraction: float, seed: int, groups: Sequence[object]
+) -> tuple[Labelled, Labelled]:
+    """Hold out whole groups, their unlabelled recordings included."""
+    members: dict[object, list[int]] = {}
+    for i, group in enumerate(groups):
+        members.setdefault(group, []).append(i)
+    labels = [np.concatenate([recordings.labels[i] for i in each]) for each in members.values()]
+    labelled = [g for g, array in enumerate(labels) if (array != UNLABELLED).any()]
+    if len(labelled) < 2:
+        advice = "give validation= with recordings of other groups, or validation_fraction=0, or leave groups out"
+        raise _validation.InputError("groups", f"{len(labelled)} group with labels", "2 or more", advice)
+    order = np.random.default_rng(seed).permutation(labelled).tolist()
+    chosen = _spared(labels, order, max(round(fraction * len(order)), 1))
+    held = sorted(i for g, each in enumerate(members.values()) if g in chosen for i in each)
+    return recordings.take([i for i in range(len(recordings.labels)) if i not in set(held)]), recordings.take(held)
 
 
 def _spared(labels: list[Array], order: list[int], count: int) -> set[int]:

@@ -16,11 +16,18 @@ from torch import Tensor
 
 from segcrf.data import COLUMNS_FILE
 
-__all__ = ["check_replaceable", "holds_checkpoint", "read_model", "remove_checkpoint", "write_model"]
+__all__ = [
+    "best_model_folder",
+    "check_replaceable",
+    "holds_checkpoint",
+    "read_model",
+    "remove_checkpoint",
+    "write_model",
+]
 
 FORMAT = "segcrf-segmenter"
 FORMAT_VERSION = 1
-# What a model folder holds; the last is the command line's, which writes it afterwards (segcrf.tables).
+# What a model folder holds; the last is the command line's, which writes it afterwards (segcrf.data).
 CONFIG, TENSORS = "config.json", "model.safetensors"
 OWN = (CONFIG, TENSORS, COLUMNS_FILE)
 # What a fit keeps in the directory of its checkpoint beside the best model so far; drafts are of fits that were killed.
@@ -88,6 +95,11 @@ def check_replaceable(folder: PathLike) -> None:
         raise ValueError(f"{target}: {above} is a file, expected a folder to make it in. Choose another path.")
     if not os.access(above, os.W_OK):
         raise PermissionError(f"{target}: the folder {above} is closed to writing. Choose another path.")
+
+
+def best_model_folder(directory: PathLike | None) -> Path | None:
+    """Return where a fit with this ``directory`` keeps the best model so far; None without a directory."""
+    return None if directory is None else Path(directory) / BEST
 
 
 def holds_checkpoint(directory: PathLike) -> bool:
