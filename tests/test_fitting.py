@@ -85,7 +85,7 @@ def test_unlabelled_frames_are_marginalised_and_unknown_targets_ignored() -> Non
 
 def test_validation_is_by_recording_or_given_or_by_time_or_none() -> None:
     X, labels, targets = recordings()
-    model = Segmenter(**SMALL).fit(X[:3], labels[:3], targets[:3], validation=(X[3:], labels[3:], targets[3:]))
+    model = Segmenter(**SMALL).fit(X[:3], labels[:3], targets=targets[:3], validation=(X[3:], labels[3:], targets[3:]))
     assert model.scaler_ is not None
     np.testing.assert_allclose(model.scaler_.mean, np.concatenate(X[:3]).mean(axis=0))
     one = Segmenter(**SMALL).fit(X[:1], labels[:1])
