@@ -301,7 +301,13 @@ def open_stream(
     """
     device = model.class_head.weight.device
     decoder = Stream(lambda scores: model.bands(model.dist(scores)).structure, max_delay=max_delay)
-    head, to_model = (lambda features: model.heads(features).emissions), (lambda frames: prepare(frames).to(device))
+
+    def head(features: Tensor) -> Tensor:
+        return model.heads(features).emissions
+
+    def to_model(frames: Any) -> Tensor:
+        return prepare(frames).to(device)
+
     return SignalStream(model.encoder, head, decoder, to_model, show)
 
 

@@ -222,7 +222,7 @@ class Parameters:
 
     def to_builtin(self) -> Parameters:
         """Return the same parameters as Python's own numbers and text, which PyTorch and checkpoints require."""
-        return Parameters(**self.to_dict() | {"combine": self.combine})
+        return replace(Parameters(**self.to_dict()), combine=self.combine)
 
 
 #: Every parameter by name, in the order of the constructor.
