@@ -40,8 +40,7 @@ DATA_SETS: dict[str, tuple[tuple[tuple[str, ...], ...], dict[str, Any]]] = {
 
 def structures(segmenter: Segmenter, signals: Sequence[data.Array]) -> list[Structure]:
     """The distribution over the labels of each recording."""
-    scaled = [segmenter._scale(signal) for signal in signals]
-    return [found.dist for signal in scaled for found in infer(segmenter.model_, [signal])]
+    return [found.dist for signal in segmenter._prepare(signals) for found in infer(segmenter.model_, [signal])]
 
 
 @torch.no_grad()

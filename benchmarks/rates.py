@@ -85,7 +85,8 @@ def fit(case: Case, rate: float | str, seed: int) -> dict[str, Any]:
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a rate that is too large is told so
-        model.fit(*_arrays(case.train), validation=_arrays(case.validation))
+        X, labels, *targets = _arrays(case.train)
+        model.fit(X, labels, targets=targets[0] if targets else None, validation=_arrays(case.validation))
     best = next(row for row in model.history_ if row["epoch"] == model.best_epoch_)
     told = {key: best[key] for key in ("val_error", "val_mse", "val_accuracy", "val_f1") if key in best}
     return {"rate": model.learning_rate_, **told, "seconds": round(time.perf_counter() - begin, 1)}

@@ -64,7 +64,7 @@ class Decoder(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         output = self.model(x, lengths)
-        return getattr(output, "distribution", output).mode
+        return getattr(output, "dist", output).mode
 
 
 @contextmanager

@@ -24,8 +24,8 @@ from segcrf.data import Labelled, Recording, Standardizer, offset_share
 from segcrf.inference import Inferred, infer
 from segcrf.losses import FixedWeights
 from segcrf.nn import JointModel, ModelOutput, make_encoder
-from segcrf.segmenter import LEARNING_RATE, OFFSETS_DOMINATE, _are_long
 from segcrf.structures import LinearChain
+from segcrf.training import LEARNING_RATE, OFFSETS_DOMINATE, has_long_bands
 
 Array = npt.NDArray[Any]
 Penalty = Callable[[Tensor, Tensor], Tensor]
@@ -103,7 +103,7 @@ class Network:
     def on(self, task: Task) -> Network:
         """The network to train on a task: where a ``Segmenter`` tries the likelihood alone only, both are one."""
         base = self.loss.removesuffix("+alone")
-        return Network(base) if base != self.loss and not _are_long(task.train.labels) else self
+        return Network(base) if base != self.loss and not has_long_bands(task.train.labels) else self
 
 
 @dataclass(frozen=True)

@@ -196,7 +196,7 @@ options = {"hidden": 24, "bidirectional": False, "window": 200, "max_epochs": 12
 fits = {}
 for name, regression in (("running means", "mse"), ("sum of likelihoods", "gaussian")):
     segmenter = Segmenter(regression=regression, frame_loss=0, progress=False, **options)
-    fits[name] = segmenter.fit(list(x), list(k), list(y))
+    fits[name] = segmenter.fit(list(x), list(k), targets=list(y))
 cosines = [row["cosine"] for fit in fits.values() for row in fit.history_]
 print(f"cosine of the two gradients: {np.mean(cosines):.3f} on average, from {min(cosines):.3f} to {max(cosines):.3f}")
 

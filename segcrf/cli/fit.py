@@ -86,7 +86,8 @@ def run_fit(arguments: argparse.Namespace) -> None:
     with _keeping_checkpoint(checkpoint):
         with naming_options_and_rows(train, held), warnings.catch_warnings():
             warnings.simplefilter("ignore", TrainingWarning)  # the progress bar and the notes report them
-            model.fit(train.signals, labels_of(train), train.targets, validation=validation, resume=arguments.resume)
+            data = train.signals, labels_of(train)
+            model.fit(*data, targets=train.targets, validation=validation, resume=arguments.resume)
         model.save(folder)
         save_columns(folder, train.columns, train.sampling_rate)
     storage.remove_checkpoint(checkpoint)

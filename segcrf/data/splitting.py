@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ __all__ = ["split_recordings"]
 Array = npt.NDArray[Any]
 
 
-def split_recordings(recordings: Labelled, fraction: float, seed: int) -> tuple[Labelled, Labelled]:
+def split_recordings(
+    recordings: Labelled, fraction: float, seed: int, groups: Sequence[object] | None = None
+) -> tuple[Labelled, Labelled]:
     """Split recordings into training and validation recordings.
 
     Whole recordings are held out, in a random order, but none that is the only one with some class. Windows of one
@@ -26,12 +29,14 @@ def split_recordings(recordings: Labelled, fraction: float, seed: int) -> tuple[
         recordings: all recordings.
         fraction: share of the labelled recordings to hold out, rounded, one at least; 0 for none.
         seed: of the random order.
+        groups: one name per recording; whole groups are held out instead of whole recordings.
 
     Returns:
         Recordings for training and for validation. Unlabelled recordings are among the former.
 
     Raises:
-        InputError: no frame is labelled, or a single frame is, which would have to be in both parts.
+        InputError: no frame is labelled, or a single frame is, which would have to be in both parts; or only one group
+            has labels.
 
     Example:
         >>> labels = [np.array([0, 1]), np.array([0, 1]), np.array([0, 2])]
@@ -43,12 +48,32 @@ def split_recordings(recordings: Labelled, fraction: float, seed: int) -> tuple[
     everything = range(len(recordings.labels))
     if fraction == 0.0:
         return recordings, recordings.take([])
+    if groups is not None:
+        return _split_by_group(recordings, fraction, seed, groups)
     labelled = [i for i in everything if (recordings.labels[i] != UNLABELLED).any()]
     if len(labelled) == 1:
         return _split_in_time(recordings, labelled[0], fraction)
     order = np.random.default_rng(seed).permutation(labelled).tolist()
     held = _dispensable(recordings.labels, order, max(round(fraction * len(order)), 1))
     return recordings.take([i for i in everything if i not in held]), recordings.take(sorted(held))
+
+
+def _split_by_group(
+    recordings: Labelled, fraction: float, seed: int, groups: Sequence[object]
+) -> tuple[Labelled, Labelled]:
+    """Hold out whole groups, with their unlabelled recordings."""
+    members: dict[object, list[int]] = {}
+    for i, group in enumerate(groups):
+        members.setdefault(group, []).append(i)
+    labels = [np.concatenate([recordings.labels[i] for i in each]) for each in members.values()]
+    labelled = [g for g, array in enumerate(labels) if (array != UNLABELLED).any()]
+    if len(labelled) < 2:
+        advice = "give validation= with recordings of other groups, or validation_fraction=0, or leave groups out"
+        raise InputError("groups", f"{len(labelled)} group with labels", "2 or more", advice)
+    order = np.random.default_rng(seed).permutation(labelled).tolist()
+    chosen = _dispensable(labels, order, max(round(fraction * len(order)), 1))
+    held = sorted(i for g, each in enumerate(members.values()) if g in chosen for i in each)
+    return recordings.take([i for i in range(len(recordings.labels)) if i not in set(held)]), recordings.take(held)
 
 
 def _dispensable(labels: list[Array], order: list[int], count: int) -> set[int]:

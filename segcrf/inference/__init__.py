@@ -1,18 +1,42 @@
 """Inference: a trained model at work on whole recordings, on streams, exported, and stored."""
 
 from segcrf.inference.export import export_onnx
+from segcrf.inference.predict import (
+    CONFIDENCES,
+    ask_model,
+    predict_bands,
+    predict_labels,
+    predict_probabilities,
+    predict_targets,
+)
 from segcrf.inference.recordings import Inferred, infer
-from segcrf.inference.storage import check_replaceable, holds_checkpoint, read_model, remove_checkpoint, write_model
-from segcrf.inference.stream import SignalStream, Stream
+from segcrf.inference.storage import (
+    best_model_folder,
+    check_replaceable,
+    holds_checkpoint,
+    read_model,
+    remove_checkpoint,
+    write_model,
+)
+from segcrf.inference.stream import SignalStream, Stream, check_streamable_fit, open_stream
 
 __all__ = [
+    "CONFIDENCES",
     "Inferred",
     "SignalStream",
     "Stream",
+    "ask_model",
+    "best_model_folder",
     "check_replaceable",
+    "check_streamable_fit",
     "export_onnx",
     "holds_checkpoint",
     "infer",
+    "open_stream",
+    "predict_bands",
+    "predict_labels",
+    "predict_probabilities",
+    "predict_targets",
     "read_model",
     "remove_checkpoint",
     "write_model",

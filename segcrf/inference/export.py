@@ -32,7 +32,7 @@ def export_onnx(model: nn.Module, path: str | PathLike[str], x: Tensor, lengths:
     float64 here too, so that long recordings lose no digits.
 
     Args:
-        model: called with (x, lengths), returns a structure, or something with a ``distribution``, such as
+        model: called with (x, lengths), returns a structure, or something with a ``dist``, such as
             :class:`~segcrf.nn.JointModel`; a layer alone takes emissions (B, T, C) as x. It is exported as it
             predicts, in evaluation mode.
         path: file to write.
@@ -49,9 +49,7 @@ def export_onnx(model: nn.Module, path: str | PathLike[str], x: Tensor, lengths:
         The ONNX operators: https://onnx.ai/onnx/operators
 
     Example:
-        >>> from segcrf.nn import LinearChainCRF
-        >>> from segcrf.nn import LSTMEncoder
-        >>> from segcrf.nn import JointModel
+        >>> from segcrf.nn import JointModel, LinearChainCRF, LSTMEncoder
         >>> model = JointModel(LSTMEncoder(2, hidden=8), LinearChainCRF(3))
         >>> export_onnx(model, "model.onnx", torch.randn(2, 10, 2))   # doctest: +SKIP
         PosixPath('model.onnx')
@@ -96,7 +94,7 @@ class _Decoder(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         output = self.model(x, lengths)
-        return getattr(output, "distribution", output).mode
+        return getattr(output, "dist", output).mode
 
 
 def _function(name: str) -> Any:

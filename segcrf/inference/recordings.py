@@ -18,14 +18,14 @@ CHUNK = 16_384
 
 
 class Inferred(NamedTuple):
-    """What a model says of some of the recordings.
+    """The answer of a model for some of the recordings.
 
     Attributes:
-        recordings: which they are, B indices.
+        recordings: their indices, B of them.
         dist: structure over their labels, on whole recordings: (B, T, C) padded to the longest.
         bands: the labelling to show, see :meth:`segcrf.nn.JointModel.decode`.
         predictions: predicted targets (B, T, R), or None.
-        switching: of a switching model, classes and numbers in one distribution, in place of ``predictions``.
+        switching: of a switching model, classes and targets in one distribution, in place of ``predictions``.
     """
 
     recordings: list[int]
@@ -36,10 +36,10 @@ class Inferred(NamedTuple):
 
 
 def infer(model: JointModel | SwitchingModel, signals: Sequence[Tensor], *, chunk: int = CHUNK) -> Iterator[Inferred]:
-    """Runs a model over recordings, short ones together and long ones in pieces.
+    """Run a model over recordings, short ones together and long ones in pieces.
 
-    A long recording is encoded piece by piece (exactly: see ``Encoder.chunks``), and its class scores are then decoded
-    in one go, so that no band is cut where two pieces meet.
+    A long recording is encoded piece by piece (exactly: see ``Encoder.chunks``). Its class scores are then decoded as a
+    whole, so that no band is cut where two pieces meet.
 
     Args:
         model: in evaluation mode.
@@ -53,18 +53,18 @@ def infer(model: JointModel | SwitchingModel, signals: Sequence[Tensor], *, chun
             long = x.shape[1] > chunk  # and then it is alone
             features = model.encoder.chunks(x, chunk) if long else [model.encoder(x, lengths)]
             pieces = [model.heads(piece) for piece in features]
-            distribution = model.dist(torch.cat([piece.emissions for piece in pieces], dim=1), lengths)
-            numbers = [piece.predictions for piece in pieces if piece.predictions is not None]
-            values = torch.cat(numbers, dim=1) if numbers else None
-            bands = model.decode(distribution)
+            dist = model.dist(torch.cat([piece.emissions for piece in pieces], dim=1), lengths)
+            predicted = [piece.predictions for piece in pieces if piece.predictions is not None]
+            predictions = torch.cat(predicted, dim=1) if predicted else None
+            bands = model.decode(dist)
             if isinstance(model, SwitchingModel):
-                yield Inferred(group, distribution, bands, None, model.switching(distribution, values))
+                yield Inferred(group, dist, bands, None, model.switching(dist, predictions))
             else:
-                yield Inferred(group, distribution, bands, values)
+                yield Inferred(group, dist, bands, predictions)
 
 
 def _groups(lengths: Sequence[int], chunk: int) -> Iterator[list[int]]:
-    """Recordings of similar length, as many as have ``chunk`` frames when padded."""
+    """Yield groups of recordings of similar length, with at most ``chunk`` frames when padded."""
     group: list[int] = []
     for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
         if group and (len(group) + 1) * lengths[i] > chunk:

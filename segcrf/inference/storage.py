@@ -16,11 +16,18 @@ from torch import Tensor
 
 from segcrf.data import COLUMNS_FILE
 
-__all__ = ["check_replaceable", "holds_checkpoint", "read_model", "remove_checkpoint", "write_model"]
+__all__ = [
+    "best_model_folder",
+    "check_replaceable",
+    "holds_checkpoint",
+    "read_model",
+    "remove_checkpoint",
+    "write_model",
+]
 
 FORMAT = "segcrf-segmenter"
 FORMAT_VERSION = 1
-# What a model folder holds; the last is the command line's, which writes it afterwards (segcrf.tables).
+# What a model folder holds; the last is the command line's, which writes it afterwards (segcrf.data).
 CONFIG, TENSORS = "config.json", "model.safetensors"
 OWN = (CONFIG, TENSORS, COLUMNS_FILE)
 # What a fit keeps in the directory of its checkpoint beside the best model so far; drafts are of fits that were killed.
@@ -32,15 +39,15 @@ PathLike = str | os.PathLike[str]
 
 
 def write_model(folder: PathLike, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    """Writes a model folder in one go: a reader finds the old model, or the new one, or none, but never half of one.
+    """Write a model folder in one step: a reader finds the old model, the new one, or none, but never half of one.
 
     Args:
-        folder: what to write; a model that is there is replaced, if nothing else lies beside it.
-        config: everything but the numbers, as JSON.
-        tensors: the numbers by name.
+        folder: the folder to write; an earlier model is replaced, if nothing else lies beside it.
+        config: everything but the tensors, as JSON.
+        tensors: tensors by name.
 
     Raises:
-        ValueError: there is something at ``folder`` that is not a model, or not only.
+        ValueError: ``folder`` is not a model, or holds other files too.
     """
     from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
 
@@ -60,19 +67,19 @@ def write_model(folder: PathLike, config: dict[str, Any], tensors: dict[str, Ten
 
 
 def check_replaceable(folder: PathLike) -> None:
-    """Checks that a model can be written to a folder, before the work that makes the model.
+    """Raise unless a model can be written to a folder; call it before the work that makes the model.
 
     Args:
         folder: a new folder, or an earlier model with nothing else beside it.
 
     Raises:
         ValueError: there is something else at ``folder`` or in it, or on the way to it.
-        PermissionError: the folder that it would be made in is closed to writing.
+        PermissionError: the folder that would contain it is not writable.
     """
     target = Path(folder)
     if target.is_dir():
         names = sorted(path.name for path in target.iterdir())
-        # The whole folder goes when a model is replaced, so nothing in it may be anybody else's.
+        # A replaced model is removed as a whole folder, so the folder may hold no other file.
         others = [name for name in names if name not in OWN]
         if names and not others and not _is_ours(target / CONFIG):
             others = names
@@ -90,8 +97,13 @@ def check_replaceable(folder: PathLike) -> None:
         raise PermissionError(f"{target}: the folder {above} is closed to writing. Choose another path.")
 
 
+def best_model_folder(directory: PathLike | None) -> Path | None:
+    """Return where a fit with this ``directory`` keeps the best model so far; None without a directory."""
+    return None if directory is None else Path(directory) / BEST
+
+
 def holds_checkpoint(directory: PathLike) -> bool:
-    """Whether a fit left a checkpoint here that another can go on from.
+    """Return whether a fit left a checkpoint here that another fit can continue from.
 
     Args:
         directory: of the fit; it need not exist.
@@ -100,10 +112,10 @@ def holds_checkpoint(directory: PathLike) -> bool:
 
 
 def remove_checkpoint(directory: PathLike) -> None:
-    """Removes what a fit with this ``directory`` kept in it, and the directory if nothing else is there.
+    """Remove what a fit with this ``directory`` kept in it, and the directory if nothing else is there.
 
     Args:
-        directory: of the fit; what anybody else put there stays.
+        directory: of the fit; files of others stay.
     """
     for path in _entries(directory):
         if _is_checkpoint(path):
@@ -123,7 +135,7 @@ def _is_checkpoint(path: Path) -> bool:
 
 
 def _holds_only_a_model(path: Path) -> bool:
-    """Whether this is the best model of a fit, or a draft of it, with nothing else."""
+    """Return whether this is the best model of a fit, or a draft of it, with nothing else."""
     if path.is_symlink() or not path.is_dir() or not (path.name == BEST or BEST_DRAFT.fullmatch(path.name)):
         return False
     ours = path.name != BEST or _is_ours(path / CONFIG)
@@ -131,7 +143,7 @@ def _holds_only_a_model(path: Path) -> bool:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether this is the config of a model, of whatever version."""
+    """Return whether this is the config of a model, of any version."""
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -153,15 +165,15 @@ def _replace(draft: Path, target: Path) -> None:
 
 
 def read_model(folder: PathLike, *, forbidding: Collection[str] = ()) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Reads what ``write_model`` wrote: its config and tensors.
+    """Read config and tensors that ``write_model`` wrote.
 
     Args:
         folder: the folder that was written.
-        forbidding: names of tensors of scores, in which -inf forbids; all others must be finite.
+        forbidding: names of tensors of scores, where -inf forbids; all others must be finite.
 
     Raises:
         ValueError: the folder or a file is missing, damaged, of another program, or of a newer segcrf; or a tensor
-            holds numbers that are not finite.
+            holds a value that is not finite.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
@@ -184,11 +196,11 @@ def read_model(folder: PathLike, *, forbidding: Collection[str] = ()) -> tuple[d
             "The file is cut short or damaged: copy the folder again, or save the model again."
         ) from error
     for name, tensor in tensors.items():
-        _refuse_not_finite(tensor, f"{source / TENSORS}, tensor {name}", name in forbidding)
+        _check_finite(tensor, f"{source / TENSORS}, tensor {name}", name in forbidding)
     return config, tensors
 
 
-def _refuse_not_finite(tensor: Tensor, place: str, forbidding: bool) -> None:
+def _check_finite(tensor: Tensor, place: str, forbidding: bool) -> None:
     bad = ~tensor.isfinite()
     if forbidding:
         bad &= tensor != -torch.inf

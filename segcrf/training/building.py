@@ -1,0 +1,142 @@
+"""Building: the model, the objective and the combiner that the parameters of a Segmenter ask for."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from segcrf.losses import (
+    FORMS,
+    Combiner,
+    FadingWeights,
+    FixedWeights,
+    JointObjective,
+    RunningMeanWeights,
+    SwitchingObjective,
+    UncertaintyWeights,
+)
+from segcrf.nn import JointModel, LinearChainCRF, SemiMarkovCRF, SwitchingModel, make_encoder
+from segcrf.segments import Segments
+from segcrf.training.parameters import Parameters
+
+__all__ = ["Sizes", "build_combiner", "build_model", "build_objective", "longest_duration"]
+
+Array = npt.NDArray[Any]
+
+# Durations beyond this share of the training bands, or beyond this many frames, are left to the geometric tail.
+COVERED, LONGEST = 0.95, 1000
+# A loss of frames makes class scores the logits of single frames. In a sequence these are overconfident, as the errors
+# of neighbouring frames depend on each other.
+EMISSION_SCALE = 0.1
+
+_COMBINERS: dict[str, Callable[[], Combiner]] = {
+    "sum": FixedWeights,
+    "running-mean": RunningMeanWeights,
+    "uncertainty": UncertaintyWeights,
+}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What data decide about a model.
+
+    Args:
+        num_classes: C.
+        num_channels: F.
+        num_targets: R, or 0.
+        max_duration: longest duration with a score of its own; None for a linear chain.
+    """
+
+    num_classes: int
+    num_channels: int
+    num_targets: int
+    max_duration: int | None
+
+
+def longest_duration(labels: Sequence[Array]) -> int:
+    """Return the duration that nearly all bands of every class stay within.
+
+    Args:
+        labels: class indices of each recording, (T,); -100 = unlabelled.
+
+    Example:
+        >>> longest_duration([np.repeat([0, 1, 0], [5, 9, 5])])
+        9
+    """
+    bands = Segments.from_labels(labels)
+    within = [np.quantile(bands.durations[bands.label == label], COVERED) for label in np.unique(bands.label)]
+    return int(np.clip(np.ceil(max(within)), 2, LONGEST))
+
+
+def build_model(parameters: Parameters, sizes: Sizes, frame_loss: float) -> JointModel | SwitchingModel:
+    """Build the model with random weights, from PyTorch's global random state.
+
+    Args:
+        parameters: checked parameters.
+        sizes: numbers of classes, channels and targets, and the longest duration.
+        frame_loss: weight of the loss of frames; above 0, a learned factor scales the emissions.
+    """
+    options: dict[str, Any] = {"hidden": parameters.hidden, "dropout": parameters.dropout}
+    both = parameters.bidirectional
+    options |= {"causal": not both} if parameters.encoder == "tcn" else {"bidirectional": both}
+    if parameters.layers is not None:
+        options["layers"] = parameters.layers
+    encoder = make_encoder(parameters.encoder, sizes.num_channels, **options)
+    crf = _build_crf(sizes, frame_loss)
+    if parameters.switching is not None:
+        assert parameters.posterior is not None
+        return SwitchingModel(encoder, crf, sizes.num_targets, posterior=parameters.posterior)
+    return JointModel(encoder, crf, sizes.num_targets, heteroscedastic=parameters.regression == "beta_nll")
+
+
+def _build_crf(sizes: Sizes, frame_loss: float) -> LinearChainCRF | SemiMarkovCRF:
+    scaled = frame_loss > 0  # without it the class head finds the scale by itself
+    if sizes.max_duration is None:
+        crf = LinearChainCRF(sizes.num_classes, emission_scale=scaled)
+    else:
+        # Bands are cut by the windows of training, and by the ends of every recording.
+        crf = SemiMarkovCRF(sizes.num_classes, sizes.max_duration, censored=True, emission_scale=scaled)
+    if crf.log_emission_scale is not None:
+        nn.init.constant_(crf.log_emission_scale, math.log(EMISSION_SCALE))
+    return crf
+
+
+def build_objective(parameters: Parameters, num_targets: int, frame_loss: float) -> JointObjective | SwitchingObjective:
+    """Build what turns the output of the model into named losses.
+
+    Args:
+        parameters: checked parameters.
+        num_targets: R, or 0.
+        frame_loss: weight of the loss of frames; 0: there is none.
+    """
+    frames = frame_loss > 0
+    if parameters.switching in FORMS:
+        return SwitchingObjective(parameters.switching, frames=frames)
+    regression = parameters.chosen_regression if num_targets else None
+    return JointObjective(regression, max(num_targets, 1), frames=frames)
+
+
+def build_combiner(parameters: Parameters, num_targets: int, frame_loss: float) -> Combiner:
+    """Build what turns named losses into one scalar; a combiner with a state begins anew.
+
+    Args:
+        parameters: checked parameters.
+        num_targets: R, or 0.
+        frame_loss: initial weight of the loss of frames, which fades.
+    """
+    if isinstance(parameters.combine, Mapping):
+        combine: Combiner = FixedWeights(**parameters.combine)
+    elif not isinstance(parameters.combine, str):
+        combine = copy.deepcopy(parameters.combine)
+    else:
+        # A single loss is not weighed against another one, and should count less as it is learned.
+        alone = parameters.combine == "auto" and not num_targets
+        combine = FixedWeights() if alone else _COMBINERS[parameters.chosen_combiner]()
+    return FadingWeights("frames", frame_loss, combine=combine) if frame_loss > 0 else combine

@@ -1,0 +1,309 @@
+"""Fitting: from checked recordings to the best of the models that were trained on them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from segcrf import _validation
+from segcrf._validation import InputError, InputTypeError
+from segcrf.data import ClassCoder, Given, Labelled, Recording, check_any_labelled, read_labelled, split_recordings
+from segcrf.losses import Combiner, JointObjective, SwitchingObjective
+from segcrf.nn import JointModel, SwitchingModel
+from segcrf.segments import Segments
+from segcrf.training.building import Sizes, build_combiner, build_model, build_objective, longest_duration
+from segcrf.training.diagnostics import TrainingWarning
+from segcrf.training.parameters import CUSTOM, Parameters
+from segcrf.training.preparation import Preparation
+from segcrf.training.trained import Setting, Trained
+
+__all__ = ["LEARNING_RATE", "Examples", "fit_model", "has_long_bands"]
+
+Array = npt.NDArray[Any]
+
+# Measured on validation recordings: with bands of 58 frames (ECG at 500 Hz) the likelihood alone needed several times
+# the epochs, and with 88 (EMG) it lost 5 points; but with 51 and 77 (motion capture, sinusoids) a cross-entropy of
+# frames cost up to 30. With shorter bands (gaze, gestures, power) it never helped, least where nearly all frames are of
+# one class. So both are tried where bands are long.
+LONG_BANDS = 50
+# Measured on validation recordings: with targets, learning rates a decade apart are best for different data, and trying
+# them saved a sixth of the error on two of three; for classes alone this one was within 4 % of the best
+# (benchmarks.rates).
+LEARNING_RATE = 5e-3
+# These parameters may differ between a fit and its resumption: they change where and how long it runs, not its result.
+FREE_TO_CHANGE = ("sampling_rate", "device", "directory", "progress", "patience")
+
+
+class Examples(NamedTuple):
+    """Recordings to learn from, as a user gives them.
+
+    Args:
+        X: signals, (T, F) each.
+        y: labels, (T,) each, indices or names.
+        targets: (T, R) each, or None.
+        groups: one name per recording, or None.
+        validation: (X, y) or (X, y, targets) of other recordings, or None.
+    """
+
+    X: Given
+    y: Given
+    targets: Given | None = None
+    groups: Sequence[Any] | None = None
+    validation: Sequence[Given] | None = None
+
+
+def fit_model(
+    parameters: Parameters,
+    examples: Examples,
+    *,
+    resume: bool = False,
+    on_best: Callable[[Trained], None] | None = None,
+) -> Trained:
+    """Train a model, or several of which validation chooses one.
+
+    Args:
+        parameters: checked parameters of a Segmenter.
+        examples: recordings, which are checked here.
+        resume: continue from the checkpoint in the directory, if there is one.
+        on_best: called with each model that is better than all before, while training runs.
+
+    Raises:
+        InputError, InputTypeError: the recordings cannot be used, or not with these parameters.
+        ValueError: the checkpoint is of another fit, or a loss is no longer finite.
+        ImportError: Lightning is not installed.
+    """
+    if parameters.combine == CUSTOM:
+        advice = "a callable is not saved with a model: set_params(combine=...) with it, or with a name, to fit again"
+        raise InputError("combine", "'custom', which stands for a callable", "the callable itself", advice)
+    # PyTorch requires Python's own numbers, and a checkpoint holds nothing else.
+    parameters = parameters.to_builtin()
+    coder, train, validate = _open_recordings(examples, parameters)
+    num_targets = 0 if train.targets is None else train.targets[0].shape[1]
+    if parameters.switching is not None and not num_targets:
+        advice = "give fit(X, y, targets=...), or switching=None"
+        raise InputError("switching", f"{parameters.switching!r} without targets", "targets to predict", advice)
+    preparation = Preparation.choose(parameters.standardize, parameters.bidirectional, train, validate)
+    longest = longest_duration(train.labels) if parameters.structure == "semi-markov" else None
+    sizes = Sizes(len(coder.classes), train.signals[0].shape[1], num_targets, longest)
+    plain = Parameters(**parameters.to_dict())  # copies that later changes of the caller do not reach
+    setting = Setting(plain, coder, sizes, preparation)
+    fingerprint = {} if parameters.directory is None else _fingerprint(setting, (train, validate))
+    weights = _frame_losses(parameters.frame_loss, train.labels, bool(validate.labels))
+    recipes = _recipes(parameters, weights, fingerprint, resume)
+    notes = _warn_of_unseen(coder, train.labels)
+    data = preparation.recordings(train), preparation.recordings(validate)
+    fit = _Fit(parameters, setting, train.labels, data, resume, on_best)
+    trained = fit.best_of(recipes)
+    return replace(trained, notes=notes + trained.notes)
+
+
+# ------------------------------------------------------------------------------------------------------ recordings
+def _open_recordings(examples: Examples, parameters: Parameters) -> tuple[ClassCoder, Labelled, Labelled]:
+    """Check all recordings, learn the classes, and separate training from validation recordings."""
+    train = read_labelled(examples.X, examples.y, examples.targets)
+    coder = ClassCoder.learn(train.labels, parameters.classes)
+    train = replace(train, labels=coder.encode(train.labels))
+    if isinstance(parameters.combine, Mapping):
+        _check_loss_weights(parameters.combine, ("crf",) if train.targets is None else ("crf", "regression"))
+    groups = None if examples.groups is None else _check_groups(examples.groups, len(train.signals))
+    if examples.validation is None:
+        return coder, *split_recordings(train, parameters.validation_fraction, parameters.seed, groups)
+    check_any_labelled(train.labels, "training")
+    return coder, train, _open_validation(_check_validation(examples.validation), coder, train)
+
+
+def _open_validation(given: Sequence[Given], coder: ClassCoder, train: Labelled) -> Labelled:
+    """Check recordings for validation: they must be like those for training."""
+    num_targets = 0 if train.targets is None else train.targets[0].shape[1]
+    targets = given[2] if num_targets and len(given) > 2 else None
+    with _validation.about("validation"):
+        held = read_labelled(given[0], given[1], targets, train.signals[0].shape[1], num_targets)
+        held = replace(held, labels=coder.encode(held.labels))
+    check_any_labelled(held.labels, "validation")
+    return held
+
+
+def has_long_bands(labels: Sequence[Array]) -> bool:
+    """Return whether the median band is so long that the likelihood alone may learn slowly.
+
+    Args:
+        labels: class indices of each recording, (T,); -100 = unlabelled.
+
+    Example:
+        >>> has_long_bands([np.repeat([0, 1], 60)])
+        True
+    """
+    return float(np.median(Segments.from_labels(labels).durations)) >= LONG_BANDS
+
+
+def _frame_losses(given: float | str, labels: Sequence[Array], validated: bool) -> list[float]:
+    """Return the weights of a loss of frames to try."""
+    if given != "auto":
+        return [float(given)]
+    if not has_long_bands(labels):
+        return [0.0]
+    return [1.0, 0.0] if validated else [1.0]
+
+
+def _warn_of_unseen(coder: ClassCoder, labels: Sequence[Array]) -> list[str]:
+    """Warn of classes without a training frame; return the warning as a note."""
+    seen = np.unique(np.concatenate(labels))
+    absent = [str(name) for index, name in enumerate(coder.classes.tolist()) if index not in seen]
+    if not absent:
+        return []
+    text = (
+        f"no training frame is of class {', '.join(absent)}: it cannot be learned, and will hardly be predicted; "
+        "label some, give other recordings for validation=, or leave the class out"
+    )
+    warnings.warn(text, TrainingWarning, stacklevel=4)  # points at the call of Segmenter.fit
+    return [text]
+
+
+def _fingerprint(setting: Setting, parts: Sequence[Labelled]) -> dict[str, Any]:
+    """Return what a checkpoint must share with this fit: parameters, the problem, and the recordings themselves."""
+    digest = hashlib.sha256()
+    for array in (a for part in parts for a in (*part.signals, *part.labels, *(part.targets or ()))):
+        digest.update(f"{array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    lengths = [len(labels) for part in parts for labels in part.labels]
+    plain = setting.parameters.to_dict()
+    return {name: value for name, value in plain.items() if name not in FREE_TO_CHANGE} | {
+        "classes": setting.coder.classes.tolist(),
+        "channels": setting.sizes.num_channels,
+        "targets": setting.sizes.num_targets,
+        "data": f"{len(lengths)} recordings, {sum(lengths)} frames, checksum {digest.hexdigest()[:16]}",
+    }
+
+
+def _recipes(
+    parameters: Parameters, weights: Sequence[float], fingerprint: dict[str, Any], resume: bool
+) -> dict[float, Any]:
+    """Return how to train with each weight of the loss of frames; to ``resume``, all checkpoints must fit."""
+    try:
+        from segcrf.training import Recipe, check_resumable
+    except ImportError as error:
+        raise ImportError(f"fit needs Lightning ({error}); pip install 'segcrf[train]'") from error
+
+    shared = {each.name for each in fields(Recipe)} & {each.name for each in fields(Parameters)}
+    given: dict[str, Any] = {name: getattr(parameters, name) for name in shared} | {"fingerprint": fingerprint}
+    if isinstance(parameters.learning_rate, str | None):
+        given["learning_rate"] = 0.0  # it is chosen when training begins
+    trials = {weight: f"frame_loss={weight:g}" if len(weights) > 1 else "" for weight in weights}
+    recipes = {weight: Recipe(**given, trial=trial) for weight, trial in trials.items()}
+    for recipe in recipes.values() if resume else ():
+        check_resumable(recipe)
+    return recipes
+
+
+# -------------------------------------------------------------------------------------------------------- training
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """One call of :func:`fit_model`, once everything is checked."""
+
+    parameters: Parameters
+    setting: Setting
+    labels: Sequence[Array]
+    data: tuple[list[Recording], list[Recording]]
+    resume: bool
+    on_best: Callable[[Trained], None] | None
+
+    def best_of(self, recipes: Mapping[float, Any]) -> Trained:
+        """Train with each weight of the loss of frames, and return what is best on the validation recordings."""
+        errors: list[float] = []
+        best: Trained | None = None
+        for weight, recipe in recipes.items():
+            to_beat = min(errors, default=math.inf)
+            trained = self._train(weight, recipe, to_beat)
+            errors.append(trained.history[trained.best_epoch].get("val_error", 0.0))
+            if errors[-1] < to_beat:
+                best = trained
+        assert best is not None
+        if len(recipes) == 1:
+            return best
+        each = " and ".join(f"{error:.3f} with {weight:g}" for weight, error in zip(recipes, errors, strict=True))
+        note = f"frame_loss='auto' trained twice, as bands are long; validation error: {each}"
+        return replace(best, notes=[note, *best.notes])
+
+    def _train(self, weight: float, recipe: Any, to_beat: float) -> Trained:
+        """Train once. A model with a validation error of ``to_beat`` has been given to ``on_best`` already."""
+        from segcrf.training import train
+
+        learning_rate, notes = self._choose_learning_rate(weight, recipe)
+
+        def trained(result: Any, notes: list[str]) -> Trained:
+            found = result.weights, result.history, result.best_epoch
+            return Trained(self.setting, weight, learning_rate, *found, notes)
+
+        def keep(result: Any) -> None:
+            if self.on_best is not None and result.history[-1].get("val_error", -math.inf) < to_beat:
+                self.on_best(trained(result, result.notes))
+
+        recipe = replace(recipe, learning_rate=learning_rate)
+        result = train(*self._begin(weight), recipe, self.data, resume=self.resume, on_best=keep)
+        return trained(result, notes + result.notes)
+
+    def _begin(
+        self, weight: float
+    ) -> tuple[JointModel | SwitchingModel, JointObjective | SwitchingObjective, Combiner]:
+        """Build model, objective and combiner anew, the same ones each time."""
+        sizes = self.setting.sizes
+        with torch.random.fork_rng(devices=[]):  # pyright: ignore[reportUnknownMemberType]
+            torch.manual_seed(self.parameters.seed)  # pyright: ignore[reportUnknownMemberType]
+            model = build_model(self.parameters, sizes, weight)
+        model.crf.init_from(self.labels)  # pyright: ignore[reportCallIssue]
+        objective = build_objective(self.parameters, sizes.num_targets, weight)
+        return model, objective, build_combiner(self.parameters, sizes.num_targets, weight)
+
+    def _choose_learning_rate(self, weight: float, recipe: Any) -> tuple[float, list[str]]:
+        """Return the learning rate, and a note where short trainings chose it."""
+        from segcrf.training import find_learning_rate
+
+        given = self.parameters.learning_rate
+        if given is None:
+            given = "auto" if self.setting.sizes.num_targets and self.data[1] else LEARNING_RATE
+        if given != "auto":
+            return float(given), []
+        tried = find_learning_rate(lambda: self._begin(weight), recipe, self.data)
+        # Where no trial has learned anything yet, the largest is the best guess.
+        chosen = min(tried, key=lambda each: (tried[each], -each))
+        each = ", ".join(f"{error:.3f} at {rate:g}" for rate, error in tried.items())
+        note = f"learning_rate='auto' tried short trainings, whose error on validation recordings was {each}"
+        return float(chosen), [note]
+
+
+# ---------------------------------------------------------------------------------------------------------- checks
+def _check_loss_weights(values: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Raise for weights of losses that there will not be, and for what is not a weight."""
+    for name, value in values.items():
+        if name not in known:
+            expected = f"one of {', '.join(map(repr, known))}"
+            raise InputError("combine", f"a weight of the loss {name!r}", expected, "correct its name, or leave it out")
+        _validation.number(value, f"combine[{name!r}]", 0.0)
+
+
+def _check_groups(values: Any, count: int) -> list[Any]:
+    """Return one group per recording."""
+    expected = f"a list of {count} names, one per recording"
+    if isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
+        raise InputTypeError("groups", type(values).__name__, expected)
+    listed = np.asarray(values).tolist() if hasattr(values, "dtype") else list(values)
+    if len(listed) != count:
+        raise InputError("groups", f"{len(listed)} names", expected)
+    return listed
+
+
+def _check_validation(values: Any) -> Sequence[Any]:
+    """Return recordings for validation if they are given as two or three lists."""
+    if not isinstance(values, (tuple, list)) or len(values) not in (2, 3):
+        count = f" of {len(values)}" if isinstance(values, (tuple, list)) else ""
+        advice = "to hold out a share of the recordings, set validation_fraction"
+        raise InputTypeError("validation", f"{type(values).__name__}{count}", "(X, y) or (X, y, targets)", advice)
+    return cast("Sequence[Any]", values)

@@ -1,0 +1,130 @@
+"""What a fit leaves: everything that prediction and storage need, as numbers and text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segcrf.data import ClassCoder, Standardizer
+from segcrf.nn import JointModel, SwitchingModel
+from segcrf.training.building import Sizes, build_model
+from segcrf.training.parameters import Parameters
+from segcrf.training.preparation import Preparation
+
+__all__ = ["SCORES", "Setting", "Trained"]
+
+# Tensors of scores, where -inf is not damage: it forbids a transition or a duration.
+SCORES = tuple(f"model.crf.{name}" for name in ("transitions", "start", "end", "durations.table"))
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What is decided before training.
+
+    Args:
+        parameters: of the Segmenter, as plain values.
+        coder: the classes, and how labels are written.
+        sizes: of the model.
+        preparation: scale of channels and targets.
+    """
+
+    parameters: Parameters
+    coder: ClassCoder
+    sizes: Sizes
+    preparation: Preparation
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained model.
+
+    Args:
+        setting: what was decided before training.
+        frame_loss: weight of the loss of frames that was chosen.
+        learning_rate: learning rate that was chosen.
+        weights: state of the model at the best epoch, by name.
+        history: one dict per epoch, drawn by :func:`segcrf.plot.history`. ``epoch``, ``loss``, ``crf`` and
+            ``regression``, the same with ``val_``, and ``learning_rate``: losses are per valid frame, in nats; those of
+            targets are of standardised targets. ``gradient`` is the mean norm of the gradient, ``clipped`` the share of
+            steps where it was cut. Of the first batch of the epoch: ``weight_crf`` and ``weight_regression``, the
+            change of the total per unit of a loss; ``gradient_crf`` and ``gradient_regression``, the norm of the
+            gradient of each loss at the shared features, and ``cosine``, the cosine between these gradients; ``sigma``,
+            the mean deviation of the targets; ``bands``, decoded bands per true band. On validation recordings:
+            ``val_f1``, ``val_edit``, ``val_accuracy``, ``val_mse`` and the ``val_error`` made of them;
+            ``val_decode_factor``, by how much decoding weighs the emissions; ``val_decode_by_frame``, 1 where the most
+            probable class of each frame made better bands than the most probable sequence.
+        best_epoch: the epoch with the least ``val_error``.
+        notes: warnings and explanations of training, each once.
+    """
+
+    setting: Setting
+    frame_loss: float
+    learning_rate: float
+    weights: dict[str, Tensor]
+    history: list[dict[str, float]]
+    best_epoch: int
+    notes: list[str]
+
+    def build_model(self, device: str | torch.device) -> JointModel | SwitchingModel:
+        """Build the model with these weights, on a device and in evaluation mode."""
+        with torch.random.fork_rng(devices=[]):  # pyright: ignore[reportUnknownMemberType]
+            model = build_model(self.setting.parameters, self.setting.sizes, self.frame_loss)
+        model.load_state_dict(self.weights)
+        return model.to(device).eval()
+
+    def to_config(self) -> dict[str, Any]:
+        """Return everything but the tensors in a form that JSON can hold."""
+        coder, sizes = self.setting.coder, self.setting.sizes
+        return {
+            "parameters": self.setting.parameters.to_dict(),
+            "classes": coder.classes.tolist(),
+            "labels": "name" if coder.named else "index",
+            "channels": sizes.num_channels,
+            "targets": sizes.num_targets,
+            "max_duration": sizes.max_duration,
+            "frame_loss": self.frame_loss,
+            "learning_rate": self.learning_rate,
+            "history": self.history,
+            "best_epoch": self.best_epoch,
+            "notes": self.notes,
+        }
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Return the weights, and the scales of channels and targets, by name."""
+        tensors = {f"model.{name}": tensor for name, tensor in self.weights.items()}
+        preparation = self.setting.preparation
+        for name, scaler in (("signal", preparation.scaler), ("target", preparation.target_scaler)):
+            if scaler is not None:
+                tensors[f"{name}.mean"] = torch.as_tensor(scaler.mean)
+                tensors[f"{name}.scale"] = torch.as_tensor(scaler.scale)
+        return tensors
+
+    @classmethod
+    def restore(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Trained:
+        """Return what :meth:`to_config` and :meth:`to_tensors` were made of.
+
+        Raises:
+            KeyError, TypeError: something is missing, or there is something else.
+        """
+        scalers = {
+            name: Standardizer(tensors[f"{name}.mean"].numpy(), tensors[f"{name}.scale"].numpy())
+            for name in ("signal", "target")
+            if f"{name}.mean" in tensors
+        }
+        coder = ClassCoder(np.array(config["classes"]), config["labels"] == "name")
+        sizes = Sizes(len(coder.classes), config["channels"], config["targets"], config["max_duration"])
+        preparation = Preparation(scalers.get("signal"), scalers.get("target"))
+        start = "model."
+        return cls(
+            Setting(Parameters(**config["parameters"]), coder, sizes, preparation),
+            config["frame_loss"],
+            config["learning_rate"],
+            {name[len(start) :]: tensor for name, tensor in tensors.items() if name.startswith(start)},
+            config["history"],
+            config["best_epoch"],
+            config["notes"],
+        )
