@@ -293,7 +293,7 @@ def verdict_table(result: Result) -> Table:
             rows.append([words, encoder, f"{len(tasks) - len(missed)} of {len(tasks)}", ", ".join(map(plain, missed))])
     title = (
         "The layers, a CRF or a semi-Markov CRF as a Segmenter trains and decodes it, against the other methods on the "
-        "real data sets. It is enough if one of the two layers wins; in the last row the same layer has to win all three. "
+        "real data sets. It is enough if one of the two layers wins; in the last row one layer has to win all three. "
         "Level: behind the best other by less than the standard deviation of the difference over seeds, and by "
         f"{LEVEL_WITHIN:g} points at most; with one seed, not behind at all."
     )

@@ -8,8 +8,8 @@ The strange curve of Adam with L2
 Often it is ``torch.optim.Adam(..., weight_decay=...)``. That is not weight decay: it adds ``λ·w`` to the *gradient*,
 and Adam then divides the gradient by its own running size ``√v``. While gradients of the data are large, the penalty is
 divided by something large and does little. As the fit gets good, they shrink, ``√v`` with them, and the penalty is
-divided by something small: a weight with hardly any gradient from the data goes to zero at the full learning rate, for any
-λ. So the better the fit, the stronger the penalty: a floor.
+divided by something small: a weight with hardly any gradient from the data goes to zero at the full learning rate, for
+any λ. So the better the fit, the stronger the penalty: a floor.
 
 ``torch.optim.AdamW`` takes ``lr·λ·w`` off the weight apart from all that (Loshchilov and Hutter, *Decoupled weight
 decay regularization*, 2019).

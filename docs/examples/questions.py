@@ -118,8 +118,8 @@ print(f"{len(Segments.from_labels(distribution.mode))} bands, expected {distribu
 # How sure is this band?
 # ----------------------
 # There are two answers. The mean marginal is the expected share of its frames that are right. The band probability is
-# the probability of exactly this band, from its first frame to its last: it is small where a boundary is uncertain. In tables of
-# the Segmenter: ``predict_segments(X, confidence="frames")`` or ``"band"``.
+# the probability of exactly this band, from its first frame to its last: it is small where a boundary is uncertain. In
+# tables of the Segmenter: ``predict_segments(X, confidence="frames")`` or ``"band"``.
 
 bands = Segments.from_labels(distribution.mode)
 print(bands.with_score(distribution.mean_marginal(bands)))
