@@ -288,8 +288,8 @@ print("error that auto saves against 0.005, %:", ", ".join(f"{name} {value:.0f}"
 #
 # Three things to keep in mind:
 #
-# * A negative regression loss is fine: densities of continuous targets may exceed 1. It breaks every method that divides
-#   by losses or takes their logarithm, such as :class:`~segcrf.losses.RunningMeanWeights`, so these take ``"mse"``.
+# * A negative regression loss is fine: densities of continuous targets may exceed 1. It breaks every method that
+#   divides by losses or takes their logarithm, like :class:`~segcrf.losses.RunningMeanWeights`; these take ``"mse"``.
 # * The likelihood of the labels gets no learned weight: the scale of the emissions is learned, and absorbs it.
 # * Never sum the likelihood over frames while the other term is a mean: that is a hidden weight of T.
 #
