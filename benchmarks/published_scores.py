@@ -102,7 +102,7 @@ def score(splits: list[Split], pooling: str, ignore: list[int]) -> dict[str, flo
 
 
 def check(rows: list[dict[str, Any]]) -> None:
-    """Refuse scores that are not as expected where the background is left out."""
+    """Reject scores that are not as expected where the background is left out."""
     for pooling, models in EXPECTED.items():
         for model, expected in models.items():
             wanted = {"model": model, "pooling": pooling, "background": "left out"}

@@ -138,7 +138,7 @@ def range_test(case: Case, seed: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Fit what was asked for, print, write."""
+    """Fit at the given rates, print and write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=2, help="networks per problem and rate (default: 2)")
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""What every result is written with: versions, machine, and the time of day it was measured."""
+"""Write results with the versions, the machine and the time of the measurement, and read them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+WIDTH = 120  # characters of a value that stays on one line
+DEPTH = 3  # levels of values that are broken into lines
 
 
 def environment(packages: tuple[str, ...]) -> dict[str, Any]:
-    """Versions of the packages (None: not installed) and the machine."""
+    """Return the versions of the packages (None: not installed) and the machine."""
     return {
         "measured": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="minutes"),
         "python": platform.python_version(),
@@ -34,20 +36,33 @@ def write(name: str, result: dict[str, Any]) -> Path:
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     with tempfile.NamedTemporaryFile("w", dir=RESULTS, suffix=".part", delete=False) as file:
-        json.dump(result, file, indent=1)
-        file.write("\n")
+        file.write(rendered(result) + "\n")
     Path(file.name).replace(path)
     return path
 
 
+def rendered(value: Any, depth: int = 0) -> str:
+    """Return JSON with one row per line: short values and the rows of a list stay on one line."""
+    text = json.dumps(value)
+    if len(text) <= WIDTH or depth == DEPTH or not isinstance(value, (dict, list)):
+        return text
+    if isinstance(value, dict):
+        lines = [f"{json.dumps(str(key))}: {rendered(item, depth + 1)}" for key, item in value.items()]
+    else:
+        lines = [json.dumps(item) for item in value]
+    start, end = "{}" if isinstance(value, dict) else "[]"
+    inside, outside = "\n" + " " * (depth + 1), "\n" + " " * depth
+    return start + inside + f",{inside}".join(lines) + outside + end
+
+
 def read(name: str) -> dict[str, Any]:
-    """What ``write`` has written; empty where nothing was."""
+    """Return a result that ``write`` has written; empty where there is none."""
     path = RESULTS / f"{name}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def digest(identity: dict[str, Any]) -> str:
-    """A short name for what was computed from this, for a cache."""
+    """Return a short name of these settings, as a key of a cache."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -8,7 +8,7 @@ and linear chain on the same people, tested on whole recordings of others, with 
 * ``joined``: the labelled frames of a recording are put end to end, as if nothing had been between them.
 
 Nothing is tuned. Scores are those of :func:`segcrf.metrics.evaluate`, which looks at labelled frames only, and the
-share of unlabelled frames on which the decoded class is that of neither labelled neighbour: bands that nobody marked.
+share of unlabelled frames on which the decoded class is that of neither labelled neighbour: bands that have no label.
 Written to ``benchmarks/results/unlabelled.json`` after every run, whichever way is ahead.
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -15,7 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Examples run with the figures of a machine without a screen.
 os.environ.setdefault("MPLBACKEND", "agg")
 
-# The pages about benchmarks read what these say of themselves.
+# The pages about benchmarks read their results and descriptions.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 project = "segcrf"
@@ -47,7 +48,7 @@ napoleon_custom_sections = ["Source"]
 
 
 def save_figures(block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]) -> str:
-    """Put the figures that a block of an example has named below it; segcrf makes them without pyplot."""
+    """Save the figures that a block of an example has named, to show them below it; segcrf does not use pyplot."""
     from matplotlib.figure import Figure
     from sphinx_gallery.scrapers import figure_rst
 
@@ -81,7 +82,7 @@ html_css_files = ["segcrf.css"]
 
 
 def command_line_help() -> str:
-    """What `segcrf --help` and the help of each command print, as one page."""
+    """Return the help of each command as one page."""
     from segcrf.cli import main
 
     parts = []
@@ -95,7 +96,7 @@ def command_line_help() -> str:
 
 
 def bands_includes(folder: Path) -> None:
-    """Tables and figures of the benchmark of bands, from its JSON."""
+    """Write the tables and figures of the benchmark of bands, from its JSON."""
     from benchmarks import record
     from benchmarks.bands import figures, report
 
@@ -112,14 +113,14 @@ def bands_includes(folder: Path) -> None:
 
 
 def conventions() -> str:
-    """The same predictions scored by several conventions, from the JSON of the benchmark of published scores."""
+    """Return the same predictions scored by several conventions, from the JSON of the benchmark of published scores."""
     from benchmarks import published_scores, record
 
     return published_scores.table(record.read("published_scores"))
 
 
 def data_sets() -> str:
-    """A section for each data set that benchmarks and tests run on, from where these read it."""
+    """Return a section for each data set that benchmarks and tests run on, from the table that these read."""
     from benchmarks.data import SOURCES
 
     parts = []
@@ -134,11 +135,25 @@ def data_sets() -> str:
     return "\n".join(parts)
 
 
+def changelog() -> str:
+    """Return CHANGELOG.md as reStructuredText: headings, links and code; lists and bold text are the same in both."""
+    lines = []
+    for line in (Path(__file__).parents[1] / "CHANGELOG.md").read_text(encoding="utf-8").splitlines():
+        if heading := re.fullmatch(r"(#+) \[?(.+?)\]?( - .+)?", line):
+            title = heading[2] + (heading[3] or "")
+            lines += [title, {1: "=", 2: "-", 3: "~"}[len(heading[1])] * len(title)]
+        else:
+            line = re.sub(r"`([^`]+)`", r"``\1``", line)
+            lines.append(re.sub(r"\[([^\]]+)\]\((.+?)\)", r"`\1 <\2>`__", line))
+    return "\n".join(lines) + "\n"
+
+
 def setup(app: Any) -> None:
-    """Write what pages include: help of the command line, the list of data sets, results of benchmarks."""
+    """Write what pages include: help of the command line, changelog, list of data sets, results of benchmarks."""
     os.environ["COLUMNS"] = "100"
     folder = Path(app.srcdir) / "generated"
     folder.mkdir(exist_ok=True)
+    (folder / "changelog.inc").write_text(changelog(), encoding="utf-8")
     (folder / "cli.inc").write_text(command_line_help(), encoding="utf-8")
     bands_includes(folder / "bands")
     (folder / "conventions.inc").write_text(conventions(), encoding="utf-8")

@@ -343,9 +343,7 @@ class Segmenter:
         _validation.choice(confidence, "confidence", tuple(CONFIDENCES))
         signals = self._prepare(X)
         bands = predict_bands(self.model_, signals, confidence)
-        return bands.to_table(
-            classes=self.classes_.tolist(), sampling_rate=self.sampling_rate, recordings=recordings
-        )
+        return bands.to_table(classes=self.classes_.tolist(), sampling_rate=self.sampling_rate, recordings=recordings)
 
     def stream(self, *, max_delay: int | None = None, recording: object = 0) -> SignalStream:
         """Begin a recording that is still being measured.

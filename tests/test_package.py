@@ -38,7 +38,7 @@ def test_version_is_the_installed_one() -> None:
     assert segcrf.__version__ == importlib.metadata.version("segcrf")
 
 
-def test_readme_tells_the_speed_that_was_measured() -> None:
+def test_readme_gives_the_speed_that_was_measured() -> None:
     speed = record.read("speed")
     times = [
         {row["name"]: row["median_ms"] for row in case["contestants"]}
@@ -46,8 +46,8 @@ def test_readme_tells_the_speed_that_was_measured() -> None:
         if case["task"] == "nll+backward"
     ]
     ratios = [time["pytorch-crf"] / time["segcrf"] for time in times]
-    told = f"{min(ratios):.0f} to {max(ratios):,.0f} times as fast"
-    assert told in " ".join((ROOT / "README.md").read_text("utf-8").split())
+    claim = f"{min(ratios):.0f} to {max(ratios):,.0f} times as fast"
+    assert claim in " ".join((ROOT / "README.md").read_text("utf-8").split())
 
 
 def test_every_benchmark_can_be_imported() -> None:
@@ -64,11 +64,44 @@ def test_package_is_typed() -> None:
     assert (Path(segcrf.__file__).parent / "py.typed").is_file()
 
 
-def test_readme_commands_use_the_constraints_and_differ_only_in_what_they_run() -> None:
+def test_readme_commands_are_short_and_differ_only_in_what_they_run() -> None:
     commands = dict(re.findall(r"<!-- command: (\w+) -->\n\n    (.+)\n", (ROOT / "README.md").read_text("utf-8")))
     assert commands.keys() == {"demo", "test"}
-    assert all(command.count("-c constraints.txt") == 2 for command in commands.values())
-    assert commands["demo"].replace("[demo]", "[test]").replace("segcrf demo", "python -m pytest") == commands["test"]
+    assert all(len(command) <= 120 for command in commands.values())
+    assert all(f"-r requirements/{name}.txt" in command for name, command in commands.items())
+    test = commands["demo"].replace("demo.txt", "test.txt").replace("segcrf demo", "python -m pytest")
+    assert test == commands["test"]
+
+
+def test_requirements_take_pinned_versions_and_torch_alone_from_the_page_of_its_cpu_builds() -> None:
+    for name in ("demo", "test"):
+        lines = (ROOT / "requirements" / f"{name}.txt").read_text("utf-8").splitlines()
+        assert [line for line in lines if not line.startswith("#")] == [
+            "--find-links https://download.pytorch.org/whl/cpu/torch/",
+            "-c ../constraints.txt",
+            f"-e .[{name}]",
+        ]
+    torch = [line for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines() if project(line) == "torch"]
+    assert [line for line in torch if 'sys_platform == "linux"' in line and "+cpu" not in line] == []
+    assert len(torch) == 2
+
+
+def test_the_changelog_begins_with_what_is_not_released_and_has_the_usual_headings() -> None:
+    headings = re.findall(r"^(#+) (.+)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert headings[:2] == [("#", "Changelog"), ("##", "[Unreleased]")]
+    kinds = {title for level, title in headings if level == "###"}
+    assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_the_citation_is_of_this_version() -> None:
+    assert f'version: "{segcrf.__version__}"' in (ROOT / "CITATION.cff").read_text("utf-8")
+
+
+def test_files_that_contributing_names_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    named = re.findall(r"`((?:segcrf|tests|docs|benchmarks|requirements)/[\w/.]*)`", text)
+    assert len(named) > 10
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 def test_constraints_pin_every_direct_dependency() -> None:

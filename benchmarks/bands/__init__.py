@@ -8,7 +8,7 @@ tunes every method's knob on validation recordings, and writes ``benchmarks/resu
 `training`    one network: encoder, loss and penalty in, class scores of validation and test recordings out
 `methods`     the methods: which network, which decoder, which knob
 `cells`       one method on one task with one encoder and seed; tuned, scored, and kept on disk
-`cost`        how long a run takes, told before it begins
+`cost`        how long a run takes, estimated before it begins
 `report`      tables, paired differences and ranks, of whatever cells there are
 `figures`     barcodes and critical-difference plots
 ============  ==========================================================================================

@@ -27,7 +27,7 @@ PACKAGES = ("segcrf", "torch", "lightning", "numpy", "scipy", "numba")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run what is asked for, and write and print the tables."""
+    """Run the selected cells, and write and print the tables."""
     given = parser().parse_args(arguments)
     name = "quick" if given.quick else given.budget
     budget = BUDGETS[name]

@@ -272,7 +272,7 @@ def cells_of(group: tuple[str, str, int], methods: Sequence[str]) -> list[Cell]:
 def run_group(
     group: tuple[str, str, int], budget: Budget, root: Path, methods: Sequence[str], step: Callable[[str], Any]
 ) -> None:
-    """Measure what is missing of a group; ``step`` is told each cell that is done."""
+    """Measure what is missing of a group; ``step`` is called with each finished cell."""
     name, encoder, seed = group
     cache = Cache(root, budget)
     missing = cache.missing(cells_of(group, methods))

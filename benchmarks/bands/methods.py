@@ -28,7 +28,7 @@ SCALES = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 2.0, 4.0, 8.0, 16.0)
 SHARES = (0.1, 0.2, 0.4, 0.8, 1.6)
 # Costs of a switch in nats. At none the filter does nothing, as at one end of every grid here.
 COSTS = (0.0, 0.5, 1.0, 3.0, 6.0, 12.0, 25.0)
-# What a chain is asked for, as of the layers: the most probable path, or the most probable class of each frame.
+# How a chain is decoded, as the layers are: the most probable path, or the most probable class of each frame.
 ANSWERS = (0.0, 1.0)
 
 
@@ -188,12 +188,12 @@ def thresholds(task: Task) -> list[Knob]:
 
 
 def costs(task: Task) -> list[Knob]:
-    """Costs of a switch, and what is asked for. To scale scores as well would be the same knob twice."""
+    """Return costs of a switch, with each decoding rule. A scale of the scores would be the same setting twice."""
     return [{"cost": cost, "by_frame": answer} for cost in COSTS for answer in ANSWERS]
 
 
 def scales(task: Task) -> list[Knob]:
-    """Scales of the scores, and what is asked for."""
+    """Return scales of the scores, with each decoding rule."""
     return [{"scale": scale, "by_frame": answer} for scale in SCALES for answer in ANSWERS]
 
 

@@ -45,14 +45,14 @@ TIES = {
 COMPARED = ("f1@50", "edit", "accuracy")
 # The layers that are held against every other method: both as a `Segmenter` trains and decodes them.
 LAYERS = ("crf", "semi")
-# The method that the layers must beat, by whom they are asked for: a penalty on flicker.
+# The penalty on flicker that the layers are compared with.
 PENALTY = "bce+switches"
 # What a barcode shows beside these: the plain network, a penalty, filters, counts, the most probable sequence.
 SHOWN = ("ce", PENALTY, "ce+tmse,median", "median", "counted", "crf,sequence")
-# What the layers are asked to reach: the best score, or one that seeds do not tell from it; frame accuracy within half
-# a point of the best; so many points of F1@50 more than a penalty; and as many bands as there are, nearly.
+# Limits of the comparisons: distance to the best frame accuracy in points, lead over the penalty in points of F1@50,
+# and predicted bands per true band.
 ACCURACY_WITHIN, AHEAD_BY, RATIO = 0.5, 5.0, (0.9, 1.15)
-# Who is further behind than this is not level, however much seeds differ.
+# A method that is further behind than this is not level, however much seeds differ.
 LEVEL_WITHIN = 2.0
 # Fewer people (or data sets) than this say nothing about others, whatever the bootstrap makes of them.
 ENOUGH = 5
@@ -100,7 +100,7 @@ def _row(cell: Row) -> Row:
 
 # ------------------------------------------------------------------------------------------------ paired differences
 def _differences(cells: Sequence[Row], rivals: Sequence[str], people: dict[str, list[str]]) -> list[Row]:
-    """Layers minus rivals, per task and encoder, over the recordings that both were tested on."""
+    """Return layers minus other methods, per task and encoder, over the recordings that both were tested on."""
     by_key: dict[tuple[str, str, str], list[Row]] = {}
     for cell in cells:
         by_key.setdefault((cell["task"], cell["encoder"], cell["method"]), []).append(cell)
@@ -242,15 +242,15 @@ def difference_table(result: Result, encoder: str, metric: str) -> Table:
             rows.append([methods[rival]["title"], *map(_difference_text, gaps)])
     title = (
         f"{metric.upper() if metric[0] == 'f' else metric.capitalize()} of each recording by itself: structured layer "
-        "minus rival, in points, mean over recordings and then over the real data sets, with the 95 % bootstrap "
+        "minus other method, in points, mean over recordings and then over the real data sets, with the 95 % bootstrap "
         f"interval over data sets, and on how many of them the layer is ahead. Encoder: {encoder}."
     )
-    header = ["rival", *(methods[name]["title"] for name in LAYERS)]
+    header = ["other method", *(methods[name]["title"] for name in LAYERS)]
     return Table(title, header, rows, conventions(result, metric, single=True))
 
 
 def target_tables(result: Result) -> dict[str, Table]:
-    """Both layers beside the best of all other methods and the penalty, on each task; and what they were asked for."""
+    """Return tables of both layers beside the best other method and the penalty, and the comparisons that they win."""
     found = {f"targets_{metric.replace('@', '')}": target_table(result, metric) for metric in COMPARED}
     return found | {"targets_bands": target_table(result, "band_ratio"), "verdicts": verdict_table(result)}
 
@@ -277,28 +277,28 @@ def target_table(result: Result, metric: str) -> Table:
 
 TARGETS = (
     ". The best other is, of all methods without an end-to-end layer, the one with the best mean on these very test "
-    "recordings: a bar that nobody could choose beforehand. Scores and paired differences are means over seeds with "
+    "recordings: a choice that was impossible beforehand. Scores and paired differences are means over seeds with "
     "their standard deviation. In brackets, where five people test or more: the 95 % bootstrap interval, over people "
     "with all their recordings, of the mean difference of scores of one recording."
 )
 
 
 def verdict_table(result: Result) -> Table:
-    """What the layers are asked for, on how many data sets of each encoder they reach it, and where not."""
+    """Return on how many data sets each comparison holds, per encoder, and on which ones it does not."""
     rows = []
     for encoder in _distinct(result, "encoder"):
         tasks = [task for task, other in _cells(result) if other == encoder and is_real(task)]
-        for words, test in _ASKED:
+        for words, test in _COMPARISONS:
             missed = [task for task in tasks if not test(result, (task, encoder))]
             rows.append([words, encoder, f"{len(tasks) - len(missed)} of {len(tasks)}", ", ".join(map(plain, missed))])
     title = (
-        "What the layers, a CRF or a semi-Markov CRF as a Segmenter trains and decodes it, were asked for on the real "
-        "data sets, and where they miss it. Either layer may reach it, in the last row one of them all three at once. "
+        "The layers, a CRF or a semi-Markov CRF as a Segmenter trains and decodes it, against the other methods on the "
+        "real data sets. It is enough if one of the two layers wins; in the last row one layer has to win all three. "
         "Level: behind the best other by less than the standard deviation of the difference over seeds, and by "
         f"{LEVEL_WITHIN:g} points at most; with one seed, not behind at all."
     )
     note = conventions(result, *COMPARED, "band_ratio")
-    return Table(title, ["asked for", "encoder", "reached", "not on"], rows, note)
+    return Table(title, ["comparison", "encoder", "holds on", "not on"], rows, note)
 
 
 def _level(result: Result, cell: tuple[str, str], metric: str) -> bool:
@@ -330,7 +330,7 @@ def _ratio(result: Result, cell: tuple[str, str]) -> bool:
     return any(RATIO[0] <= ratio <= RATIO[1] for ratio in ratios)
 
 
-_ASKED: list[tuple[str, Callable[[Result, tuple[str, str]], bool]]] = [
+_COMPARISONS: list[tuple[str, Callable[[Result, tuple[str, str]], bool]]] = [
     ("first in F1@50, by the mean", lambda r, c: _leads(r, c, _best_other(r, *c, "f1@50"), "f1@50", 0.0)),
     ("first or level in F1@50", lambda r, c: _level(r, c, "f1@50")),
     ("first in edit, by the mean", lambda r, c: _leads(r, c, _best_other(r, *c, "edit"), "edit", 0.0)),

@@ -29,7 +29,7 @@ TASKS = ("nll+backward", "decode")
 
 
 class Task(NamedTuple):
-    """Who competes, and the reference, computed when asked."""
+    """The contestants and the reference, which is computed on demand."""
 
     contestants: list[Contestant]
     truth: Callable[[], Tensor]

@@ -8,8 +8,8 @@ The strange curve of Adam with L2
 Often it is ``torch.optim.Adam(..., weight_decay=...)``. That is not weight decay: it adds ``λ·w`` to the *gradient*,
 and Adam then divides the gradient by its own running size ``√v``. While gradients of the data are large, the penalty is
 divided by something large and does little. As the fit gets good, they shrink, ``√v`` with them, and the penalty is
-divided by something small: a weight whose data hardly pulls at it goes to zero at the full learning rate, whatever λ
-is. So the better the fit, the stronger the penalty: a floor.
+divided by something small: a weight with hardly any gradient from the data goes to zero at the full learning rate, for
+any λ. So the better the fit, the stronger the penalty: a floor.
 
 ``torch.optim.AdamW`` takes ``lr·λ·w`` off the weight apart from all that (Loshchilov and Hutter, *Decoupled weight
 decay regularization*, 2019).
@@ -75,8 +75,8 @@ for ax in (left, right):
 # What segcrf does
 # ----------------
 # ``Segmenter`` trains with AdamW, and decay acts on matrices only: not on biases, not on the scores of the structured
-# layer, whose size says what a switch costs, and not on log-deviations. In a loop of your own take the same groups; if
-# you do not, a fit of segcrf's that finds decay on such parameters says so.
+# layer, because their size is the cost of a switch, and not on log-deviations. In a loop of your own take the same
+# groups. A fit of segcrf reports decay on such parameters.
 
 from segcrf.losses import JointObjective
 from segcrf.nn import JointModel, LinearChainCRF, LSTMEncoder
@@ -85,4 +85,4 @@ from segcrf.training import parameter_groups
 model, objective = JointModel(LSTMEncoder(3, hidden=8), LinearChainCRF(5), num_targets=1), JointObjective()
 for group in parameter_groups(model, objective, learning_rate=1e-2, weight_decay=1e-2):
     size = sum(p.numel() for p in group["params"])
-    print(f"{size:>5} numbers, decay {group['weight_decay']:g}, rate {group['lr']:g}")
+    print(f"{size:>5} parameters, decay {group['weight_decay']:g}, rate {group['lr']:g}")

@@ -1,9 +1,9 @@
 """
-Numbers and classes at once
+Targets and classes at once
 ===========================
 
 The problem that this library was made for. A signal switches between three oscillations, 5, 10 and
-15 Hz. A recurrent network reads the noisy signal and shall say two things at each frame: the clean
+15 Hz. A recurrent network reads the noisy signal and predicts two things at each frame: the clean
 value a little ahead, ``y``, and the oscillation that is on, ``k``. Trained with squared error plus
 cross-entropy, its ``k`` flickers. Two questions follow: *is that sum a sensible loss at all?* and
 *how do I get solid bands?*

@@ -6,17 +6,17 @@ Harmonising regression and classification
     sense? I scaled one of them by 10 and little changed. What is the standard approach?*
 
 **Yes, adding makes sense, once both terms are negative log-likelihoods, in nats, divided by the same number of
-frames.** The sum is then the negative log-likelihood of number and class together. Squared error almost is one: it is a
-Gaussian whose variance is fixed at one half, and that silent choice *is* the weight. Binary cross-entropy is one too,
-but of classes that may be on together; where exactly one is on, take the softmax's cross-entropy, or for solid bands a
-conditional random field (CRF).
+frames.** The sum is then the negative log-likelihood of target and class together. Squared error almost is one: it
+belongs to a Gaussian with a variance fixed at one half, and that silent choice *is* the weight. Binary cross-entropy is
+one too, but of classes that may be on together. Where exactly one is on, take the softmax's cross-entropy, or for solid
+bands a conditional random field (CRF).
 
-**Scaling one term by 10 changes little**, because Adam divides it away again wherever only one loss acts, and because
-the two gradients hardly meet where both do; both are shown below. **What does matter is the learning rate, and how well
-each loss is heard to the end.** Where classes come in long bands, the labels soon cost a hundredth of a nat per frame,
-and a plain sum then hears little but the numbers: it counts a thousand neighbouring frames as a thousand independent
-observations, and the few frames around a switch as a few. It finds the bands too, but takes several times as long.
-**So add them up, but each divided by its running mean.** A :class:`~segcrf.Segmenter` does this by default;
+**Scaling one term by 10 changes little**, for two reasons that are shown below. Where only one loss acts, Adam divides
+the factor away again; and where both act, the two gradients hardly meet. **Two things do matter: the learning rate, and
+that each loss keeps its influence to the end.** Where classes come in long bands, the labels soon cost a hundredth of a
+nat per frame, and the regression dominates a plain sum: the sum counts a thousand neighbouring frames as a thousand
+independent observations, and the few frames around a switch as a few. It finds the bands too, but takes several times
+as long. **So add the losses, but each divided by its running mean.** A :class:`~segcrf.Segmenter` does this by default;
 in a loop of your own it is
 
 .. code-block:: python
@@ -24,17 +24,17 @@ in a loop of your own it is
     objective, combine = JointObjective("mse", num_targets=R), RunningMeanWeights()
     loss = combine(objective(model(x), labels, targets))      # {"crf": ..., "regression": ...} to a scalar
 
-and then **tune the learning rate**, which a Segmenter does too. The rest of this page is the evidence. Every number in
+and then **tune the learning rate**, which a Segmenter does too. The rest of this page is the evidence. Every result in
 its tables comes from ``python -m benchmarks.joint``, ``benchmarks.rates`` and ``benchmarks.imbalance``.
 """
 
 # %%
 # What was compared
 # -----------------
-# One encoder, one budget, the learning rate of each method chosen on validation recordings, scored on test recordings
-# that chose nothing. ``founding`` is the question's own problem: a signal that switches between 5, 10 and 15 Hz, the
-# number is its clean value 50 ms ahead, and the figure after the name is the noise. ``gesture_phase`` (velocities of
-# hands; phases of gestures) and ``nilm_devicescope`` (powers of appliances; which one is on) are recordings.
+# All methods have one encoder and one budget. The learning rate of each is chosen on validation recordings; the test
+# recordings choose nothing. ``founding`` is the question's own problem: a signal that switches between 5, 10 and 15 Hz,
+# with its clean value 50 ms ahead as the target; the figure after the name is the noise. ``gesture_phase`` (velocities
+# of hands; phases of gestures) and ``nilm_devicescope`` (powers of appliances; which one is on) are recordings.
 
 import json
 from pathlib import Path
@@ -54,7 +54,7 @@ print("networks per method:", ", ".join(f"{name}: {count}" for name, count in re
 
 
 def table(problem: str) -> pd.DataFrame:
-    """Test scores of every method: mean over seeds ± standard error."""
+    """Return the test scores of every method: mean over seeds ± standard error."""
 
     def cell(row: dict, name: str, digits: int) -> str:
         if row.get(name) is None:
@@ -83,31 +83,31 @@ pd.concat({problem: table(problem) for problem in PROBLEMS}).fillna("")
 # %%
 # How far is the default from the best?
 # -------------------------------------
-# In percent of the best weighting of each column; switching models apart, which are another model. The aim was to be
-# within 1 % for numbers and classes at once, on every data set. **That was reached for classes on the founding problem
-# and the appliances, and nowhere for numbers.** No weighting reached it: in every row the best squared error is that of
-# a method which is far behind in bands, and the next table shows that none is nearer on the whole. Labels and numbers
-# do trade here, as features that hear the labels more serve the numbers a few percent less. On the gestures of another
-# person the network that decodes each frame by itself is best, and the spread between seeds is wide. In another house
-# the powers are hardly learned by anybody (the first row of its block is the mean of the training houses), and the
-# least error there belongs to β-NLL, which was among the worst on validation recordings.
+# The distance is in percent of the best weighting of each column, without the switching models, which are another
+# model. For classes the default is within 1 % on the founding problem and the appliances; for targets it is further
+# behind everywhere. No weighting is within 1 % in both. In every row the best squared error belongs to a method that is
+# far behind in bands, and the next table shows that no weighting is nearer on average. Labels and targets do trade
+# here: features that the labels shape more fit the targets a few percent worse. On the gestures of another person the
+# network that decodes each frame by itself is best, and the spread between seeds is wide. In another house all methods
+# learn the powers badly (the first row of its block is the mean of the training houses), and the least error there
+# belongs to β-NLL, which was among the worst on validation recordings.
 
 
 def weightings(problem: str) -> list[dict]:
-    """Rows of the summary that train both tasks with one regression."""
+    """Return the rows of the summary that train both tasks with one regression."""
     alone = ("numbers only", "classes only")
     rows = result["summary"][problem]
     return [row for row in rows if not row["method"].startswith("switching") and row["method"] not in alone]
 
 
 def behind(problem: str, method: str) -> dict[str, float]:
-    """Percent by which a method is behind the best weighting of each column."""
+    """Return by how many percent a method is behind the best weighting of each column."""
     rows = weightings(problem)
     own = next(row for row in rows if row["method"] == method)
-    told = {"MSE": 100 * (own["mse"] / min(row["mse"] for row in rows) - 1)}
+    percent = {"MSE": 100 * (own["mse"] / min(row["mse"] for row in rows) - 1)}
     for title, name in {"accuracy": "accuracy", "F1@50": "f1@50"}.items():
-        told[title] = 100 * (1 - own[name] / max(row[name] for row in rows))
-    return told
+        percent[title] = 100 * (1 - own[name] / max(row[name] for row in rows))
+    return percent
 
 
 pd.DataFrame({problem: behind(problem, DEFAULT) for problem in PROBLEMS}).transpose().round(1)
@@ -122,15 +122,15 @@ means = {m: pd.DataFrame([behind(problem, m) for problem in PROBLEMS]).mean() fo
 pd.DataFrame(means).transpose().assign(mean=lambda table: table.mean(axis=1)).sort_values("mean").round(1)
 
 # %%
-# Against the sum of likelihoods, seed by seed: mean difference, and its standard error. More bands are
-# right on the founding problem and the appliances, at a squared error that falls, stays, or rises by a few percent; and
-# labels cost less on recordings that were not trained on. Not so on the gestures, three short recordings: labels that
-# are learned by heart go on pulling there. So stop by validation recordings, as a Segmenter does, and as these runs,
-# with their fixed number of steps, do not.
+# Against the sum of likelihoods, seed by seed, these are the mean difference and its standard error. More bands are
+# right on the founding problem and the appliances, while the squared error falls, stays, or rises by a few percent; and
+# labels cost less on recordings outside the training set. The gestures are an exception: they are three short
+# recordings, and labels that are memorised go on shaping the features there. So stop by validation recordings, as a
+# Segmenter does. These runs have a fixed number of steps and do not stop early.
 
 
 def paired(problem: str, other: str, score: str) -> str:
-    """Mean over seeds of default less other, with its standard error."""
+    """Return the mean over seeds of default less other, with its standard error."""
     cells = [cell for cell in result["cells"] if cell["problem"] == problem]
     ours, theirs = ({c["seed"]: c["test"][score] for c in cells if c["method"] == name} for name in (DEFAULT, other))
     difference = np.array([ours[seed] - theirs[seed] for seed in ours])
@@ -144,10 +144,10 @@ rows = {problem: {title: paired(problem, GAUSSIAN, key) for title, key in scores
 pd.DataFrame(rows).transpose()
 
 # %%
-# How much of this is speed? The founding problem at its middle noise again, trained four times as long, at
-# the rates of the short training. Most of it is: the plain sums catch up in accuracy, come near in bands, and then have
-# the smaller squared error. Where training is cheap and the numbers matter more, ``regression="gaussian"``, the sum of
-# likelihoods, is the better choice.
+# How much of this is speed? Here is the founding problem at its middle noise again, trained four times as long, at the
+# rates of the short training. Most of the difference is speed: the plain sums catch up in accuracy, come near in bands,
+# and then have the smaller squared error. Where training is cheap and the targets matter more,
+# ``regression="gaussian"``, the sum of likelihoods, is the better choice.
 
 columns = {"mse": "MSE", "accuracy": "accuracy %", "f1@50": "F1@50 %"}
 longer = pd.DataFrame(result["longer"]).set_index(["method", "steps"])[list(columns)]
@@ -159,9 +159,9 @@ pd.concat([short, longer]).sort_index().rename(columns=columns).round(4)
 # %%
 # Why does a factor of ten change so little?
 # ------------------------------------------
-# **Adam does not see it.** Adam divides each gradient by its own running size. The weights of a head see the loss of
-# that head alone, so whatever you multiply it by cancels. Here two heads are trained on the same features, one with a
-# loss a hundred times the other:
+# **Adam does not see the factor.** Adam divides each gradient by its own running size. The weights of a head get the
+# gradient of that head's loss alone, so a factor of the loss cancels. Here two heads are trained on the same features,
+# one with a loss a hundred times the other:
 
 import torch
 
@@ -180,11 +180,11 @@ for weight in (1.0, 100.0):
 print(f"largest difference of their weights: {(heads[0] - heads[1]).abs().max():.1e}")
 
 # %%
-# Only the shared encoder sees the ratio of the two. **And there the two rarely disagree.** A fit measures it: at the
-# features that both heads read, how long is each task's gradient, and what is the cosine of their angle? Near 0 the
-# tasks do not get into each other's way, and no weighting has anything to settle. Both fits go without the loss of
-# single frames (``frame_loss=0``), which bands of this length might get: chosen by each fit for itself, it would be a
-# second difference between them, and a third loss.
+# Only the shared encoder sees the ratio of the two. **And there the two rarely disagree.** A fit measures the gradient
+# of each task at the features that both heads read: its length, and the cosine of the angle between the two. Near 0 the
+# tasks do not disturb each other, and a weighting has nothing to settle. Both fits go without the loss of single frames
+# (``frame_loss=0``), which bands of this length might get: chosen by each fit for itself, it would be a second
+# difference between them, and a third loss.
 
 import matplotlib.pyplot as plt
 
@@ -201,43 +201,43 @@ cosines = [row["cosine"] for fit in fits.values() for row in fit.history_]
 print(f"cosine of the two gradients: {np.mean(cosines):.3f} on average, from {min(cosines):.3f} to {max(cosines):.3f}")
 
 # %%
-# What a loss weighs, times how hard it pulls at the features, is its say in the shared encoder. Here the share of the
-# labels in it: in a plain sum of likelihoods it sinks as the labels are learned; divided by running means it does not.
+# The influence of a loss on the shared encoder is its weight times the length of its gradient at the features. Below is
+# the share of the labels. In a plain sum of likelihoods it sinks as the labels are learned; with division by running
+# means it does not.
 
 chart, ax = plt.subplots(figsize=(6.0, 2.4), layout="constrained")
 for name, fit in fits.items():
     rows = fit.history_
-    labels, numbers = (
+    labels, targets = (
         np.array([row[f"weight_{task}"] * row[f"gradient_{task}"] for row in rows]) for task in ("crf", "regression")
     )
-    ax.plot(labels / (labels + numbers), label=name)
+    ax.plot(labels / (labels + targets), label=name)
 ax.set(xlabel="epoch", ylabel="share of the labels", ylim=(0, 1))
 _ = ax.legend(frameon=False)
 
 # %%
-# All that a fit tells about itself, ``plot.history(segmenter.history_)``:
+# ``plot.history(segmenter.history_)`` draws all diagnostics of a fit:
 
 chart = plot.history(fits["running means"].history_)
 
 # %%
 # The learning rate
 # -----------------
-# Error on validation recordings (bands and squared error together, 0 when perfect) of some methods at each rate that
-# was tried, for the founding problem at its middle noise and for the recordings:
+# The table has the error on validation recordings (bands and squared error together, 0 when perfect) of some methods at
+# each rate, for the founding problem at its middle noise and for the recordings:
 
 few = (INDEPENDENT, GAUSSIAN, DEFAULT)
 pd.concat({name: pd.DataFrame({m: tried[m] for m in few}).T for name, tried in result["tried"].items()}).round(3)
 
 # %%
 # Rates a decade apart are best for different data, and a wrong one costs more than most weightings. The customary
-# answer is a *range test* (Smith, 2017): one training whose rate grows at every step, and a rate is read off the curve
-# of its losses. How it is read matters more than the data: where the loss falls steepest, or a tenth of where it is
-# least. It sees an untrained network under rates that last for one step; and losses divided by their running means
-# stand still.
-# So ``Segmenter(learning_rate="auto")`` makes short trainings instead, each with its warm-up and its fall to zero, and
-# takes the rate that is best on validation recordings, by the bands and numbers that choose an epoch there. Below the
-# error there at fixed rates, and what was chosen with each seed, for fits of a Segmenter; the lower problems have
-# classes alone.
+# answer is a *range test* (Smith, 2017): one training in which the rate grows at every step, and a rate is taken from
+# the curve of its losses. The way of reading the curve matters more than the data: the rate where the loss falls
+# steepest, or a tenth of the rate where it is least. The test sees an untrained network under rates that last for one
+# step, and losses divided by their running means stand still. So ``Segmenter(learning_rate="auto")`` makes short
+# trainings instead, each with its warm-up and its fall to zero, and takes the rate that is best on validation
+# recordings, by the bands and predictions that choose an epoch there. The table has the error there at fixed rates, and
+# the choice with each seed, for fits of a Segmenter; the lower problems have classes alone.
 
 rates = json.loads(Path("../../benchmarks/results/rates.json").read_text(encoding="utf-8"))
 cells = pd.DataFrame(rates["cells"])
@@ -262,12 +262,12 @@ print(f"auto is at most {behind_best.max():.1f} % behind the best fixed rate; th
 print("error that auto saves against 0.005, %:", ", ".join(f"{name} {value:.0f}" for name, value in saved.items()))
 
 # %%
-# The trials chose the best rate or one next to it every time. The range test's steepest fall is spread over four
-# orders of magnitude; a tenth of the least is a fair guess, which saw no difference between gestures and other data. So
-# where there are targets, ``"auto"`` is what a Segmenter does by itself; for classes alone, where 0.005 loses little,
-# it is an option. It costs four trainings of 128 steps, eight where bands are long and ``frame_loss="auto"`` trains
-# twice, which short fits notice and long ones do not. Two caveats: these fits were short, and short fits like large
-# rates; and the errors are those that the rate was chosen by.
+# The trials chose the best rate or one next to it every time. The range test's steepest fall is spread over four orders
+# of magnitude; a tenth of the least is a fair guess, which saw no difference between gestures and other data. So where
+# there are targets, ``"auto"`` is the default of a Segmenter. For classes alone, where 0.005 loses little, it is an
+# option. It costs four trainings of 128 steps, and eight where bands are long and ``frame_loss="auto"`` trains twice;
+# that is noticeable in short fits and not in long ones. There are two caveats: these fits were short, and short fits
+# favour large rates; and the rate was chosen by the same errors that the table shows.
 
 # %%
 # Choose a combiner
@@ -276,10 +276,10 @@ print("error that auto saves against 0.005, %:", ", ".join(f"{name} {value:.0f}"
 # ====================================================  ================================================================
 # situation                                             take
 # ====================================================  ================================================================
-# numbers and classes, nothing special                  ``Segmenter()``: ``"mse"``, and :class:`RunningMeanWeights
+# targets and classes, nothing special                  ``Segmenter()``: ``"mse"``, and :class:`RunningMeanWeights
 #                                                       <segcrf.losses.RunningMeanWeights>`
-# labels and numbers as one likelihood                  ``Segmenter(regression="gaussian")``: the plain sum
-# numbers with outliers                                 ``regression="smooth_l1"``, or ``"student_t"``
+# labels and targets as one likelihood                  ``Segmenter(regression="gaussian")``: the plain sum
+# targets with outliers                                 ``regression="smooth_l1"``, or ``"student_t"``
 # some frames are much noisier than others              ``regression="beta_nll"``
 # you know what an error costs you                      ``combine={"regression": w}``
 # classes behave differently, gaps in labels            ``switching=...``, next section
@@ -288,23 +288,23 @@ print("error that auto saves against 0.005, %:", ", ".join(f"{name} {value:.0f}"
 #
 # Three things to keep in mind:
 #
-# * A negative regression loss is fine: densities of continuous numbers exceed 1. It breaks every method that divides by
-#   losses or takes their logarithm, such as :class:`~segcrf.losses.RunningMeanWeights`, so these take ``"mse"``.
+# * A negative regression loss is fine: densities of continuous targets may exceed 1. It breaks every method that
+#   divides by losses or takes their logarithm, like :class:`~segcrf.losses.RunningMeanWeights`; these take ``"mse"``.
 # * The likelihood of the labels gets no learned weight: the scale of the emissions is learned, and absorbs it.
 # * Never sum the likelihood over frames while the other term is a mean: that is a hidden weight of T.
 #
 # One likelihood: the switching regression
 # ----------------------------------------
-# If the class decides how the number comes about, let it: one regression per class, and the class's posterior mixes
-# them. :class:`~segcrf.structures.SwitchingRegression` is that model,
+# If the class decides how the target comes about, take one regression per class, and let the posterior of the classes
+# mix them. :class:`~segcrf.structures.SwitchingRegression` is that model,
 # ``log p(y, k | x) = log p(k | x) + sum_t log N(y_t; mean[t, k_t], sigma[k_t])``: Markov-switching regression in
 # econometrics, input-output hidden Markov model and gated experts in machine learning. There is no weight to choose;
-# labels or numbers may be missing in any frame; and numbers that are seen refine the classes.
+# labels or targets may be missing in any frame; and observed targets refine the classes.
 #
 # It has **a trap**. Mixing by the posterior given the *whole* recording looks much better than any forecast can be,
-# because that posterior has seen the future of the signal, which is what y is. So every such prediction asks for
-# ``posterior="filter"`` or ``"smooth"``, and there is no default. Below the gain over independent heads, in percent of
-# their MSE, on the founding problem: by the filter; what smoothing pretends; and what the true class would give.
+# because that posterior has seen the future of the signal, which contains y. So every such prediction needs
+# ``posterior="filter"`` or ``"smooth"``, and there is no default. The table has the gain over independent heads, in
+# percent of their MSE, on the founding problem: by the filter, by smoothing (which leaks), and by the true class.
 
 rows = {}
 for problem in PROBLEMS:
@@ -322,28 +322,28 @@ for problem in PROBLEMS:
 pd.DataFrame(rows).T.round(1)
 
 # %%
-# The filter was asked for a gain of 10 % over independent heads. On the mean of the mixture, with the losses over their
-# running means, **it has that where there is little noise**, even over heads trained in the same way; **with more noise
-# it gains a few percent or nothing**. The likelihood and the density of the mixture are worse than independent heads.
-# The table says why. Told the true class, the classes' regressions are far better than one for all: they do learn more.
-# But the class of frame t is what the signal so far does not tell well enough, right after a switch above all, and the
-# more noise, the longer; the filter knows it less often than the decoded bands do, which may look ahead. Then the
+# With the mean of the mixture and losses divided by their running means, the filter gains more than 10 % over
+# independent heads **where there is little noise**, even over heads trained in the same way; **with more noise it gains
+# a few percent or nothing**. The likelihood and the density of the mixture are worse than independent heads. The table
+# shows why. Given the true class, the regressions of the classes are far better than one for all, so they do learn
+# more. But the signal so far does not determine the class of frame t well, above all right after a switch, and for
+# longer with more noise. The filter is right less often than the decoded bands, which may look ahead. Then the
 # regression of a wrong class answers, with confidence. Trained by the likelihood, each regression only ever sees frames
 # of its own class and never learns to hedge; trained on the mean of the mixture it does. And a single linear regression
-# of the same features already expects the number given the signal so far; a mixture of several adds no information to
+# of the same features already expects the target given the signal so far; a mixture of several adds no information to
 # it, only a better form.
 #
 # So for forecasts take ``Segmenter(switching="mean", posterior="filter", bidirectional=False)``. The likelihood,
-# ``switching="likelihood"``, is for labels and numbers of which parts are missing, for intervals with two humps, and
-# for cleaning recordings (``posterior="smooth"``).
+# ``switching="likelihood"``, is for labels and targets with missing parts, for intervals with two humps, and for
+# cleaning recordings (``posterior="smooth"``).
 #
 # When one class is nearly everywhere
 # -----------------------------------
-# Sampling harmonises too: object detectors take background windows up to as often as others. On the appliances, from
-# ``python -m benchmarks.imbalance``: the likelihood, on all windows and with the commonest class capped as by
-# ``Segmenter(balance=...)``; log-marginals with class weights, and a softmax-margin with such costs, both of
-# :mod:`segcrf.losses.structured`. Mind the last columns: the model is told that rare classes are more frequent, or more
-# important, than they are, and calibration may pay for it.
+# Sampling harmonises too: object detectors take background windows up to as often as others. The table is of the
+# appliances, from ``python -m benchmarks.imbalance``: the likelihood, on all windows and with the commonest class
+# capped as by ``Segmenter(balance=...)``; log-marginals with class weights, and a softmax-margin with such costs, both
+# of :mod:`segcrf.losses`. Mind the last columns: these methods make rare classes look more frequent, or more important,
+# than they are, and calibration may suffer.
 
 imbalance = json.loads(Path("../../benchmarks/results/imbalance.json").read_text(encoding="utf-8"))
 rows = {}
@@ -355,18 +355,18 @@ print(f"{there:.1f} % of the frames are not of the commonest class")
 pd.DataFrame(rows).transpose()
 
 # %%
-# A cap of three changes nothing, as there are not so many windows of "none" alone. A cap of one finds the rare classes
+# A cap of three changes nothing, because there are few windows of "none" alone. A cap of one finds the rare classes
 # somewhat better, within the spread of the seeds, and is a little less calibrated. Class weights and margins did not
-# help here: the weights make the model expect rare classes far more often than they are, without scoring better on
-# them; the margin is right most often, mostly about "none", and its probabilities are the least to be believed. Three
-# networks each, one test house: read small differences as none.
+# help here. The weights make the model expect rare classes far more often than they occur, without scoring better on
+# them. The margin is right most often, mostly about "none", and its probabilities are the least reliable. These are
+# three networks each and one test house: do not read anything into small differences.
 #
 # Methods that change gradients
 # -----------------------------
-# PCGrad, MGDA, CAGrad, UPGrad, Nash-MTL and others look at the gradient of each task and bend them where they conflict.
-# They cost a backward pass per task, and where the cosine is near 0 there is nothing to bend, so segcrf has none of its
-# own. Its named losses go into `torchjd <https://torchjd.org>`_ (``pip install 'segcrf[multitask]'``), which has them
-# all. A test runs this very recipe:
+# PCGrad, MGDA, CAGrad, UPGrad, Nash-MTL and others look at the gradient of each task and change them where they
+# conflict. They cost a backward pass per task, and where the cosine is near 0 there is nothing to change, so segcrf
+# does not implement them. Its named losses go into `torchjd <https://torchjd.org>`_ (``pip install
+# 'segcrf[multitask]'``), which has them all. A test runs this recipe:
 #
 # .. code-block:: python
 #
@@ -380,7 +380,7 @@ pd.DataFrame(rows).transpose()
 #     jac_to_grad(model.encoder.parameters(), PCGrad())
 #     optimiser.step()
 #
-# With two tasks PCGrad and UPGrad point nearly the same way, and UPGrad wants ``torchjd[quadprog_projector]`` besides.
-# ``parallel_chunk_size=1``, because recurrent layers cannot be vmapped on a GPU. **Under data-parallel training the
-# processes drift apart without a word**, as Jacobians pass by the hooks that average gradients: all-reduce ``.jac`` and
-# ``.grad`` first. Under Lightning it needs manual optimisation.
+# With two tasks PCGrad and UPGrad point nearly the same way, and UPGrad also needs ``torchjd[quadprog_projector]``.
+# ``parallel_chunk_size=1`` is necessary because recurrent layers cannot be vmapped on a GPU. **Under data-parallel
+# training the processes silently drift apart**, because Jacobians bypass the hooks that average gradients: all-reduce
+# ``.jac`` and ``.grad`` first. Lightning needs manual optimisation for it.

@@ -34,7 +34,7 @@ model = segmenter.model_.requires_grad_(False)
 
 
 def scaled(signals: np.ndarray) -> torch.Tensor:
-    """Signals (B, T, 1) as the model was given them."""
+    """Return signals (B, T, 1) as the model reads them."""
     return torch.as_tensor(segmenter.scaler_.apply(signals), dtype=torch.float32)
 
 
@@ -43,7 +43,7 @@ distribution = model(scaled(x)).dist
 # %%
 # Bands
 # -----
-# Class by class the best score of each frame, by emissions and by posterior marginals, and the best sequence:
+# The best class of each frame, by emissions and by posterior marginals, and the best sequence:
 
 found = {
     "true": torch.as_tensor(k),
@@ -106,8 +106,8 @@ axes[1].set_xlabel("time (s)")
 # %%
 # A frequency sweep
 # -----------------
-# What does the model call a frequency that it has never heard? Pure tones from 1 to 25 Hz, the posterior in their
-# middle; and how strongly each unit of the encoder swings.
+# How does the model label a frequency that it was not trained on? Below are the posterior in the middle of pure tones
+# from 1 to 25 Hz, and how strongly each unit of the encoder swings.
 
 tones = np.arange(1.0, 25.5, 0.5)
 time = np.arange(300) / RATE

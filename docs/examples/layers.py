@@ -31,7 +31,7 @@ print(f"loss per frame: {loss.item():.3f}")
 print(distribution.mode)
 
 # %%
-# Everything else is asked of the same object: the posterior probability of each class at each
+# The same object has everything else: the posterior probability of each class at each
 # frame, the expected number of bands, the entropy, samples.
 
 marginals = distribution.marginals
@@ -41,7 +41,7 @@ print(f"entropy in nats: {distribution.entropy().detach().numpy().round(2)}")
 print(distribution.sample((2,))[:, 1, :5])
 
 # %%
-# What you know of the labels restricts the same distribution. Here the first recording never enters
+# Knowledge of the labels restricts the same distribution. Here the first recording never enters
 # class 2.
 
 allowed = torch.ones(2, 8, 3, dtype=torch.bool)
@@ -49,11 +49,11 @@ allowed[0, :, 2] = False
 print(distribution.restrict(allowed).mode)
 
 # %%
-# Classes and numbers
+# Classes and targets
 # -------------------
 # :class:`~segcrf.nn.JointModel` is an encoder with two heads.
-# :class:`~segcrf.losses.JointObjective` returns its losses by name, each per valid frame, and what
-# adds them up is yours to choose: any function from named losses to a number.
+# :class:`~segcrf.losses.JointObjective` returns its losses by name, each per valid frame. You
+# choose how to combine them: with any function from named losses to a scalar.
 
 from segcrf.data import switching_sinusoid
 from segcrf.losses import FixedWeights, JointObjective

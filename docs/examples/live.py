@@ -2,8 +2,8 @@
 Live
 ====
 
-The recording is still going on, and you want its bands now. A :class:`~segcrf.Stream` takes frames as they come
-and gives out each band as soon as no later frame can change it. Its memory does not grow, and all bands together are
+The recording is still going on, and you want its bands already. A :class:`~segcrf.Stream` takes frames as they come
+and returns each band as soon as no later frame can change it. Its memory does not grow, and all bands together are
 those of the whole recording, decoded at once.
 """
 
@@ -29,27 +29,27 @@ segmenter.fit(list(x[:16]), list(names[k[:16]]))
 # %%
 # Frames in, bands out
 # --------------------
-# Ten frames at a time, a tenth of a second. ``decoder`` tells what is running now: that is known at once, and may
-# still change.
+# Ten frames at a time, a tenth of a second. ``decoder`` holds the class that is running. It is available
+# immediately, and may still change.
 
 stream = segmenter.stream()
-told, running, pending = [], [], []
+returned, running, pending = [], [], []
 for now, frames in enumerate(np.array_split(x[16], 100), 1):
     bands = stream.push(frames)
-    told.append(bands.assign(told=now / 10))
+    returned.append(bands.assign(returned=now / 10))
     running.append(segmenter.classes_[stream.decoder.current[0]])
     pending.append(stream.decoder.pending)
-told.append(stream.finish().assign(told=10.0))
-table = pd.concat(told, ignore_index=True).drop(columns="recording")
+returned.append(stream.finish().assign(returned=10.0))
+table = pd.concat(returned, ignore_index=True).drop(columns="recording")
 print(table.to_string(index=False))
 
 # %%
-# How long did they take?
+# How long do they take?
 # -----------------------
-# A band is told when the next one is certain. Few frames wait at any time:
+# A band is returned when the next one is certain. Few frames wait at any time:
 
-late = (table["told"] - table["end"])[:-1]
-print(f"told {late.median():.2f} s after their end at the median, {late.max():.2f} s at most")
+late = (table["returned"] - table["end"])[:-1]
+print(f"returned {late.median():.2f} s after their end at the median, {late.max():.2f} s at most")
 print(f"frames that wait: {np.median(pending):.0f} at the median, {max(pending)} at most")
 ends = np.minimum(np.arange(1, 101) * 10, 1000) - 1
 print(f"the running class was right at once in {np.mean(np.array(running) == names[k[16]][ends]):.0%} of the calls")
@@ -62,6 +62,6 @@ for end in table["end"][:-1]:
     axes.axvline(end, color="0.8", zorder=0)
 
 # %%
-# Who cannot wait says ``segmenter.stream(max_delay=20)``: every label is decided after twenty frames at most. For
-# scores of your own network, ``Stream(crf)`` takes ``(N, C)`` tensors, and ``filtered`` are the probabilities of the
-# classes now, given the signal so far.
+# With ``segmenter.stream(max_delay=20)`` every label is decided after twenty frames at most. For scores of your own
+# network, ``Stream(crf)`` takes ``(N, C)`` tensors, and ``filtered`` holds the probabilities of the classes at the last
+# frame, given the signal so far.

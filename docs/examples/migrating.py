@@ -12,7 +12,7 @@ pytorch-crf 0.7.2. Trained weights load as they are.
 """
 
 # %%
-# Same numbers
+# Same results
 # ------------
 
 import torch
@@ -47,15 +47,15 @@ for name, crf in {"theirs": theirs, "ours": ours}.items():
     print(f"{name:6} sum of probabilities: {torch.stack(likelihoods).sum().item():.4f}")
 
 # %%
-# A tag of -100, PyTorch's ``ignore_index``, may stand under the mask. Where the mask is on it means
-# unlabelled, and the likelihood is summed over the classes.
+# A tag of -100, PyTorch's ``ignore_index``, may stand where the mask is off. Where the mask is on it
+# means unlabelled, and the likelihood is summed over the classes.
 
 unlabelled = tags.clone()
 unlabelled[0, 2] = -100
 print(f"one unlabelled frame: {ours(emissions, unlabelled, mask).item():.4f}")
 
 # %%
-# NaN or infinite scores raise a ``ValueError`` that says where, instead of spreading.
+# NaN or infinite scores raise a ``ValueError`` that names the place, instead of spreading.
 #
 # More than before
 # ----------------

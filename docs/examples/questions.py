@@ -2,15 +2,15 @@
 Questions people ask
 ====================
 
-The wording is that of the issue trackers of other CRF libraries. Each answer is code that this page runs.
+The questions are worded as in the issue trackers of other CRF libraries. Each answer is code that this page runs.
 """
 
 # %%
 # Why is my loss negative?
 # ------------------------
 # A log-probability is at most 0, so its negative is never below 0. Where ``-log_prob`` of another library is negative,
-# numerator and normaliser do not belong to one model: the mask and the labels are out of step, emissions were weighted
-# in the one and not in the other, or a band is longer than the longest that the normaliser knows. Here all labellings
+# numerator and normaliser do not belong to one model: the mask and the labels are out of step, emissions are weighted
+# in one and not in the other, or a band is longer than the longest that the normaliser allows. In segcrf all labellings
 # have one normaliser, and forbidden labels are an error that names the frame.
 
 import itertools
@@ -35,8 +35,8 @@ except ValueError as error:
     print(error)
 
 # %%
-# What may be negative is the loss of numbers: a Gaussian is a density, and a density may exceed 1. So the *joint* loss
-# of classes and numbers may be negative too. Look at ``losses["crf"]`` by itself: it is at least 0.
+# The regression loss may be negative: a Gaussian is a density, and a density may exceed 1. So the *joint* loss of
+# classes and targets may be negative too. Look at ``losses["crf"]`` by itself: it is at least 0.
 
 # %%
 # My labels contain -100
@@ -52,13 +52,13 @@ print(distribution.log_prob(labels).item())
 print(distribution.log_prob(completions[:, None]).logsumexp(0).item())
 
 # %%
-# If you know more than nothing about such a frame, say so: the function that fits is in
-# :mod:`segcrf.structures.alignment`.
+# If you know something about such a frame, use it: :mod:`segcrf.structures` has functions for sets of classes, evidence
+# and tolerant boundaries.
 #
-# ``emg_gestures``, of which 64 % of the frames carry no label, was trained in three ways (the mean over seeds, in
-# percent; ``python -m benchmarks.unlabelled``). To keep the unlabelled frames beats cutting the recordings into
-# labelled stretches, where no two classes ever meet. To put the labelled frames end to end did slightly better still:
-# what lies between two gestures here belongs to neither of the classes, and the sum over classes cannot know that.
+# On ``emg_gestures`` 64 % of the frames carry no label. The table compares three ways to train on it (the mean over
+# seeds, in percent; ``python -m benchmarks.unlabelled``). Keeping the unlabelled frames beats cutting the recordings
+# into labelled stretches, where no two classes ever meet. Putting the labelled frames end to end is slightly better
+# still: the frames between two gestures belong to neither class here, and the sum over classes cannot know that.
 
 results = Path(segcrf.__file__).parent.parent / "benchmarks" / "results"
 runs = json.loads((results / "unlabelled.json").read_text())["runs"]
@@ -70,8 +70,8 @@ print(metrics.conventions())
 # %%
 # Which tag do I pad with?
 # ------------------------
-# Any. Give ``lengths``; what stands beyond them is not read, in labels and in emissions, be it NaN. There is no padding
-# class, and C does not count one. What comes back beyond a recording's end is -100.
+# Any. Give ``lengths``; labels and emissions beyond them are not read, even if they are NaN. There is no padding class,
+# and C does not count one. Labels beyond a recording's end come back as -100.
 
 emissions, lengths = torch.randn(2, 5, 3), torch.tensor([5, 3])
 emissions[1, 3:] = torch.nan
@@ -84,11 +84,10 @@ print(distribution.mode)
 # %%
 # My masks have holes
 # -------------------
-# A mask says that frames are missing; it does not say what that means, and the three meanings have three likelihoods.
+# A mask says that frames are missing. It does not say what that means, and the three meanings have three likelihoods.
 # :class:`~segcrf.structures.Gapped` takes any boolean mask, with holes or with padding at the left, and the meaning by
-# name:
-# ``"bridge"``: time passed, and nothing was observed. ``"skip"``: the frames never existed. ``"break"``: the recording
-# ended, and another one began.
+# name. ``"bridge"``: time passed, and nothing was observed. ``"skip"``: the frames never existed. ``"break"``: the
+# recording ended, and another one began.
 
 from segcrf.structures import Gapped
 
@@ -119,17 +118,17 @@ print(f"{len(Segments.from_labels(distribution.mode))} bands, expected {distribu
 # How sure is this band?
 # ----------------------
 # There are two answers. The mean marginal is the expected share of its frames that are right. The band probability is
-# that of this band, from its first frame to its last, and no longer: small where a boundary is uncertain. In tables of
-# the Segmenter: ``predict_segments(X, confidence="frames")`` or ``"band"``.
+# the probability of exactly this band, from its first frame to its last: it is small where a boundary is uncertain. In
+# tables of the Segmenter: ``predict_segments(X, confidence="frames")`` or ``"band"``.
 
 bands = Segments.from_labels(distribution.mode)
 print(bands.with_score(distribution.mean_marginal(bands)))
 print(bands.with_score(distribution.band_probability(bands)))
 
 # %%
-# Whether such numbers can be believed is a question to recordings of other people. A temperature, fitted on held-out
+# Only recordings of other people show whether such confidences are right. A temperature, fitted on held-out
 # recordings, makes a model less sure. One that divides all scores of the structure leaves its bands as they were. One
-# that divides the emissions only fits the likelihood better, and can merge the bands into one: most of the likelihood
+# that divides only the emissions fits the likelihood better, and can merge the bands into one: most of the likelihood
 # lies in frames where nothing switches. (``python -m benchmarks.calibration``)
 
 calibrated = json.loads((results / "calibration.json").read_text())["data_sets"]
@@ -145,7 +144,7 @@ for name, result in calibrated.items():
 # --------------------------------------------------------
 # Not on the emissions: numerator and normaliser would belong to different models. Weight the log-probability of each
 # labelled frame instead; :func:`~segcrf.losses.weighted_marginal_loss` says what is then estimated. At the
-# decoder, costs do the same without training anew.
+# decoder, costs do the same without a new training.
 
 from segcrf.losses import weighted_marginal_loss
 

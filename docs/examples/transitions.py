@@ -10,9 +10,9 @@ distribution works with it.
 # %%
 # One cost for every switch
 # -------------------------
-# With few labelled recordings, C² scores are too many. A Potts model has one, set here from the rate of
-# switches in labelled data; ``emission_scale=True`` adds a factor that lets training correct an encoder
-# that is too sure of itself.
+# With few labelled recordings, C² scores are too many. A Potts model has one, set here from the frequency
+# of switches in labelled data; ``emission_scale=True`` adds a factor that lets training correct an
+# encoder that is too confident.
 
 import torch
 
@@ -35,8 +35,8 @@ print([name for name, _ in crf.named_parameters()])
 # Pairs that cannot be
 # --------------------
 # A forbidden pair is forbidden in the likelihood *and* in the decoder: probability goes to the paths
-# that remain. A required one says by which classes another may be followed. ``"cycle"`` and
-# ``"left_to_right"`` are the two orders that are wanted most.
+# that remain. Required pairs list the classes that may follow another. ``"cycle"`` and
+# ``"left_to_right"`` are the two most common orders.
 
 known = ConstrainedTransitions(FullTransitions(3), forbidden=[(0, 2)], required=[(2, 0)])
 crf = LinearChainCRF(3, transitions=known)
@@ -51,7 +51,7 @@ print("phases in order:", torch.unique_consecutive(bands).tolist())
 # %%
 # Many classes
 # ------------
-# Fifty classes have 2,500 pairs. Three numbers per class and side, and a score of staying, are 350.
+# Fifty classes have 2,500 pairs. Three parameters per class and side, and a score of staying, are 350.
 
 family = LowRankTransitions(50, rank=3)
 print("parameters:", sum(parameter.numel() for parameter in family.parameters()))
@@ -59,8 +59,8 @@ print("parameters:", sum(parameter.numel() for parameter in family.parameters())
 # %%
 # When the signal itself announces a switch
 # -----------------------------------------
-# The scores of a step may depend on the features of the frame it enters, such as what your encoder
-# gives. Here one channel clicks when the class changes, and the classes themselves are hard to tell
+# The scores of a step may depend on the features of the frame it enters, such as those of your
+# encoder. Here one channel clicks when the class changes, and the classes themselves are hard to tell
 # apart; ``context`` carries the features.
 
 switches = torch.rand(1, 2000) < 0.02
@@ -86,9 +86,9 @@ print(f"frames right: {shared:.3f} with shared transitions, {trained(listening, 
 # %%
 # Frames at uneven times
 # ----------------------
-# Rates per second instead of probabilities per frame: after a gap of a minute the class before it says
-# nothing of the class after it, while neighbouring frames still hold each other. The rates come from
-# labels and the times between them.
+# This family holds rates per second instead of probabilities per frame. After a gap of a minute the class
+# before it carries no information about the class after it, while neighbouring frames still depend on
+# each other. The rates come from labels and the times between them.
 
 crf = LinearChainCRF(2, transitions=IrregularTransitions(2))
 blocks = torch.arange(1000) // 100 % 2

@@ -1,8 +1,8 @@
-from .checkpoint import check_resumable as check_resumable
 from .building import Sizes as Sizes
 from .building import build_combiner as build_combiner
 from .building import build_model as build_model
 from .building import build_objective as build_objective
+from .checkpoint import check_resumable as check_resumable
 from .diagnostics import TrainingWarning as TrainingWarning
 from .diagnostics import Watch as Watch
 from .diagnostics import decay_on_potentials as decay_on_potentials
@@ -16,11 +16,6 @@ from .fitting import has_long_bands as has_long_bands
 from .loop import MIN_BATCHES as MIN_BATCHES
 from .loop import train as train
 from .optimizer import parameter_groups as parameter_groups
-from .recipe import Recipe as Recipe
-from .recipe import Result as Result
-from .selection import find_learning_rate as find_learning_rate
-from .temperature import TEMPERATURE_SCOPES as TEMPERATURE_SCOPES
-from .temperature import fit_temperature as fit_temperature
 from .parameters import COMBINERS as COMBINERS
 from .parameters import PARAMETERS as PARAMETERS
 from .parameters import Parameter as Parameter
@@ -29,6 +24,11 @@ from .parameters import check_parameters as check_parameters
 from .parameters import to_plain as to_plain
 from .preparation import OFFSETS_DOMINATE as OFFSETS_DOMINATE
 from .preparation import Preparation as Preparation
+from .recipe import Recipe as Recipe
+from .recipe import Result as Result
+from .selection import find_learning_rate as find_learning_rate
+from .temperature import TEMPERATURE_SCOPES as TEMPERATURE_SCOPES
+from .temperature import fit_temperature as fit_temperature
 from .trained import SCORES as SCORES
 from .trained import Setting as Setting
 from .trained import Trained as Trained
