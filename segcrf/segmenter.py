@@ -52,18 +52,18 @@ class Segmenter:
     ``clone``, ``cross_val_score``, ``GridSearchCV`` and ``Pipeline``: a sample is a recording.
 
     Args:
-        structure: structured layer: linear-chain or semi-markov. ``"linear-chain"`` learns what a switch costs;
+        structure: structured layer. ``"linear-chain"`` learns what a switch costs;
             ``"semi-markov"`` also learns how long the bands of each class last.
-        encoder: encoder: lstm, gru or tcn.
+        encoder: encoder of the signal: ``"lstm"``, ``"gru"`` or ``"tcn"``.
         hidden: features per frame and direction.
         layers: layers of the encoder. None: 1 recurrent layer, or 6 convolutions.
         bidirectional: whether the class of a frame may depend on later frames. False for live use.
         dropout: probability that a feature is dropped for a whole window.
         noise: deviation of the noise added to the standardised signal in training.
-        standardize: standardise channels by dataset, by recording, or auto. ``"dataset"``: mean and deviation over all
-            training recordings; ``"recording"``: those of the recording itself, for offsets and gains without meaning;
-            ``"auto"``: the latter if most of a channel's variance is such an offset, see
-            :func:`segcrf.data.offset_share`, and the encoder is bidirectional.
+        standardize: standardise channels by the mean and deviation of: ``"dataset"``, all training recordings;
+            ``"recording"``, the recording itself, for offsets and gains without meaning; ``"auto"``, the latter if
+            most of a channel's variance is such an offset, see :func:`segcrf.data.offset_share`, and the encoder is
+            bidirectional.
         frame_loss: initial weight of a cross-entropy of single frames, which fades. It is added to the likelihood of
             the sequence until half of the epochs are over, see :class:`segcrf.losses.FadingWeights`. ``"auto"``: 0; but
             where the median band lasts 50 frames or more the likelihood alone may learn slowly, so 1 and 0 are both
@@ -104,7 +104,7 @@ class Segmenter:
             training loses no class if possible. With one labelled recording, its last frames. 0: none; all epochs are
             trained and the last is the best.
         seed: seed of everything that is random.
-        device: device: cpu, cuda, cuda:1 or another. Or a ``torch.device``.
+        device: cpu, cuda, cuda:1 or another device, or a ``torch.device``.
         directory: folder of the checkpoint and of the best model so far. ``last.ckpt`` (two, if ``frame_loss`` trains
             twice) and ``best``; None: nothing is written.
         progress: whether to show a progress bar.

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from benchmarks import data
 
 torch.set_num_threads(1)
+pytest.register_assert_rewrite("segcrf.testing")
 
 # Kernels compile on first use, so an example has no deadline; a contract is run by several test classes.
 _shared = settings(deadline=None, suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow])

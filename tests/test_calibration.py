@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from errors import rejects
 
 from segcrf.metrics import reliability
+from segcrf.testing.errors import rejects
 
 
 def test_reliability_by_hand() -> None:

@@ -12,12 +12,13 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
-from contract import StructureContract, answers, on_every_backend
 from hypothesis import given
-from strategies import Case, chain_case, chains
 from torch import Tensor
 
 from segcrf import LinearChain
+from segcrf.testing.answers import answers, on_every_backend
+from segcrf.testing.cases import Case, chain_case, chains
+from segcrf.testing.structures import StructureContract
 
 INF = math.inf
 

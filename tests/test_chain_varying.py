@@ -9,13 +9,14 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
-from contract import StructureContract, answers, close, on_every_backend
-from errors import rejects
 from hypothesis import given
-from strategies import Case, chain_case, chains, enumerated
 from torch import Tensor
 
 from segcrf import LinearChain
+from segcrf.testing.answers import answers, close, on_every_backend
+from segcrf.testing.cases import Case, chain_case, chains, enumerated
+from segcrf.testing.errors import rejects
+from segcrf.testing.structures import StructureContract
 
 INF = math.inf
 

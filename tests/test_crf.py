@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 import torchcrf
-from errors import rejects
 from hypothesis import given
-from oracle import Enumeration, chain
 from torch import Tensor, nn
 
 from segcrf import CRF, LinearChain, LinearChainCRF, SemiMarkovCRF
 from segcrf._validation import InputTypeError
+from segcrf.testing.errors import rejects
+from segcrf.testing.oracle import Enumeration, chain
 
 REDUCTIONS = ["none", "sum", "mean", "token_mean"]
 layouts = pytest.mark.parametrize("batch_first", [False, True], ids=["time-first", "batch-first"])

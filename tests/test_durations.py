@@ -6,7 +6,6 @@ import re
 
 import pytest
 import torch
-from errors import rejects
 from scipy import stats
 
 from segcrf import Segments, SemiMarkovCRF
@@ -18,6 +17,7 @@ from segcrf.nn import (
     NegativeBinomialDurations,
     PoissonDurations,
 )
+from segcrf.testing.errors import rejects
 
 MEAN, VARIANCE = torch.tensor([6.0, 12.0]), torch.tensor([16.0, 40.0])
 

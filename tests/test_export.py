@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from strategies import Case, chain_case, semi_markov_case
 from torch import Tensor, nn
 
 from segcrf import LinearChain, LinearChainCRF, SemiMarkov, SemiMarkovCRF
@@ -28,6 +27,7 @@ from segcrf.nn import (
     TCNEncoder,
     cycle,
 )
+from segcrf.testing.cases import Case, chain_case, semi_markov_case
 
 SIZES = [(1, 1), (1, 60), (3, 57), (5, 300)]
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from errors import rejects
 from segmenters import NAMES, SMALL, examples, long_bands, recordings
 from torch import nn
 
 from segcrf import Segmenter
 from segcrf.data import switching_sinusoid
 from segcrf.losses import FixedWeights
+from segcrf.testing.errors import rejects
 from segcrf.training import loop
 
 

@@ -10,15 +10,15 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
-from contract import close
-from errors import rejects
 from hypothesis import given
-from oracle import UNLABELLED, Enumeration
-from strategies import Case, chains, enumerated, semi_markovs
 from torch import Tensor
 
 from segcrf import InputError, InputTypeError, LinearChain, LinearChainCRF, SemiMarkov, Structure
 from segcrf.structures import GAPS, Gapped
+from segcrf.testing.answers import close
+from segcrf.testing.cases import Case, chains, enumerated, semi_markovs
+from segcrf.testing.errors import rejects
+from segcrf.testing.oracle import UNLABELLED, Enumeration
 
 both = pytest.mark.parametrize("cases", [chains(max_frames=6), semi_markovs(max_frames=6)], ids=["chain", "semi"])
 #: One piece of a recording, as the oracle sees it: its frames and its enumeration.
@@ -164,7 +164,7 @@ def test_bad_masks_are_named(mask: Any, gap: str, kind: Any, fields: dict[str, A
     ],
 )
 def test_bad_labels_are_named(labels: Any, kind: Any, fields: dict[str, Any]) -> None:
-    """Neither one row of labels for both recordings nor a batch of labellings is taken for labels of the mask's shape."""
+    """Neither one row of labels nor a batch of labellings is taken for labels of the mask's shape."""
     gapped = Gapped(LinearChainCRF(2), torch.zeros(2, 3, 2), torch.ones(2, 3, dtype=torch.bool), "skip")
     with rejects("labels", **fields, kind=kind):
         gapped.log_prob(labels)

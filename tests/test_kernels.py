@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from errors import rejects
-from strategies import chain_case
 from torch import Tensor
 
 from segcrf import LinearChain, LinearChainCRF
 from segcrf.kernels import BACKENDS, backends, pick, working_dtype
+from segcrf.testing.cases import chain_case
+from segcrf.testing.errors import rejects
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
 FIELDS = ("emissions", "transitions", "start", "end")

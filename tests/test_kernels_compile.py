@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from errors import rejects
-from strategies import chain_case
 from torch import Tensor
 
 from segcrf import LinearChain, LinearChainCRF
+from segcrf.testing.cases import chain_case
+from segcrf.testing.errors import rejects
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,7 +14,6 @@ import numba
 import numpy as np
 import pytest
 import torch
-from strategies import Case
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -22,6 +21,7 @@ from segcrf import LinearChain
 from segcrf.kernels import numba_runtime, simd
 from segcrf.kernels.linear_chain import numba_forward_backward, numba_kernels, numba_schedule
 from segcrf.kernels.numba_runtime import array, exponentiate, scratch, share
+from segcrf.testing.cases import Case
 
 
 # --------------------------------------------------------------------------------------------------- shared parts

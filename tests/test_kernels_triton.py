@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from strategies import Case, chain_case, semi_markov_case
 from torch import Tensor
 
 from segcrf import LinearChain, SemiMarkov
 from segcrf.structures import LinearChainPotentials
+from segcrf.testing.cases import Case, chain_case, semi_markov_case
 
 pytest.importorskip("triton", reason="Triton is not installed: it has wheels for Linux only")
 

@@ -11,15 +11,15 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
-from contract import close
-from errors import rejects
 from hypothesis import given
-from oracle import UNLABELLED, Enumeration, log_sum_exp
-from strategies import Case, chain_case, chains, enumerated, semi_markov_case, semi_markovs
 from torch import Tensor
 
 from segcrf import LinearChain, SemiMarkov, Structure
 from segcrf.structures import allowed_classes, boundary_tolerance, evidence, timestamps, transcript
+from segcrf.testing.answers import close
+from segcrf.testing.cases import Case, chain_case, chains, enumerated, semi_markov_case, semi_markovs
+from segcrf.testing.errors import rejects
+from segcrf.testing.oracle import UNLABELLED, Enumeration, log_sum_exp
 
 INF = math.inf
 both = pytest.mark.parametrize(

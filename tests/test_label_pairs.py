@@ -8,13 +8,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from errors import rejects
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from label_pairs import judged, labellings, same
 
 from segcrf import metrics
 from segcrf._validation import InputError, InputTypeError
+from segcrf.testing.errors import rejects
 
 # ------------------------------------------------------------------------------------------------------------- order
 COMPARING = [

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 import torch.multiprocessing
-from errors import rejects
 from torch import Tensor
 
 from segcrf.losses import (
@@ -22,6 +21,7 @@ from segcrf.losses import (
 )
 from segcrf.nn import JointModel, LinearChainCRF, LSTMEncoder, ModelOutput, SwitchingModelOutput
 from segcrf.structures import LinearChain, SwitchingRegression
+from segcrf.testing.errors import rejects
 
 LENGTHS = torch.tensor([6, 2])
 

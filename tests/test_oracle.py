@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 import pytest
-from oracle import chain, duration_score, log_survival, semi_markov
+
+from segcrf.testing.oracle import chain, duration_score, log_survival, semi_markov
 
 RNG = np.random.default_rng(0)
 NONE = np.zeros(2)

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import torch
-from errors import rejects
 from segmenters import SMALL, examples, recordings
 
 from segcrf import InputTypeError, Segmenter
+from segcrf.testing.errors import rejects
 from segcrf.training import PARAMETERS, Parameters, check_parameters, loop
 
 

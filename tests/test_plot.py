@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from errors import rejects
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from segcrf import Segments, plot
 from segcrf._validation import InputTypeError
 from segcrf.plot import figures, style
+from segcrf.testing.errors import rejects
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,9 +1,9 @@
 """Recordings: labels to indices and back, and a split that loses no class."""
 
 import numpy as np
-from errors import rejects
 
 from segcrf.data import ClassCoder, Labelled, read_labelled, split_recordings
+from segcrf.testing.errors import rejects
 
 
 def labelled(*labels: list[int]) -> Labelled:

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from errors import rejects
 from segmenters import NAMES, SMALL, examples, recordings
 
 from segcrf import Segmenter
+from segcrf.testing.errors import rejects
 from segcrf.training import loop
 
 

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from errors import rejects
 from segmenters import NAMES, SMALL, everything, examples, recordings
 
 from segcrf import Segmenter
+from segcrf.testing.errors import rejects
 from segcrf.training import loop
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from errors import rejects
 from segmenters import NAMES, SMALL, at, cut, examples, missing, recordings
 
 from segcrf import InputTypeError, Segmenter
+from segcrf.testing.errors import rejects
 from segcrf.training import TrainingWarning, loop
 
 

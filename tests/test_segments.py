@@ -7,12 +7,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from errors import rejects
 from hypothesis import given
 from hypothesis import strategies as st
 
 from segcrf import Segments
 from segcrf._validation import InputError, InputTypeError
+from segcrf.testing.errors import rejects
 
 recordings = st.lists(
     st.lists(st.sampled_from([-100, 0, 1, 2]), max_size=12).map(lambda labels: np.array(labels, dtype=np.int64)),

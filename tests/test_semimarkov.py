@@ -9,14 +9,15 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
-from contract import StructureContract, answers, close, on_every_backend, outcome
-from errors import rejects
 from hypothesis import given
-from strategies import Case, chain_case, chains, enumerated, semi_markov_case, semi_markovs
 from torch import Tensor
 
 from segcrf import LinearChain
 from segcrf.structures import SemiMarkov
+from segcrf.testing.answers import answers, close, on_every_backend, outcome
+from segcrf.testing.cases import Case, chain_case, chains, enumerated, semi_markov_case, semi_markovs
+from segcrf.testing.errors import rejects
+from segcrf.testing.structures import StructureContract
 
 INF = float("inf")
 

@@ -6,9 +6,9 @@ import itertools
 
 import numpy as np
 import pytest
-from errors import rejects
 
 from segcrf.data import switching_sinusoid
+from segcrf.testing.errors import rejects
 
 
 def test_shapes_and_types():

@@ -8,13 +8,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from errors import rejects
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
 from segcrf import baselines
 from segcrf._validation import InputError, InputTypeError
+from segcrf.testing.errors import rejects
 
 PENALTIES = {
     "expected_switches": baselines.expected_switches,

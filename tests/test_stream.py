@@ -8,16 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from errors import rejects
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import Case, chains
 from torch import Tensor
 
 from segcrf import InputTypeError, LinearChain, LinearChainCRF, Segmenter, Segments, SemiMarkovCRF
 from segcrf.data import switching_sinusoid
 from segcrf.inference import SignalStream, Stream, check_streamable_fit
 from segcrf.nn import GRUEncoder, LSTMEncoder, TCNEncoder
+from segcrf.testing.cases import Case, chains
+from segcrf.testing.errors import rejects
 
 
 def layer_of(case: Case) -> Any:

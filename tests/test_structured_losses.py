@@ -10,11 +10,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
-from contract import close
-from errors import rejects
 from hypothesis import given
-from oracle import UNLABELLED
-from strategies import Case, chain_case, chains, enumerated, semi_markov_case, semi_markovs
 from test_knowledge import drawn, make
 from torch import Tensor
 
@@ -27,6 +23,10 @@ from segcrf.losses import (
     structured_hinge,
     weighted_marginal_loss,
 )
+from segcrf.testing.answers import close
+from segcrf.testing.cases import Case, chain_case, chains, enumerated, semi_markov_case, semi_markovs
+from segcrf.testing.errors import rejects
+from segcrf.testing.oracle import UNLABELLED
 
 MODERATE = ("normal", "ties")
 both = pytest.mark.parametrize(

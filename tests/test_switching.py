@@ -4,15 +4,15 @@ import math
 from typing import Any
 
 import numpy as np
-import oracle
 import pytest
 import torch
-from errors import rejects
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from segcrf.structures import LinearChain, SemiMarkov, Structure, SwitchingRegression
+from segcrf.testing import oracle
+from segcrf.testing.errors import rejects
 
 T, C, R = 5, 3, 2
 KINDS = ("chain", "varying", "semi-markov", "censored")

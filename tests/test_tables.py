@@ -11,7 +11,6 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pytest
-from errors import rejects
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,6 +31,7 @@ from segcrf.data import (
     write_atomically,
     write_table,
 )
+from segcrf.testing.errors import rejects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

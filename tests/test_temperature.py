@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from errors import rejects
-from strategies import Case, chain_case, semi_markov_case
 from test_knowledge import make
 
 from segcrf import LinearChain
 from segcrf.metrics import reliability
+from segcrf.testing.cases import Case, chain_case, semi_markov_case
+from segcrf.testing.errors import rejects
 from segcrf.training import fit_temperature
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from errors import rejects
 
 from segcrf.data import Recording, collate
 from segcrf.losses import FixedWeights, JointObjective, Losses, SwitchingObjective, UncertaintyWeights
 from segcrf.nn import JointModel, LinearChainCRF, LSTMEncoder, ModelOutput, SwitchingModel
 from segcrf.structures import LinearChain
+from segcrf.testing.errors import rejects
 from segcrf.training import (
     Recipe,
     Result,

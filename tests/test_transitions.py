@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from errors import rejects
-from oracle import Enumeration, chain, semi_markov
 from scipy.linalg import expm
 from torch import Tensor, nn
 
@@ -31,6 +29,8 @@ from segcrf.nn import (
     cycle,
     left_to_right,
 )
+from segcrf.testing.errors import rejects
+from segcrf.testing.oracle import Enumeration, chain, semi_markov
 
 INF = math.inf
 C, H, T = 3, 2, 5

@@ -38,7 +38,6 @@ __all__ = [
     "CLASSES",
     "PENALTIES",
     "QUICK",
-    "SAMPLING_RATE",
     "Method",
     "Result",
     "Settings",

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from segcrf.segmenter import Segmenter
 
-__all__ = ["add_fit_command", "run_fit"]
+__all__ = ["add_fit_command"]
 
 
 def add_fit_command(commands: Any) -> None:

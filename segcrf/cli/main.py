@@ -21,7 +21,7 @@ from segcrf.cli.score import add_score_command
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["BAD_INPUT", "INTERRUPTED", "Parser", "main", "parser"]
+__all__ = ["BAD_INPUT", "INTERRUPTED", "main", "parser"]
 
 #: Exit code when the input is at fault.
 BAD_INPUT = 2

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from segcrf.training import PARAMETERS, Parameter
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
-    "MODEL_OPTIONS",
     "OPTION_OF",
     "ModelOption",
     "add_column_options",
@@ -115,69 +116,43 @@ def parse_some_names(text: str) -> tuple[str, ...]:
     return names
 
 
-def _parse_number_or_auto(text: str) -> float | str:
+def _parse_number_or_word(text: str) -> float | str:
     try:
-        return text if text == "auto" else float(text)
+        return float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number or auto") from None
+        return text
 
 
-def _option(parameter: str, option: str | None = None, **settings: Any) -> ModelOption:
-    """Return an option, by default called like its parameter."""
-    return ModelOption(parameter, option or f"--{parameter.replace('_', '-')}", settings)
+def _model_option(parameter: Parameter) -> ModelOption:
+    """Return the option of a parameter, made of its row in the table."""
+    if parameter.name in _SWITCHES:
+        option, text = _SWITCHES[parameter.name]
+        return ModelOption(parameter.name, option, {"action": "store_false", "default": None, "help": text})
+    automatic = "; or auto" if "auto" in parameter.special else ""
+    choices = f" ({', '.join(parameter.choices)})" if parameter.choices else automatic
+    settings: dict[str, Any] = {"metavar": _METAVARS.get(parameter.name, "N"), "help": parameter.help + choices}
+    kind = parameter.kind
+    if kind is not str:
+        settings["type"] = _parse_number_or_word if "auto" in parameter.special else kind
+    return ModelOption(parameter.name, _RENAMED.get(parameter.name, f"--{parameter.name.replace('_', '-')}"), settings)
 
 
-#: The options of the model, in the order of the help.
-MODEL_OPTIONS = (
-    _option("structure", metavar="NAME", help="linear-chain or semi-markov"),
-    _option("encoder", metavar="NAME", help="lstm, gru or tcn"),
-    _option("hidden", type=int, metavar="N", help="features per direction"),
-    _option("layers", type=int, metavar="N"),
-    _option(
-        "bidirectional",
-        "--causal",
-        action="store_false",
-        default=None,
-        help="an encoder that sees the past only, for live use",
-    ),
-    _option("dropout", type=float, metavar="SHARE", help="probability that a feature is dropped"),
-    _option(
-        "frame_loss",
-        type=_parse_number_or_auto,
-        metavar="WEIGHT",
-        help="of a loss of single frames that fades: a number, or auto (tried where bands are long)",
-    ),
-    _option("standardize", metavar="BY", help="channels by the mean and deviation of: dataset, recording"),
-    _option("regression", metavar="LOSS", help="of the targets: mse, smooth_l1, gaussian, student_t or beta_nll"),
-    _option("combine", metavar="NAME", help="losses of labels and targets: running-mean, sum, uncertainty"),
-    _option("switching", metavar="FORM", help="a regression per class, trained by: mean, likelihood or predictive"),
-    _option("posterior", metavar="NAME", help="with --switching: filter (targets in the future; --causal) or smooth"),
-    _option("max_epochs", "--epochs", type=int, metavar="N", help="at most so many epochs"),
-    _option("batch_size", type=int, metavar="N", help="windows per step"),
-    _option("window", type=int, metavar="FRAMES", help="length of a training window"),
-    _option(
-        "learning_rate",
-        type=_parse_number_or_auto,
-        metavar="RATE",
-        help="a number; or auto, as with --targets: try several",
-    ),
-    _option(
-        "balance",
-        type=float,
-        metavar="RATIO",
-        help="windows of the commonest class alone, at most, per other window",
-    ),
-    _option(
-        "validation_fraction",
-        type=float,
-        metavar="SHARE",
-        help="of TRAIN that chooses the best epoch, where --validation is not given; 0: none",
-    ),
-    _option("patience", type=int, metavar="EPOCHS", help="stop after so many without improvement"),
-    _option("seed", type=int, metavar="N"),
-    _option("device", metavar="NAME", help="cpu, cuda, ..."),
-    _option("progress", "--quiet", action="store_false", default=None, help="no progress bar"),
-)
+#: Parameters that are on by default, with the option that turns each off.
+_SWITCHES = {
+    "bidirectional": ("--causal", "let the encoder see the past only, for live use"),
+    "progress": ("--quiet", "show no progress bar"),
+}
+#: Options that are shorter than the names of their parameters.
+_RENAMED = {"max_epochs": "--epochs"}
+_METAVARS = {
+    **dict.fromkeys(("structure", "encoder", "combine", "posterior", "device"), "NAME"),
+    **dict.fromkeys(("dropout", "validation_fraction"), "SHARE"),
+    "standardize": "BY", "frame_loss": "WEIGHT", "regression": "LOSS", "switching": "FORM", "window": "FRAMES",
+    "learning_rate": "RATE", "balance": "RATIO", "patience": "EPOCHS",
+}  # fmt: skip
+
+#: The options of the model: a row of :data:`segcrf.training.PARAMETERS` each.
+MODEL_OPTIONS = tuple(_model_option(parameter) for parameter in PARAMETERS.values() if parameter.command_line)
 
 #: The option, as it is typed, of each parameter that errors may name.
 OPTION_OF = {option.parameter: option.option for option in MODEL_OPTIONS} | {

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from segcrf.segmenter import Segmenter
 
-__all__ = ["add_predict_command", "run_predict"]
+__all__ = ["add_predict_command"]
 
 Array = npt.NDArray[Any]
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-__all__ = ["add_score_command", "run_score"]
+__all__ = ["add_score_command"]
 
 
 def add_score_command(commands: Any) -> None:

@@ -3,7 +3,6 @@
 from segcrf.inference.export import export_onnx
 from segcrf.inference.predict import (
     CONFIDENCES,
-    ask_model,
     predict_bands,
     predict_labels,
     predict_probabilities,
@@ -25,7 +24,6 @@ __all__ = [
     "Inferred",
     "SignalStream",
     "Stream",
-    "ask_model",
     "best_model_folder",
     "check_replaceable",
     "check_streamable_fit",

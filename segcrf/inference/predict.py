@@ -16,7 +16,6 @@ from segcrf.segments import Segments
 
 __all__ = [
     "CONFIDENCES",
-    "ask_model",
     "predict_bands",
     "predict_labels",
     "predict_probabilities",

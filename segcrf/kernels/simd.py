@@ -23,11 +23,9 @@ from numba.extending import lower_builtin, models, register_model
 
 __all__ = [
     "WIDTH",
-    "Vector",
     "any_outside",
     "exp",
     "first_equal",
-    "float64x8",
     "fma",
     "gather",
     "larger",

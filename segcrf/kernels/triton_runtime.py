@@ -12,7 +12,7 @@ from torch import Tensor
 from segcrf._validation import InputError
 from segcrf.kernels.layout import working_dtype
 
-__all__ = ["MAX_CLASSES", "arithmetic", "finite", "log_add", "options", "padded_classes"]
+__all__ = ["arithmetic", "finite", "log_add", "options", "padded_classes"]
 
 #: The scores of all pairs of classes are held in registers.
 MAX_CLASSES = 256

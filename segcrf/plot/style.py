@@ -19,7 +19,6 @@ __all__ = [
     "PALETTE",
     "check_format",
     "class_colors",
-    "formats",
     "import_matplotlib",
 ]
 

@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.distributions.kl import register_kl
 
 from segcrf import _validation
 from segcrf._validation import UNLABELLED, InputError, InputTypeError
 from segcrf.segments import Segments
 from segcrf.structures.checks import check_labels, check_same_kind
 from segcrf.structures.distribution import Best, Marginals
-from segcrf.structures.information import expected_score
+from segcrf.structures.information import divergence, expected_score
 from segcrf.structures.scanned import ScannedDistribution, remembered
 from segcrf.structures.semirings import KBest, Sample, logsumexp
 
@@ -213,7 +214,7 @@ class Structure(ScannedDistribution):
             tensor([2.0794])
         """
         check_same_kind(self, other)
-        return expected_score(self.double(), other.double()).to(self.dtype)
+        return expected_score(self, other).to(self.dtype)
 
     @property
     def log_count(self) -> Tensor:
@@ -277,7 +278,7 @@ class Structure(ScannedDistribution):
 
     def uniform(self: Self) -> Self:
         """Return the uniform distribution over the labellings that this one allows: every finite score becomes 0."""
-        flat = {
+        flat: dict[str, Any] = {
             name: torch.where(values == -torch.inf, values.detach(), 0.0)
             for name, values in self.potentials._asdict().items()
         }
@@ -350,7 +351,7 @@ class Structure(ScannedDistribution):
         else:
             frames = self._event_shape[0]
         batched = list(self.potentials._asdict().items())[: self.operator.batched]
-        cut = {name: values[index, : frames - (name == "transitions")] for name, values in batched}
+        cut: dict[str, Any] = {name: values[index, : frames - (name == "transitions")] for name, values in batched}
         return self.replace(lengths=self.lengths[index], **cut)
 
     def __repr__(self) -> str:
@@ -358,6 +359,9 @@ class Structure(ScannedDistribution):
         sizes = {"B": recordings, "T": frames, "C": classes} | self._sizes
         shown = ", ".join(f"{letter}={size}" for letter, size in sizes.items())
         return f"{type(self).__name__}({shown}, backend={self.backend!r}, device={str(self.emissions.device)!r})"
+
+
+register_kl(Structure, Structure)(divergence)
 
 
 def _check_allowed(values: Tensor, event: tuple[int, ...]) -> None:

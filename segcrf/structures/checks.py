@@ -26,6 +26,9 @@ __all__ = [
     "check_weights",
 ]
 
+#: A total that holds a score below this has lost the digits of the others: float64 has sixteen.
+MASKED = -1e12
+
 
 def check_scores_shape(values: Tensor, name: str, expected: tuple[int, ...], meaning: str) -> Tensor:
     """Return ``values`` if it is a floating tensor of the expected shape."""
@@ -152,18 +155,35 @@ def check_weights(values: Tensor, event: tuple[int, ...], lengths: Tensor) -> No
 
 
 def check_values(values: Tensor, name: str, lengths: Tensor | None = None) -> None:
-    """Raise for NaN and +inf; -inf is a score: it forbids. With ``lengths``, padding may hold anything."""
-    if torch.compiler.is_compiling() or not values.numel() or values.detach().amax().item() < torch.inf:
+    """Raise for NaN and +inf, and for a frame with a finite mask on every class.
+
+    Scores of -inf forbid. With ``lengths``, padding may hold anything.
+    """
+    if torch.compiler.is_compiling() or not values.numel():
+        return
+    lowest, highest = values.detach().aminmax()
+    if highest.item() < torch.inf and lowest.item() > MASKED:
         return
     bad = values.isnan() | (values == torch.inf)
     if lengths is not None:
-        bad &= frame_mask(lengths, values.shape[1]).view(*values.shape[:2], *[1] * (values.dim() - 2))
-    if not bad.any():
-        return
-    where = bad.nonzero()[0].tolist()
+        inside = frame_mask(lengths, values.shape[1]).view(*values.shape[:2], *[1] * (values.dim() - 2))
+        bad &= inside
+    if bad.any():
+        _reject_value(values, name, bad.nonzero()[0].tolist())
+    if name == "emissions" and lengths is not None:
+        top = values.detach().amax(-1)
+        where = ((top <= MASKED) & (top > -torch.inf) & frame_mask(lengths, values.shape[1])).nonzero()
+        if len(where):
+            recording, frame = (int(index) for index in where[0])
+            got, expected = f"{float(top[recording, frame]):g} or less for every class", f"a score above {MASKED:g}"
+            advice = "give a frame without an observation emissions of 0, and leave padding to `lengths`"
+            raise InputError(name, got, expected, advice, recording=recording, frame=frame)
+
+
+def _reject_value(values: Tensor, name: str, where: list[int]) -> None:
     got, expected = f"{values[tuple(where)].item()}", "a finite score or -inf (forbidden)"
     advice = "look for NaN in the signal, a diverged network or a division by zero"
-    if lengths is None:
+    if name not in ("emissions", "transitions") or len(where) == 2:
         raise InputError(name, f"{got} at {name}{where}", expected, advice)
     place = f"class {where[2]}" if len(where) == 3 else f"the step from class {where[2]} to {where[3]}"
     raise InputError(name, f"{got} for {place}", expected, advice, recording=where[0], frame=where[1])

@@ -3,40 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.distributions.kl import register_kl
 
 from segcrf.structures.checks import check_same_kind
 from segcrf.structures.reductions import without_padding
-from segcrf.structures.scanned import ScannedDistribution
 
-__all__ = ["expected_score"]
+if TYPE_CHECKING:
+    from segcrf.structures.base import Structure
+
+__all__ = ["divergence", "expected_score"]
 
 
-def expected_score(dist: ScannedDistribution, other: ScannedDistribution) -> Tensor:
+def expected_score(dist: Structure, other: Structure) -> Tensor:
     """Return the cross-entropy (B,) of two structures in float64: ``log Z_other - <counts, potentials of other>``."""
-    _, counts, _ = dist.expectations
+    _, counts, _ = _centred(dist).expectations
     log_z, potentials = _relative(other, counts)
     return log_z - _weighted(counts, potentials)
 
 
-def _relative(dist: ScannedDistribution, counts: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    """Return log partition and potentials less what is certain: the best class of each frame, the best transition.
+def _centred(dist: Structure) -> Structure:
+    """Return the same distribution in float64, with the best class of each frame at 0.
 
-    Large totals would cancel, and digits with them. An offset of all emissions of a frame counts once. An offset of all
-    transitions counts as often as there are steps, by the ``counts`` of the distribution that is averaged over.
+    Large totals would cancel, and digits with them: a frame may have an offset of its own, or a mask on all classes.
     """
-    emissions, transitions, *others = dist.potentials
-    top = emissions.amax(-1, keepdim=True)
-    top = torch.where(top.isfinite() & dist.frame_mask[..., None], top, 0.0)
+    exact = dist.double()
+    top = exact.emissions.detach().amax(-1, keepdim=True)
+    top = torch.where(top.isfinite() & exact.frame_mask[..., None], top, 0.0)
+    return exact.replace(emissions=exact.emissions - top)
+
+
+def _relative(dist: Structure, counts: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """Return log partition and potentials of the centred distribution, less an offset of all transitions.
+
+    That offset counts as often as there are steps, by the ``counts`` of the distribution that is averaged over.
+    """
+    centred = _centred(dist)
+    emissions, transitions, *others = centred.potentials
     best = _largest(
         transitions if transitions.dim() == 2 else without_padding((emissions, transitions), dist.lengths)[1]
     )
     steps = counts[1].flatten(1).sum(1)
-    return dist.log_z - top.sum((1, 2)) - best * steps, [emissions - top, transitions - best, *others]
+    return centred.log_z - best * steps, [emissions, transitions - best, *others]
 
 
 def _largest(scores: Tensor) -> Tensor:
@@ -55,17 +65,15 @@ def _weighted(counts: Sequence[Tensor], potentials: Sequence[Tensor]) -> Tensor:
     return total
 
 
-@register_kl(ScannedDistribution, ScannedDistribution)
-def _kl_divergence(p: Any, q: Any) -> Tensor:
-    """KL(p || q) (B,): ``torch.distributions.kl_divergence(p, q)``.
+def divergence(p: Structure, q: Structure) -> Tensor:
+    """Return KL(p || q) (B,), which is ``torch.distributions.kl_divergence(p, q)``.
 
-    ``log Z_q - log Z_p + <expected counts of p, potentials of p - potentials of q>``, exact; infinite where p gives
-    mass to labellings that q forbids. Where bands of one class may touch, it is that of segmentations.
+    It is ``log Z_q - log Z_p + <expected counts of p, potentials of p - potentials of q>``, exact; infinite where p
+    gives mass to labellings that q forbids. Where bands of one class may touch, it is that of segmentations.
     """
     check_same_kind(p, q)
-    ours, theirs = p.double(), q.double()
-    _, counts, _ = ours.expectations
-    (log_p, mine), (log_q, yours) = _relative(ours, counts), _relative(theirs, counts)
+    _, counts, _ = _centred(p).expectations
+    (log_p, mine), (log_q, yours) = _relative(p, counts), _relative(q, counts)
     # The difference first: two entropies of a long recording are large and nearly the same.
     difference = [
         a.masked_fill(never, 0.0) - b.masked_fill(never, 0.0)

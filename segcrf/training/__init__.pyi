@@ -16,7 +16,6 @@ from .fitting import has_long_bands as has_long_bands
 from .loop import MIN_BATCHES as MIN_BATCHES
 from .loop import train as train
 from .optimizer import parameter_groups as parameter_groups
-from .parameters import COMBINERS as COMBINERS
 from .parameters import PARAMETERS as PARAMETERS
 from .parameters import Parameter as Parameter
 from .parameters import Parameters as Parameters

@@ -9,7 +9,7 @@ from torch import nn
 
 from segcrf.training.recipe import Model
 
-__all__ = ["SIGMA_FACTOR", "STRUCTURE_FACTOR", "parameter_groups", "warm_up_then_cosine"]
+__all__ = ["SIGMA_FACTOR", "parameter_groups", "warm_up_then_cosine"]
 
 # Potentials and deviations are few parameters of order one to ten, and every frame contributes to their gradient: they
 # may move faster than weights. Log-deviations must, or the loss weighs the two tasks by an outdated deviation.

@@ -22,7 +22,7 @@ from segcrf.losses import FORMS, REGRESSIONS, Combiner
 from segcrf.nn import ENCODERS
 from segcrf.structures import POSTERIORS
 
-__all__ = ["COMBINERS", "CUSTOM", "PARAMETERS", "Parameter", "Parameters", "check_parameters", "to_plain"]
+__all__ = ["CUSTOM", "PARAMETERS", "Parameter", "Parameters", "check_parameters", "to_plain"]
 
 STRUCTURES = ("linear-chain", "semi-markov")
 STANDARDIZATIONS = ("dataset", "recording")
@@ -46,6 +46,7 @@ class Parameter:
         rule: raises for a value that cannot be used; it gets the value and the parameter's name.
         special: values that are accepted without the rule, such as None or ``"auto"``.
         choices: the names that are accepted, where the parameter is a name.
+        kind: type of the value, as the command line reads it.
         command_line: whether ``segcrf fit`` offers it.
         name: of the parameter.
     """
@@ -55,6 +56,7 @@ class Parameter:
     rule: Rule
     special: tuple[str | None, ...] = ()
     choices: tuple[str, ...] = ()
+    kind: type = str
     command_line: bool = True
     name: str = ""
 
@@ -93,19 +95,19 @@ def _name(default: Any, names: Sequence[str], help: str, **more: Any) -> Any:  #
 
 
 def _flag(default: bool, help: str) -> Any:  # noqa: A002
-    return _row(default, help, lambda value, name: _validation.choice(value, name, (True, False)))
+    return _row(default, help, lambda value, name: _validation.choice(value, name, (True, False)), kind=bool)
 
 
 def _whole(default: Any, lowest: int, help: str, **more: Any) -> Any:  # noqa: A002
-    return _row(default, help, lambda value, name: _validation.whole(value, name, lowest), **more)
+    return _row(default, help, lambda value, name: _validation.whole(value, name, lowest), kind=int, **more)
 
 
 def _number(default: Any, help: str, **more: Any) -> Any:  # noqa: A002
-    return _row(default, help, lambda value, name: _validation.number(value, name, 0.0), **more)
+    return _row(default, help, lambda value, name: _validation.number(value, name, 0.0), kind=float, **more)
 
 
 def _share(default: float, help: str) -> Any:  # noqa: A002
-    return _row(default, help, _validation.share)
+    return _row(default, help, _validation.share, kind=float)
 
 
 def _check_combine(value: Any, name: str) -> None:
@@ -155,8 +157,8 @@ def _check_later(*_: Any) -> None:
 class Parameters:
     """All parameters of a Segmenter by name; :data:`PARAMETERS` describes each of them."""
 
-    structure: str = _name("linear-chain", STRUCTURES, "structured layer: linear-chain or semi-markov")
-    encoder: str = _name("lstm", tuple(ENCODERS), "encoder: lstm, gru or tcn")
+    structure: str = _name("linear-chain", STRUCTURES, "structured layer")
+    encoder: str = _name("lstm", tuple(ENCODERS), "encoder of the signal")
     hidden: int = _whole(64, 1, "features per frame and direction")
     layers: int | None = _whole(None, 1, "layers of the encoder", special=(None,))
     bidirectional: bool = _flag(True, "whether the class of a frame may depend on later frames")
@@ -165,7 +167,7 @@ class Parameters:
         0.1, "deviation of the noise added to the standardised signal in training", command_line=False
     )
     standardize: str = _name(
-        "auto", STANDARDIZATIONS, "standardise channels by dataset, by recording, or auto", special=("auto",)
+        "auto", STANDARDIZATIONS, "standardise channels by the mean and deviation of", special=("auto",)
     )
     frame_loss: float | str = _number(
         "auto", "initial weight of a cross-entropy of single frames, which fades", special=("auto",)
@@ -185,15 +187,17 @@ class Parameters:
     window: int = _whole(256, 2, "frames of a training window")
     balance: float | None = _row(
         None, "largest number of windows of the commonest class alone, per other window",
-        _validation.positive, special=(None,),
+        _validation.positive, special=(None,), kind=float,
     )  # fmt: skip
-    learning_rate: float | str | None = _number(None, "largest learning rate", special=(None, "auto"))
+    learning_rate: float | str | None = _number(
+        None, "largest learning rate", special=(None, "auto")
+    )
     weight_decay: float = _number(1e-2, "decoupled weight decay, of matrices only", command_line=False)
     patience: int = _whole(15, 1, "epochs without improvement after which training ends")
     clip: float = _number(1.0, "largest norm of the gradient", command_line=False)
     validation_fraction: float = _share(0.2, "share of the recordings held out to choose the best epoch")
     seed: int = _whole(0, 0, "seed of everything that is random")
-    device: str | torch.device = _row("cpu", "device: cpu, cuda, cuda:1 or another", _check_device)
+    device: str | torch.device = _row("cpu", "cpu, cuda, cuda:1 or another device", _check_device)
     directory: str | os.PathLike[str] | None = _row(
         None, "folder of the checkpoint and of the best model so far", _check_directory, special=(None,),
         command_line=False,

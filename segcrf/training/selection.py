@@ -14,7 +14,7 @@ from segcrf.training.diagnostics import TrainingWarning
 from segcrf.training.loop import train, training_windows
 from segcrf.training.recipe import Model, Objective, Recipe
 
-__all__ = ["LEARNING_RATES", "TRIAL_STEPS", "find_learning_rate"]
+__all__ = ["TRIAL_STEPS", "find_learning_rate"]
 
 # Half a decade apart: the best learning rates of recorded data sets lie up to a decade apart.
 LEARNING_RATES = (1e-3, 3e-3, 1e-2, 3e-2)

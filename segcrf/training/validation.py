@@ -12,7 +12,7 @@ from segcrf.metrics import edit_score, frame_accuracy, segment_f1
 from segcrf.nn import DecodingRule
 from segcrf.training.recipe import Output
 
-__all__ = ["DECODE_FACTORS", "ValidationScores"]
+__all__ = ["ValidationScores"]
 
 # Factors by which decoding may weigh the signal beyond the weight that the likelihood found best.
 DECODE_FACTORS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)

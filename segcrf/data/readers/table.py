@@ -21,7 +21,7 @@ from segcrf.data.readers.values import parse_number
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FORMATS", "columns_of", "format_of", "listing", "read_table", "write_table"]
+__all__ = ["columns_of", "format_of", "listing", "read_table", "write_table"]
 
 FORMATS = (".csv", ".csv.gz", ".tsv", ".parquet")
 _LISTED = 20

@@ -12,8 +12,9 @@ from typing import Any
 import hypothesis.strategies as st
 import numpy as np
 import torch
-from oracle import Enumeration, chain, semi_markov
 from torch import Tensor
+
+from segcrf.testing.oracle import Enumeration, chain, semi_markov
 
 #: An enumeration of more outcomes than this is too slow to be drawn often.
 MAX_OUTCOMES = 20_000

@@ -1,0 +1,10 @@
+"""Testing: the contracts, for those who add a structure, an encoder or a kernel.
+
+It needs pytest, Hypothesis and SciPy. :mod:`segcrf.testing.oracle` lists every outcome and uses nothing of segcrf.
+"""
+
+from segcrf.testing.encoders import EncoderContract
+from segcrf.testing.errors import rejects
+from segcrf.testing.structures import StructureContract
+
+__all__ = ["EncoderContract", "StructureContract", "rejects"]
