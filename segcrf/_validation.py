@@ -14,7 +14,32 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-__all__ = ["UNLABELLED", "InputError", "InputTypeError"]
+__all__ = [
+    "UNLABELLED",
+    "Array",
+    "InputError",
+    "InputTypeError",
+    "about_argument",
+    "check_choice",
+    "check_class_indices",
+    "check_label_arrays",
+    "check_list_of_arrays",
+    "check_matching",
+    "check_names",
+    "check_number",
+    "check_positive",
+    "check_same_number",
+    "check_score_arrays",
+    "check_share",
+    "check_whole",
+    "find_label_kind",
+    "frames_per_second",
+    "index_class_names",
+    "is_number",
+    "list_label_arrays",
+    "list_recordings",
+    "to_numpy",
+]
 
 #: Marks a frame without a label, and every frame beyond a recording's length (PyTorch's ``ignore_index``).
 UNLABELLED = -100
@@ -73,7 +98,7 @@ class InputTypeError(_FieldsError, TypeError):
 
 
 @contextmanager
-def about(name: str) -> Generator[None, None, None]:
+def about_argument(name: str) -> Generator[None, None, None]:
     """Add to the errors of checks which of the caller's arguments they are about."""
     try:
         yield
@@ -83,13 +108,13 @@ def about(name: str) -> Generator[None, None, None]:
 
 
 # ------------------------------------------------------------------------------------------- single parameters
-def choice(value: object, name: str, known: Sequence[object]) -> None:
+def check_choice(value: object, name: str, known: Sequence[object]) -> None:
     """Raise unless ``value`` is among the ``known`` ones."""
     if value not in known:
         raise InputError(name, repr(value), f"one of {', '.join(map(repr, known))}")
 
 
-def whole(value: object, name: str, lowest: int) -> None:
+def check_whole(value: object, name: str, lowest: int) -> None:
     """Raise unless ``value`` is an integer of at least ``lowest``."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < lowest:
         raise InputError(name, repr(value), f"an integer of {lowest} or more")
@@ -100,22 +125,22 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
-def number(value: Any, name: str, lowest: float) -> None:
+def check_number(value: Any, name: str, lowest: float) -> None:
     """Raise unless ``value`` is a finite number of at least ``lowest``."""
     if not is_number(value) or not lowest <= value < float("inf"):
         raise InputError(name, repr(value), f"a finite number of {lowest:g} or more")
 
 
-def positive(value: float, name: str) -> None:
+def check_positive(value: float, name: str) -> None:
     """Raise unless ``value`` is a finite number above 0."""
-    number(value, name, 0.0)
+    check_number(value, name, 0.0)
     if value == 0:
         raise InputError(name, repr(value), "a number above 0")
 
 
-def share(value: float, name: str) -> None:
+def check_share(value: float, name: str) -> None:
     """Raise unless ``value`` is a number from 0 to below 1."""
-    number(value, name, 0.0)
+    check_number(value, name, 0.0)
     if value >= 1:
         raise InputError(name, repr(value), "a share from 0 to below 1")
 
@@ -138,7 +163,7 @@ def to_numpy(values: object) -> Array:
     return (held.float() if held.dtype == torch.bfloat16 else held).numpy()  # NumPy has no bfloat16
 
 
-def recordings(values: object, name: str, ndim: int = 1) -> list[Array]:
+def list_recordings(values: object, name: str, ndim: int = 1) -> list[Array]:
     """Return a list of arrays, or a batch in one array, as a list; ``ndim`` is that of one recording."""
     one, batch = (("(T,)", "(B, T)"), ("(T, C)", "(B, T, C)"))[ndim - 1]
     expected, advice = f"a list of {one} arrays or one {batch} array", "wrap a single recording in a list"
@@ -155,7 +180,7 @@ def recordings(values: object, name: str, ndim: int = 1) -> list[Array]:
     return arrays
 
 
-def list_of_arrays(values: Any, name: str, what: str, ndim: int) -> list[Array]:
+def check_list_of_arrays(values: Any, name: str, what: str, ndim: int) -> list[Array]:
     """Return a list of arrays, one per recording, each of ``ndim`` axes; an array with one more axis is a list."""
     expected = f"a list of {what}, one per recording"
     if isinstance(values, (str, bytes, dict)) or not hasattr(values, "__len__"):
@@ -172,9 +197,9 @@ def list_of_arrays(values: Any, name: str, what: str, ndim: int) -> list[Array]:
     return arrays
 
 
-def matching(values: Sequence[npt.ArrayLike], name: str, lengths: Sequence[int], ndim: int = 1) -> list[Array]:
+def check_matching(values: Sequence[npt.ArrayLike], name: str, lengths: Sequence[int], ndim: int = 1) -> list[Array]:
     """Return ``values`` as a list of arrays, one per recording and as long as it; one recording's has ``ndim`` axes."""
-    arrays = list_of_arrays(values, name, "arrays", ndim)
+    arrays = check_list_of_arrays(values, name, "arrays", ndim)
     if len(arrays) != len(lengths):
         raise InputError(name, f"{len(arrays)} recordings", f"{len(lengths)}, as in X", "give one array for each")
     for i, (array, length) in enumerate(zip(arrays, lengths, strict=True)):
@@ -188,14 +213,14 @@ def matching(values: Sequence[npt.ArrayLike], name: str, lengths: Sequence[int],
     return arrays
 
 
-def same_number(got: int, expected: int, name: str, other: str) -> None:
+def check_same_number(got: int, expected: int, name: str, other: str) -> None:
     """Raise if two lists hold different numbers of recordings."""
     if got != expected:
         advice = "give one array per recording in both"
         raise InputError(name, f"{got} recordings", f"{expected}, as in {other}", advice)
 
 
-def names(values: Sequence[object], name: str, highest: int) -> list[object]:
+def check_names(values: Sequence[object], name: str, highest: int) -> list[object]:
     """Return names of recordings or classes as a list, after checking that index ``highest`` has one."""
     listed = list(values)
     if highest >= len(listed):
@@ -206,7 +231,7 @@ def names(values: Sequence[object], name: str, highest: int) -> list[object]:
 
 
 # ------------------------------------------------------------------------------------------------------- labels
-def label_kind(arrays: Sequence[Array], name: str = "labels") -> str:
+def find_label_kind(arrays: Sequence[Array], name: str = "labels") -> str:
     """Return whether labels are class indices (``"index"``) or class names (``"name"``)."""
     kinds: set[str] = set()
     for i, array in enumerate(arrays):
@@ -239,7 +264,7 @@ def _no_missing(array: Array, name: str, recording: int) -> None:
             raise InputTypeError(name, str(label), "a class", advice, recording=recording, frame=frame)
 
 
-def class_indices(arrays: Sequence[Array], num_classes: int | None = None, name: str = "labels") -> list[Array]:
+def check_class_indices(arrays: Sequence[Array], num_classes: int | None = None, name: str = "labels") -> list[Array]:
     """Return integer labels as int64, after checking their range."""
     expected = "0 or more" if num_classes is None else f"0 to {num_classes - 1}"
     for i, array in enumerate(arrays):
@@ -254,7 +279,7 @@ def class_indices(arrays: Sequence[Array], num_classes: int | None = None, name:
     return [array.astype(np.int64) for array in arrays]
 
 
-def class_names(arrays: Sequence[Array], classes: Sequence[str], name: str = "labels") -> list[Array]:
+def index_class_names(arrays: Sequence[Array], classes: Sequence[str], name: str = "labels") -> list[Array]:
     """Return labels given as text as indices into ``classes``; "" becomes -100."""
     index = {text: i for i, text in enumerate(classes)} | {"": UNLABELLED}
     result: list[Array] = []
@@ -269,24 +294,24 @@ def class_names(arrays: Sequence[Array], classes: Sequence[str], name: str = "la
     return result
 
 
-def label_arrays(values: object, name: str = "labels") -> list[npt.NDArray[np.int64]]:
+def check_label_arrays(values: object, name: str = "labels") -> list[npt.NDArray[np.int64]]:
     """Return a list of (T,) label arrays, or a (B, T) batch, as int64 arrays; -100 is unlabelled."""
-    arrays = label_list(values, name)
-    if label_kind(arrays, name) == "name":
+    arrays = list_label_arrays(values, name)
+    if find_label_kind(arrays, name) == "name":
         advice = "number the classes 0, 1, ... and keep their names in a list"
         raise InputTypeError(name, "text", "integers", advice)
-    return class_indices(arrays, name=name)
+    return check_class_indices(arrays, name=name)
 
 
-def label_list(values: object, name: str) -> list[Array]:
+def list_label_arrays(values: object, name: str) -> list[Array]:
     """Return label arrays as a list; without frames there is no type of label, so NumPy's float becomes int64."""
-    return [array if array.size else array.astype(np.int64) for array in recordings(values, name)]
+    return [array if array.size else array.astype(np.int64) for array in list_recordings(values, name)]
 
 
 # ------------------------------------------------------------------------------------------------------- scores
-def score_arrays(values: object, name: str) -> list[Array]:
+def check_score_arrays(values: object, name: str) -> list[Array]:
     """Return class scores of recordings as a list of (T, C) floating arrays; -inf is a score."""
-    arrays = recordings(values, name, ndim=2)
+    arrays = list_recordings(values, name, ndim=2)
     for i, array in enumerate(arrays):
         if array.dtype.kind != "f":
             raise InputTypeError(name, str(array.dtype), "floating-point scores", recording=i)

@@ -13,8 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from segcrf import _validation
-from segcrf._validation import UNLABELLED, InputError
+from segcrf._validation import UNLABELLED, InputError, check_choice, check_matching, frames_per_second
 from segcrf.data import Given, check_any_labelled, check_signals
 from segcrf.inference import (
     CONFIDENCES,
@@ -314,7 +313,7 @@ class Segmenter:
             raise ValueError("predict_targets: the model was fitted without targets; give fit(X, y, targets=...)")
         fitted = self._trained.setting.parameters
         if posterior is not None:
-            _validation.choice(posterior, "posterior", POSTERIORS)
+            check_choice(posterior, "posterior", POSTERIORS)
             if fitted.switching is None:
                 advice = "this model has one regression for all classes: leave it out, or fit with switching='mean'"
                 raise InputError("posterior", repr(posterior), "None", advice)
@@ -340,7 +339,7 @@ class Segmenter:
         Raises:
             ValueError: there are fewer names than recordings, or a repeated one; or ``confidence`` is unknown.
         """
-        _validation.choice(confidence, "confidence", tuple(CONFIDENCES))
+        check_choice(confidence, "confidence", tuple(CONFIDENCES))
         signals = self._prepare(X)
         bands = predict_bands(self.model_, signals, confidence)
         return bands.to_table(classes=self.classes_.tolist(), sampling_rate=self.sampling_rate, recordings=recordings)
@@ -389,7 +388,7 @@ class Segmenter:
         """
         signals = self._prepare(X)
         predicted = predict_labels(self.model_, signals)
-        arrays = _validation.matching(y, "labels", [len(array) for array in predicted])
+        arrays = check_matching(y, "labels", [len(array) for array in predicted])
         true = np.concatenate(self._trained.setting.coder.encode(arrays))
         check_any_labelled([true], "score")
         return float((np.concatenate(predicted) == true)[true != UNLABELLED].mean())
@@ -414,7 +413,7 @@ class Segmenter:
             ValueError: nothing was fitted, the folder holds other things, or ``sampling_rate`` is not one.
         """
         self._check_fitted()
-        _validation.frames_per_second(self.sampling_rate)
+        frames_per_second(self.sampling_rate)
         setting = self._trained.setting
         parameters = dataclasses.replace(setting.parameters, sampling_rate=to_plain(self.sampling_rate))
         setting = dataclasses.replace(setting, parameters=parameters)

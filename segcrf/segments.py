@@ -15,8 +15,17 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from segcrf import _validation
-from segcrf._validation import UNLABELLED, InputError, InputTypeError
+from segcrf._validation import (
+    UNLABELLED,
+    InputError,
+    InputTypeError,
+    check_label_arrays,
+    check_names,
+    check_same_number,
+    frames_per_second,
+    list_recordings,
+    to_numpy,
+)
 
 if TYPE_CHECKING:
     import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
@@ -64,8 +73,8 @@ class Segments:
     score: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        columns = {name: _validation.to_numpy(getattr(self, name)) for name in COLUMNS}
-        score = None if self.score is None else _validation.to_numpy(self.score).astype(np.float64)
+        columns = {name: to_numpy(getattr(self, name)) for name in COLUMNS}
+        score = None if self.score is None else to_numpy(self.score).astype(np.float64)
         _check_segments(columns, score)
         for name, values in columns.items():
             object.__setattr__(self, name, values.astype(np.int64, copy=False))
@@ -91,7 +100,7 @@ class Segments:
         >>> Segments.from_labels([[0, 0, 0, 0]], starts=[[True, False, True, False]]).start
         array([0, 2])
         """
-        arrays = _validation.label_arrays(labels)
+        arrays = check_label_arrays(labels)
         lengths = np.array([len(array) for array in arrays], dtype=np.int64)
         if not lengths.sum():
             none = np.empty(0, dtype=np.int64)
@@ -190,7 +199,7 @@ class Segments:
             pd: Any = importlib.import_module("pandas")
         except ImportError as error:
             raise ImportError(f"tables need pandas ({error}); pip install 'segcrf[train]'") from error
-        per_second = _validation.frames_per_second(sampling_rate)
+        per_second = frames_per_second(sampling_rate)
         table: dict[str, Any] = {
             "recording": _named(self.recording, recordings, "recordings"),
             "start": self.start if sampling_rate is None else self.start / per_second,
@@ -230,7 +239,7 @@ class Segments:
         given = _columns(table)
         _check_columns(list(given), COLUMNS)
         frames = [
-            _check_times(given[name], name, sampling_rate) * _validation.frames_per_second(sampling_rate)
+            _check_times(given[name], name, sampling_rate) * frames_per_second(sampling_rate)
             for name in ("start", "end")
         ]
         columns = [
@@ -257,7 +266,7 @@ class Segments:
         >>> Segments.from_labels([[1, 1, 0]]).with_score([0.9, 0.6]).score
         array([0.9, 0.6])
         """
-        return replace(self, score=_validation.to_numpy(values))
+        return replace(self, score=to_numpy(values))
 
     def of(self, recording: int) -> Segments:
         """Return the segments of one recording, which keep its number.
@@ -308,19 +317,19 @@ def _columns(table: Any) -> dict[str, npt.NDArray[Any]]:
 def _named(indices: IntArray, names: Sequence[object] | None, what: str) -> npt.NDArray[Any]:
     if names is None:
         return indices
-    return np.array(_validation.names(names, what, int(indices.max(initial=-1))))[indices]
+    return np.array(check_names(names, what, int(indices.max(initial=-1))))[indices]
 
 
 def _numbered(values: npt.NDArray[Any], names: Sequence[object] | None, what: str) -> npt.NDArray[Any]:
     if names is None:
         return _check_indices(values, what)
-    return _check_index_of(values, _validation.names(names, what, -1), what)
+    return _check_index_of(values, check_names(names, what, -1), what)
 
 
 def _check_band_starts(values: object, like: Sequence[npt.NDArray[np.int64]]) -> list[npt.NDArray[np.bool_]]:
     """Check the frames at which bands start: a boolean per frame of the label arrays ``like``."""
-    starts = _validation.recordings(values, "starts")
-    _validation.same_number(len(starts), len(like), "starts", "labels")
+    starts = list_recordings(values, "starts")
+    check_same_number(len(starts), len(like), "starts", "labels")
     for recording, (frames, labels) in enumerate(zip(starts, like, strict=True)):
         if frames.dtype != np.bool_ or frames.shape != labels.shape:
             got, expected = f"{frames.dtype} of shape {frames.shape}", f"bool of shape {labels.shape} as its labels"
@@ -365,7 +374,7 @@ def check_segments_fit(
     recording: npt.NDArray[np.int64], end: npt.NDArray[np.int64], values: object
 ) -> npt.NDArray[np.int64]:
     """Return the lengths (B,) of recordings after checking that segments do not lie beyond them."""
-    lengths = _validation.to_numpy(values)
+    lengths = to_numpy(values)
     if lengths.ndim != 1 or (lengths.size and lengths.dtype.kind not in "iu"):
         got = f"{lengths.dtype} of shape {lengths.shape}"
         raise InputTypeError("lengths", got, "integers of shape (B,)", "give the frames of each recording")

@@ -23,8 +23,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from segcrf import _validation
-from segcrf._validation import UNLABELLED, InputError
+from segcrf._validation import (
+    UNLABELLED,
+    InputError,
+    check_class_indices,
+    check_label_arrays,
+    check_positive,
+    check_score_arrays,
+    check_whole,
+)
 from segcrf.segments import IntArray, Recordings, Segments
 from segcrf.structures import LinearChain
 
@@ -53,7 +60,7 @@ def median_filter(scores: Recordings, width: int) -> list[Array]:
     array([0, 0, 0, 0])
     """
     ndimage = importlib.import_module("scipy.ndimage")
-    arrays = _validation.score_arrays(scores, "scores")
+    arrays = check_score_arrays(scores, "scores")
     size = 2 * _check_window(width, "width") + 1
 
     def filtered(array: Array) -> Array:
@@ -83,7 +90,7 @@ def mode_filter(labels: Recordings, width: int) -> list[IntArray]:
     [array([0, 0, 0, 0, 0, 1, 1])]
     """
     reach = _check_window(width, "width")
-    return [_mode_filtered(array, reach) for array in _validation.label_arrays(labels)]
+    return [_mode_filtered(array, reach) for array in check_label_arrays(labels)]
 
 
 def _mode_filtered(labels: IntArray, reach: int) -> IntArray:
@@ -123,8 +130,8 @@ def purge(labels: Recordings, min_duration: int) -> list[IntArray]:
     >>> purge([[0, 0, 0, 1, 1, 2, 2, 2]], min_duration=3)
     [array([0, 0, 0, 0, 2, 2, 2, 2])]
     """
-    _validation.whole(min_duration, "min_duration", 1)
-    return [_purged(array, min_duration) for array in _validation.label_arrays(labels)]
+    check_whole(min_duration, "min_duration", 1)
+    return [_purged(array, min_duration) for array in check_label_arrays(labels)]
 
 
 def _purged(labels: IntArray, min_duration: int) -> IntArray:
@@ -214,7 +221,7 @@ def hysteresis(scores: Recordings, enter: float, leave: float) -> list[IntArray]
     [array([0, 0, 0, 1, 1, 1, 0])]
     """
     _check_thresholds(enter, leave)
-    return [_hysteresis(array, enter, leave) for array in _validation.score_arrays(scores, "scores")]
+    return [_hysteresis(array, enter, leave) for array in check_score_arrays(scores, "scores")]
 
 
 def _hysteresis(scores: Array, enter: float, leave: float) -> IntArray:
@@ -261,7 +268,7 @@ def hmm_filter(log_scores: Recordings, stay: float, *, by_frame: bool = False) -
     [array([0, 0, 0, 0, 1, 1, 1])]
     """
     _check_probability(stay, "stay")
-    arrays = _validation.score_arrays(log_scores, "log_scores")
+    arrays = check_score_arrays(log_scores, "log_scores")
     _check_any_class_of(arrays, "log_scores")
     if not arrays:
         return []
@@ -297,14 +304,14 @@ def viterbi_counted(
     >>> viterbi_counted([np.log(np.stack([p, 1 - p], axis=1))], [[0] * 20 + [1] * 20])
     [array([0, 0, 0, 0, 1, 1, 1])]
     """
-    _validation.positive(pseudocount, "pseudocount")
-    arrays = _validation.score_arrays(log_scores, "log_scores")
+    check_positive(pseudocount, "pseudocount")
+    arrays = check_score_arrays(log_scores, "log_scores")
     _check_any_class_of(arrays, "log_scores")
-    labels = _validation.label_arrays(training_labels, "training_labels")
+    labels = check_label_arrays(training_labels, "training_labels")
     if not arrays:
         return []
     num_classes: int = arrays[0].shape[1]
-    _validation.class_indices(labels, num_classes, "training_labels")
+    check_class_indices(labels, num_classes, "training_labels")
     transitions, start = _counts(labels, num_classes)
     log_transitions, log_start = (_log_shares(counts + pseudocount) for counts in (transitions, start))
     return [_decoded(array, log_transitions, log_start, by_frame) for array in arrays]
@@ -359,7 +366,7 @@ def _check_thresholds(enter: float, leave: float) -> None:
 
 def _check_window(value: object, name: str) -> int:
     """Return the frames on either side of the centre of a window of odd width."""
-    _validation.whole(value, name, 1)
+    check_whole(value, name, 1)
     width = cast(int, value)
     if width % 2 == 0:
         expected = "an odd number of frames, so that a window has a centre"

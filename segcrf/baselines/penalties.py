@@ -11,8 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from segcrf import _validation
-from segcrf._validation import InputError
+from segcrf._validation import InputError, check_positive
 from segcrf.structures import check_emissions_shape, check_lengths, frame_mask
 
 __all__ = ["expected_switches", "neighbour_kl", "total_variation", "truncated_mse"]
@@ -120,7 +119,7 @@ def truncated_mse(logits: Tensor, lengths: Tensor | None = None, tau: float = 4.
     >>> truncated_mse(certain).item()
     4.0
     """
-    _validation.positive(tau, "tau")
+    check_positive(tau, "tau")
     before, after, frames = _neighbours(logits, lengths)
     now, target = after.log_softmax(-1), before.detach().log_softmax(-1)
     # Before abs(): its gradient at NaN, -inf minus -inf, is NaN.

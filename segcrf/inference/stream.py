@@ -15,8 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from segcrf import _validation
-from segcrf._validation import InputError, InputTypeError
+from segcrf._validation import InputError, InputTypeError, check_whole
 from segcrf.nn import JointModel, SwitchingModel
 from segcrf.segments import Segments
 from segcrf.structures import LinearChain
@@ -68,7 +67,7 @@ class Stream:
 
     def __init__(self, layer: Callable[[Tensor], Any], *, max_delay: int | None = None) -> None:
         if max_delay is not None:
-            _validation.whole(max_delay, "max_delay", 1)
+            check_whole(max_delay, "max_delay", 1)
         self._layer, self._max_delay = layer, max_delay
         self._frames = 0
         self._finished = False

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segcrf import _validation
-from segcrf._validation import UNLABELLED, InputError
+from segcrf._validation import UNLABELLED, InputError, check_choice, check_positive
 from segcrf.losses.distributed import mean_over_processes
 from segcrf.losses.regression import REGRESSIONS, Deviation, gaussian_nll, student_t_nll
 from segcrf.nn import MIN_LOG_SIGMA
@@ -148,12 +147,12 @@ class JointObjective(nn.Module):
         frames: bool = False,
     ) -> None:
         super().__init__()
-        _validation.choice(regression, "regression", (*REGRESSIONS, None))
+        check_choice(regression, "regression", (*REGRESSIONS, None))
         if regression == "student_t" and sigma == "profiled":
             expected = "'learned' or a number with regression='student_t'"
             advice = "the root mean square error is no estimate of Student's scale; or give regression='gaussian'"
             raise InputError("sigma", "'profiled'", expected, advice)
-        _validation.positive(degrees, "degrees")
+        check_positive(degrees, "degrees")
         self.regression, self.degrees, self.beta, self.frames = regression, degrees, beta, frames
         shared = regression in ("gaussian", "student_t")
         self.deviation = Deviation(num_targets, sigma, min_log_sigma=min_log_sigma) if shared else None
@@ -246,7 +245,7 @@ class SwitchingObjective(nn.Module):
 
     def __init__(self, form: str = "likelihood", *, frames: bool = False) -> None:
         super().__init__()
-        _validation.choice(form, "form", FORMS)
+        check_choice(form, "form", FORMS)
         self.form, self.frames = form, frames
         self.log_sigma = None  # the model has its own
 

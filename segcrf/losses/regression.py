@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from segcrf import _validation
+from segcrf._validation import check_choice, check_positive
 from segcrf.losses.distributed import mean_over_processes
 from segcrf.nn import MIN_LOG_SIGMA
 
@@ -54,9 +54,9 @@ class Deviation(nn.Module):
     ) -> None:
         super().__init__()
         if isinstance(sigma, str):
-            _validation.choice(sigma, "sigma (or a number)", DEVIATIONS)
+            check_choice(sigma, "sigma (or a number)", DEVIATIONS)
         else:
-            _validation.positive(sigma, "sigma")
+            check_positive(sigma, "sigma")
         self.sigma, self.min_log_sigma, self.memory = sigma, min_log_sigma, memory
         start = torch.full((size,), 0.0 if isinstance(sigma, str) else max(math.log(sigma), min_log_sigma))
         self.log_sigma: Tensor

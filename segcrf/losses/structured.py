@@ -23,8 +23,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from segcrf import _validation
-from segcrf._validation import UNLABELLED, InputError
+from segcrf._validation import UNLABELLED, InputError, check_share
 from segcrf.structures import Structure, check_labels, check_scores_shape, check_weights, frame_mask
 
 __all__ = [
@@ -208,7 +207,7 @@ def smoothed_loss(dist: Structure, labels: Tensor, smoothing: float, prior: Tens
         >>> smoothed_loss(fair, torch.tensor([[0, 1]]), 0.1)        # uniform already: log 4 for any share
         tensor([1.3863])
     """
-    _validation.share(smoothing, "smoothing")
+    check_share(smoothing, "smoothing")
     other = dist.uniform()
     if prior is not None:
         _check_prior(prior, dist.num_classes)

@@ -10,8 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from segcrf import _validation
-from segcrf._validation import InputError
+from segcrf._validation import InputError, check_positive, check_share
 from segcrf.losses.distributed import mean_over_processes
 from segcrf.losses.joint import Losses
 from segcrf.losses.regression import HALF_LOG_TWO_PI, MEMORY, Deviation
@@ -79,7 +78,7 @@ class FadingWeights(FixedWeights):
 
     def __init__(self, name: str, weight: float = 1.0, *, until: float = 0.5, combine: Combiner | None = None) -> None:
         super().__init__(**{name: weight})
-        _validation.positive(until, "until")
+        check_positive(until, "until")
         self.name, self.weight, self.until, self.combine = name, weight, until, combine
 
     def forward(self, losses: Losses) -> Tensor:
@@ -190,8 +189,8 @@ class RunningMeanWeights(nn.Module):
 
     def __init__(self, memory: float = MEMORY, *, floor: float = FLOOR) -> None:
         super().__init__()
-        _validation.share(memory, "memory")
-        _validation.positive(floor, "floor")
+        check_share(memory, "memory")
+        check_positive(floor, "floor")
         self.memory, self.floor = memory, floor
         self.means: dict[str, tuple[float, float]] = {}
 

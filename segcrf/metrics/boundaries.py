@@ -8,8 +8,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from segcrf import _validation
-from segcrf._validation import InputError
+from segcrf._validation import InputError, check_choice, frames_per_second, is_number
 from segcrf.metrics.pairing import Class, LabelPair, check_flag, mean, percent, ranges
 from segcrf.segments import IntArray, Recordings, Segments
 
@@ -68,7 +67,7 @@ def boundary_scores(
     >>> boundary_scores([[0, 0, 1, 1, 1, 1]], [[0, 0, 0, 1, 0, 0]], margin=1)
     BoundaryScores(precision=50.0, recall=100.0, f1=66.66666666666667)
     """
-    _validation.choice(matching, "matching", ("optimal", "nearest"))
+    check_choice(matching, "matching", ("optimal", "nearest"))
     pair = LabelPair.of(true, pred)
     reach = min(_check_margin(margin, sampling_rate), pair.longest)
     actual, predicted = _both_boundaries(pair, reach, ignore)
@@ -163,7 +162,7 @@ def boundary_error(
     for kind in np.unique(np.concatenate([side.kind for side in sides]), axis=0):
         actual, predicted = (side.place[(side.kind == kind).all(1)] for side in sides)
         i, j = _nearest(actual, predicted, reach)
-        found = (predicted[j] - actual[i]) / _validation.frames_per_second(sampling_rate)
+        found = (predicted[j] - actual[i]) / frames_per_second(sampling_rate)
         spread = float(found.std()) if found.size else math.nan
         before, after = (pair.named(int(number)) for number in kind)
         missed, extra = len(actual) - len(found), len(predicted) - len(found)
@@ -200,7 +199,7 @@ def hausdorff(
     pair = LabelPair.of(true, pred)
     actual, predicted = (pair.split(side.recording, side.place) for side in _both_boundaries(pair, 0, ignore))
     distances = [_hausdorff(*sides) for sides in zip(actual, predicted, map(len, pair.true), strict=True)]
-    return mean([max(distances)] if pooled and distances else distances) / _validation.frames_per_second(sampling_rate)
+    return mean([max(distances)] if pooled and distances else distances) / frames_per_second(sampling_rate)
 
 
 # ------------------------------------------------------------------------------------------------- boundaries
@@ -271,8 +270,8 @@ def _farthest(points: IntArray, others: IntArray) -> int:
 
 def _check_margin(value: float, sampling_rate: float | None) -> int:
     """Return a margin in whole frames; with a sampling rate the margin is in seconds."""
-    per_second = _validation.frames_per_second(sampling_rate)
-    if not _validation.is_number(value) or not 0 <= value < float("inf"):
+    per_second = frames_per_second(sampling_rate)
+    if not is_number(value) or not 0 <= value < float("inf"):
         raise InputError("margin", repr(value), f"0 or more {'frames' if sampling_rate is None else 'seconds'}")
     # 0.29 s at 100 Hz is 28.999999999999996 frames in floating point, and means 29. A product may be infinite.
     return int(min(np.floor(value * per_second + 1e-6), 2.0**53))

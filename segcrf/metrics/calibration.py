@@ -14,8 +14,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from segcrf import _validation
-from segcrf._validation import UNLABELLED, InputError
+from segcrf._validation import (
+    UNLABELLED,
+    InputError,
+    check_class_indices,
+    check_label_arrays,
+    check_same_number,
+    check_score_arrays,
+    check_whole,
+)
 from segcrf.segments import Recordings
 
 __all__ = ["Reliability", "reliability"]
@@ -74,12 +81,12 @@ def reliability(true: Recordings, probabilities: Recordings, *, bins: int = 10) 
           0.50 - 1.00         3       0.833     0.667
         expected calibration error 0.1667
     """
-    _validation.whole(bins, "bins", 1)
-    rows = _validation.score_arrays(probabilities, "probabilities")
-    labels = _validation.label_arrays(true, "true")
-    _validation.same_number(len(rows), len(labels), "probabilities", "true")
+    check_whole(bins, "bins", 1)
+    rows = check_score_arrays(probabilities, "probabilities")
+    labels = check_label_arrays(true, "true")
+    check_same_number(len(rows), len(labels), "probabilities", "true")
     _check_frames(rows, labels)
-    _validation.class_indices(labels, rows[0].shape[1], "true")
+    check_class_indices(labels, rows[0].shape[1], "true")
     posterior, truth = np.concatenate(rows).astype(np.float64), np.concatenate(labels)
     posterior, truth = posterior[truth != UNLABELLED], truth[truth != UNLABELLED]
     claimed, right = posterior.max(axis=1), posterior.argmax(axis=1) == truth

@@ -12,8 +12,17 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from segcrf import _validation
-from segcrf._validation import UNLABELLED, InputError, InputTypeError
+from segcrf._validation import (
+    UNLABELLED,
+    InputError,
+    InputTypeError,
+    check_class_indices,
+    check_same_number,
+    find_label_kind,
+    index_class_names,
+    list_label_arrays,
+    to_numpy,
+)
 from segcrf.segments import IntArray, Recordings, Segments
 
 __all__ = ["Class", "FloatArray", "LabelPair", "check_class_list", "check_flag", "mean", "percent", "ranges"]
@@ -133,7 +142,7 @@ def ranges(first: IntArray, count: IntArray) -> tuple[IntArray, IntArray]:
 # -------------------------------------------------------------------------------------------------------- checks
 def check_class_list(values: object, name: str) -> list[Any]:
     """Return several classes as a list; a single name is not a list of letters."""
-    listed = _validation.to_numpy(values).tolist() if isinstance(values, Tensor | np.ndarray) else values
+    listed = to_numpy(values).tolist() if isinstance(values, Tensor | np.ndarray) else values
     if isinstance(listed, str | bytes) or not isinstance(listed, Iterable):
         raise InputTypeError(name, repr(listed), "a list of classes", f"write [{listed!r}]")
     return list(cast(Iterable[Any], listed))
@@ -169,21 +178,21 @@ def _check_known_classes(classes: Sequence[Any], name: str, names: Sequence[str]
 
 def _check_label_pair(true: object, pred: object) -> tuple[list[Array], list[Array], list[str] | None]:
     """Return true and predicted labels as int64 arrays that match, and the class names where labels are text."""
-    sides = {"true": _validation.label_list(true, "true"), "pred": _validation.label_list(pred, "pred")}
-    _validation.same_number(len(sides["pred"]), len(sides["true"]), "pred", "true")
+    sides = {"true": list_label_arrays(true, "true"), "pred": list_label_arrays(pred, "pred")}
+    check_same_number(len(sides["pred"]), len(sides["true"]), "pred", "true")
     for i, (actual, predicted) in enumerate(zip(*sides.values(), strict=True)):
         if actual.shape != predicted.shape:
             got, expected = (f"{len(array)} frames" for array in (predicted, actual))
             advice = "compare labellings of the same frames, cut to the recording's length"
             raise InputError("pred", got, f"{expected}, as in true", advice, recording=i)
-    kinds = {name: _validation.label_kind(arrays, name) for name, arrays in sides.items()}
+    kinds = {name: find_label_kind(arrays, name) for name, arrays in sides.items()}
     if len(set(kinds.values())) > 1:
         got, expected = (f"class {'numbers' if kinds[name] == 'index' else 'names'}" for name in ("pred", "true"))
         advice = "give true and pred alike, as integers or as text"
         raise InputTypeError("pred", got, f"{expected}, as in true", advice)
     if kinds["true"] == "index":
-        indices = [_validation.class_indices(arrays, name=name) for name, arrays in sides.items()]
+        indices = [check_class_indices(arrays, name=name) for name, arrays in sides.items()]
         return indices[0], indices[1], None
     known = sorted({str(text) for arrays in sides.values() for array in arrays for text in np.unique(array)} - {""})
-    actual, predicted = (_validation.class_names(arrays, known) for arrays in sides.values())
+    actual, predicted = (index_class_names(arrays, known) for arrays in sides.values())
     return actual, predicted, known

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from segcrf import _validation
+from segcrf._validation import check_choice
 from segcrf.metrics.frames import cohen_kappa, frame_accuracy, macro_f1
 from segcrf.metrics.pairing import Class, check_class_list, check_flag
 from segcrf.metrics.segments import Matching, band_ratio, covering, edit_score, segment_f1
@@ -89,7 +89,7 @@ def conventions(*, ignore: Sequence[Class] = (), pooled: bool = True, matching: 
     unlabelled frames left out; classes left out of edit and F1@k: rest
     """
     check_flag(pooled, "pooled")
-    _validation.choice(matching, "matching", ("greedy", "optimal"))
+    check_choice(matching, "matching", ("greedy", "optimal"))
     dropped = ", ".join(map(str, check_class_list(ignore, "ignore")))
     moved = f"F1@k ({matching} matching), bands pred/true"
     summed, averaged = (f"accuracy, macro F1, {moved}", "edit") if pooled else ("macro F1", f"accuracy, edit, {moved}")

@@ -9,8 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from segcrf import _validation
-from segcrf._validation import InputError
+from segcrf._validation import InputError, check_choice, is_number
 from segcrf.metrics.pairing import Class, FloatArray, LabelPair, check_flag, mean, percent, ranges
 from segcrf.segments import IntArray, Recordings, Segments
 
@@ -85,7 +84,7 @@ def segment_f1(
     33.3
     """
     _check_overlap(overlap)
-    _validation.choice(matching, "matching", ("greedy", "optimal"))
+    check_choice(matching, "matching", ("greedy", "optimal"))
     pair = LabelPair.of(true, pred)
     actual, predicted = pair.bands(ignore)
     found = _found(actual, predicted, overlap, matching)
@@ -180,7 +179,7 @@ def segmentation_entropy(
     >>> segmentation_entropy([[0, 0, 1, 1]], [[0, 1, 0, 1]])
     SegmentationEntropy(over=0.5, under=1.0)
     """
-    _validation.choice(by, "by", ("band", "class"))
+    check_choice(by, "by", ("band", "class"))
     check_flag(pooled, "pooled")
     pair = LabelPair.of(true, pred)
     actual, predicted = pair.bands(ignore)
@@ -297,5 +296,5 @@ def _entropy(units: IntArray, frames: IntArray) -> float:
 
 def _check_overlap(value: float) -> None:
     """Raise for anything but a number above 0 and at most 1."""
-    if not _validation.is_number(value) or not 0 < value <= 1:
+    if not is_number(value) or not 0 < value <= 1:
         raise InputError("overlap", repr(value), "a share above 0 and at most 1", "give 0.5 for 50 %")

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from segcrf import _validation
-from segcrf._validation import InputError, InputTypeError
+from segcrf._validation import InputError, InputTypeError, check_choice, check_whole
 from segcrf.nn.durations import DURATION_FAMILIES, Durations
 from segcrf.nn.initialization import (
     check_label_sequences,
@@ -63,7 +62,7 @@ class LinearChainCRF(nn.Module):
         emission_scale: bool = False,
         backend: str = "auto",
     ) -> None:
-        _validation.whole(num_classes, "num_classes", 1)
+        check_whole(num_classes, "num_classes", 1)
         super().__init__()
         self.num_classes = num_classes
         self.backend = backend
@@ -177,13 +176,13 @@ class SemiMarkovCRF(nn.Module):
         self_transitions: bool = False,
         backend: str = "auto",
     ) -> None:
-        _validation.whole(num_classes, "num_classes", 1)
-        _validation.whole(max_duration, "max_duration", 1)
-        _validation.choice(tail, "tail", ("geometric", "none"))
+        check_whole(num_classes, "num_classes", 1)
+        check_whole(max_duration, "max_duration", 1)
+        check_choice(tail, "tail", ("geometric", "none"))
         super().__init__()
         self.num_classes, self.max_duration = num_classes, max_duration
         if isinstance(durations, str):
-            _validation.choice(durations, "durations", tuple(DURATION_FAMILIES))
+            check_choice(durations, "durations", tuple(DURATION_FAMILIES))
             durations = DURATION_FAMILIES[durations](num_classes, max_duration)
         self.durations = durations
         self.tail, self.censored, self.self_transitions, self.backend = tail, censored, self_transitions, backend
@@ -296,7 +295,7 @@ def _own_scores(crf: LinearChainCRF | SemiMarkovCRF) -> str:
 def _make_transitions(given: str | nn.Module, num_classes: int) -> nn.Parameter | nn.Module:
     """Return the layer's transitions: "full" is a parameter of the layer itself, anything else a module."""
     if isinstance(given, str):
-        _validation.choice(given, "transitions", tuple(TRANSITION_FAMILIES))
+        check_choice(given, "transitions", tuple(TRANSITION_FAMILIES))
         full = given == "full"
         return nn.Parameter(torch.empty(num_classes, num_classes)) if full else TRANSITION_FAMILIES[given](num_classes)
     _check_same_classes(getattr(given, "num_classes", num_classes), num_classes)

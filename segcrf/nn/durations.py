@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segcrf import _validation
+from segcrf._validation import check_whole
 
 __all__ = [
     "DURATION_FAMILIES",
@@ -41,8 +41,8 @@ class Durations(nn.Module):
 
     def __init__(self, num_classes: int, max_duration: int) -> None:
         super().__init__()
-        _validation.whole(num_classes, "num_classes", 1)
-        _validation.whole(max_duration, "max_duration", 1)
+        check_whole(num_classes, "num_classes", 1)
+        check_whole(max_duration, "max_duration", 1)
         self.num_classes = num_classes
         self.max_duration = max_duration
 

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from segcrf import _validation
-from segcrf._validation import UNLABELLED, InputError, InputTypeError
+from segcrf._validation import UNLABELLED, InputError, InputTypeError, check_number
 from segcrf.nn.transitions import ConstrainedTransitions, IrregularTransitions, Transitions, log_frequencies
 from segcrf.nn.transitions.irregular import check_intervals
 from segcrf.structures import check_labels_in_range
@@ -24,7 +23,7 @@ __all__ = [
 
 def count_transitions(steps: Sequence[tuple[Tensor, Tensor]], num_classes: int, smoothing: float) -> Tensor:
     """Return how often each pair (from, to) occurs, (C, C) float64, plus ``smoothing``."""
-    _validation.number(smoothing, "smoothing", 0.0)
+    check_number(smoothing, "smoothing", 0.0)
     counts = torch.full((num_classes, num_classes), smoothing, dtype=torch.float64)
     for before, after in steps:
         known = (before != UNLABELLED) & (after != UNLABELLED)

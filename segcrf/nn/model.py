@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segcrf import _validation
+from segcrf._validation import check_choice, check_whole
 from segcrf.nn.decoding import Decoded, DecodingRule
 from segcrf.nn.encoders import Encoder
 from segcrf.structures import POSTERIORS, Structure, SwitchingRegression
@@ -220,8 +220,8 @@ class SwitchingModel(_StructuredModel):
     """
 
     def __init__(self, encoder: Encoder, crf: StructuredLayer, num_targets: int, *, posterior: str) -> None:
-        _validation.whole(num_targets, "num_targets", 1)
-        _validation.choice(posterior, "posterior", POSTERIORS)
+        check_whole(num_targets, "num_targets", 1)
+        check_choice(posterior, "posterior", POSTERIORS)
         super().__init__(encoder, crf)
         self.shape, self.posterior = (crf.num_classes, num_targets), posterior
         self.target_head = nn.Linear(encoder.out_features, crf.num_classes * num_targets)

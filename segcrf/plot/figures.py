@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from segcrf import _validation
-from segcrf._validation import UNLABELLED, InputError, InputTypeError
+from segcrf._validation import UNLABELLED, InputError, InputTypeError, check_names, frames_per_second, index_class_names
 from segcrf.plot.style import ACCENT, EMPTY, FAINT, INK, class_colors, import_matplotlib
 from segcrf.segments import Segments
 
@@ -69,7 +68,7 @@ def bands(
 def _draw_bands(
     segments: Segments, ax: Any, num_classes: int, sampling_rate: float | None, row: tuple[float, float]
 ) -> None:
-    scale = 1.0 / _validation.frames_per_second(sampling_rate)
+    scale = 1.0 / frames_per_second(sampling_rate)
     for label, color in enumerate(class_colors(num_classes)):
         own = segments.label == label
         spans = np.stack([segments.start[own], segments.end[own] - segments.start[own]], axis=1) * scale
@@ -111,7 +110,7 @@ def figure(
     >>> [ax.get_ylabel() for ax in chart.axes]
     ['x', '']
     """
-    _validation.frames_per_second(sampling_rate)
+    frames_per_second(sampling_rate)
     signal, targets = _column(x, "x"), {"y": y, "ŷ": y_hat}
     _check_lengths(len(signal), tracks, targets)
     shown = {name: _column(values, name) for name, values in targets.items() if values is not None}
@@ -275,7 +274,7 @@ def _numbered(
     known: list[str] | None = None
     if classes is not None and not isinstance(classes, int):
         known = [str(name) for name in classes]
-        _validation.names(known, "classes", -1)
+        check_names(known, "classes", -1)
     elif texts:
         others = [name for name in tracks if name not in texts]
         if others or classes is not None:
@@ -308,7 +307,7 @@ def _segments(labels: Labels, name: str, known: Sequence[str] | None) -> Segment
         raise InputError(name, f"shape {array.shape}", "shape (T,), a class per frame")
     try:
         # The checks that all labels share find a word that is no class, and a label of another type.
-        numbers = _validation.class_names([array], known) if known is not None and _is_text(labels) else [array]
+        numbers = index_class_names([array], known) if known is not None and _is_text(labels) else [array]
         return Segments.from_labels(numbers)
     except (InputError, InputTypeError) as error:
         raise type(error)(name, error.got, error.expected, error.advice, frame=error.frame) from None

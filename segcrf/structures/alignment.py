@@ -25,8 +25,7 @@ from collections.abc import Collection, Iterable, Sequence
 import torch
 from torch import Tensor
 
-from segcrf import _validation
-from segcrf._validation import UNLABELLED, InputError
+from segcrf._validation import UNLABELLED, InputError, check_same_number, check_whole
 from segcrf.kernels import frame_mask
 from segcrf.structures.base import Structure
 from segcrf.structures.checks import check_feasible, check_labels, check_weights
@@ -258,7 +257,7 @@ def boundary_tolerance(dist: Structure, labels: Tensor, frames: int) -> Alignmen
         >>> boundary_tolerance(fair, torch.tensor([[0, 0, 0, 1, 1, 1]]), 1).log_share.exp() * 2**6
         tensor([3.])
     """
-    _validation.whole(frames, "frames", 0)
+    check_whole(frames, "frames", 0)
     orders: list[Tensor] = []
     windows: list[Tensor | None] = []
     for recording, row in enumerate(_rows(dist, labels)):
@@ -316,7 +315,7 @@ def _check_orders(
     values: Sequence[Sequence[int]], num_recordings: int, num_classes: int, touching: bool
 ) -> list[list[int]]:
     """Return the classes of bands in order, per recording, after checking them."""
-    _validation.same_number(len(values), num_recordings, "orders", "emissions")
+    check_same_number(len(values), num_recordings, "orders", "emissions")
     checked: list[list[int]] = []
     for recording, order in enumerate(values):
         classes = [int(label) for label in order]

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions.kl import register_kl
 
-from segcrf import _validation
-from segcrf._validation import UNLABELLED, InputError, InputTypeError
+from segcrf._validation import UNLABELLED, InputError, InputTypeError, check_positive, check_whole
 from segcrf.segments import Segments
 from segcrf.structures.checks import check_labels, check_same_kind
 from segcrf.structures.distribution import Best, Marginals
@@ -155,7 +154,7 @@ class Structure(ScannedDistribution):
         Raises:
             ValueError: ``k`` is below 1.
         """
-        _validation.whole(k, "k", 1)
+        check_whole(k, "k", 1)
         with torch.enable_grad():
             leaves, starts = self._leaves(1)
             scores = self._scan(KBest(k), leaves, self.lengths, starts)
@@ -176,7 +175,7 @@ class Structure(ScannedDistribution):
             ValueError: a negative size in ``sample_shape``.
         """
         for size in sample_shape:
-            _validation.whole(size, "sample_shape", 0)
+            check_whole(size, "sample_shape", 0)
         count = torch.Size(sample_shape).numel()
         if count == 0:
             return self.lengths.new_empty((*sample_shape, *self._batch_shape, *self._event_shape))
@@ -376,7 +375,7 @@ def _check_allowed(values: Tensor, event: tuple[int, ...]) -> None:
 def _check_factor(factor: Any, name: str) -> None:
     """Raise unless a factor of scores is a number, or a tensor of numbers, above 0."""
     if not torch.is_tensor(factor):
-        _validation.positive(factor, name)
+        check_positive(factor, name)
     elif not torch.compiler.is_compiling() and not bool(((factor > 0) & (factor < torch.inf)).all()):
         raise InputError(name, str(factor.tolist()), "finite numbers above 0")
 

@@ -21,8 +21,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from segcrf import _validation
-from segcrf._validation import UNLABELLED, InputError, InputTypeError
+from segcrf._validation import UNLABELLED, InputError, InputTypeError, check_choice
 from segcrf.structures.base import Structure
 from segcrf.structures.checks import check_emissions_shape, check_integer_labels
 from segcrf.structures.distribution import LabelDistribution, Marginals
@@ -71,7 +70,7 @@ class Gapped(LabelDistribution):
         num_recordings, num_frames, self.num_classes = check_emissions_shape(emissions)
         _check_mask(mask, (num_recordings, num_frames))
         super().__init__(torch.Size([num_recordings]), torch.Size([num_frames]), validate_args=False)
-        _validation.choice(gap, "gap", GAPS)
+        check_choice(gap, "gap", GAPS)
         if gap == "bridge":
             on = mask.to(torch.uint8)
             self.present = (on.cummax(1).values.bool()) & (on.flip(1).cummax(1).values.flip(1).bool())

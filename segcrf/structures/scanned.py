@@ -9,8 +9,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
-from segcrf import _validation
-from segcrf._validation import UNLABELLED, InputError
+from segcrf._validation import UNLABELLED, InputError, check_choice
 from segcrf.kernels import BACKENDS, Operator, agreeing, check_potentials, pick
 from segcrf.structures.checks import check_feasible, check_lengths, check_transformed, check_values
 from segcrf.structures.distribution import Best, LabelDistribution
@@ -51,7 +50,7 @@ class ScannedDistribution(LabelDistribution):
     potentials: Any
 
     def __init__(self, potentials: Any, lengths: Tensor | None, backend: str, validate_args: bool | None) -> None:
-        _validation.choice(backend, "backend", BACKENDS)
+        check_choice(backend, "backend", BACKENDS)
         self._memory: dict[tuple[str, bool], Any] = {}
         self.potentials = potentials
         check_potentials(self.operator.axes, potentials)

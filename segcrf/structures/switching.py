@@ -19,8 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from segcrf import _validation
-from segcrf._validation import UNLABELLED, InputError
+from segcrf._validation import UNLABELLED, InputError, check_choice, check_positive, check_share
 from segcrf.structures.base import Structure
 from segcrf.structures.checks import check_scores_shape
 from segcrf.structures.semirings import logsumexp
@@ -148,7 +147,7 @@ class SwitchingRegression:
             seen: targets that are known, (B, T, R), NaN elsewhere; None: only x is known. The filter at frame t knows
                 those of the frames up to t.
         """
-        _validation.choice(posterior, "posterior", POSTERIORS)
+        check_choice(posterior, "posterior", POSTERIORS)
         structure = self.structure if seen is None else self.given(seen)
         return structure.filtered if posterior == "filter" else structure.marginals.labels
 
@@ -179,8 +178,8 @@ class SwitchingRegression:
             posterior: ``"filter"`` or ``"smooth"``.
             seen: targets that are known, as in :meth:`weights`.
         """
-        _validation.positive(level, "level")
-        _validation.share(level, "level")
+        check_positive(level, "level")
+        check_share(level, "level")
         weight = self.weights(posterior=posterior, seen=seen)
         weight = torch.where(self._valid.unsqueeze(-1), weight, 1.0 / weight.shape[-1]).unsqueeze(-1)
         tail = 0.5 * (1.0 - level)

@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from segcrf import _validation
-from segcrf._validation import InputError, InputTypeError
+from segcrf._validation import InputError, InputTypeError, about_argument, check_number
 from segcrf.data import ClassCoder, Given, Labelled, Recording, check_any_labelled, read_labelled, split_recordings
 from segcrf.losses import Combiner, JointObjective, SwitchingObjective
 from segcrf.nn import JointModel, SwitchingModel
@@ -124,7 +123,7 @@ def _open_validation(given: Sequence[Given], coder: ClassCoder, train: Labelled)
     """Check recordings for validation: they must be like those for training."""
     num_targets = 0 if train.targets is None else train.targets[0].shape[1]
     targets = given[2] if num_targets and len(given) > 2 else None
-    with _validation.about("validation"):
+    with about_argument("validation"):
         held = read_labelled(given[0], given[1], targets, train.signals[0].shape[1], num_targets)
         held = replace(held, labels=coder.encode(held.labels))
     check_any_labelled(held.labels, "validation")
@@ -286,7 +285,7 @@ def _check_loss_weights(values: Mapping[str, Any], known: Sequence[str]) -> None
         if name not in known:
             expected = f"one of {', '.join(map(repr, known))}"
             raise InputError("combine", f"a weight of the loss {name!r}", expected, "correct its name, or leave it out")
-        _validation.number(value, f"combine[{name!r}]", 0.0)
+        check_number(value, f"combine[{name!r}]", 0.0)
 
 
 def _check_groups(values: Any, count: int) -> list[Any]:

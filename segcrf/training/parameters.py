@@ -16,8 +16,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from segcrf import _validation
-from segcrf._validation import InputError, InputTypeError
+from segcrf._validation import (
+    InputError,
+    InputTypeError,
+    check_choice,
+    check_number,
+    check_positive,
+    check_share,
+    check_whole,
+    frames_per_second,
+)
 from segcrf.losses import FORMS, REGRESSIONS, Combiner
 from segcrf.nn import ENCODERS
 from segcrf.structures import POSTERIORS
@@ -91,28 +99,28 @@ def _row(default: Any, help: str, rule: Rule, **more: Any) -> Any:  # noqa: A002
 def _name(default: Any, names: Sequence[str], help: str, **more: Any) -> Any:  # noqa: A002
     special = more.get("special", ())
     known = (*(each for each in special if each is not None), *names)
-    return _row(default, help, lambda value, name: _validation.choice(value, name, known), choices=known, **more)
+    return _row(default, help, lambda value, name: check_choice(value, name, known), choices=known, **more)
 
 
 def _flag(default: bool, help: str) -> Any:  # noqa: A002
-    return _row(default, help, lambda value, name: _validation.choice(value, name, (True, False)), kind=bool)
+    return _row(default, help, lambda value, name: check_choice(value, name, (True, False)), kind=bool)
 
 
 def _whole(default: Any, lowest: int, help: str, **more: Any) -> Any:  # noqa: A002
-    return _row(default, help, lambda value, name: _validation.whole(value, name, lowest), kind=int, **more)
+    return _row(default, help, lambda value, name: check_whole(value, name, lowest), kind=int, **more)
 
 
 def _number(default: Any, help: str, **more: Any) -> Any:  # noqa: A002
-    return _row(default, help, lambda value, name: _validation.number(value, name, 0.0), kind=float, **more)
+    return _row(default, help, lambda value, name: check_number(value, name, 0.0), kind=float, **more)
 
 
 def _share(default: float, help: str) -> Any:  # noqa: A002
-    return _row(default, help, _validation.share, kind=float)
+    return _row(default, help, check_share, kind=float)
 
 
 def _check_combine(value: Any, name: str) -> None:
     if isinstance(value, str):
-        _validation.choice(value, name, ("auto", *COMBINERS, CUSTOM))
+        check_choice(value, name, ("auto", *COMBINERS, CUSTOM))
     elif not isinstance(value, Mapping) and not callable(value):
         expected = f"one of {', '.join(map(repr, COMBINERS))}, a dict of weights by name of the loss, or a callable"
         raise InputTypeError(name, type(value).__name__, expected, "a callable makes a scalar of the named losses")
@@ -145,7 +153,7 @@ def _check_directory(value: Any, name: str) -> None:
 
 
 def _check_sampling_rate(value: Any, _: str) -> None:
-    _validation.frames_per_second(value)
+    frames_per_second(value)
 
 
 def _check_later(*_: Any) -> None:
@@ -187,11 +195,9 @@ class Parameters:
     window: int = _whole(256, 2, "frames of a training window")
     balance: float | None = _row(
         None, "largest number of windows of the commonest class alone, per other window",
-        _validation.positive, special=(None,), kind=float,
+        check_positive, special=(None,), kind=float,
     )  # fmt: skip
-    learning_rate: float | str | None = _number(
-        None, "largest learning rate", special=(None, "auto")
-    )
+    learning_rate: float | str | None = _number(None, "largest learning rate", special=(None, "auto"))
     weight_decay: float = _number(1e-2, "decoupled weight decay, of matrices only", command_line=False)
     patience: int = _whole(15, 1, "epochs without improvement after which training ends")
     clip: float = _number(1.0, "largest norm of the gradient", command_line=False)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from segcrf import _validation
+from segcrf._validation import check_choice, check_same_number
 from segcrf.structures import Structure
 
 __all__ = ["TEMPERATURE_SCOPES", "fit_temperature"]
@@ -56,8 +56,8 @@ def fit_temperature(dists: Sequence[Structure], labels: Sequence[Tensor], scope:
     """
     from scipy.optimize import minimize_scalar
 
-    _validation.choice(scope, "scope", TEMPERATURE_SCOPES)
-    _validation.same_number(len(labels), len(dists), "labels", "dists")
+    check_choice(scope, "scope", TEMPERATURE_SCOPES)
+    check_same_number(len(labels), len(dists), "labels", "dists")
 
     def scaled(dist: Structure, temperature: float) -> Structure:
         return dist.scaled(1 / temperature) if scope == "structure" else dist.scaled(emissions=1 / temperature)

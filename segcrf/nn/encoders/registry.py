@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from segcrf import _validation
+from segcrf._validation import check_choice
 from segcrf.nn.encoders.base import Encoder
 from segcrf.nn.encoders.convolutional import TCNEncoder
 from segcrf.nn.encoders.recurrent import GRUEncoder, LSTMEncoder
@@ -30,5 +30,5 @@ def make_encoder(name: str, in_features: int, **options: Any) -> Encoder:
         >>> make_encoder("gru", 3, hidden=8, bidirectional=True).out_features
         16
     """
-    _validation.choice(name, "encoder", tuple(ENCODERS))
+    check_choice(name, "encoder", tuple(ENCODERS))
     return ENCODERS[name](in_features, **options)

@@ -7,8 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from segcrf import _validation
-from segcrf._validation import InputError
+from segcrf._validation import InputError, check_whole
 
 __all__ = ["Transitions", "check_rank", "log_frequencies"]
 
@@ -28,7 +27,7 @@ class Transitions(nn.Module):
     context: str | None = None
 
     def __init__(self, num_classes: int) -> None:
-        _validation.whole(num_classes, "num_classes", 1)
+        check_whole(num_classes, "num_classes", 1)
         super().__init__()
         self.num_classes = num_classes
 
@@ -53,7 +52,7 @@ def log_frequencies(counts: Tensor) -> Tensor:
 
 def check_rank(value: object, num_classes: int) -> int:
     """Return a rank between 1 and the number of classes."""
-    _validation.whole(value, "rank", 1)
+    check_whole(value, "rank", 1)
     if cast(int, value) > num_classes:
         advice = "the rank of all C classes is full"
         raise InputError("rank", str(value), f"at most the number of classes, {num_classes}", advice)

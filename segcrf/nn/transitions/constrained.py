@@ -8,8 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from segcrf import _validation
-from segcrf._validation import InputError
+from segcrf._validation import InputError, check_whole
 from segcrf.nn.transitions.base import Transitions
 from segcrf.nn.transitions.homogeneous import FullTransitions
 
@@ -109,7 +108,7 @@ def left_to_right(num_classes: int, max_skip: int = 0) -> ConstrainedTransitions
                 [0, 1, 1],
                 [0, 0, 1]], dtype=torch.int32)
     """
-    _validation.whole(max_skip, "max_skip", 0)
+    check_whole(max_skip, "max_skip", 0)
     pairs = [(a, b) for a in range(num_classes) for b in range(a, min(a + max_skip + 2, num_classes))]
     return ConstrainedTransitions(FullTransitions(num_classes), required=pairs)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from segcrf import _validation
-from segcrf._validation import InputError
+from segcrf._validation import InputError, check_whole
 from segcrf.nn.transitions.base import Transitions, check_rank, log_frequencies
 
 __all__ = ["InputDependentTransitions"]
@@ -41,7 +40,7 @@ class InputDependentTransitions(Transitions):
 
     def __init__(self, num_features: int, num_classes: int, *, rank: int | None = None) -> None:
         super().__init__(num_classes)
-        _validation.whole(num_features, "num_features", 1)
+        check_whole(num_features, "num_features", 1)
         self.rank = rank if rank is None else check_rank(rank, num_classes)
         columns = num_classes if rank is None else rank
         self.bias = nn.Parameter(torch.empty(num_classes, num_classes).uniform_(-0.1, 0.1))

@@ -196,4 +196,6 @@ def test_transitions_far_from_zero_lose_no_entropy(
     case = case.having(transitions=case.potentials["transitions"] + 2.0**20)
     truth = [each.entropy for each in truths(case)]
     case = case.having(**{name: values.to(dtype) for name, values in case.potentials.items()})
+    if kind != "chain" and backend == "numba":
+        tolerance = 1e-2  # the number of segments is known to 1e-9, and each counts the offset
     same(made(case, backend).entropy(), truth, tolerance)

@@ -16,7 +16,7 @@ from segcrf import Segmenter
 from segcrf.data import switching_sinusoid
 from segcrf.losses import FixedWeights
 from segcrf.testing.errors import rejects
-from segcrf.training import loop
+from segcrf.training import loop, selection
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -282,8 +282,8 @@ def test_a_combiner_of_ones_own_begins_anew_and_is_not_stored(tmp_path: Path) ->
 
 
 def test_the_learning_rate_is_tried_where_it_is_left_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "RATES", (1e-5, 0.05))
-    monkeypatch.setattr(loop, "TRIAL_STEPS", 8)
+    monkeypatch.setattr(selection, "LEARNING_RATES", (1e-5, 0.05))
+    monkeypatch.setattr(selection, "TRIAL_STEPS", 8)
     X, labels, targets = recordings()
     auto = Segmenter(**SMALL | {"learning_rate": "auto"}).fit(X, labels, targets=targets)
     assert auto.learning_rate_ == 0.05 and "at 1e-05" in auto.notes_[0]
@@ -303,7 +303,7 @@ def test_the_learning_rate_is_tried_where_it_is_left_open(tmp_path: Path, monkey
 
 @pytest.mark.slow
 def test_the_rate_that_is_found_serves_the_founding_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "TRIAL_STEPS", 48)
+    monkeypatch.setattr(selection, "TRIAL_STEPS", 48)
     x, y, k = switching_sinusoid(48, 200, noise=0.3, horizon=5, mean_dwell=1.0, seed=0)
     data, held = ([list(part[rows]) for part in (x, k, y)] for rows in (slice(32), slice(32, None)))
     options = {"hidden": 16, "bidirectional": False, "window": 200, "batch_size": 4, "max_epochs": 8, "progress": False}

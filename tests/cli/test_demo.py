@@ -13,6 +13,7 @@ import torch
 
 from segcrf.cli import demo
 from segcrf.losses import JointObjective
+from segcrf.testing.errors import rejects
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -152,7 +153,7 @@ def test_the_command_prints_the_table_and_writes_the_figure(
 def test_a_figure_that_cannot_be_written_is_found_before_training(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         demo.run_demo(quick=True, seed=0, out=tmp_path / "no" / "demo.png")
-    with pytest.raises(ValueError, match=r"ending \.doc tells no format of figures; expected one of \..*\.png"):
+    with rejects(r"demo\.doc", got=r"ending \.doc", expected=r"a format of figures: one of \..*\.png"):
         demo.run_demo(quick=True, seed=0, out=tmp_path / "demo.doc")
 
 

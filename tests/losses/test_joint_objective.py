@@ -370,7 +370,7 @@ def test_frames_of_a_switching_model_are_those_of_its_scores() -> None:
 
 def test_the_recipe_for_methods_that_change_gradients_runs_as_documented() -> None:
     pytest.importorskip("torchjd", reason="torchjd is optional; pip install torchjd")
-    page = (Path(__file__).parents[1] / "docs" / "examples" / "harmonising.py").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "examples" / "harmonising.py").read_text(encoding="utf-8")
     block = page[page.index("#     from torchjd") :]
     recipe = textwrap.dedent("\n".join(line[1:] for line in block[: block.index("\n#\n# With")].splitlines()))
     torch.manual_seed(0)

@@ -12,6 +12,7 @@ from label_pairs import same
 from segcrf import metrics
 from segcrf.data import Columns, RecordingTable
 from segcrf.metrics import Report
+from segcrf.testing.errors import rejects
 
 TRUE = [np.array(["a", "a", "b", "b", ""]), np.array(["b", "b", "a"])]
 FOUND = [np.array(["a", "b", "b", "b", "a"]), np.array(["b", "b", "a"])]
@@ -100,7 +101,7 @@ def test_json_has_null_for_what_is_undefined():
 
 
 def test_without_any_label_there_is_nothing_to_score():
-    with pytest.raises(ValueError, match=r"truth\.csv: no frame has a label in column 'state'"):
+    with rejects(r"truth\.csv: column 'state'", got="no label", advice="--label"):
         Report.of(truth([np.array([""] * 5), np.array([""] * 3)]), FOUND)
 
 

@@ -16,6 +16,7 @@ from segcrf.nn import (
     LearnedDurations,
     NegativeBinomialDurations,
     PoissonDurations,
+    UniformDurations,
 )
 from segcrf.testing.errors import rejects
 
@@ -38,6 +39,12 @@ def test_tables_are_those_of_scipy():
         }
         for family, table in expected.items():
             torch.testing.assert_close(family()[0][c], torch.tensor(table).float(), rtol=1e-4, atol=1e-4)
+
+
+def test_uniform_durations_are_all_alike():
+    table, tail = UniformDurations(3, 25)()
+    assert bool((table == table[0, 0]).all()) and bool((tail < 0).all())
+    assert DURATION_FAMILIES["uniform"] is UniformDurations
 
 
 @pytest.mark.parametrize("name", DURATION_FAMILIES)
@@ -92,7 +99,7 @@ def test_durations_in_seconds():
 def test_no_band_is_shorter_than_the_minimum_of_its_class():
     torch.manual_seed(0)
     crf = SemiMarkovCRF(3, 10, min_duration=[1, 4, 6])
-    best = crf(torch.randn(4, 80, 3)).argmax()
+    best = crf(torch.randn(4, 80, 3)).best
     bands = Segments.from_labels(best.labels, best.starts)
     for label, shortest in enumerate([1, 4, 6]):
         assert bands.durations[bands.label == label].min(initial=99) >= shortest
@@ -101,7 +108,7 @@ def test_no_band_is_shorter_than_the_minimum_of_its_class():
 def test_a_hard_maximum():
     torch.manual_seed(0)
     crf = SemiMarkovCRF(3, 10, tail="none")
-    best = crf(torch.randn(2, 80, 3) + torch.tensor([5.0, 0.0, 0.0])).argmax()
+    best = crf(torch.randn(2, 80, 3) + torch.tensor([5.0, 0.0, 0.0])).best
     assert Segments.from_labels(best.labels, best.starts).durations.max() <= 10
 
 

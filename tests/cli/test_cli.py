@@ -640,7 +640,7 @@ def test_as_a_process(place: Path):
 def test_the_commands_of_the_readme_go_from_a_table_to_bands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
     block = readme.partition("<!-- commands: tables -->\n\n")[2].partition("\n\n")[0]
     monkeypatch.chdir(tmp_path)
     commands = [line.strip().removeprefix(".venv/bin/segcrf ").split() for line in block.splitlines()]

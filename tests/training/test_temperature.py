@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_knowledge import make
+from test_alignment import make
 
 from segcrf import LinearChain
 from segcrf.metrics import reliability

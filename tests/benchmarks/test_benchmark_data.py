@@ -237,7 +237,7 @@ def test_interrupt_leaves_nothing(cache: Path, tmp_path: Path) -> None:
             "file = sources.SourceFile('0' * 64, 10_000_000, 'file')\n"
             f"download.fetch(url, file, Path({str(cache / 'file')!r}), 'name')\n"
         )
-        root = Path(__file__).parents[1]
+        root = Path(__file__).parents[2]
         process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True, cwd=root)
         connection, _ = listening.accept()
         with connection:

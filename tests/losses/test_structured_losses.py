@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given
-from test_knowledge import drawn, make
+from test_alignment import drawn, make
 from torch import Tensor
 
 from segcrf import LinearChain, Structure
