@@ -10,4 +10,5 @@ __version__ = "0.1.0"
 # The names are imported when they are used first, from where __init__.pyi says.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
-import segcrf.structures  # noqa: E402, F401 - registers the operators that an exported program calls
+# An exported program calls the operators of structures, and finds them once they are registered.
+import segcrf.structures  # noqa: E402, F401  # pyright: ignore[reportUnusedImport]

@@ -216,7 +216,7 @@ class Segmenter:
         *,
         targets: Given | None = None,
         groups: Sequence[Any] | None = None,
-        validation: Sequence[Given] | None = None,
+        validation: Sequence[Given | None] | None = None,
         resume: bool = False,
     ) -> Segmenter:
         """Learn from labelled recordings. A fit that fails or is interrupted leaves the Segmenter as it was before.

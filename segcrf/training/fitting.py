@@ -64,7 +64,7 @@ class Examples(NamedTuple):
     y: Given
     targets: Given | None = None
     groups: Sequence[Any] | None = None
-    validation: Sequence[Given] | None = None
+    validation: Sequence[Given | None] | None = None
 
 
 def fit_model(
