@@ -39,7 +39,7 @@ def remembered(query: Callable[[Any], Result]) -> Callable[[Any], Result]:
 
 
 class ScannedDistribution(LabelDistribution):
-    """A distribution over label sequences whose queries are scans of its potentials.
+    """A distribution over label sequences with queries that are scans of its potentials.
 
     Attributes:
         potentials: a NamedTuple of scores, ``emissions`` (B, T, C) first.
@@ -234,7 +234,7 @@ class ScannedDistribution(LabelDistribution):
         return torch.stack([each.log_z for each in restricted]).view(labels.shape[:-1])
 
     def _score_of(self, labels: Tensor, starts: Tensor) -> Tensor:
-        """Return the score of one segmentation; a structure whose bands may touch reads ``starts`` too."""
+        """Return the score of one segmentation; a structure with bands that may touch reads ``starts`` too."""
         return self._score(labels)
 
     def _check_feasible(self, total: Tensor) -> None:
