@@ -15,9 +15,9 @@ _INSTALLED = {package: find_spec(package) is not None for package in DEVICE_OF}
 
 
 def pick(backend: str, device: torch.device, known: Iterable[str] = tuple(DEVICE_OF)) -> str:
-    """Return the backend to run on ``device``, of those that a structure has kernels for (``known``).
+    """Return the backend to run on ``device``, one that a structure has kernels for (``known``).
 
-    One that was insisted on and cannot run is an error with the reason.
+    Raise an error with the reason if ``backend`` names a backend that cannot run.
     """
     if backend == "torch":
         return backend

@@ -1,8 +1,9 @@
 """Guard: what a registered operator checks, in O(B), before any kernel addresses memory.
 
 Operators are public entries: ``torch.compile``, ``torch.export``, ``validate_args=False`` and ``torch.ops`` reach them
-without the checks of a structure. Here only shapes, types, devices and lengths are checked; labels are checked by the
-kernels, which read all of them anyway.
+Operators are public entries: ``torch.compile``, ``torch.export``, ``validate_args=False`` and ``torch.ops`` call them
+without the checks of a structure. Only shapes, types, devices and lengths are checked here; the kernels check labels,
+because they read all labels anyway.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def check_lengths(lengths: Tensor, emissions: Tensor) -> Tensor:
 
 
 def clamp_lengths(lengths: Tensor, emissions: Tensor) -> tuple[Tensor, Tensor]:
-    """Return lengths (B,) clamped to 1 to T, and which were outside: a GPU is not asked to wait for an error."""
+    """Return lengths (B,) clamped to 1 to T, and which were outside: raising would make the host wait for the GPU."""
     _check_integers("lengths", lengths, tuple(emissions.shape[:1]), "(B,)", emissions)
     clamped = lengths.clamp(1, emissions.shape[1])
     return clamped, clamped != lengths

@@ -16,27 +16,33 @@ def frame_mask(lengths: Tensor, num_frames: int) -> Tensor:
 
 
 def agreeing(labels: Tensor, num_classes: int, lengths: Tensor) -> Tensor:
-    """Classes (..., B, T, C) that agree with labels (..., B, T): one where it is known, all where it is -100 or
-    padding."""
+    """Return which classes (..., B, T, C) agree with labels (..., B, T).
+
+    One class agrees with a known label; all classes agree with -100 and with padding.
+    """
     beyond = torch.arange(labels.shape[-1], device=labels.device) >= lengths[:, None]
     classes = torch.arange(num_classes, device=labels.device)
     return (labels[..., None] == classes) | ((labels == UNLABELLED) | beyond)[..., None]
 
 
 def clamp(emissions: Tensor, labels: Tensor, lengths: Tensor) -> Tensor:
-    """Emissions (B, T, C) that forbid (-inf) what does not agree with labels (B, T)."""
+    """Return emissions (B, T, C) with -inf for every class that disagrees with labels (B, T)."""
     return emissions.masked_fill(~agreeing(labels, emissions.shape[-1], lengths), -torch.inf)
 
 
 def time_first(values: Tensor) -> bool:
-    """Whether (B, T, C) on a CPU lies in memory with time first, as pytorch-crf and PyTorch's recurrent networks have
-    it: kernels read it where it lies."""
+    """Return whether values (B, T, C) on a CPU lie in memory with time first, as in pytorch-crf and PyTorch's RNNs.
+
+    Kernels read them in place.
+    """
     return values.device.type == "cpu" and not values.is_contiguous() and values.transpose(0, 1).is_contiguous()
 
 
 def empty_beside(emissions: Tensor, wanted: bool) -> Tensor:
-    """Room for a number per score, in the layout of the scores: a gradient need not be turned round; none for no
-    recording, if it is not ``wanted``."""
+    """Allocate a (B, T, C) output in the memory layout of ``emissions``, so that no gradient has to be transposed.
+
+    It holds no recording, (0, T, C), unless it is ``wanted``.
+    """
     batch, frames, classes = emissions.shape
     dtype = working_dtype(emissions)
     if wanted and time_first(emissions):
@@ -45,5 +51,5 @@ def empty_beside(emissions: Tensor, wanted: bool) -> Tensor:
 
 
 def working_dtype(emissions: Tensor) -> torch.dtype:
-    """Half-precision scores are read as they are and computed in float32; others keep their type."""
+    """Return the type to compute in: float32 for half-precision scores, which are read as they are, else their own."""
     return torch.promote_types(emissions.dtype, torch.float32)

@@ -30,7 +30,7 @@ def subtract_observed(
         labels: classes (B, T); -100 inside a recording is summed over.
         lengths: valid frames (B,).
         log_z: log partition (B,), float64.
-        counts: expected counts (B, ...), each empty (0, ...) where they are not asked.
+        counts: expected counts (B, ...), each empty (0, ...) if it is not needed.
         observe: ``observe(log_prob)`` scores recordings with complete labels. It writes their log-probability (-inf
             where ``log_z`` is), subtracts their labels from the counts, and writes NaN where a label is missing. It
             returns whether a label is missing in any recording, and whether any label lies beyond the classes.

@@ -41,26 +41,26 @@ _WORTH_A_THREAD = 500_000
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function that runs without the interpreter lock, cached on disk where the disk can be written.
+    """Compile a function that runs without the interpreter lock, cached on disk where the disk is writable.
 
-    Sums may be reordered into SIMD lanes at compile time, so results are the same in every run and on every number of
-    threads. Infinities stay meaningful: -inf forbids.
+    Sums may be reordered into SIMD lanes at compile time only, so results are the same in every run and for every
+    number of threads. Infinities keep their meaning: -inf forbids.
     """
     return _compiled(function, fastmath={"contract", "reassoc", "nsz"})
 
 
 def explicit(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile as `compiled` does, with sums in the order they are written: for code in vectors of `simd`."""
+    """Compile as `compiled` does, but keep the order of sums as written: for code in vectors of `simd`."""
     return _compiled(function, fastmath={"contract", "nsz"})
 
 
 def part(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a part of an `explicit` function, without what a call from Python would need."""
+    """Compile a part of an `explicit` function, without an entry point for Python."""
     return _compiled(function, fastmath={"contract", "nsz"}, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Put a part of an `explicit` function in its place before that is compiled.
+    """Inline a part of an `explicit` function before that function is compiled.
 
     With one more level of functions, LLVM would optimise everything below once more.
     """
@@ -71,10 +71,10 @@ def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any
     options |= {"nogil": True, "error_model": "numpy"}
     try:
         dispatcher = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no cache folder can be written: a read-only installation without a home
+    except RuntimeError:  # no cache folder is writable: a read-only installation without a home directory
         return numba.njit(**options)(function)
-    # Numba looks only at the file of the function, but what it calls is compiled into it: without this, a changed part
-    # would go unnoticed. This is private to Numba; a version that keeps it elsewhere falls back to Numba's own rule.
+    # Numba checks only the file of the function, but the functions that it calls are compiled into it: without this, a
+    # change in them would be missed. This is private to Numba; where a version lacks it, Numba's own rule applies.
     file: Any = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
     if hasattr(file, "_source_stamp"):
         file._source_stamp = source_digest()
@@ -83,7 +83,7 @@ def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any
 
 @cache
 def source_digest() -> str:
-    """Return a digest of the sources of all kernels for CPUs: the cache on disk holds only for them."""
+    """Return a digest of the sources of all CPU kernels: the cache on disk is valid only for these sources."""
     digest = hashlib.sha256()
     for file in sorted(Path(__file__).parent.rglob("*.py")):
         if not file.name.startswith("triton"):
@@ -101,7 +101,7 @@ _SHIFT = np.int64(52)
 # Inlined by LLVM, not by Numba: the rounding below must not inherit a caller's licence to reorder sums.
 @numba.njit(forceinline=True, fastmath={"contract"}, error_model="numpy")
 def exp(x: float) -> float:
-    """Return exp(x) for x in [-700, 700] to about 1e-14, free of branches so that a loop over it becomes SIMD code.
+    """Return exp(x) for x in [-700, 700] to about 1e-14, without branches, so that a loop over it becomes SIMD code.
 
     Range reduction by Cody and Waite, then a Taylor polynomial of degree 11 on |r| <= ln(2) / 2.
     """
@@ -135,7 +135,7 @@ def exponentiate(values):
 
 @part
 def label_range(labels, row, length):
-    """Return the lowest and the highest label of one recording, which may not have been checked before."""
+    """Return the lowest and the highest label of one recording; labels may be unchecked."""
     lowest = highest = labels[row, 0]
     for t in range(1, length):
         lowest, highest = min(lowest, labels[row, t]), max(highest, labels[row, t])
@@ -144,7 +144,7 @@ def label_range(labels, row, length):
 
 @part
 def finite_range(scores):
-    """Return the largest finite score, or 0 where there is none, and the span of the finite scores."""
+    """Return the largest finite score, or 0 if there is none, and the span of the finite scores."""
     top, lowest = -np.inf, np.inf
     for score in scores:
         if score > -np.inf:
@@ -163,14 +163,14 @@ class _Scratch(threading.local):
 
 
 _scratch = _Scratch()
-_LINE = 8  # numbers of a cache line
+_LINE = 8  # elements of a cache line
 
 
 def scratch(*sizes: int) -> list[np.ndarray[Any, Any]]:
-    """Return arrays of ``sizes`` numbers to work in, until this thread asks again.
+    """Return work arrays of ``sizes`` elements, valid until this thread calls `scratch` again.
 
-    They are kept from call to call: every 4 KiB of fresh memory cost a page fault, together as much as a small kernel.
-    Each begins with a cache line, so that no vector lies across two.
+    They are kept between calls: every 4 KiB of fresh memory costs a page fault, in total as much as a small kernel.
+    Each array begins at a cache line, so that no vector lies across two lines.
     """
     bounds = [0, *accumulate(-(-size // _LINE) * _LINE for size in sizes)]
     if _scratch.memory.size < bounds[-1]:
@@ -190,7 +190,7 @@ def share(function: Callable[[int, int], None], count: int, work: float) -> None
         function(0, count)
         return
     bounds = [count * i // threads for i in range(threads + 1)]
-    # The pieces run without the interpreter lock. The first of them runs here: one thread less to wake.
+    # The pieces run without the interpreter lock. The first piece runs here, so that one thread fewer has to wake up.
     others: list[Future[None]] = []
     try:
         try:
@@ -199,7 +199,7 @@ def share(function: Callable[[int, int], None], count: int, work: float) -> None
         except RuntimeError:  # the interpreter shuts down while a thread of the user still computes
             function(bounds[1 + len(others)], count)
         function(0, bounds[1])
-    finally:  # no piece may still write when an error leaves
+    finally:  # no piece may write after an error has been raised
         wait(others)
     for other in others:
         other.result()
@@ -209,7 +209,7 @@ _pools: dict[int, ThreadPoolExecutor] = {}
 
 
 def _pool(process: int) -> ThreadPoolExecutor:
-    # One pool per process: threads do not survive a fork, as in DataLoader workers.
+    # One pool per process: threads do not survive a fork, for example in DataLoader workers.
     if process not in _pools:
         _pools[process] = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="segcrf")
     return _pools[process]

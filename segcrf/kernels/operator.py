@@ -7,15 +7,15 @@ Every module of kernels exports the same functions over plain tensors, without a
     log_prob(*potentials, labels, lengths, gradient) -> log_prob (B,), log_z (B,), one gradient per potential
     max_product(*potentials, lengths)                -> score (B,), labels (B, T), starts (B, T)
 
-Gradients are per recording: a potential without a batch axis gets one, one that has it keeps its shape. Those of
-``sum_product`` are expected counts; those of ``log_prob`` are of ``-log_prob``, expected less observed counts.
-``starts`` (probability that a band begins) and the gradient of ``log_prob`` are computed when asked, else empty.
-``log_z`` and scores are float64: over a million frames the difference of two totals is the loss, and float32 would
-round it away. Labels of -100 inside a recording are summed over; beyond its length labels are not read, and written
-as -100.
+Gradients are per recording: a potential without a batch axis gets one, a potential with a batch axis keeps its shape.
+Those of ``sum_product`` are expected counts; those of ``log_prob`` are gradients of ``-log_prob``: expected less
+observed counts. ``starts`` (probability that a band begins) and the gradient of ``log_prob`` are computed on request,
+else empty. ``log_z`` and scores are float64: over a million frames the loss is the difference of two large totals, and
+float32 would round it away. Labels of -100 inside a recording are summed over; beyond its length labels are not read,
+and are written as -100.
 
-:class:`Operator` makes PyTorch operators of them, so that autograd, ``torch.compile`` and ``torch.export`` see one
-node. Each operator checks what it is given before a kernel addresses memory, see :mod:`segcrf.kernels.guard`.
+:class:`Operator` turns them into PyTorch operators, so that autograd, ``torch.compile`` and ``torch.export`` see one
+node. Each operator checks its inputs before a kernel addresses memory, see :mod:`segcrf.kernels.guard`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from segcrf.kernels.layout import clamp, empty_beside, working_dtype
 
 __all__ = ["Operator"]
 
-# Defined by hand: what torch.library.custom_op adds to each call takes as long as a small kernel.
+# Defined by hand: torch.library.custom_op adds to each call as much time as a small kernel takes.
 _LIBRARY = torch.library.Library("segcrf", "FRAGMENT")
 
 
@@ -44,8 +44,8 @@ class Operator:
         structure: the beginning of the operators' names.
         axes: the potentials in order, and the axes of each: B recordings, T frames, S = T - 1 steps, C classes,
             K durations. The first, the emissions ``"BTC"`` at least, have the batch axis, the others have none.
-        scan: ``scan(potentials, lengths, starts)``, the differentiable reference of the log partition. Derivatives of a
-            gradient, of any order, go through it, since kernels know first derivatives only.
+        scan: ``scan(potentials, lengths, starts)``, the differentiable reference of the log partition. Derivatives of
+            a gradient, of any order, go through it, since kernels compute first derivatives only.
         beside: whether kernels return counts of labels and starts in the memory layout of the emissions, see
             :func:`empty_beside`.
         kernels: by backend, the module of this package that holds its kernels.
@@ -112,7 +112,7 @@ class Operator:
         return getattr(torch.ops.segcrf, full).default
 
     def _guarded(self, arguments: Sequence[Any]) -> tuple[Sequence[Tensor], list[Tensor], Tensor, list[bool]]:
-        """Potentials, labels (if any), lengths and options of a call, the tensors but for the lengths checked."""
+        """Return potentials, labels (if any), lengths and options of a call; all tensors but lengths are checked."""
         count = len(self.axes)
         potentials = arguments[:count]
         check_potentials(self.axes, potentials)
@@ -171,12 +171,14 @@ class Operator:
         *,
         owned: bool = False,
     ) -> list[Tensor]:
-        """Gradients of the potentials, given that of the total (B,) and, for second derivatives, those of its
-        counts. ``owned``: the counts have no other user, so they may be returned as gradients themselves."""
+        """Return the gradients of the potentials, given that of the total (B,) and, for second derivatives, of counts.
+
+        ``owned``: the counts have no other user, so they may be returned as gradients themselves.
+        """
         lengths, *saved = ctx.saved_tensors
         potentials, counts = saved[: ctx.arity], saved[ctx.arity : 2 * ctx.arity]
         grad = None if grad is None else grad.to(counts[0].dtype)
-        # The loss of most training is a sum: to multiply by ones would cost as much as a small kernel, in new memory.
+        # The loss of most training is a sum: multiplying by ones would cost as much as a small kernel, in new memory.
         unit = owned and grad is not None and _are_ones(grad)
         grads = [None if grad is None else self._weighted(grad, count, i, unit) for i, count in enumerate(counts)]
         if any(vector is not None for vector in vectors):
@@ -189,8 +191,10 @@ class Operator:
         ]
 
     def _weighted(self, grad: Tensor, count: Tensor, i: int, unit: bool) -> Tensor:
-        """Gradient of potential ``i`` from that of the total (B,), which is all ones where ``unit``: counts times it,
-        summed where the potential is shared by the recordings."""
+        """Return the gradient of potential ``i``: its counts times ``grad``, the gradient of the total (B,).
+
+        ``unit``: ``grad`` is all ones. The result is summed over the recordings if they share the potential.
+        """
         if unit:
             return count.detach() if i < self.batched else count.sum(0)
         if i < self.batched:
@@ -205,9 +209,9 @@ class Operator:
         vectors: tuple[Tensor | None, ...],
     ) -> tuple[Tensor, ...]:
         """Hessian of ``scan`` times ``vectors``, by two passes through the reference scan."""
-        further = torch.is_grad_enabled()  # a third derivative may be asked of this one
+        further = torch.is_grad_enabled()  # a third derivative may be taken of this one
         with torch.enable_grad():
-            # Views, so that a vector that depends on a potential is a constant of these two passes.
+            # Views, so that a vector that depends on a potential is constant in these two passes.
             leaves = [
                 p.view_as(p) if i < self.batched else p.expand(len(lengths), *p.shape) for i, p in enumerate(potentials)
             ]
@@ -239,7 +243,7 @@ class Operator:
 
 
 def _forbid_recordings(answers: Any, outside: Tensor) -> Any:
-    """Set the totals (B,) of recordings whose length is wrong to -inf, as if no labelling were allowed."""
+    """Set the totals (B,) of recordings with a wrong length to -inf, as if no labelling were allowed."""
     if isinstance(answers, Tensor):
         return answers.masked_fill(outside, -torch.inf)
     totals = [each.masked_fill(outside, -torch.inf) if _is_total(each) else each for each in answers]
@@ -267,9 +271,9 @@ def _remember(ctx: Any, potentials: Sequence[Tensor], lengths: Tensor, counts: S
 
 
 def _are_ones(grad: Tensor) -> bool:
-    """Return whether a gradient is all ones on a CPU, and what the backward pass saved may be used up.
+    """Return whether a gradient is all ones on a CPU, and whether the tensors saved by the forward pass may be reused.
 
-    That is so where no graph is kept or made, and nothing traces the pass or maps over it.
+    This holds if no graph is kept or made, and if nothing traces the pass or maps over it.
     """
     native: Any = torch._C  # pyright: ignore[reportPrivateUsage]
     autograd, functorch = native._autograd, native._functorch

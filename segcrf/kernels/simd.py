@@ -1,10 +1,11 @@
 """Vectors of eight doubles in Numba, with explicit loads, stores and arithmetic.
 
-LLVM makes vector instructions of the plain loops it recognises, and forgets accumulators to memory in the rest. Here
-a vector is a value, so that a kernel says what stays in registers; LLVM only has to choose them (one of AVX-512, two
-of AVX2, four of NEON). Buffers are flat, and indices count vectors: ``load(buffer, k)`` reads numbers 8 k to 8 k + 7.
+LLVM makes vector instructions of the plain loops that it recognises, and spills accumulators to memory in all others.
+Here a vector is a value, so that a kernel states what stays in registers; LLVM only has to choose the registers (one
+of AVX-512, two of AVX2, four of NEON). Buffers are flat, and indices count vectors: ``load(buffer, k)`` reads elements
+8 k to 8 k + 7.
 
-Functions that use these are compiled by `numba_runtime.explicit`, without a licence to reorder sums.
+Functions that use these vectors are compiled by `numba_runtime.explicit`, which keeps the order of sums.
 """
 
 # pyright: basic
@@ -46,7 +47,7 @@ __all__ = [
 
 WIDTH = 8
 
-intrinsic: Any = extending.intrinsic  # to a type checker, its functions would still take the typing context
+intrinsic: Any = extending.intrinsic  # for a type checker, its functions would still take the typing context
 _REAL, _INT = ir.DoubleType(), ir.IntType(64)
 _REALS, _INTS = ir.VectorType(_REAL, WIDTH), ir.VectorType(_INT, WIDTH)
 
@@ -112,7 +113,7 @@ def _multiply_add(builder: Any, x: Any, y: Any, z: Any) -> Any:
 
 @intrinsic
 def fma(typing: Any, x: Any, y: Any, z: Any) -> Any:
-    """Return x * y + z, in one instruction where the processor has it."""
+    """Return x * y + z, in one instruction if the processor has it."""
     return signature(float64x8, x, y, z), lambda context, builder, sig, args: _multiply_add(builder, *args)
 
 
@@ -222,7 +223,7 @@ def _pointer(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
 
 
 def _place(context: Any, builder: Any, array_type: Any, array: Any, index: Any, step: int, kind: Any) -> Any:
-    """Return a pointer to ``kind`` at number ``index * step`` of a flat array."""
+    """Return a pointer to ``kind`` at element ``index * step`` of a flat array."""
     number = builder.mul(index, ir.Constant(index.type, step)) if step > 1 else index
     place = builder.gep(_pointer(context, builder, array_type, array), [number])
     return builder.bitcast(place, kind.as_pointer())
@@ -252,7 +253,7 @@ def store(typing: Any, buffer: Any, k: Any, x: Any) -> Any:
 
 @intrinsic
 def load_part(typing: Any, source: Any, at: Any, count: Any, fill: Any) -> Any:
-    """Return numbers ``at`` to ``at`` + 7 of a flat array of floats or doubles; ``fill`` from place ``count`` on."""
+    """Return elements ``at`` to ``at`` + 7 of a flat array of floats or doubles; ``fill`` from place ``count`` on."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = ir.VectorType(context.get_value_type(sig.args[0].dtype), WIDTH)
@@ -267,7 +268,7 @@ def load_part(typing: Any, source: Any, at: Any, count: Any, fill: Any) -> Any:
 
 @intrinsic
 def store_part(typing: Any, target: Any, at: Any, x: Any) -> Any:
-    """Write x as numbers ``at`` to ``at`` + 7 of a flat array of floats or doubles."""
+    """Write x to elements ``at`` to ``at`` + 7 of a flat array of floats or doubles."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = ir.VectorType(context.get_value_type(sig.args[0].dtype), WIDTH)
@@ -290,7 +291,7 @@ def splat(typing: Any, x: Any) -> Any:
 
 @intrinsic
 def spread(typing: Any, x: Any, place: Any) -> Any:
-    """Return the element of x at a constant place, in every place: a permutation, without a way through memory."""
+    """Return the element of x at a constant place, in every place: a permutation within registers."""
     if not isinstance(place, types.IntegerLiteral):
         return None
     at = place.literal_value
@@ -333,7 +334,7 @@ def peak(typing: Any, x: Any) -> Any:
 
 @intrinsic
 def first_equal(typing: Any, x: Any, value: Any) -> Any:
-    """Return the first place at which x is ``value``; 8 where there is none."""
+    """Return the first place at which x is ``value``, or 8 if there is none."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         equal = builder.fcmp_ordered("==", args[0], _splat(builder, args[1], _REALS))
@@ -374,7 +375,7 @@ def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
 
 @intrinsic
 def gather(typing: Any, source: Any, offsets: Any, position: Any, buffer: Any, k: Any) -> Any:
-    """Write vectors k + i of ``buffer``, i < 8: lane l is number ``offsets[l] + position + i`` of ``source``."""
+    """Write vectors k + i of ``buffer``, i < 8: lane l is element ``offsets[l] + position + i`` of ``source``."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         from_array, begins, at, to_array, first = args
@@ -397,7 +398,7 @@ def gather(typing: Any, source: Any, offsets: Any, position: Any, buffer: Any, k
 
 @intrinsic
 def scatter(typing: Any, buffer: Any, k: Any, target: Any, offsets: Any, position: Any) -> Any:
-    """Write number ``offsets[l] + position + i`` of ``target`` from lane l of vector k + i: the inverse of `gather`."""
+    """Write element ``offsets[l] + position + i`` of ``target`` from lane l of vector k + i, as `gather` reversed."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         from_array, first, to_array, begins, at = args

@@ -17,7 +17,7 @@ __all__ = ["arithmetic", "finite", "log_add", "options", "padded_classes"]
 #: The scores of all pairs of classes are held in registers.
 MAX_CLASSES = 256
 
-#: Products and sums may be fused, as by default; stated, because Triton warns that its default will change.
+#: Products and sums may be fused. This is the default; it is stated because Triton warns that the default will change.
 _FUSION = {"enable_fp_fusion": True}
 
 _DTYPES = {torch.float32: tl.float32, torch.float64: tl.float64}
@@ -51,7 +51,7 @@ def options(elements: int) -> dict[str, int]:
 
 @triton.jit
 def finite(x):
-    """Return x, with 0 instead of -inf: what to subtract before an exponential."""
+    """Return x, with 0 instead of -inf: a value that can be subtracted before an exponential."""
     return tl.where(x == -float("inf"), 0.0, x)
 
 

@@ -4,7 +4,7 @@ The likelihood of any knowledge is one difference: the log partition of the labe
 all labellings. So each function here builds a restriction, and a loss is minus its ``log_share``.
 
 =======================================  ===========================================================================
-what is known                            how to say it
+known                                    function
 =======================================  ===========================================================================
 some frames have no label                ``dist.log_prob(labels)`` with -100 there
 a frame has one of several classes       :func:`allowed_classes`, then ``dist.restrict(allowed).log_share(dist)``
@@ -14,8 +14,8 @@ one labelled frame in each band          :func:`timestamps`
 the order of the bands, not their times  :func:`transcript`
 =======================================  ===========================================================================
 
-The last three need to count bands, which labels alone do not: a switch somewhere in a window is one switch, not a
-flicker. They run over an expanded state space, the places in the list of bands, from left to right, and are exact.
+The last three count bands, which labels alone do not do: a switch somewhere in a window is one switch, not a flicker.
+They run over an expanded state space, the places in the list of bands, from left to right, and are exact.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ def allowed_classes(sets: Sequence[Sequence[Collection[int]]], num_classes: int)
 def evidence(dist: Structure, weights: Tensor) -> Tensor:
     """Return the log of the expected product of weights, ``log sum_y p(y) prod_t weights[t, y_t]``, (B,).
 
-    Virtual evidence: ``weights[t, c]`` is the probability that an annotator, or a second sensor, would say what it said
-    if the class were c, up to a factor per frame. Weights of 0 and 1 are a restriction; all equal, an unlabelled frame.
-    It is the likelihood of noisy observations, not a target: a model that is sure of the heaviest class scores best.
-    Where the soft labels are themselves the answer, use :func:`segcrf.losses.soft_cross_entropy`.
+    Virtual evidence: ``weights[t, c]`` is the probability of the observation of an annotator, or of a second sensor, if
+    the class is c, up to a factor per frame. Weights of 0 and 1 are a restriction; equal weights are an unlabelled
+    frame. It is the likelihood of noisy observations, not a target: a model that is sure of the heaviest class scores
+    best. If the soft labels are themselves the target, use :func:`segcrf.losses.soft_cross_entropy`.
 
     Args:
         dist: over B recordings.
@@ -179,8 +179,8 @@ def transcript(dist: Structure, orders: Sequence[Sequence[int]]) -> Alignment:
 
     Args:
         dist: over B recordings.
-        orders: per recording, the classes of its bands, first to last. In a linear chain, whose bands are maximal, no
-            two neighbours are the same.
+        orders: per recording, the classes of its bands, first to last. Bands of a linear chain are maximal, so no
+            two neighbours are the same there.
 
     Raises:
         ValueError: a recording without bands, an unknown class, or neighbours of one class in a linear chain.
@@ -203,17 +203,17 @@ def transcript(dist: Structure, orders: Sequence[Sequence[int]]) -> Alignment:
 
 
 def timestamps(dist: Structure, labels: Tensor) -> Alignment:
-    """Return the distribution given one frame of each band: between two of them lies one switch, somewhere.
+    """Return the distribution given one frame of each band: one switch lies somewhere between two of them.
 
     Args:
         dist: over B recordings.
-        labels: (B, T), -100 but for the known frames. Several in a row of one class mark one band.
+        labels: (B, T), -100 except at the known frames. Several in a row of one class mark one band.
 
     Raises:
         ValueError: a recording without any known frame, or an unknown class.
 
-    Source: Li, Abu Farha and Gall, "Temporal Action Segmentation from Timestamp Supervision", 2021; there a heuristic
-        places the switches, here their places are summed over.
+    Source: Li, Abu Farha and Gall, "Temporal Action Segmentation from Timestamp Supervision", 2021. That paper places
+        the switches by a heuristic; here their places are summed over.
 
     Example:
         >>> from segcrf import LinearChain
@@ -230,7 +230,7 @@ def timestamps(dist: Structure, labels: Tensor) -> Alignment:
         begins = torch.ones_like(marked, dtype=torch.bool)
         begins[1:] = marked[1:] != marked[:-1]
         first, last = known[begins], known[torch.cat([begins[1:], begins[:1]])]
-        # A band lies after the last mark of the one before, and ends before the first mark of the next.
+        # A band lies after the last mark of the previous band, and ends before the first mark of the next.
         after = torch.cat([first.new_zeros(1), last[:-1] + 1])
         before = torch.cat([first[1:], first.new_full((1,), len(row))])
         orders.append(marked[begins])
@@ -239,9 +239,9 @@ def timestamps(dist: Structure, labels: Tensor) -> Alignment:
 
 
 def boundary_tolerance(dist: Structure, labels: Tensor, frames: int) -> Alignment:
-    """Return the distribution given every boundary to within ``frames``: annotators are late, or early.
+    """Return the distribution given every boundary to within ``frames``, since annotators are early or late.
 
-    Each switch lies at most ``frames`` frames from where ``labels`` put it; the bands and their order are certain.
+    Each switch lies at most ``frames`` frames from its place in ``labels``; the bands and their order are certain.
 
     Args:
         dist: over B recordings.
@@ -279,7 +279,7 @@ def _rows(dist: Structure, labels: Tensor) -> list[Tensor]:
 
 
 def _window(after: Tensor, before: Tensor, num_frames: int) -> Tensor:
-    """Return where place m may stand, (T, M): the frames [after, before)."""
+    """Return the frames [after, before) at which place m may stand, as (T, M)."""
     frames = torch.arange(num_frames, device=after.device)[:, None]
     return (frames >= after) & (frames < before)
 

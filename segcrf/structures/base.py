@@ -29,8 +29,7 @@ class Structure(ScannedDistribution):
     """A distribution over label sequences (B, T) that is given by potentials.
 
     To add one, subclass it: name its potentials, and implement :meth:`_scan`, :meth:`_score`, :meth:`_forbidden`,
-    :meth:`_running` and :meth:`_band_log_prob`. Its kernels, if it has any, are one
-    :class:`~segcrf.kernels.Operator`.
+    :meth:`_running` and :meth:`_band_log_prob`. Its kernels, if any, are one :class:`~segcrf.kernels.Operator`.
     """
 
     # ------------------------------------------------------------------------------------------------ likelihood
@@ -43,18 +42,18 @@ class Structure(ScannedDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-probability (..., B) of labels (..., B, T).
 
-        A label of -100 is unknown: the probability is summed over the classes that it may be. Frames beyond a
-        recording's length are not read.
+        A label of -100 is unknown: the probability is summed over its possible classes. Frames beyond a recording's
+        length are not read.
 
         Args:
             value: integers, 0 to C - 1 or -100.
 
         Raises:
-            ValueError: a label is no class, or the shape is wrong; with ``validate_args`` also for a forbidden
-                labelling, with the frame. Without, its log-probability is ``-inf``.
+            ValueError: a label is no class, or the shape is wrong; with ``validate_args`` also if a labelling is
+                forbidden, with the frame. Without it, its log-probability is ``-inf``.
         """
         event = (self._batch_shape[0], self._event_shape[0])
-        # The shape is always checked: a shorter one would be broadcast, and score other labels than the caller's.
+        # The shape is always checked: a shorter tensor would be broadcast, and other labels would be scored.
         value = check_labels(value, event, self.num_classes, self.lengths, values=bool(self._validate_args))
         if self.backend == "torch" or value.dim() > 2:
             score, log_z = self._reference_score(value), self.log_z
@@ -67,7 +66,7 @@ class Structure(ScannedDistribution):
         return total.to(self.dtype)
 
     def log_share(self, whole: Structure) -> Tensor:
-        """Return the log-probability (B,) that ``whole`` gives to the labellings that this restriction of it leaves.
+        """Return the log-probability (B,) that ``whole`` gives to the labellings that this restriction of it allows.
 
         It is ``log_partition - whole.log_partition``, but subtracted in float64: for a long recording the difference of
         the two, rounded to float32, would be noise.
@@ -99,9 +98,9 @@ class Structure(ScannedDistribution):
     def filtered(self) -> Tensor:
         """Probability (B, T, C) of the class of each frame given the emissions up to it, zero beyond lengths.
 
-        It is the marginal of the last frame of the recording cut after that frame, as if cut out of a longer one:
-        without ``end`` scores, and with the running band of a semi-Markov chain scored by its survival. This is what a
-        live system may know: later frames, and scores that depend on them, have no influence.
+        It is the marginal of the last frame of the recording cut after that frame, as if from a longer recording:
+        without ``end`` scores, and with the running band of a semi-Markov chain scored by its survival. This is the
+        knowledge of a live system: later frames, and scores that depend on them, have no influence.
 
         Source: Rabiner 1989, section III.A: the forward variable, normalised.
         """
@@ -113,8 +112,8 @@ class Structure(ScannedDistribution):
     def band_probability(self, bands: Segments) -> Tensor:
         """Return the posterior probability (N,) that each band, as a whole, is a band: this class on these frames only.
 
-        This measure is strict: where a boundary is uncertain by a few frames, the probability is shared among all its
-        places. :meth:`mean_marginal` is the lenient one.
+        This measure is strict: if a boundary is uncertain by a few frames, the probability is shared among all its
+        places. :meth:`mean_marginal` is the lenient measure.
 
         Args:
             bands: of this batch, as for :meth:`mean_marginal`.
@@ -149,7 +148,7 @@ class Structure(ScannedDistribution):
     def topk(self, k: int) -> Best:
         """Return the ``k`` best labellings, best first: score (k, B), labels (k, B, T), starts (k, B, T).
 
-        Where there are fewer than k, the rest has score ``-inf`` and labels -100.
+        If there are fewer than k, the rest has score ``-inf`` and labels -100.
 
         Raises:
             ValueError: ``k`` is below 1.
@@ -195,10 +194,10 @@ class Structure(ScannedDistribution):
     def cross_entropy(self: Self, other: Self) -> Tensor:
         """Return the expected negative log-likelihood (B,), in nats, of draws of this distribution under ``other``.
 
-        It is ``log Z_other - <expected counts, potentials of other>``; infinite where this distribution gives mass to
-        labellings that ``other`` forbids. With ``self`` a teacher and ``other`` a student, it is the loss of
-        distillation; with ``self`` frame-wise soft labels (``LinearChain(probabilities.log(), zeros)``), the expected
-        log-loss under them. Less the entropy it is ``torch.distributions.kl_divergence(p, q)``.
+        It is ``log Z_other - <expected counts, potentials of other>``; infinite if this distribution gives mass to
+        labellings that ``other`` forbids. If ``self`` is a teacher and ``other`` a student, it is the loss of
+        distillation; if ``self`` holds frame-wise soft labels (``LinearChain(probabilities.log(), zeros)``), the
+        expected log-loss under them. Less the entropy it is ``torch.distributions.kl_divergence(p, q)``.
 
         Args:
             other: a structure of the same kind over recordings of the same lengths, with tables of the same shapes.
@@ -236,14 +235,14 @@ class Structure(ScannedDistribution):
         """Return the same kind of structure with some potentials replaced, and perhaps other lengths.
 
         Args:
-            lengths: (B,); None: as they are.
-            validate_args: as for the constructor; None: as it is.
-            **potentials: new scores by name, in the shapes that the structure has or, all of them, in others that
-                belong together.
+            lengths: (B,); None: unchanged.
+            validate_args: as for the constructor; None: unchanged.
+            **potentials: new scores by name, each in the shape that the structure has. If all are given, they may
+                have other shapes that belong together.
 
         Raises:
-            ValueError, TypeError: an unknown name, shapes that do not belong together, a wrong length, and whatever the
-                constructor raises.
+            ValueError, TypeError: an unknown name, shapes that do not belong together, a wrong length, or an error of
+                the constructor.
 
         Example:
             >>> from segcrf import LinearChain
@@ -267,7 +266,7 @@ class Structure(ScannedDistribution):
     def restrict(self: Self, allowed: Tensor) -> Self:
         """Return the same scores with labels forbidden where ``allowed`` (B, T, C) is False.
 
-        Knowledge of the labels becomes a restriction, and its probability a difference of log partitions.
+        Knowledge of the labels becomes a restriction, and its probability is a difference of log partitions.
 
         Raises:
             TypeError, ValueError: ``allowed`` is not boolean, or has another shape than the emissions.
@@ -286,11 +285,11 @@ class Structure(ScannedDistribution):
     def scaled(self: Self, factor: float | Tensor = 1.0, *, emissions: float | Tensor = 1.0) -> Self:
         """Return the same structure with all scores times ``factor``, and the emissions times ``emissions`` besides.
 
-        ``scaled(1 / temperature)`` is sure of less where the temperature is above 1. Probabilities change, the best
+        ``scaled(1 / temperature)`` is less certain if the temperature is above 1. Probabilities change, the best
         labelling does not. ``scaled(emissions=factor)`` changes how much the signal counts against transitions and
-        durations. A decoder wants such a factor of its own: neighbouring frames err together, so a likelihood learns to
-        trust each frame little, and its mode leaves short bands out, though the sum over all ways to place them is
-        likely. Speech recognition chooses its acoustic scale on validation recordings for the same reason.
+        durations. A decoder needs such a factor of its own: neighbouring frames err together, so a likelihood learns to
+        trust each frame little, and its mode omits short bands, though the sum over all their places is likely. Speech
+        recognition chooses its acoustic scale on validation recordings for the same reason.
 
         Args:
             factor: above 0; 1 / :func:`segcrf.training.fit_temperature` calibrates.
@@ -319,7 +318,7 @@ class Structure(ScannedDistribution):
         """Return the same structure with its potentials in another type or on another device.
 
         Args:
-            target: a floating-point ``torch.dtype``, a ``torch.device`` or its name. The backend is chosen anew where
+            target: a floating-point ``torch.dtype``, a ``torch.device`` or its name. The backend is chosen anew if
                 the device changes.
 
         Example:

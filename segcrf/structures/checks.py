@@ -64,7 +64,7 @@ def check_emissions_shape(emissions: Tensor) -> tuple[int, int, int]:
 def check_lengths(values: Tensor | None, num_recordings: int, num_frames: int, device: torch.device) -> Tensor:
     """Return a copy of lengths (B,) as int64 on ``device``; ``None`` means that every recording has all T frames.
 
-    It is a copy, so that a later change of the caller's tensor cannot invalidate what was checked.
+    It is a copy, so that a later change of the caller's tensor cannot invalidate the check.
     """
     if values is None:
         return torch.full((num_recordings,), num_frames, dtype=torch.int64, device=device)
@@ -190,7 +190,7 @@ def _reject_value(values: Tensor, name: str, where: list[int]) -> None:
 
 
 def check_transformed(potentials: tuple[Tensor, ...], backend: str, validated: bool) -> None:
-    """Raise for what torch.func transforms (vmap, grad, jacrev) cannot see into, and name the ways that work."""
+    """Raise for structures that torch.func transforms (vmap, grad, jacrev) cannot trace, and name what works."""
     inside: Any = cast(Any, torch)._C._functorch
     if backend != "torch" and not torch.compiler.is_compiling() and any(map(_has_tangent, potentials)):
         got, expected = f"forward-mode derivatives, which backend {backend!r} would lose", "reverse mode"

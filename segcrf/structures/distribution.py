@@ -1,8 +1,8 @@
-"""LabelDistribution: what every distribution over label sequences answers, given its marginals.
+"""LabelDistribution: the queries of every distribution over label sequences, given its marginals.
 
-One rule decides between property and method. What :mod:`torch.distributions` defines keeps its form (``log_prob``,
-``sample``, ``entropy`` are methods, ``mode`` is a property). Of the rest, a question without arguments is
-a property, computed once; a question with arguments is a method, and so is what makes another distribution
+One rule decides between property and method. Names of :mod:`torch.distributions` keep its form (``log_prob``,
+``sample``, ``entropy`` are methods, ``mode`` is a property). All other queries without arguments are
+properties, computed once; queries with arguments are methods, and so are functions that make another distribution
 (``restrict``, ``replace``, ``scaled``, ``uniform``, ``to``, ``double``).
 """
 
@@ -65,7 +65,7 @@ class LabelDistribution(Distribution):
 
     @property
     def frame_mask(self) -> Tensor:
-        """Frames (B, T) that have a label: True."""
+        """Mask (B, T): True on frames that have a label."""
         return frame_mask(self.lengths, self._event_shape[0])
 
     @property
@@ -102,7 +102,7 @@ class LabelDistribution(Distribution):
         """Return the labels (B, T) of the smallest expected cost, where costs are summed over frames.
 
         Args:
-            cost: of predicting a class (column) where another (row) is true, (C, C). ``1 - eye(C)`` gives
+            cost: of predicting a class (column) when another (row) is true, (C, C). ``1 - eye(C)`` gives
                 :attr:`posterior_mode`.
 
         Source: Goodman, "Parsing algorithms and metrics", 1996.
@@ -120,7 +120,8 @@ class LabelDistribution(Distribution):
     def mean_marginal(self, bands: Segments) -> Tensor:
         """Return the mean (N,), over the frames of each band, of the posterior probability of its class.
 
-        It is the expected share of the band's frames that are right. It does not say where the band begins or ends.
+        It is the expected share of the band's frames that are right. It gives no information on where the band begins
+        or ends.
 
         Args:
             bands: of this batch, as ``Segments.from_labels(labels)`` or ``from_labels(labels, starts)`` cuts them. They

@@ -27,7 +27,7 @@ def expected_score(dist: Structure, other: Structure) -> Tensor:
 def _centred(dist: Structure) -> Structure:
     """Return the same distribution in float64, with the best class of each frame at 0.
 
-    Large totals would cancel, and digits with them: a frame may have an offset of its own, or a mask on all classes.
+    Large totals would cancel and lose digits: a frame may have an offset of its own, or a mask on all classes.
     """
     exact = dist.double()
     top = exact.emissions.detach().amax(-1, keepdim=True)

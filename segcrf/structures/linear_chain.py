@@ -22,8 +22,10 @@ FORBIDDEN = -1e30
 
 
 class LinearChainPotentials(NamedTuple):
-    """Scores of a linear chain: ``emissions`` (B, T, C), ``transitions`` (C, C) or (B, T - 1, C, C), ``start`` (C,) and
-    ``end`` (C,)."""
+    """Scores of a linear chain.
+
+    ``emissions`` (B, T, C), ``transitions`` (C, C) or (B, T - 1, C, C), ``start`` (C,) and ``end`` (C,).
+    """
 
     emissions: Tensor
     transitions: Tensor
@@ -41,13 +43,13 @@ class LinearChain(Structure):
         emissions: class scores (B, T, C).
         transitions: score of stepping from class (row) to class (column), (C, C); or one such table for every step
             of every recording, (B, T - 1, C, C), where entry t scores the step from frame t to t + 1.
-        start: score of the first label, (C,); zero when left out.
-        end: score of the last label, (C,); zero when left out.
-        lengths: valid frames of each recording, (B,) integers from 1 to T; all T when left out.
+        start: score of the first label, (C,); zero if omitted.
+        end: score of the last label, (C,); zero if omitted.
+        lengths: valid frames of each recording, (B,) integers from 1 to T; all T if omitted.
         backend: ``"auto"`` chooses; ``"torch"`` (any device, differentiable any number of times, slow), ``"numba"``
             (CPU) or ``"triton"`` (GPU) insists.
-        validate_args: check values and labels; None: unless Python runs with ``-O``. (The first
-            ``torch.compile`` of a process turns PyTorch's default for its own distributions off, but not this one.)
+        validate_args: check values and labels; None: unless Python runs with ``-O``. (The first ``torch.compile``
+            of a process disables PyTorch's default for its own distributions, but not this one.)
 
     Raises:
         ValueError: wrong shape, NaN or +inf, a length outside 1..T, a backend that cannot run, or a recording
@@ -139,7 +141,7 @@ class LinearChain(Structure):
 
     def _band_log_prob(self, recording: Tensor, start: Tensor, end: Tensor, label: Tensor) -> Tensor:
         # Given the scores, labels are a Markov chain: a band is entered, kept from frame to frame, and left. The
-        # probability that frame t keeps the class of t - 1 is that of the class less that of a begin.
+        # probability that frame t keeps the class of t - 1 is that of the class less that of a start.
         labels, _, starts = self.double().marginals
         before = torch.nn.functional.pad(labels[:, :-1], (0, 0, 1, 0))
         log_stay = (_log(labels - starts) - _log(before)).masked_fill(before == 0, -torch.inf)
@@ -201,7 +203,7 @@ class LinearChain(Structure):
 
 
 def _log(probability: Tensor) -> Tensor:
-    """Return the logarithm; -inf, with gradient zero, of what rounding has left at zero or just below."""
+    """Return the logarithm; -inf, with gradient zero, where rounding has produced zero or slightly less."""
     possible = probability > 0
     return torch.where(possible, probability, 1.0).log().masked_fill(~possible, -torch.inf)
 
@@ -217,7 +219,7 @@ def _messages_in_chunks(emissions: Tensor, transitions: Tensor, start: Tensor) -
     num_frames, size = emissions.shape[1:]
     varying = transitions if transitions.dim() == 4 else transitions.unsqueeze(1)
     steps = varying + emissions[:, 1:].unsqueeze(2)
-    # The first frame comes from anywhere alike, so each row of its products is the message itself.
+    # The first frame follows every class with the same score, so each row of its products is the message itself.
     opening = (start + emissions[:, 0]).unsqueeze(1).expand(-1, size, -1)
     steps = torch.cat([opening.unsqueeze(1), steps], 1)
     chunk = math.isqrt(num_frames - 1) + 1

@@ -1,17 +1,17 @@
-"""Masks with holes: frames that are missing at the left, in the middle or at the right, and what that means.
+"""Masks with holes: missing frames at the left, in the middle or at the right, and their meanings.
 
-Lengths say that a recording ends. A mask can also say that a sensor dropped out, that frames were thrown away, or that
-several takes share a row. The mask alone does not say which, so the meaning has a name:
+Lengths say that a recording ends. A mask can also say that a sensor dropped out, that frames were deleted, or that
+several takes share a row. The mask alone does not distinguish these, so the meaning has a name:
 
 ============  ========================================================================================================
-``gap=``      what a hole is
+``gap=``      meaning of a hole
 ============  ========================================================================================================
 ``"bridge"``  time passed and nothing was observed: the frames exist, their emissions are 0, their labels are inferred
 ``"skip"``    the frames never existed: the frames around the hole are neighbours
 ``"break"``   an end and a new beginning: the pieces are recordings of their own
 ============  ========================================================================================================
 
-Masked frames before the first and after the last observed one are no part of the recording in any of the three.
+Masked frames before the first and after the last observed one are outside the recording in all three.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ GAPS = ("bridge", "skip", "break")
 class Gapped(LabelDistribution):
     """The distribution of the labels of recordings with masked frames.
 
-    A structure over the frames without holes answers, and its answers are put back to where the frames were.
+    A structure over the frames without holes answers each query, and the answers are put back to the original frames.
 
     Args:
         crf: makes a structure of emissions (P, L, C) and lengths (P,): a module such as
@@ -103,7 +103,7 @@ class Gapped(LabelDistribution):
 
         Args:
             values: (B, T, ...); those of frames that are not ``present`` are left out.
-            fill: what stands in the padding.
+            fill: the value of padding.
             lengths: (P,) frames of each piece; None: those of ``pieces``.
 
         Returns:
@@ -114,11 +114,11 @@ class Gapped(LabelDistribution):
         return arranged.index_put(self._to, values[self._from])
 
     def scatter(self, values: Tensor, fill: float) -> Tensor:
-        """Return values of pieces, put back to where the frames were.
+        """Return values of pieces, put back to the original frames.
 
         Args:
             values: (P, L, ...).
-            fill: what stands on frames that are not ``present``.
+            fill: the value of frames that are not ``present``.
 
         Returns:
             (B, T, ...).

@@ -15,7 +15,7 @@ __all__ = ["sum_between", "without_padding"]
 def without_padding(potentials: Sequence[Tensor], lengths: Tensor) -> list[Tensor]:
     """Return potentials (B, T, C), or (B, T - 1, C, C) of steps, with zeros where a recording has no frame.
 
-    Padding may hold anything, and a sum with infinity or NaN times zero would let it in.
+    Padding may hold anything, and in a sum zero times infinity or NaN would be NaN.
     """
     cleared: list[Tensor] = []
     for i, values in enumerate(potentials):

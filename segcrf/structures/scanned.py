@@ -1,4 +1,4 @@
-"""ScannedDistribution: how a structure's scan is run, by kernels or by the reference in PyTorch, and what is kept."""
+"""ScannedDistribution: how the scan of a structure runs, in kernels or in the PyTorch reference, and what is cached."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def remembered(query: Callable[[Any], Result]) -> Callable[[Any], Result]:
 
 
 class ScannedDistribution(LabelDistribution):
-    """A distribution over label sequences whose queries are scans of its potentials.
+    """A distribution over label sequences with queries that are scans of its potentials.
 
     Attributes:
         potentials: a NamedTuple of scores, ``emissions`` (B, T, C) first.
         lengths: (B,) int64, valid frames of each recording.
-        backend: ``"torch"``, ``"numba"`` or ``"triton"``: what runs the scans.
+        backend: ``"torch"``, ``"numba"`` or ``"triton"``, which runs the scans.
     """
 
     potentials: Any
@@ -57,7 +57,7 @@ class ScannedDistribution(LabelDistribution):
         num_recordings, num_frames, self.num_classes = self.emissions.shape
         self.lengths = check_lengths(lengths, num_recordings, num_frames, self.emissions.device)
         self.backend = pick(backend, self.emissions.device, self.operator.kernels)
-        # Not PyTorch's default: torch.compile turns that off for the whole process, and with it every later message.
+        # Not PyTorch's default: torch.compile disables it for the whole process, and all later error messages with it.
         validated = __debug__ if validate_args is None else validate_args
         super().__init__(torch.Size([num_recordings]), torch.Size([num_frames]), validated)
         check_transformed(potentials, self.backend, bool(self._validate_args))
@@ -66,7 +66,7 @@ class ScannedDistribution(LabelDistribution):
                 frames = {"BTC": self.lengths, "BSCC": self.lengths - 1}.get(self.operator.axes[name])
                 check_values(values, name, frames)
 
-    # ------------------------------------------------------------------------------ what a structure supplies
+    # ------------------------------------------------------------------------------ supplied by a structure
     @property
     def operator(self) -> Operator:
         """The kernels of this structure."""
@@ -82,11 +82,11 @@ class ScannedDistribution(LabelDistribution):
         raise NotImplementedError
 
     def _forbidden(self, labels: Tensor) -> InputError:
-        """Return the error that says where complete labels (N, T) meet a score of -inf."""
+        """Return the error that names the place where complete labels (N, T) have a score of -inf."""
         raise NotImplementedError
 
     def _running(self) -> Iterator[Tensor]:
-        """Yield for each frame, by the class it has, the log-sum (B, C) over the labels of the frames up to it."""
+        """Yield for each frame, by its class, the log-sum (B, C) over the labels of the frames up to it."""
         raise NotImplementedError
 
     def _band_log_prob(self, recording: Tensor, start: Tensor, end: Tensor, label: Tensor) -> Tensor:
@@ -95,11 +95,11 @@ class ScannedDistribution(LabelDistribution):
 
     @property
     def _settings(self) -> dict[str, Any]:
-        """Attributes beside the potentials that :meth:`Structure.replace` hands on."""
+        """Attributes beside the potentials that :meth:`Structure.replace` passes on."""
         return {}
 
     def _merged(self, changes: dict[str, Tensor]) -> Any:
-        """Return the potentials with some replaced; those that follow from others follow."""
+        """Return the potentials with some replaced, and with those recomputed that depend on others."""
         return self.potentials._replace(**changes)
 
     @property
@@ -124,7 +124,7 @@ class ScannedDistribution(LabelDistribution):
     @property
     @remembered
     def log_z(self) -> Tensor:
-        """Log partition (B,) in float64: the difference of two of them is exact where that of float32 is noise."""
+        """Log partition (B,) in float64, so that differences of two of them keep their digits."""
         if self.backend == "torch":
             total = self._scan(Log(), self._batched(), self.lengths, None)
             total = self._within_lengths(total)
@@ -179,15 +179,14 @@ class ScannedDistribution(LabelDistribution):
         return best
 
     def _within_lengths(self, totals: Tensor) -> Tensor:
-        """Return totals (B,), -inf where a length is none: compiled code has not checked it."""
+        """Return totals (B,), -inf for a length outside 1..T, which compiled code has not checked."""
         if not torch.compiler.is_compiling():
             return totals
         wrong = (self.lengths < 1) | (self.lengths > self._event_shape[0])
         return totals.masked_fill(wrong, -torch.inf)
 
     def _path(self, grads: tuple[Tensor, ...], score: Tensor) -> tuple[Tensor, Tensor]:
-        """Return labels and starts of the labelling that the gradient of its score indicates; none where that is
-        -inf."""
+        """Return labels and starts of the labelling that the gradient of its score marks; none for a score of -inf."""
         absent = (score == -torch.inf)[..., None]
         labels = grads[0].argmax(-1).masked_fill(~self.frame_mask | absent, UNLABELLED)
         return labels, (grads[1].sum(-1) > 0.5) & ~absent
@@ -235,7 +234,7 @@ class ScannedDistribution(LabelDistribution):
         return torch.stack([each.log_z for each in restricted]).view(labels.shape[:-1])
 
     def _score_of(self, labels: Tensor, starts: Tensor) -> Tensor:
-        """Return the score of one segmentation; a structure whose bands may touch reads ``starts`` too."""
+        """Return the score of one segmentation; a structure with bands that may touch reads ``starts`` too."""
         return self._score(labels)
 
     def _check_feasible(self, total: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""SemiMarkov: a distribution over segmentations, in which the length of a band has a score of its own."""
+"""SemiMarkov: a distribution over segmentations, with a score for the length of each band."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ __all__ = ["SemiMarkov", "SemiMarkovPotentials", "survival"]
 
 
 class SemiMarkovPotentials(NamedTuple):
-    """Scores of a semi-Markov chain: ``emissions`` (B, T, C), ``transitions`` (C, C), ``durations`` (C, K), ``tail``,
-    ``start`` and ``end`` (C,), and the ``durations`` (C, K) of the ``first`` and the ``last`` segment."""
+    """Scores of a semi-Markov chain.
+
+    ``emissions`` (B, T, C), ``transitions`` (C, C), ``durations`` (C, K), ``tail``, ``start`` and ``end`` (C,), and the
+    ``durations`` (C, K) of the ``first`` and the ``last`` segment.
+    """
 
     emissions: Tensor
     transitions: Tensor
@@ -37,22 +40,21 @@ class SemiMarkov(Structure):
     """Semi-Markov conditional random field over T frames and C classes, as a distribution over segmentations.
 
     A segment of class c and length d scores the sum of its emissions plus ``durations[c, d - 1]`` up to d = K, and
-    ``durations[c, K - 1] + (d - K) * tail[c]`` beyond. Neighbouring segments add ``transitions``, the first
-    ``start``, the last
-    ``end``. Probabilities are exp(score) normalised over all segmentations of the recording, of every length.
+    ``durations[c, K - 1] + (d - K) * tail[c]`` beyond. Neighbouring segments add ``transitions``, the first ``start``,
+    the last ``end``. Probabilities are exp(score) normalised over all segmentations of the recording, of every length.
 
     Args:
         emissions: class scores (B, T, C), in nats; ``-inf`` forbids.
         transitions: score of a segment of one class (row) before one of another (column), (C, C).
         durations: score of lasting 1 to K frames, (C, K). A minimum duration is ``-inf`` below it.
         tail: score of each frame beyond K, (C,); ``-inf``, or ``None``, makes K a hard maximum.
-        start: score of the first segment's class, (C,); zero when left out.
-        end: score of the last segment's class, (C,); zero when left out.
-        lengths: valid frames of each recording, (B,); all T when left out.
-        censored: a window has cut the first and the last segment, so each is scored by the survival of its
-            length: the log-sum of the scores of all durations at least as long. Needs ``tail < 0``.
-        self_transitions: allow two segments of one class to touch. Then :meth:`log_prob` of labels sums over
-            the ways to cut them; give ``starts`` for the probability of one segmentation.
+        start: score of the first segment's class, (C,); zero if omitted.
+        end: score of the last segment's class, (C,); zero if omitted.
+        lengths: valid frames of each recording, (B,); all T if omitted.
+        censored: a window has cut the first and the last segment, so each is scored by the survival of its length:
+            the log-sum of the scores of all durations at least as long. Needs ``tail < 0``.
+        self_transitions: allow two segments of one class to touch. Then :meth:`log_prob` of labels sums over the
+            ways to cut them; pass ``starts`` for the probability of one segmentation.
         backend, validate_args: see :class:`~segcrf.LinearChain`.
 
     Raises:
@@ -162,9 +164,9 @@ class SemiMarkov(Structure):
         return self.potentials.end
 
     def log_prob(self, value: Tensor, starts: Tensor | None = None) -> Tensor:
-        """Log-probability (..., B) of labels (..., B, T), -100 = unknown; or of one segmentation.
+        """Return the log-probability (..., B) of labels (..., B, T), -100 = unknown, or of one segmentation.
 
-        With ``starts`` (B, T) bool, True where a segment begins, ``value`` is that very segmentation; without, the
+        With ``starts`` (B, T) bool, True where a segment begins, ``value`` is exactly that segmentation; without, the
         probability is summed over all segmentations that have these labels.
         """
         if starts is None:
@@ -173,7 +175,7 @@ class SemiMarkov(Structure):
         score = self._score_of(labels, _check_starts(starts, labels, self.lengths))
         return (score - self.log_z).to(self.dtype)
 
-    # ----------------------------------------------------------------------------------- what a structure supplies
+    # ----------------------------------------------------------------------------------- supplied by a structure
     @property
     def operator(self) -> Operator:
         return _OPERATOR
@@ -194,9 +196,9 @@ class SemiMarkov(Structure):
     def _messages(
         semiring: Semiring, potentials: SemiMarkovPotentials, starts: Tensor | None
     ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """Yield for each frame totals by class: of segments that may begin there, and of those that run by then.
+        """Yield for each frame totals by class: of segments that may begin there, and of those running by then.
 
-        The first is (..., B, C). The running ones are of ages 1 to K (..., B, C, K), older (..., B, C), and the one
+        The first is (..., B, C). Running segments are of ages 1 to K (..., B, C, K), older (..., B, C), and the one
         that began with the recording (..., B, C). The score of a duration is added when the segment ends.
         """
         emissions, transitions, durations, tail, start, _, first, _ = potentials
@@ -246,7 +248,7 @@ class SemiMarkov(Structure):
         return table[which, label, duration.clamp(max=self.max_duration) - 1] + torch.where(extra > 0, beyond, 0.0)
 
     def _score(self, labels: Tensor) -> Tensor:
-        """Return the log-sum over the segmentations with these labels: one, where bands of a class may not touch."""
+        """Return the log-sum over the segmentations with these labels: one, if bands of a class may not touch."""
         return self._agreeing_log_z(labels)
 
     def _score_of(self, labels: Tensor, starts: Tensor) -> Tensor:
@@ -329,7 +331,7 @@ class SemiMarkov(Structure):
 
 
 def survival(durations: Tensor, tail: Tensor) -> Tensor:
-    """Log-survival (C, K): of lasting at least 1 to K frames; beyond K it goes on with the same tail.
+    """Return the log-survival (C, K): of lasting at least 1 to K frames; the same tail continues it beyond K.
 
     The geometric tail is summed in closed form, so every ``tail`` must be below 0.
 
@@ -345,14 +347,14 @@ def survival(durations: Tensor, tail: Tensor) -> Tensor:
 
 
 def _suffixes(table: Tensor) -> Tensor:
-    """(C, K, K): row d holds the entries from d on, -inf before."""
+    """Return (C, K, K): row d holds the entries from d on, -inf before."""
     size = table.shape[1]
     earlier = torch.ones(size, size, dtype=torch.bool, device=table.device).tril(-1)
     return table[:, None, :].expand(-1, size, -1).masked_fill(earlier, -torch.inf)
 
 
 def _long(table: Tensor, tail: Tensor, duration: int) -> Tensor:
-    """Scores (..., C) of one duration: the table (..., C, K) up to K, the geometric tail beyond."""
+    """Return scores (..., C) of one duration: the table (..., C, K) up to K, the geometric tail beyond."""
     longest = table.shape[-1]
     if duration <= longest:
         return table[..., duration - 1]
@@ -360,7 +362,7 @@ def _long(table: Tensor, tail: Tensor, duration: int) -> Tensor:
 
 
 def _close(semiring: Semiring, running: Tensor, beyond: Tensor, whole: Tensor, table: Tensor) -> Tensor:
-    """Sum over the ages of the segments that end here, by class."""
+    """Return the sum over the ages of the segments that end here, by class."""
     ends = [running + table, (beyond + table[..., -1])[..., None], whole[..., None]]
     return semiring.sum(torch.cat(ends, -1), -1)
 

@@ -1,7 +1,7 @@
 """Semirings: which question a scan answers.
 
-A structure scans its potentials once, adding scores along a labelling and *summing* over alternatives. What the
-sum means is the semiring. Every product in a scan is a running value times a plain score, so only the sum differs.
+A structure scans its potentials once, adding scores along a labelling and *summing* over alternatives. The semiring
+defines that sum. Every product in a scan is a running value times a plain score, so only the sum differs.
 
 ===========  =========================================  ======================================
 semiring     ``sum``                                    the scan returns
@@ -9,7 +9,7 @@ semiring     ``sum``                                    the scan returns
 `Log`        log-sum-exp                                the log partition
 `Max`        maximum                                    the best score
 `KBest`      the k largest, kept on a leading axis      the k best scores, ``(k, B)``
-`Sample`     log-sum-exp whose gradient is a draw       the log partition
+`Sample`     log-sum-exp with a draw as gradient        the log partition
 ===========  =========================================  ======================================
 
 The gradient of each with respect to the potentials answers the companion question: marginals, the best labelling,
@@ -29,7 +29,7 @@ __all__ = ["KBest", "Log", "Max", "Sample", "Semiring", "logsumexp"]
 
 
 class Semiring:
-    """What a scan needs to know: how scores enter it, and how alternatives are summed."""
+    """The operations of a scan: how scores enter it, and how alternatives are summed."""
 
     def lift(self, scores: Tensor) -> Tensor:
         """Turn plain scores into values of the semiring."""
@@ -52,14 +52,14 @@ class Log(Semiring):
 
 
 class Max(Semiring):
-    """The best alternative; the first one where several are equal.
+    """The best alternative; the first of equal ones.
 
     >>> Max().sum(torch.tensor([1.0, 3.0, 2.0]), -1)
     tensor(3.)
     """
 
     def sum(self, values: Tensor, dim: int) -> Tensor:
-        # Not amax: its gradient is shared between ties, and half a label is no label.
+        # Not amax: it shares its gradient between ties, and half a label is no label.
         return values.max(dim).values
 
 
@@ -84,7 +84,7 @@ class KBest(Semiring):
 
 
 class Sample(Semiring):
-    """Sum of probabilities whose gradient is one draw from them instead of the expectation.
+    """Sum of probabilities with a draw from them as gradient instead of the expectation.
 
     ``generator`` makes draws repeatable; ``None`` is PyTorch's global generator.
     """
@@ -114,8 +114,8 @@ class _SampledSum(torch.autograd.Function):
 
 
 def logsumexp(values: Tensor, dim: int) -> Tensor:
-    """Return log-sum-exp; ``-inf`` with gradient zero, not NaN, where every alternative is forbidden."""
-    # The shift is a constant of the gradient: any finite number gives the same sum.
+    """Return log-sum-exp; ``-inf`` with gradient zero, not NaN, if every alternative is forbidden."""
+    # The shift is constant in the gradient: any finite number gives the same sum.
     shift = values.detach().amax(dim, keepdim=True)
     shift = shift.masked_fill(shift == -torch.inf, 0.0)
     total = (values - shift).exp().sum(dim)

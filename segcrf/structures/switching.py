@@ -6,7 +6,7 @@ the target is Gaussian, ``N(y_t; mean[t, c], sigma[c])``. So
     log p(y, k | x) = log p(k | x) + sum_t log N(y_t; mean[t, k_t], sigma[k_t])
 
 is one likelihood, without weights. As the second term is a sum of scores by frame and class, ``y`` joins the emissions:
-every query of a structure can also be asked after targets were seen.
+every query of a structure is available also after targets were seen.
 
 The field calls this a Markov-switching regression, an input-output hidden Markov model, or gated experts.
 """
@@ -43,8 +43,8 @@ class SwitchingRegression:
     Every query that mixes the regressions of the classes takes ``posterior``, without a default:
 
     * ``"filter"``: the probability of the class at frame t given the scores up to t. If the encoder is causal, this is
-      what a forecast may know.
-    * ``"smooth"``: given the scores of the whole recording. Where y lies in the future of x, this has seen the answer:
+      the knowledge of a forecast.
+    * ``"smooth"``: given the scores of the whole recording. If y lies in the future of x, this has seen the answer:
       right for filling gaps and cleaning recordings, wrong for judging forecasts.
 
     Args:
@@ -115,7 +115,7 @@ class SwitchingRegression:
 
         Args:
             targets: (B, T, R); NaN = unknown.
-            labels: (B, T) int64; -100 = unknown, summed over. None: none is known, so that this is log p(y | x).
+            labels: (B, T) int64; -100 = unknown, summed over. None: all are unknown, so that this is log p(y | x).
         """
         if labels is not None and bool(((labels != UNLABELLED) | ~self._valid).all()):
             own = labels.masked_fill(~self._valid, 0).unsqueeze(-1)
@@ -131,9 +131,9 @@ class SwitchingRegression:
 
         Args:
             targets: (B, T, R); NaN = unknown, which has density 1.
-            posterior: ``"filter"`` or ``"smooth"``: what the mixture is weighted by.
+            posterior: ``"filter"`` or ``"smooth"``: the weights of the mixture.
         """
-        # An impossible class has weight zero and log-weight -inf, whose gradient would be NaN.
+        # An impossible class has weight zero and log-weight -inf, with a gradient of NaN.
         weight = self.weights(posterior=posterior).clamp(min=torch.finfo(self.structure.dtype).tiny)
         mixed = logsumexp(weight.log() + self.log_density(targets), -1)
         return torch.where(self._valid & ~targets.isnan().all(-1), mixed, 0.0)
@@ -144,8 +144,8 @@ class SwitchingRegression:
 
         Args:
             posterior: ``"filter"`` or ``"smooth"``.
-            seen: targets that are known, (B, T, R), NaN elsewhere; None: only x is known. The filter at frame t knows
-                those of the frames up to t.
+            seen: targets that are known, (B, T, R), NaN elsewhere; None: only x is known. The filter at frame t
+                uses those of the frames up to t.
         """
         check_choice(posterior, "posterior", POSTERIORS)
         structure = self.structure if seen is None else self.given(seen)
@@ -170,8 +170,8 @@ class SwitchingRegression:
     def interval(self, level: float, *, posterior: str, seen: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the central interval that holds each target with probability ``level``: two tensors (B, T, R).
 
-        Quantiles of the mixture, not of a Gaussian with its variance: they may lie around one class's regression, or
-        span two.
+        These are quantiles of the mixture, not of a Gaussian with its variance: they may enclose one class's
+        regression, or span two.
 
         Args:
             level: 0 to 1, without both.
@@ -186,9 +186,9 @@ class SwitchingRegression:
         return self._quantile(tail, weight), self._quantile(1.0 - tail, weight)
 
     def _quantile(self, share: float, weight: Tensor) -> Tensor:
-        """Return where the mixture's distribution function is ``share``: by halving, from quantiles of the parts.
+        """Return the quantile of the mixture at ``share``, by halving from the quantiles of its parts.
 
-        The quantile of a mixture lies between the least and the greatest of its parts' own.
+        The quantile of a mixture lies between the least and the greatest quantile of its parts.
         """
         sigma = self.log_sigma.exp().expand_as(self.mean)
         parts = self.mean + sigma * math.sqrt(2.0) * torch.special.erfinv(self.mean.new_tensor(2.0 * share - 1.0))

@@ -112,7 +112,7 @@ class InvarianceContract(StructureUnderTest):
         longer[:, :frames] = torch.where(case.valid, labels, 0)
         before = answers(self.make(case, backend), labels)
         after = answers(self.make(case.padded(extra, garbage), backend), longer)
-        # These end in a plain sum over T, whose order in PyTorch depends on T. Everything else is the same bit for bit.
+        # These end in a plain sum over T; its order in PyTorch depends on T. Everything else is the same bit for bit.
         summed = {"entropy", "divergence", "expected_bands", "expected_frames"}
         summed |= {"log_prob"} if backend == "torch" else set()
         for name, value in before.items():

@@ -1,6 +1,6 @@
-"""Log space: forward-backward for scores of any range, slower than scaled probabilities and as exact as float64.
+"""Log space: forward-backward for scores of any range, slower than scaled probabilities but as exact as float64.
 
-Transitions are (1, C, C), shared by all steps, or (T - 1, C, C), one table for every step.
+Transitions are (1, C, C), shared by all steps, or (T - 1, C, C), one table per step.
 """
 
 # pyright: basic
@@ -13,15 +13,15 @@ from segcrf.kernels.numba_runtime import compiled
 
 __all__ = ["backward", "forward", "less_best"]
 
-_LARGE = 1e4  # a score of a frame that is taken out before logarithms are summed
+_LARGE = 1e4  # a score of a frame above which the best score is subtracted before logarithms are summed
 
 
 @compiled
 def less_best(scores):
-    """Return scores (T, C) in float64, less the best of their frame where that is large, and the sum of what was taken.
+    """Return scores (T, C) in float64, less the best of their frame if it is large, and the sum of what was subtracted.
 
-    Digits of a large total would be missing from the probabilities. Only there, because what counts may be far below
-    the best.
+    A large total would take digits away from the probabilities. Elsewhere nothing is subtracted, because the classes
+    that matter may be far below the best.
     """
     less, tops = np.empty(scores.shape), 0.0
     for t in range(scores.shape[0]):
@@ -55,9 +55,9 @@ def forward(scores, transitions, start, end, alpha):
 
 @compiled
 def backward(scores, transitions, end, total, beta):
-    """Write messages (T, C) from the last frame to the first into ``beta``, less the log of their sum, ``total``.
+    """Write messages (T, C) into ``beta``, from last frame to first, less ``total``, the log of the sum of `forward`.
 
-    So exp(alpha + beta) is the probability of each label.
+    Then exp(alpha + beta) is the probability of each label.
     """
     length, classes = scores.shape
     varying, following, terms = transitions.shape[0] > 1, np.empty(classes), np.empty(classes)

@@ -1,12 +1,12 @@
 """Forward-backward on a CPU: log partitions and expected counts, in scaled probability space.
 
 With ``E_t = exp(emissions_t - max)`` and ``A = exp(transitions - max)`` a step is one matrix-vector product,
-``a_t = E_t * (A' a_{t-1}) / s_t`` for a divisor s_t that keeps it in range; the logarithm of the product of divisors,
-taken seldom, is the log partition (Rabiner 1989, section V.A). Scores that span more than ``SPAN`` nats, or a state
-with a share below ``TINY``, could underflow and lose mass: such a recording is done again in log space. So nothing is
-ever lost unnoticed.
+``a_t = E_t * (A' a_{t-1}) / s_t`` for a divisor s_t that keeps it in range. The log partition is the logarithm of the
+product of divisors, taken once in many frames (Rabiner 1989, section V.A). Scores that span more than ``SPAN`` nats, or
+a state with a share below ``TINY``, could underflow and lose mass: such a recording is computed again in log space. So
+no loss of mass stays undetected.
 
-Loops stand for NumPy's assignments and expressions, which take several times as long to compile and no less to run.
+NumPy's assignments and expressions are written as loops: they take several times as long to compile and run no faster.
 """
 
 # pyright: basic
@@ -44,7 +44,7 @@ __all__ = ["sum_logarithmic", "sum_recordings", "sum_rows"]
 def sum_recordings(
     emissions: Tensor, shared: tuple[Any, ...], lengths: Tensor, *, gradient: bool, starts: bool
 ) -> tuple[Tensor, ...]:
-    """Return the log partition (B,) and the five `Counts`, each empty unless it is asked.
+    """Return the log partition (B,) and the five `Counts`, each empty unless requested.
 
     Args:
         emissions: class scores (B, T, C).
@@ -55,7 +55,7 @@ def sum_recordings(
     """
     batch, frames, classes = emissions.shape
     dtype = working_dtype(emissions)
-    rows = batch if gradient else 0  # an empty array says that the kernel need not compute it
+    rows = batch if gradient else 0  # an empty array means that the kernel need not compute it
     log_z = torch.empty(batch, dtype=torch.float64)
     by_label, by_start = empty_beside(emissions, gradient), empty_beside(emissions, starts)
     shapes = ((rows, classes, classes), (rows, classes), (rows, classes))
@@ -63,7 +63,7 @@ def sum_recordings(
     outputs = (flatten(by_label)[0], *(count.numpy() for count in counts[1:4]), flatten(by_start)[0])
     log_z_of, lengths_of, (flat, steps) = log_z.numpy(), lengths.numpy(), flatten(emissions)
     groups, short, long = group_recordings(lengths_of)
-    work = float(classes + 4) * (3.0 if gradient else 1.0) * frames * classes  # of one recording
+    work = float(classes + 4) * (3.0 if gradient else 1.0) * frames * classes  # for one recording
     for kernel, some, size, width in ((sum_lanes, groups, classes, classes), (sum_rows, short, *message_size(classes))):
         if len(some):
             inputs = (flat, steps, lengths_of, some, _exponentiate(shared, size), log_z_of, outputs)
@@ -75,7 +75,7 @@ def sum_recordings(
         log_z_of[row] = _sum_halves(flat, steps, row, int(lengths_of[row]), weights, outputs, work)
         _clear(outputs, steps, row, int(lengths_of[row]), frames, log_z_of[row] == -math.inf)
     lost = np.isnan(log_z_of).nonzero()[0]
-    if len(lost):  # apart, so that it is compiled when it is needed
+    if len(lost):  # a kernel of its own, so that it is compiled only when needed
         inputs = (flat, steps, lengths_of, lost, *shared, log_z_of, outputs)
         share_recordings(sum_logarithmic, inputs, (), len(lost), 32.0 * work * len(lost))
     return log_z, *counts
@@ -108,7 +108,7 @@ def _exponentiate_into(transitions, start, end, size, matrix, transposed, edges)
 # ------------------------------------------------------------------------------------------- pieces of recordings
 @explicit
 def sum_lanes(emissions, steps, lengths, groups, weights, log_z, counts, alpha, room, first, last):
-    """Sum groups ``first`` to ``last`` of eight recordings side by side; NaN where mass could be lost."""
+    """Sum groups ``first`` to ``last`` of eight recordings side by side; write NaN where mass could be lost."""
     shared, outputs = Weights(*weights), Counts(*counts)
     tables = Tables(shared.matrix, shared.transposed, shared.edges)
     classes = shared.edges.size // 2
@@ -127,7 +127,7 @@ def sum_lanes(emissions, steps, lengths, groups, weights, log_z, counts, alpha, 
 
 @explicit
 def sum_rows(emissions, steps, lengths, rows, weights, log_z, counts, alpha, room, first, last):
-    """Sum recordings ``rows[first:last]`` one after another; NaN where mass could be lost."""
+    """Sum recordings ``rows[first:last]`` one after another; write NaN where mass could be lost."""
     shared, all_counts = Weights(*weights), Counts(*counts)
     tables = Tables(shared.matrix, shared.transposed, shared.edges)
     size, classes = shared.edges.size // 2, all_counts.by_first.shape[1]
@@ -152,7 +152,7 @@ def sum_rows(emissions, steps, lengths, rows, weights, log_z, counts, alpha, roo
 def _sum_halves(
     flat: Any, steps: tuple[int, int], row: int, length: int, weights: Any, outputs: Any, work: float
 ) -> float:
-    """Return the log partition of one long recording, done from both ends, and write its counts."""
+    """Return the log partition of one long recording, computed from both ends, and write its counts."""
     matrix, transposed, edges, top, ends, fits = weights
     if not fits:
         return np.nan
@@ -160,7 +160,7 @@ def _sum_halves(
     classes = counts.by_first.shape[1]
     halves = split_in_halves(row, length, steps, classes)
     held = halves[0].held
-    tables = ((matrix, transposed, edges), (transposed, matrix, np.roll(edges, size)))  # time runs back: they swap
+    tables = ((matrix, transposed, edges), (transposed, matrix, np.roll(edges, size)))  # time runs back: swapped
     messages = [
         Messages(np.empty((held + 1) * size), np.empty(held * size), np.empty((-(-half.length // held), size + WIDTH)))
         for half in halves
@@ -247,7 +247,7 @@ def _count_logarithmic(scores, transitions, alpha, beta, row, apart, counts):
 
 @compiled
 def _clear(counts, steps, row, length, frames, everything):
-    """Zero the counts beyond a recording's length, or all of them where no labelling is allowed."""
+    """Zero the counts beyond a recording's length, or all counts if no labelling is allowed."""
     by_label, by_step, by_first, by_last, by_start = counts
     for t in range(0 if everything else length, frames):
         at = row * steps[0] + t * steps[1]

@@ -1,7 +1,7 @@
 """Forward-backward for eight recordings together: one recording per SIMD lane, in scaled probability space.
 
-A step is C * C multiply-adds of whole registers. Frames pass in blocks that stay in the first-level cache from the
-scores to the messages, and from the messages to the counts.
+A step is C * C multiply-adds of whole registers. Frames are processed in blocks that stay in the first-level cache
+between scores, messages and counts.
 """
 
 # pyright: basic
@@ -33,8 +33,8 @@ __all__ = ["lesser", "sum_group"]
 def sum_group(emissions, steps, lengths, rows, tables, held, log_z, counts, alpha, weights):
     """Sum over the labellings of one group of recordings ``rows``, one per lane.
 
-    ``log_z`` (less the maxima of the shared scores) and counts go to the recordings' places; NaN where mass could be
-    lost.
+    Write ``log_z`` (less the maxima of the shared scores) and counts to the recordings' places; write NaN where mass
+    could be lost.
     """
     edges = tables.edges
     classes = edges.size // 2
@@ -75,7 +75,7 @@ def sum_group(emissions, steps, lengths, rows, tables, held, log_z, counts, alph
 def _counts(emissions, group, tables, messages, beta, counts):
     """Write expected counts into the recordings' places, frames from last to first.
 
-    Returns the least positive entry of beta of each lane.
+    Return the least positive entry of beta of each lane.
     """
     rows, first, offsets, step, size, classes, held = group
     alpha, weights, kept = messages
@@ -123,7 +123,7 @@ def _fresh_state():
 
 @part
 def _advance(emissions, group, begin, count, tables, messages, state):
-    """Compute the messages of ``count`` frames, block by block; lanes begin where they do."""
+    """Compute the messages of ``count`` frames, block by block; each lane begins at its first frame."""
     alpha, weights, _ = messages
     first, classes = group.first, group.classes
     for t in range(0, count, BLOCK):
@@ -144,13 +144,13 @@ def _advance(emissions, group, begin, count, tables, messages, state):
 # --------------------------------------------------------------------------------------------------------- forward
 @part
 def _exponentials(weights, frame, count, classes, state):
-    """Replace scores by exp(scores - max over classes), and add the maxima to the state: NaN where the span is wide."""
+    """Replace scores by exp(scores - max over classes), and add the maxima to the state: NaN for too wide a span."""
     tops, least, zero, nothing = load(state, TOPS), splat(0.0), splat(0.0), splat(-np.inf)
     for k in range(frame * classes, (frame + count) * classes, classes):
         top = load(weights, k)
         for c in range(1, classes):
             top = larger(load(weights, k + c), top)
-        top = where_above(top, nothing, top, zero)  # every class forbidden: weights of zero say so
+        top = where_above(top, nothing, top, zero)  # all classes are forbidden: the weights become zero
         tops = tops + top
         for c in range(classes):
             x = load(weights, k + c) - top
@@ -183,7 +183,7 @@ def _one(vectors, k, matrix, j, classes):
 def _message(weights, alpha, k, product, scale):
     """Return one entry of a message, given its sum over predecessors.
 
-    The weight is left divided as the message is, so that the way back meets the same scale.
+    The weight is divided by the same scale as the message, so that the backward pass uses that scale too.
     """
     weight = load(weights, k) * scale
     value = product * weight
@@ -231,7 +231,7 @@ def _forward(weights, alpha, begin, end, classes, matrix, state):
 
 @part
 def _join(first, begins, weights, alpha, frame, classes, matrix, edges, state):
-    """Compute a frame at which lanes begin: their start scores stand for the product, and nothing was divided yet."""
+    """Compute a frame at which lanes begin: their start scores replace the product, and no divisor applies yet."""
     for lane in range(WIDTH):
         if first[lane] == begins:
             state[NORM * WIDTH + lane] = 1.0
@@ -256,8 +256,9 @@ def _join(first, begins, weights, alpha, frame, classes, matrix, edges, state):
 def _backward(weights, alpha, posterior, stayed, beta, frame, count, classes, transposed, first, begin, leasts):
     """Compute the marginals of ``count`` frames from last to first.
 
-    ``beta`` enters for the last of them and leaves for the frame before them. ``weights`` leave as the right factor of
-    the transition counts. The scale is that of the way forward, so that alpha . beta = 1 at every frame.
+    On entry ``beta`` belongs to the last of them, on return to the frame before them. On return ``weights`` hold the
+    right factor of the transition counts. The scale is that of the forward pass, so that alpha . beta = 1 at every
+    frame.
     """
     least, zero = load(leasts, 0), splat(0.0)
     latest, whole = latest_first(first), classes // 4 * 4
@@ -269,7 +270,7 @@ def _backward(weights, alpha, posterior, stayed, beta, frame, count, classes, tr
             store(weights, k + c, load(weights, k + c) * b)
         if begin + t <= latest:
             for lane in range(WIDTH):
-                if first[lane] == begin + t:  # nothing precedes the first frame
+                if first[lane] == begin + t:  # no frame precedes the first one
                     for c in range(classes):
                         weights[(k + c) * WIDTH + lane] = 0.0
         for j in range(0, whole, 4):

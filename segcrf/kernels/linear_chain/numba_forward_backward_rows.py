@@ -1,11 +1,11 @@
 """Forward-backward for one recording after another, classes in SIMD lanes, in scaled probability space.
 
-A long recording is done from both ends at once, on two threads: its later half is a recording of its own with time
-reversed, and where the halves meet each gets what lies beyond.
+A long recording is computed from both ends at once, on two threads. Its later half is a recording of its own with time
+reversed; where the halves meet, each receives the messages of the other.
 
-Up to eight classes stay in one register from frame to frame, and what the loop waits for is the latency of one short
-product. So nothing else is on that path: a message is divided every second frame, by a norm known a frame before, and
-the way back takes the same divisors instead of norms of its own.
+Up to eight classes stay in one register from frame to frame, and the loop waits for the latency of one short product.
+So that path holds nothing else: a message is divided every second frame, by a norm known one frame earlier, and the
+backward pass uses the same divisors instead of norms of its own.
 """
 
 # pyright: basic
@@ -52,9 +52,9 @@ __all__ = ["backward_half", "forward_half", "fresh_state", "log_mass", "meet", "
 
 @inlined
 def sum_row(emissions, recording, tables, counts, alpha, weights):
-    """Return the log of the sum over labellings, less the maxima of the shared scores; NaN where mass could be lost.
+    """Return the log of the sum over labellings, less the maxima of the shared scores; NaN if mass could be lost.
 
-    ``counts`` are those of this recording: their first axis has length one, but for the flat ones.
+    ``counts`` are those of this recording: their first axis has length one, except in the flat ones.
     """
     offset, step, length, classes, held = recording
     matrix, edges, by_label = tables.matrix, tables.edges, counts.by_label
@@ -68,7 +68,7 @@ def sum_row(emissions, recording, tables, counts, alpha, weights):
     for v in range(width):
         mass += total(load(alpha, last + v) * load(edges, width + v))
     if mass == 0.0:
-        return np.nan if np.isnan(state[TOPS]) else -np.inf  # NaN: what was too far below may be possible
+        return np.nan if np.isnan(state[TOPS]) else -np.inf  # NaN: classes that underflowed may be possible
     if counts.by_step.size:
         beta, stay = np.empty(width * WIDTH), np.zeros(width * WIDTH)
         for v in range(width):
@@ -97,15 +97,15 @@ def fresh_state():
 
 @explicit
 def log_mass(state):
-    """Return the log of all divisors plus the maxima that were taken out; NaN where mass could be lost."""
+    """Return the log of all divisors plus the maxima that were subtracted; NaN if mass could be lost."""
     return state[TOPS] + state[LOGS] + np.log(state[PRODUCT]) if state[LEAST] >= TINY else np.nan
 
 
 @explicit
 def meet(ends, counts_of, held, classes, matrix, betas, stay, steps):
-    """Join the messages of both halves where they meet; return the mass of the step between, NaN where it may be lost.
+    """Join the messages of both halves where they meet; return the mass of the step between, NaN if it may be lost.
 
-    Writes what lies beyond for each half into ``betas``, the counts of the step into ``steps``, and those of staying
+    Write the message from beyond each half into ``betas``, the counts of the step into ``steps``, and those of staying
     in a class into ``stay``.
     """
     width = betas.shape[1] // WIDTH
@@ -150,7 +150,7 @@ def backward_half(emissions, recording, tables, messages, beta, stay, by_label, 
 
 @inlined
 def _forward_chunks(emissions, recording, tables, messages, state):
-    """Compute all messages; ``messages.kept`` is the message before each chunk, and its norm."""
+    """Compute all messages; ``messages.kept`` holds the message before each chunk, and its norm."""
     alpha, _, kept = messages
     held = recording.held
     width = alpha.size // WIDTH // (held + 1)
@@ -167,7 +167,7 @@ def _forward_chunks(emissions, recording, tables, messages, state):
 def _backward_chunks(emissions, recording, tables, messages, beta, stay, by_label, by_start, steps):
     """Write expected counts, frames from last to first, and return the least positive entry of beta.
 
-    Those of labels and starts go into the recording's place, those of steps (less their weight) into ``steps``.
+    Write counts of labels and starts to the recording's place, and those of steps (without their weight) to ``steps``.
     """
     offset, step, length, classes, held = recording
     alpha, weights, kept = messages
@@ -187,7 +187,7 @@ def _backward_chunks(emissions, recording, tables, messages, beta, stay, by_labe
         for stop in range(count, 0, -BLOCK):
             t = max(stop - BLOCK, 0)
             least = min(least, _backward(weights, alpha, posterior, beta, t, stop, width, classes, tables.transposed))
-            first = 1 if begin + t == 0 else 0  # nothing precedes the first frame
+            first = 1 if begin + t == 0 else 0  # no frame precedes the first one
             outer(alpha, weights, t + first, stop, width, classes, steps)
             write(posterior, offset + (begin + t) * step, step, stop - t, classes, width, by_label)
             if by_start.size:
@@ -225,14 +225,14 @@ def _advance(emissions, recording, begin, count, tables, messages, state):
 # --------------------------------------------------------------------------------------------------------- forward
 @part
 def _exponentials(weights, frame, count, width, state):
-    """Replace scores by exp(scores - max over classes), and add the maxima to the state: NaN where the span is wide."""
+    """Replace scores by exp(scores - max over classes), and add the maxima to the state: NaN for too wide a span."""
     tops, least, zero, nothing = 0.0, splat(0.0), splat(0.0), splat(-np.inf)
     for k in range(frame * width, (frame + count) * width, width):
         highest = load(weights, k)
         for v in range(1, width):
             highest = larger(load(weights, k + v), highest)
         top = peak(highest)
-        top = top if top > -np.inf else 0.0  # every class forbidden: weights of zero say so
+        top = top if top > -np.inf else 0.0  # all classes are forbidden: the weights become zero
         tops += top
         for v in range(width):
             x = load(weights, k + v) - splat(top)
@@ -253,9 +253,9 @@ def _times(x, matrix):
 
 @inlined
 def _two(vector, at, matrix, v, width, classes):
-    """Return vectors v and v + 1 of the product of the vector that begins at number ``at`` and a matrix.
+    """Return vectors v and v + 1 of the product of a matrix and the vector that begins at element ``at``.
 
-    There are two sums for each, because the loop over frames waits for the latency of one.
+    Each has two sums, because the loop over frames waits for the latency of one.
     """
     a = b = c = d = splat(0.0)
     for i in range(0, classes - 1, 2):
@@ -284,7 +284,7 @@ def _one(vector, at, matrix, v, width, classes):
 @inlined
 def _divisor(state, norm):
     """Return the divisor of an even frame, and keep its logarithm in the state."""
-    if not norm > 0.0:  # every labelling is forbidden from here on
+    if not norm > 0.0:  # every labelling is forbidden from this frame on
         return 1.0
     state[PRODUCT] *= norm
     if state[PRODUCT] < 1e-100 or state[PRODUCT] > 1e100:
@@ -295,7 +295,7 @@ def _divisor(state, norm):
 
 @part
 def _forward_narrow(weights, alpha, begin, end, matrix, state):
-    """Compute alpha[t + 1] from alpha[t], of one vector. The weights are left divided as the messages are."""
+    """Compute alpha[t + 1] from alpha[t], of one vector; divide the weights by the same scale as the messages."""
     norm, least, x = state[NORM], splat(1.0), load(alpha, begin)
     for t in range(begin, end):
         weight = load(weights, t)
@@ -341,8 +341,8 @@ def _forward(weights, alpha, begin, end, width, classes, matrix, state):
 def _backward(weights, alpha, posterior, beta, begin, end, width, classes, transposed):
     """Compute the marginals of frames ``begin`` to ``end`` from last to first; return the least positive entry of beta.
 
-    ``beta`` enters for the last of them and leaves for the frame before them. ``weights`` leave as the right factor of
-    the transition counts.
+    On entry ``beta`` belongs to the last of them, on return to the frame before them. On return ``weights`` hold the
+    right factor of the transition counts.
     """
     least, zero, even = splat(1.0), splat(0.0), width // 2 * 2
     x = load(beta, 0)
@@ -352,7 +352,7 @@ def _backward(weights, alpha, posterior, beta, begin, end, width, classes, trans
             store(posterior, at, load(alpha, t + 1) * x)
             weight = load(weights, t) * x
             store(weights, t, weight)
-            # A class that cannot be reached gets 0: its score may be so large that it overflows into the others.
+            # A class that cannot be reached gets 0: its score may be so large that the others would overflow.
             x = where_above(load(alpha, t), zero, _times(weight, transposed), zero)
             least = lesser(x, least)
             continue
@@ -377,10 +377,10 @@ def _backward(weights, alpha, posterior, beta, begin, end, width, classes, trans
 
 @part
 def _starts(alpha, weights, posterior, diagonal, stay, begin, end, width, first, step, out):
-    """Compute the probability that a band begins, of frames ``begin`` to ``end``.
+    """Compute the probability that a band begins, for frames ``begin`` to ``end``.
 
     It is the probability of the label, less that of the same label at this frame and at the frame before it in time.
-    Where time runs backwards, ``stay`` is the latter for the last of these frames and the next.
+    If time runs backwards, ``stay`` is the latter for the last of these frames and the next.
     """
     zero = splat(0.0)
     for t in range(end - 1, begin - 1, -1):

@@ -1,10 +1,10 @@
 """Linear chain on a CPU: the four functions of its kernels, over forward-backward and Viterbi.
 
-Both run over time in chunks that stay in cache. A long recording keeps one vector per chunk and computes the
-chunk again on the way back, so memory beyond input and output does not grow with T, but for one vector per chunk.
+Both process time in chunks that stay in cache. A long recording keeps one vector per chunk and computes the chunk again
+on the way back, so memory beyond input and output does not grow with T, except for one vector per chunk.
 
-Eight recordings at a time share the SIMD lanes (`numba_forward_backward_lanes`, `numba_viterbi_lanes`); few go one by
-one, classes in the lanes (`numba_forward_backward_rows`, `numba_viterbi_rows`).
+Eight recordings at a time share the SIMD lanes (`numba_forward_backward_lanes`, `numba_viterbi_lanes`). Few recordings
+are processed one by one, with classes in the lanes (`numba_forward_backward_rows`, `numba_viterbi_rows`).
 """
 
 # pyright: basic
@@ -25,7 +25,7 @@ from segcrf.kernels.numba_runtime import explicit, label_range, share
 
 __all__ = ["log_partition", "log_prob", "max_product", "sum_product"]
 
-_OBSERVED = 10.0  # multiply-adds in the time of a label's score and counts
+_OBSERVED = 10.0  # the time of scoring and counting one label, in multiply-adds
 
 
 def log_partition(emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor) -> Tensor:
@@ -37,14 +37,14 @@ def log_partition(emissions: Tensor, transitions: Tensor, start: Tensor, end: Te
 def sum_product(
     emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor, starts: bool
 ) -> tuple[Tensor, ...]:
-    """Return the log partition, and per recording the expected counts of each potential and (if asked) of starts."""
+    """Return the log partition and, per recording, the expected counts of each potential and, on request, of starts."""
     return sum_recordings(emissions, _plain(transitions, start, end), lengths, gradient=True, starts=starts)
 
 
 def log_prob(
     emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, labels: Tensor, lengths: Tensor, gradient: bool
 ) -> tuple[Tensor, ...]:
-    """Return the log-probability of labels, the log partition, and expected less observed counts (if asked)."""
+    """Return the log-probability of labels, the log partition and, on request, expected less observed counts."""
     shared = _plain(transitions, start, end)
     log_z, *counts, _ = sum_recordings(emissions, shared, lengths, gradient=gradient, starts=False)
     outputs = (flatten(counts[0])[0], *(count.numpy() for count in counts[1:]))
@@ -78,8 +78,8 @@ def _plain(*shared: Tensor) -> tuple[Any, ...]:
 def _observe(emissions, steps, transitions, start, end, labels, lengths, log_z, total, counts, first, last):
     """Write the log-probability of complete labels, and subtract their counts from the expected ones.
 
-    Where a label is missing, it is NaN and no count is subtracted. Returns whether a label is missing in any
-    recording, and whether any label lies beyond the classes.
+    If a label is missing, write NaN and subtract no count. Return whether a label is missing in any recording, and
+    whether any label lies beyond the classes.
     """
     by_label, by_step, by_first, by_last = counts
     gradient, any_partial, any_outside = by_label.size > 0, False, False

@@ -1,8 +1,8 @@
-"""Recordings side by side: eight in the lanes of SIMD vectors, scores packed into lanes and results delivered back.
+"""Recordings side by side: eight in the lanes of SIMD vectors, with scores packed into lanes and results written back.
 
 Buffers are flat, ``[frame, class]`` in vectors of `simd`. Recordings of a group are aligned at their last frame; a
-shorter one joins late, at its first frame. So ragged lengths cost nothing. A group that is not full repeats a
-recording, which is computed twice and written twice alike.
+shorter one joins at its first frame, so ragged lengths cost nothing. A group that is not full repeats a recording,
+which is computed twice and written twice with the same values.
 """
 
 # pyright: basic
@@ -33,7 +33,7 @@ def align(rows, lengths, steps, classes, held):
 
 @part
 def latest_first(first):
-    """Return the frame from which on every lane has begun."""
+    """Return the first frame at which every lane has begun."""
     latest = first[0]
     for lane in range(1, WIDTH):
         latest = max(latest, first[lane])
@@ -52,24 +52,24 @@ def next_first(first, frame):
 
 @part
 def copy(source, k, target, m, count):
-    """Copy ``count`` vectors from number ``k`` of one buffer to number ``m`` of another."""
+    """Copy ``count`` vectors from index ``k`` of one buffer to index ``m`` of another."""
     for i in range(count):
         store(target, m + i, load(source, k + i))
 
 
 @part
 def pack(emissions, step, offsets, first, frame, count, classes, buffer, k):
-    """Pack scores of ``count`` frames, ``step`` numbers apart, into vectors from number ``k`` on.
+    """Pack scores of ``count`` frames, ``step`` elements apart, into vectors from index ``k`` on.
 
-    They are 0 where a lane has not begun.
+    Scores are 0 where a lane has not begun.
     """
-    joined, size = min(max(latest_first(first) - frame, 0), count), count * classes  # then every lane has begun
+    joined, size = min(max(latest_first(first) - frame, 0), count), count * classes  # then all lanes have begun
     for lane in range(WIDTH):
         for i in range(joined):
             source, begun = offsets[lane] + (frame + i) * step, frame + i >= first[lane]
             for c in range(classes):
                 buffer[(k + i * classes + c) * WIDTH + lane] = emissions[source + c] if begun else 0.0
-    # Frames that follow each other are one run of numbers.
+    # Successive frames are one run of elements.
     run = classes if step > classes else max(size - joined * classes, 1)
     whole = run // WIDTH * WIDTH
     for at in range(joined * classes, size, run):

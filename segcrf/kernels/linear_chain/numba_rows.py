@@ -1,7 +1,7 @@
-"""One recording by itself, classes in SIMD lanes: scores read into vectors, results written back, sums of products.
+"""One recording by itself, with classes in SIMD lanes: read scores into vectors, write results back, sum products.
 
-Frames are found at ``offset + t * step`` in flat scores, so that time may run either way. A frame is ``width`` vectors
-of `simd`, padded with classes that nothing reaches.
+Frame t begins at element ``offset + t * step`` of the flat scores, so that time may run either way. A frame is
+``width`` vectors of `simd`, padded with classes that cannot be reached.
 """
 
 # pyright: basic
@@ -18,7 +18,7 @@ __all__ = ["outer", "read", "write"]
 
 @part
 def read(emissions, offset, step, count, classes, buffer, k, width):
-    """Read scores of ``count`` frames into vectors from number ``k`` on; -inf beyond the classes."""
+    """Read scores of ``count`` frames into vectors from index ``k`` on; -inf beyond the classes."""
     for t in range(count):
         at, row = (k + t * width) * WIDTH, offset + t * step
         if width == 1 and row + WIDTH <= emissions.size:
@@ -33,9 +33,9 @@ def read(emissions, offset, step, count, classes, buffer, k, width):
 @part
 def write(buffer, offset, step, count, classes, width, out):
     """Write vectors of ``count`` frames to where `read` would read them."""
-    spills = (width == 1) & (abs(step) == classes)  # beyond the classes, where the frames after write anew
+    spills = (width == 1) & (abs(step) == classes)  # writes beyond the classes, which the next frames overwrite
     for n in range(count):
-        t = n if step > 0 else count - 1 - n  # onwards in memory
+        t = n if step > 0 else count - 1 - n  # in the order of memory
         at = offset + t * step
         if spills & (n * classes + WIDTH <= count * classes):
             store_part(out, at, load(buffer, t))

@@ -1,4 +1,4 @@
-"""Schedule: which recordings are done side by side, one by one or from both ends, and how threads share them."""
+"""Schedule: which recordings run side by side, one by one or from both ends, and how threads share them."""
 
 # pyright: basic
 from __future__ import annotations
@@ -26,10 +26,10 @@ __all__ = [
     "split_in_halves",
 ]
 
-AT_ONCE = 10  # multiply-adds in the time that `share` reckons for one
-_KEPT = 1 << 17  # numbers kept at once of each kind: 1 MiB, about a core's cache
-_LANES_FROM = 4  # recordings; fewer go one after another
-_LONG = 1 << 14  # frames from which a recording by itself is worth two threads
+AT_ONCE = 10  # multiply-adds in the time that `share` counts as one
+_KEPT = 1 << 17  # elements of each kind kept at once: 1 MiB, about a core's cache
+_LANES_FROM = 4  # recordings; fewer run one after another
+_LONG = 1 << 14  # frames; from this length on, a single recording is split between two threads
 
 
 def flatten(values: Tensor) -> tuple[Any, tuple[int, int]]:
@@ -41,32 +41,32 @@ def flatten(values: Tensor) -> tuple[Any, tuple[int, int]]:
 
 
 def padded(classes: int) -> int:
-    """Return ``classes`` filled up to whole vectors."""
+    """Return ``classes`` rounded up to whole vectors."""
     return -(-classes // WIDTH) * WIDTH
 
 
 def message_size(classes: int) -> tuple[int, int]:
-    """Return the numbers, and the vectors, of a message of one recording by itself."""
+    """Return the size of one recording's message, in elements and in vectors."""
     return padded(classes), padded(classes) // WIDTH
 
 
 def chunk_size(length: int, width: int) -> int:
-    """Return how many frames are kept at once, with messages of ``width`` vectors: whole blocks."""
+    """Return how many frames are kept at once, with messages of ``width`` vectors: a multiple of ``BLOCK``."""
     held = min(length, max(_KEPT // (width * WIDTH), 64))
     return held if held == length else held // 64 * 64
 
 
 def share_recordings(kernel: Any, inputs: tuple[Any, ...], room: tuple[int, ...], count: int, work: float) -> None:
-    """Call a kernel on some threads, each with ``room`` to work in."""
+    """Call a kernel on some threads, each with work arrays of sizes ``room``."""
     share(lambda first, last: kernel(*inputs, *scratch(*room), first, last), count, work / AT_ONCE)
 
 
 def group_recordings(lengths: Any) -> tuple[Any, Any, Any]:
-    """Return recordings to be done eight at a time (G, 8), those to be done one by one, and those to be halved.
+    """Return recordings to run eight at a time (G, 8), those to run one by one, and those to split in halves.
 
-    Recordings go eight at a time while there are enough to make it worth it. Neighbours in length share a group; one
-    that is not full repeats its last recording. A long recording by itself is done from both ends at once. Which is
-    which does not depend on the number of threads, so results do not.
+    Recordings run eight at a time if there are enough of them. Neighbours in length share a group; a group that is not
+    full repeats its last recording. A long recording by itself runs from both ends at once. This choice does not depend
+    on the number of threads, so neither do results.
     """
     batch = len(lengths)
     rest = batch % WIDTH if batch % WIDTH < _LANES_FROM else 0
@@ -76,7 +76,7 @@ def group_recordings(lengths: Any) -> tuple[Any, Any, Any]:
     if missing:
         groups = np.append(groups, [groups[-1]] * missing)
     groups, threads = groups.reshape(-1, WIDTH), torch.get_num_threads()
-    if min(len(groups), threads) > 1:  # each thread takes a stretch of groups: deal out the long ones
+    if min(len(groups), threads) > 1:  # each thread takes a range of groups: distribute the long ones
         groups = np.concatenate([groups[i::threads] for i in range(threads)])
     if not rest:
         return groups, others, others
@@ -94,7 +94,7 @@ def split_in_halves(row: int, length: int, steps: tuple[int, int], classes: int)
 
 
 def lay_out_scores(shared: Any, size: int) -> tuple[Any, ...]:
-    """Return `Tables` of scores, padded by -inf.
+    """Return `Tables` of scores, padded with -inf.
 
     Transitions are padded to ``size`` classes, their transpose to whole vectors in each row.
     """

@@ -1,10 +1,10 @@
 """Linear chain with transition scores of every step, (B, T - 1, C, C), on a CPU.
 
-The recurrences of `numba_forward_backward` and `numba_viterbi`, one recording after another. The scores themselves are
-C * C numbers a frame, so what a step costs is to read and exponentiate them: vectors of every frame may be kept, since
-they are C times smaller, and recordings side by side in SIMD lanes would win nothing. Exact in every range for the same
-reasons: scores of one frame that span more than ``SPAN`` nats, or a state with a share below ``TINY``, send a recording
-to log space.
+The recurrences are those of `numba_forward_backward` and `numba_viterbi`, one recording after another. The scores are
+C * C elements a frame, so the cost of a step is to read and exponentiate them. Vectors of every frame may be kept,
+since they are C times smaller, and recordings side by side in SIMD lanes would gain nothing. Results are exact in every
+range for the same reasons: scores of one frame that span more than ``SPAN`` nats, or a state with a share below
+``TINY``, send a recording to log space.
 """
 
 # pyright: basic
@@ -39,14 +39,14 @@ def log_partition(emissions: Tensor, transitions: Tensor, start: Tensor, end: Te
 def sum_product(
     emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor, starts: bool
 ) -> tuple[Tensor, ...]:
-    """Return the log partition, and per recording the expected counts of each potential and (if asked) of starts."""
+    """Return the log partition and, per recording, the expected counts of each potential and, on request, of starts."""
     return _sum(emissions, transitions, start, end, lengths, gradient=True, starts=starts)
 
 
 def log_prob(
     emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, labels: Tensor, lengths: Tensor, gradient: bool
 ) -> tuple[Tensor, ...]:
-    """Return the log-probability of labels, the log partition, and expected less observed counts (if asked)."""
+    """Return the log-probability of labels, the log partition and, on request, expected less observed counts."""
     log_z, *counts, _ = _sum(emissions, transitions, start, end, lengths, gradient=gradient, starts=False)
     inputs = (*_arrays(emissions, transitions, start, end, lengths), labels.numpy(), log_z.numpy())
     outputs = tuple(count.numpy() for count in counts)
@@ -78,7 +78,7 @@ def max_product(
 
 
 def _arrays(emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor) -> tuple[Any, ...]:
-    """Return all inputs as arrays, those of start and end in float64."""
+    """Return all inputs as arrays, with start and end in float64."""
     edges = (scores.detach().double().numpy() for scores in (start, end))
     return array(emissions), array(transitions), *edges, lengths.numpy()
 
@@ -88,7 +88,7 @@ def _sum(
 ) -> tuple[Tensor, ...]:
     batch, frames, classes = emissions.shape
     dtype = working_dtype(emissions)
-    rows = batch if gradient else 0  # an empty array says that the kernel need not compute it
+    rows = batch if gradient else 0  # an empty array means that the kernel need not compute it
     log_z = torch.empty(batch, dtype=torch.float64)
     counts = [
         torch.empty(rows, frames, classes, dtype=dtype),
@@ -105,7 +105,7 @@ def _sum(
     work = emissions.numel() * classes * (8.0 if gradient else 3.0)
     share(lambda first, last: _sum_recordings(*inputs, first, last), batch, work)
     lost = np.isnan(log_z_of).nonzero()[0]
-    if len(lost):  # apart, so that it is compiled when it is needed
+    if len(lost):  # a kernel of its own, so that it is compiled only when needed
         again = (*scores, sizes, lost, first, last, log_z_of, *outputs)
         share(lambda first, last: _sum_logarithmic(*again, first, last), len(lost), 8.0 * work * len(lost) / batch)
     return log_z, *counts
@@ -126,7 +126,7 @@ def _sum_recordings(
     emissions, transitions, lengths, edges, top_edges, fits, log_z, by_label, by_step, by_first, by_last, by_start,
     first, last,
 ):  # fmt: skip
-    """Sum recordings ``first`` to ``last`` one after another; NaN where mass could be lost."""
+    """Sum recordings ``first`` to ``last`` one after another; write NaN where mass could be lost."""
     classes = emissions.shape[2]
     frames = min(emissions.shape[1], max(_KEPT // (classes * classes), 16))
     alpha, weights = np.empty((emissions.shape[1], classes)), np.empty((frames, classes))
@@ -149,9 +149,9 @@ def _sum_recordings(
 
 @inlined
 def _scaled(scores, steps, edges, alpha, weights, matrices, beta):
-    """Return the log of the sum over labellings, less the maxima of start and end; NaN where mass could be lost.
+    """Return the log of the sum over labellings, less the maxima of start and end; NaN if mass could be lost.
 
-    Writes the end weights into ``beta``, scaled so that alpha . beta = 1.
+    Write the end weights into ``beta``, scaled so that alpha . beta = 1.
     """
     length, frames, classes = scores.shape[0], weights.shape[0], scores.shape[1]
     total, norm = 0.0, 1.0
@@ -162,7 +162,7 @@ def _scaled(scores, steps, edges, alpha, weights, matrices, beta):
         total += tops + logs
         if np.isnan(tops) or tiny:
             return np.nan
-        if norm == 0.0:  # every labelling is forbidden from here on
+        if norm == 0.0:  # every labelling is forbidden from this frame on
             return -np.inf
     mass = 0.0
     for c in range(classes):
@@ -171,7 +171,7 @@ def _scaled(scores, steps, edges, alpha, weights, matrices, beta):
         return -np.inf
     for c in range(classes):
         beta[c] = edges[1, c] / mass
-    # The last norm is in ``total`` too, though nothing was divided by it.
+    # The last norm is in ``total`` too, although no message was divided by it.
     return total + np.log(mass) - np.log(norm)
 
 
@@ -179,7 +179,7 @@ def _scaled(scores, steps, edges, alpha, weights, matrices, beta):
 def _emission_weights(scores, out):
     """Write exp(scores[t] - max over classes) into ``out[t]``, and return the sum of the maxima.
 
-    The sum is NaN where the span is too wide.
+    The sum is NaN if the span is too wide.
     """
     count, classes = scores.shape
     total, lowest = 0.0, 0.0
@@ -187,7 +187,7 @@ def _emission_weights(scores, out):
         top = -np.inf
         for c in range(classes):
             top = max(top, np.float64(scores[t, c]))
-        if top == -np.inf:  # every class is forbidden: weights of zero say so
+        if top == -np.inf:  # all classes are forbidden: the weights become zero
             top = 0.0
         for c in range(classes):
             x = np.float64(scores[t, c]) - top
@@ -202,18 +202,18 @@ def _emission_weights(scores, out):
 def _exponentials(scores, steps, begin, weights, matrices):
     """Write the weights of the frames from ``begin`` on, and the matrices of the steps into them.
 
-    Returns the sum of the maxima that were taken out, NaN where a span is too wide.
+    Return the sum of the maxima that were subtracted, NaN if a span is too wide.
     """
     count, classes = scores.shape
     total = _emission_weights(scores, weights)
     lowest = 0.0
-    for i in range(1 if begin == 0 else 0, count):  # nothing leads to the first frame
+    for i in range(1 if begin == 0 else 0, count):  # no step leads to the first frame
         step, matrix = steps[begin + i - 1], matrices[i]
         top = -np.inf
         for a in range(classes):
             for b in range(classes):
                 top = max(top, np.float64(step[a, b]))
-        if top == -np.inf:  # every step is forbidden: weights of zero say so
+        if top == -np.inf:  # all steps are forbidden: the weights become zero
             top = 0.0
         for a in range(classes):
             for b in range(classes):
@@ -231,9 +231,9 @@ def _exponentials(scores, steps, begin, weights, matrices):
 
 @compiled
 def _forward(weights, matrices, edges, alpha, begin, count, norm):
-    """Compute alpha from frame ``begin`` on for ``count`` frames, each divided by the norm before.
+    """Compute alpha from frame ``begin`` on for ``count`` frames, each divided by the norm of the previous frame.
 
-    Returns the log of the norms, the last norm, and the count of positive entries so small that a later one could
+    Return the log of the norms, the last norm, and the count of positive entries so small that a later one could
     vanish.
     """
     classes = alpha.shape[1]
@@ -253,7 +253,7 @@ def _forward(weights, matrices, edges, alpha, begin, count, norm):
             row[c] = value
             norm += value
             tiny += (value > 0.0) & (value < TINY)
-        if norm == 0.0:  # every labelling is forbidden from here on, or those that are not have underflowed
+        if norm == 0.0:  # every labelling is forbidden from here on, or the allowed ones have underflowed
             return logs, norm, tiny
         product *= norm
         if product < 1e-100 or product > 1e100:
@@ -268,7 +268,7 @@ def _counts(
 ):  # fmt: skip
     """Write expected counts, frames from last to first; ``beta`` is scaled so that alpha . beta = 1.
 
-    Returns the count of entries so small that mass could be lost.
+    Return the count of entries so small that mass could be lost.
     """
     length, classes = scores.shape
     frames, tiny = weights.shape[0], 0
@@ -294,7 +294,7 @@ def _counts(
                 mass += previous[a] * total
             scale = 1.0 / mass
             for c in range(classes):
-                # What cannot be reached may score any amount from here on: it must not overflow into the others.
+                # A class that cannot be reached may have any score: the others must not overflow through it.
                 value = before[c] * scale if previous[c] > 0.0 else 0.0
                 beta[c] = value
                 tiny += (value > 0.0) & (value < TINY)
@@ -322,7 +322,7 @@ def _starts(by_label, by_step, by_start, length):
 
 @compiled
 def _clear(by_label, by_step, by_first, by_last, by_start, row, length, everything):
-    """Zero the counts beyond a recording's length, or all of them where no labelling is allowed."""
+    """Zero the counts beyond a recording's length, or all counts if no labelling is allowed."""
     first, classes = 0 if everything else length, by_label.shape[2]
     for t in range(first, by_label.shape[1]):
         for c in range(classes):
@@ -345,8 +345,8 @@ def _observe(
 ):  # fmt: skip
     """Write the score of complete labels (-inf where ``log_z`` is), and subtract their counts from the expected ones.
 
-    Where a label is missing, it is NaN and no count is subtracted. Returns whether a label is missing in any
-    recording, and whether any label lies beyond the classes.
+    If a label is missing, write NaN and subtract no count. Return whether a label is missing in any recording, and
+    whether any label lies beyond the classes.
     """
     any_partial, any_outside = False, False
     for b in range(lengths.size):

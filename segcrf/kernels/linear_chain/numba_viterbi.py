@@ -1,7 +1,7 @@
 """Viterbi on a CPU: the best labelling of each recording, without backpointers.
 
-Only the best scores are kept. The predecessor of a label is found again on the way back, one column per frame: the
-first class that attains the best score, by the same sums.
+Only the best scores are kept. The backward pass finds the predecessor of a label again, one column per frame: the first
+class that attains the best score, computed with the same sums.
 """
 
 # pyright: basic
@@ -37,7 +37,7 @@ __all__ = ["best_recordings", "best_rows", "mark_starts"]
 def best_recordings(emissions: Tensor, shared: tuple[Any, ...], lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the best score (B,), labels (B, T) and band starts (B, T) of emissions (B, T, C).
 
-    ``shared`` are transitions (C, C), start (C,) and end (C,), float64 arrays.
+    ``shared`` holds transitions (C, C), start (C,) and end (C,), float64 arrays.
     """
     batch, frames, classes = emissions.shape
     scores = torch.empty(batch, dtype=torch.float64)
@@ -92,7 +92,7 @@ def _best_halves(
     """Decode one long recording from both ends."""
     path, size = Path(*outputs), padded(classes)
     transitions, transposed, edges = tables
-    back = np.full(size * size, -np.inf)  # of a transposed table each row is a class; where time runs back, they swap
+    back = np.full(size * size, -np.inf)  # each row of a transposed table is a class; swapped if time runs back
     back[: len(transposed)] = transposed
     both_tables = ((transitions, transposed, edges), (back, transitions, np.roll(edges, size)))
     halves = split_in_halves(row, length, steps, classes)
@@ -124,7 +124,7 @@ def _best_halves(
 
 @compiled
 def mark_starts(labels, starts, row, length):
-    """Write the band starts of a path, and nothing (-100, False) beyond its length."""
+    """Write the band starts of a path, and padding (-100, False) beyond its length."""
     before = -1
     for t in range(labels.shape[1]):
         if t >= length:

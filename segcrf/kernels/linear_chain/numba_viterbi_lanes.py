@@ -1,6 +1,6 @@
 """Viterbi for eight recordings together: one recording per SIMD lane.
 
-Only the best scores are kept. The predecessor of a label is found again on the way back, one column per frame.
+Only the best scores are kept. The backward pass finds the predecessor of a label again, one column per frame.
 """
 
 # pyright: basic
@@ -53,7 +53,7 @@ def best_group(emissions, steps, lengths, rows, tables, held, score, labels, bes
 
 @part
 def _climb(emissions, group, begin, count, tables, messages):
-    """Compute best[t + 1] from best[t] for ``count`` frames, in blocks; lanes begin where they do."""
+    """Compute best[t + 1] from best[t] for ``count`` frames, in blocks; each lane begins at its first frame."""
     best, scores, _ = messages
     first, classes, edges = group.first, group.classes, tables.edges
     for t in range(0, count, BLOCK):
@@ -78,7 +78,7 @@ def _climb(emissions, group, begin, count, tables, messages):
 
 @part
 def _best(scores, best, at, begin, count, classes, transitions):
-    """Compute best[j] of each frame: the max over i of best[i] of the frame before + transitions[i, j], + its score."""
+    """Compute best[j] of each frame: its score plus the max over i of the previous best[i] + transitions[i, j]."""
     whole = classes // 4 * 4
     for k in range(begin, begin + count, classes):
         ahead = k + classes
@@ -104,7 +104,7 @@ def _best(scores, best, at, begin, count, classes, transitions):
 def _trace(best, transposed, rows, first, begin, count, classes, label, labels):
     """Write the labels of ``count`` frames from last to first.
 
-    The predecessor is the first class that attains the best score, found by the same sums as on the way forward.
+    The predecessor is the first class that attains the best score, computed with the same sums as in the forward pass.
     """
     found, row = np.empty(WIDTH), splat(1.0 * (transposed.size // classes))
     for lane in range(WIDTH):

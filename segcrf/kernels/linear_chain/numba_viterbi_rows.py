@@ -1,4 +1,4 @@
-"""Viterbi for one recording after another, classes in SIMD lanes; a long one is done from both ends at once."""
+"""Viterbi for one recording after another, classes in SIMD lanes; a long one is computed from both ends at once."""
 
 # pyright: basic
 # The functions below are compiled: Numba infers the types of their arguments, and Python never sees them.
@@ -60,7 +60,7 @@ def _forward_chunks(emissions, recording, tables, messages):
 def _backward_chunks(emissions, recording, tables, messages, label, path, at):
     """Write the labels that lead to ``label``, from last to first.
 
-    That of frame t is ``path[at + t]``, or ``path[at - t]`` where time runs backwards.
+    The label of frame t is ``path[at + t]``, or ``path[at - t]`` if time runs backwards.
     """
     best, _, kept = messages
     _, step, length, _, held = recording
@@ -152,10 +152,10 @@ def _trace(best, transposed, path, at, step, count, width, label):
 
 @inlined
 def _predecessor(reached, k, transposed, label, width):
-    """Return the first class that attains the best score of what led to ``label``.
+    """Return the first class that attains the best score of a step to ``label``.
 
-    It is found by the same sums as on the way forward: ``width`` vectors of scores from number ``k`` on, and the row
-    of the label.
+    It uses the same sums as the forward pass: ``width`` vectors of scores from index ``k`` on, and the row of the
+    label.
     """
     m = label * width
     highest = load(reached, k) + load(transposed, m)

@@ -28,20 +28,20 @@ __all__ = [
 ]
 
 SPAN = 150.0  # nats that finite scores of one table or frame may span in scaled probability space
-TINY = 1e-150  # the least share of a state that is trusted: a smaller one may have lost mass
-BLOCK = 16  # frames that pass through the first-level cache together
+TINY = 1e-150  # the least share of a state that is trusted: a smaller share may have lost mass
+BLOCK = 16  # frames that are processed together in the first-level cache
 
-#: Rows of the state of a scaled scan: a number each for one recording, a vector each for eight in lanes.
+#: Rows of the state of a scaled scan: a scalar each for one recording, a vector each for eight in lanes.
 NORM = 0  # of the last message, or of that of the last even frame: the next divisor
-PRODUCT = 1  # of the divisors since a logarithm was last taken
-LOGS = 2  # the logarithm of the divisors before these
-TOPS = 3  # the sum of the maxima that were taken out of the scores; NaN where the scores of a frame span too much
+PRODUCT = 1  # of the divisors since the last logarithm was taken
+LOGS = 2  # the logarithm of the earlier divisors
+TOPS = 3  # the sum of the maxima subtracted from the scores; NaN if the scores of a frame span too much
 LEAST = 4  # the least positive entry of a message
 NUM_ROWS = 5
 
 
 class Tables(NamedTuple):
-    """What all frames share, in flat arrays padded to whole rows: scores, or their exponentials."""
+    """The scores that all frames share, or their exponentials, in flat arrays padded to whole rows."""
 
     matrix: Any  # transitions, from (row) to (column)
     transposed: Any  # transitions, to (row) from (column)
@@ -49,7 +49,7 @@ class Tables(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """`Tables` of exponentials, and what was taken out of the scores before."""
+    """`Tables` of exponentials, and the maxima that were subtracted from the scores."""
 
     matrix: Any
     transposed: Any
@@ -60,7 +60,7 @@ class Weights(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """Expected counts, an output; empty arrays where they are not asked."""
+    """Expected counts, an output; an array is empty if it is not needed."""
 
     by_label: Any  # (B, T, C), flat
     by_step: Any  # (B, C, C)
@@ -78,7 +78,7 @@ class Path(NamedTuple):
 
 
 class Recording(NamedTuple):
-    """One recording, or one half of it, in flat scores: frame t begins at number ``offset + t * step``."""
+    """One recording, or one half of it, in flat scores: frame t begins at element ``offset + t * step``."""
 
     offset: Any
     step: Any  # negative where time runs backwards
@@ -92,8 +92,8 @@ class Group(NamedTuple):
 
     rows: Any  # the recordings (8,)
     first: Any  # the frame of the group at which each begins (8,)
-    offsets: Any  # the number in flat scores at which frame 0 of the group would lie (8,)
-    step: Any  # numbers from frame to frame
+    offsets: Any  # the element of flat scores at which frame 0 of the group would lie (8,)
+    step: Any  # elements from frame to frame
     size: Any  # frames of the longest
     classes: Any
     held: Any  # frames that are kept at once
@@ -102,6 +102,6 @@ class Group(NamedTuple):
 class Messages(NamedTuple):
     """Messages of a chunk of frames, in vectors."""
 
-    alpha: Any  # message t + 1 is that of frame t; message 0 is what the chunk begins with
-    weights: Any  # exponentials of the scores, divided as the messages are; in the maximum the scores themselves
+    alpha: Any  # message t + 1 is that of frame t; message 0 enters the chunk
+    weights: Any  # exponentials of the scores, divided as the messages are; for the maximum, the scores themselves
     kept: Any  # the message before each chunk (and in the sum its norm)

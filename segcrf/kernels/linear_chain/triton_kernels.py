@@ -1,17 +1,17 @@
 """Linear chain on a GPU: forward-backward and Viterbi in log space, parallel over recordings, or pieces of time.
 
-A *row* is one vector of C scores that walks through frames; a program walks a block of rows, all pairs of classes in
-registers. Each step subtracts its maximum, added up in float64, so that float32 holds over a million frames; a step is
-a log-sum with a maximum of its own per class, so scores may span any range and be -inf.
+A *row* is one vector of C scores that passes through frames; a program processes a block of rows, with all pairs of
+classes in registers. Each step subtracts its maximum, and the maxima are summed in float64, so that float32 suffices
+for a million frames. A step is a log-sum with a maximum per class, so scores may span any range and may be -inf.
 
 *Many recordings.* A row is a recording.
 
-*Few long ones.* Time is cut into pieces, about sqrt(T) of them. First every piece is walked from each class, which
-gives a C x C matrix of log-sums per piece; a scan over these matrices gives the vectors that enter each piece from
-either side (Hassan, Sarkka and Garcia-Fernandez, 2021, by blocks); then the pieces are walked as if they were
-recordings. This is C times the work in about 3 sqrt(T) steps.
+*Few long ones.* Time is cut into about sqrt(T) pieces. First, rows pass through every piece from each class, which
+gives a C x C matrix of log-sums per piece. A scan over these matrices gives the vectors that enter each piece from
+either side (Hassan, Sarkka and Garcia-Fernandez, 2021, by blocks). Then the pieces are processed like recordings. This
+is C times the work in about 3 sqrt(T) steps.
 
-Nothing is added by atomics and no value is read back by the host, so runs are identical bit by bit, and a call can be
+No result is added by atomics and the host reads no value back, so runs are identical bit by bit, and a call can be
 captured in a CUDA graph.
 """
 
@@ -31,9 +31,9 @@ from segcrf.kernels.triton_runtime import arithmetic, finite, options, padded_cl
 
 __all__ = ["log_partition", "log_prob", "max_product", "sum_product"]
 
-_ROWS_PER_PROGRAM = 256  # from so many rows per program of one row on, programs take several: enough to fill a GPU
-_LONG = 1024  # frames from which time is cut into pieces,
-_FEW = 16384  # while recordings times C * C stay below this: beyond, recordings alone keep a GPU busy
+_ROWS_PER_PROGRAM = 256  # from this many programs of one row on, a program takes several rows: enough to fill a GPU
+_LONG = 1024  # frames from which on time is cut into pieces,
+_FEW = 16384  # if recordings times C * C stay below this: beyond it, recordings alone keep a GPU busy
 _FRAMES = 1024  # frames that a program scores at once
 
 
@@ -47,7 +47,7 @@ def log_partition(emissions: Tensor, transitions: Tensor, start: Tensor, end: Te
 def sum_product(
     emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor, starts: bool
 ) -> tuple[Tensor, ...]:
-    """Return the log partition, and per recording the expected counts of each potential and (if asked) of starts."""
+    """Return the log partition and, per recording, the expected counts of each potential and, on request, of starts."""
     walk = _Walk.over(emissions, transitions, start, end, lengths)
     by_start = walk.vectors(walk.batch if starts else 0)
     log_z, by_label, by_step = walk.expected(by_start)
@@ -57,10 +57,10 @@ def sum_product(
 def log_prob(
     emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, labels: Tensor, lengths: Tensor, gradient: bool
 ) -> tuple[Tensor, ...]:
-    """Return the log-probability of labels, the log partition, and expected less observed counts (if asked).
+    """Return the log-probability of labels, the log partition and, on request, expected less observed counts.
 
-    Complete labels are scored and counted on the way; recordings with a label of -100 are walked once more, their
-    classes restricted to the labels.
+    Complete labels are scored and counted in one pass; recordings with a label of -100 are processed a second time,
+    with classes restricted to the labels.
     """
     walk = _Walk.over(emissions, transitions, start, end, lengths, labels)
     score = walk.score(labels)  # NaN: incomplete
@@ -81,7 +81,7 @@ def max_product(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the best score (B,), labels (B, T) and band starts (B, T).
 
-    One byte per frame and class holds the way back.
+    The backpointers take one byte per frame and class.
     """
     walk = _Walk.over(emissions, transitions, start, end, lengths)
     labels = walk.best()
@@ -92,7 +92,7 @@ def max_product(
 
 
 def _counts(by_label: Tensor, by_step: Tensor, walk: _Walk) -> tuple[Tensor, ...]:
-    """Return the counts of all potentials; those of the first and last label are the counts of labels there."""
+    """Return the counts of all potentials; those of start and end are the counts of the first and last labels."""
     last = by_label[torch.arange(walk.batch, device=by_label.device), walk.lengths - 1]
     return by_label, by_step.double().sum(1).to(walk.dtype), by_label[:, 0].clone(), last
 
@@ -102,9 +102,9 @@ class _Ends(NamedTuple):
     """Results at the ends of all pieces of a walk."""
 
     total: Tensor  # log-sum (B,)
-    last: Tensor  # in the maximum the last label (B,)
+    last: Tensor  # for the maximum, the last label (B,)
     entering: Tensor  # vectors that enter each piece from the left (B, pieces, C)
-    leaving: Tensor  # and from the right
+    leaving: Tensor  # vectors that enter it from the right
 
 
 class _Walk(NamedTuple):
@@ -129,9 +129,9 @@ class _Walk(NamedTuple):
         lengths: Tensor,
         labels: Tensor | None = None,
     ) -> _Walk:
-        """Return a walk over contiguous inputs, cut into pieces where that pays."""
+        """Return a walk over contiguous inputs, cut into pieces if that is faster."""
         inputs = [p.detach().contiguous() for p in (emissions, transitions, start, end)]
-        labels = lengths if labels is None else labels.contiguous()  # without labels, none is read
+        labels = lengths if labels is None else labels.contiguous()  # without labels, the kernel reads none
         return cls(*inputs, lengths.contiguous(), labels, *_cut(*emissions.shape))
 
     @property
@@ -141,7 +141,7 @@ class _Walk(NamedTuple):
 
     @property
     def frames(self) -> int:
-        """Frames of the padded batch."""
+        """The number of frames of the padded batch."""
         return self.emissions.shape[1]
 
     @property
@@ -159,7 +159,7 @@ class _Walk(NamedTuple):
         return self.emissions.new_empty((rows, self.frames, self.classes), dtype=self.dtype)
 
     def shape(self, rows: int) -> dict[str, Any]:
-        """Return the arguments that all walking kernels share: the number of rows, and how blocks are made of them."""
+        """Return the arguments that all walking kernels share: the number of rows, and how they form blocks."""
         padded = padded_classes(self.classes)
         together = min(max(1, 32 // padded), max(1, triton.next_power_of_2(rows // _ROWS_PER_PROGRAM)))
         return {
@@ -168,11 +168,11 @@ class _Walk(NamedTuple):
         }  # fmt: skip
 
     def ends(self, maximum: bool, score: Tensor | None = None) -> _Ends:
-        """Walk through all frames and keep nothing: a row is a recording, or a piece and a class to enter it with."""
+        """Walk through all frames and keep nothing: a row is a recording, or a piece together with its first class."""
         return self.walk(self.classes if self.pieces > 1 else 1, None, maximum, score)
 
     def kept(self, memory: Tensor, maximum: bool, score: Tensor | None = None) -> _Ends:
-        """Walk and keep every vector in ``memory``, or in the maximum the way back."""
+        """Walk and keep every vector in ``memory``, or for the maximum the backpointers."""
         if self.pieces == 1:
             return self.walk(1, memory, maximum, score)
         ends = self.ends(maximum, score)
@@ -194,7 +194,7 @@ class _Walk(NamedTuple):
     def forward(
         self, fan: int, entering: Tensor | None, memory: Tensor | None, maximum: bool, score: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Walk from left to right; return the last vector of each row, and what was subtracted from it."""
+        """Walk from left to right; return the last vector of each row, and the sum subtracted from it."""
         rows = self.batch * self.pieces * fan
         out = self.emissions.new_empty((rows, self.classes), dtype=self.dtype)
         norm = out.new_empty(rows, dtype=torch.float64)
@@ -211,7 +211,7 @@ class _Walk(NamedTuple):
     def expected(self, by_start: Tensor, score: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Return the log partition and the expected counts of labels (B, T, C) and steps (B, pieces, C, C).
 
-        Observed counts are subtracted where ``score`` says that labels are complete.
+        Subtract observed counts where ``score`` says that labels are complete.
         """
         by_label = self.vectors(self.batch)
         by_step = by_label.new_empty(self.batch, self.pieces, self.classes, self.classes)
@@ -271,9 +271,9 @@ class _Walk(NamedTuple):
         return labels
 
     def trace(self, pointers: Tensor, last: Tensor, out: Tensor, as_map: bool) -> None:
-        """Follow the way back through each piece.
+        """Follow the backpointers through each piece.
 
-        It leads from ``last`` into labels, or (``as_map``) from every class to the label before the piece.
+        Start at ``last`` and write labels, or (``as_map``) start at every class and write the label before the piece.
         """
         fan = self.classes if as_map else 1
         shape = self.shape(self.batch * self.pieces * fan) | options(1)
@@ -292,9 +292,9 @@ def _cut(batch: int, frames: int, classes: int) -> tuple[int, int]:
 # ------------------------------------------------------------------------------------------------------- kernels
 @triton.jit
 def _rows(lengths, score, rows, frames, pieces, size, BB: tl.constexpr, FAN: tl.constexpr, RESTRICT: tl.constexpr):
-    """Return the rows of a program, their recordings, and the frames [begin, stop) that they walk.
+    """Return the rows of a program, their recordings, and the frames [begin, stop) to process.
 
-    A row with nothing to do has no frames.
+    An idle row has no frames.
     """
     row = tl.program_id(0) * BB + tl.arange(0, BB)
     live = row < rows
@@ -311,7 +311,7 @@ def _rows(lengths, score, rows, frames, pieces, size, BB: tl.constexpr, FAN: tl.
 
 @triton.jit
 def _scores(emissions, labels, recording, t, valid, frames, c, C: tl.constexpr, RESTRICT: tl.constexpr, DTYPE):
-    """Load emissions of frame t; -inf where labels forbid a class, beyond C, and where there is no frame."""
+    """Load emissions of frame t; -inf where labels forbid a class, beyond C, and beyond the recording."""
     at = recording * frames + t
     inside = valid[:, None] & (c < C)[None, :]
     scores = tl.load(emissions + at[:, None] * C + c[None, :], mask=inside, other=-float("inf"))
@@ -335,7 +335,7 @@ def _forward(
     C: tl.constexpr, CP: tl.constexpr, BB: tl.constexpr, FAN: tl.constexpr, ENTRY: tl.constexpr, KEEP: tl.constexpr,
     MAX: tl.constexpr, RESTRICT: tl.constexpr, DTYPE: tl.constexpr
 ):  # fmt: skip
-    """Compute vectors from left to right. ``out`` is the last one of each row, ``norm`` what was subtracted from it."""
+    """Compute vectors from left to right. ``out`` is the last one of each row, ``norm`` the sum subtracted from it."""
     row, live, recording, begin, stop = _rows(lengths, score, rows, frames, pieces, size, BB, FAN, RESTRICT)
     c = tl.arange(0, CP)
     real = live[:, None] & (c < C)[None, :]
@@ -344,14 +344,14 @@ def _forward(
     place = row.to(tl.int64)[:, None] * C + c[None, :]
     if ENTRY:
         vector = tl.load(entering + place, mask=real, other=-float("inf"))
-    else:  # from each class in turn; at the first frame of a recording ``start`` takes its place
+    else:  # from each class in turn; ``start`` replaces it at the first frame of a recording
         vector = tl.where(c[None, :] == (row % FAN)[:, None], 0.0, -float("inf")).to(DTYPE)
     total = tl.zeros([BB], tl.float64)
     following = _scores(emissions, labels, recording, begin, begin < stop, frames, c, C, RESTRICT, DTYPE)
     for i in range(tl.max(stop - begin, 0)):
         t = begin + i
         current = following
-        # Loaded a step ahead, so that it is there when the chain of vectors comes to it.
+        # Loaded one step ahead, so that the data have arrived when the recurrence needs them.
         following = _scores(emissions, labels, recording, t + 1, t + 1 < stop, frames, c, C, RESTRICT, DTYPE)
         reached = vector[:, :, None] + pairs[None, :, :]
         kept = ((t < stop)[:, None]) & (c < C)[None, :]
@@ -382,7 +382,7 @@ def _scan(
     recording = tl.program_id(0).to(tl.int64)
     c = tl.arange(0, CP)
     closing = tl.load(end + c, mask=c < C, other=-float("inf")).to(tl.float64)
-    # The rows of the first piece are all alike: it begins with ``start``.
+    # The rows of the first piece are all equal: the piece begins with ``start``.
     left = tl.where(c == 0, 0.0, -float("inf")).to(tl.float64)
     right = closing
     sum_left = tl.zeros([], tl.float64)
@@ -398,7 +398,7 @@ def _scan(
         shift = finite(tl.max(left, 0))
         left -= shift
         sum_left += shift
-        # The other direction at the same time: neither waits for the other.
+        # The other direction runs at the same time: neither waits for the other.
         back = recording * pieces + (pieces - 1 - k)
         tl.store(leaving + back * C + c, right.to(DTYPE), mask=c < C)
         through = _matrix(matrices, norms, back, c, C, FAN) + right[None, :]
@@ -424,7 +424,7 @@ def _matrix(matrices, norms, piece, c, C: tl.constexpr, FAN: tl.constexpr):
 
 @triton.jit
 def _normalised(alpha, beta):
-    """Return the posterior of each row: exp(alpha + beta), with sum 1, or 0 where nothing is possible."""
+    """Return the posterior of each row: exp(alpha + beta), with sum 1, or 0 where no labelling is allowed."""
     both = alpha + beta
     shares = tl.exp(both - finite(tl.max(both, 1))[:, None])
     mass = tl.sum(shares, 1)
@@ -455,7 +455,7 @@ def _backward(
     alpha = tl.load(alphas + final, mask=(stop > begin)[:, None] & inside, other=-float("inf"))
     posterior = _normalised(alpha, beta)
     steps = tl.zeros([BB, CP, CP], DTYPE)
-    lost = tl.zeros([BB, CP, CP], DTYPE)  # low digits of ``steps` (Kahan, 1965): it sums up to a million small numbers
+    lost = tl.zeros([BB, CP, CP], DTYPE)  # low digits of ``steps`` (Kahan, 1965): it sums up to a million small terms
     for i in range(tl.max(stop - begin, 0)):
         t = stop - 1 - i
         valid = t >= begin
@@ -464,7 +464,7 @@ def _backward(
         current = _scores(emissions, labels, recording, t, valid, frames, c, C, RESTRICT, DTYPE)
         before = tl.load(alphas + at - C, mask=(t > begin)[:, None] & inside, other=-float("inf"))
         before = tl.where((t == begin)[:, None], enters, before)
-        tl.debug_barrier()  # the next step overwrites what has been read here, perhaps by another thread
+        tl.debug_barrier()  # the next step overwrites what another thread may still read
         following = pairs[None, :, :] + (current + beta)[:, None, :]
         top = finite(tl.max(following, 2))
         shares = tl.exp(following - top[:, :, None])
@@ -500,7 +500,7 @@ def _backward(
         steps = tl.load(by_step + whole, mask=square, other=0.0) - steps
         tl.debug_barrier()
     tl.store(by_step + whole, steps, mask=square)
-    if not RESTRICT:  # nothing beyond a recording's length
+    if not RESTRICT:  # zeros beyond a recording's length
         bound = tl.where(row < rows, tl.minimum(begin + size, frames), stop)
         for i in range(tl.max(bound - stop, 0)):
             t = stop + i
@@ -517,7 +517,7 @@ def _score(
 ):  # fmt: skip
     """Score the labels of a block of frames, in float64.
 
-    NaN where a label is missing; -inf where one is beyond the classes, because labels may not have been checked.
+    Return NaN if a label is missing, and -inf if one is beyond the classes, because labels may be unchecked.
     """
     recording = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * BT + tl.arange(0, BT)
@@ -543,7 +543,7 @@ def _trace(
     pointers, lengths, last, out, rows, frames, pieces, size, C: tl.constexpr, CP: tl.constexpr, BB: tl.constexpr,
     FAN: tl.constexpr, MAP: tl.constexpr
 ):  # fmt: skip
-    """Follow the way back through a piece: into labels, or as a MAP from every class (FAN = C) to the label before."""
+    """Follow the backpointers of a piece: into labels, or as a map from every class (FAN = C) to the label before."""
     row, live, recording, begin, stop = _rows(lengths, last, rows, frames, pieces, size, BB, FAN, False)
     c = tl.arange(0, CP)
     if MAP:  # noqa: SIM108 - decided when compiled: types differ

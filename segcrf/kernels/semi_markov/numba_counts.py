@@ -17,10 +17,10 @@ __all__ = ["collect", "finish"]
 def collect(
     begin, end, recording, scores, until, left, begun, entered, closed, log_z, posterior, starts, tallies
 ):  # fmt: skip
-    """Write marginals of frames ``begin`` to ``end``, counted from the last, in the place of ``closed``.
+    """Write marginals of frames ``begin`` to ``end``, counted from the last, in place of ``closed``.
 
-    The factors of the counts of transitions take the place of ``left`` and ``begun``, the scores of what follows an
-    end or a start. ``posterior``, the marginal of the frame after, is a running difference of ends and starts.
+    ``left`` and ``begun``, the scores of everything after an end or a start, are overwritten by the factors of the
+    counts of transitions. ``posterior``, the marginal of the frame after, is a running difference of ends and starts.
     """
     _, _, length, forbids, sums, lower, _ = recording
     shared, forwards, opening, top = scores.shared, scores.forwards, scores.opening, scores.top
@@ -75,10 +75,10 @@ def collect(
 
 @part
 def _limit(at, classes, row, recording, shared, log_z, posterior):
-    """Keep what rounding left in the marginals of one frame below what its masked classes can have.
+    """Limit the rounding error in the marginals of one frame to the largest possible marginals of its masked classes.
 
-    A mask times a marginal must be nothing where the class cannot stand: of -inf it is zero, and of a large finite
-    mask at most a bound of the segments across it, which underflows to zero.
+    A mask times a marginal must be zero where the class is forbidden: for a mask of -inf the marginal is zero, and for
+    a large finite mask at most a bound of the segments across it, which underflows to zero.
     """
     emissions, crossing = recording.emissions, recording.crossing
     for c in range(classes):
@@ -103,7 +103,7 @@ def _pairs(before, after, classes, row, closed, begun, moves, log_z, count):
 
 @part
 def finish(scores, tallies, ends, log_z):
-    """Write all counts but those of labels and starts, class by class."""
+    """Write all counts except those of labels and starts, class by class."""
     raw, tally, steps, count = tallies
     weights, forwards = scores.weights, scores.forwards
     (classes, size), row = scores.durations.shape, ends.size

@@ -1,26 +1,26 @@
 """Semi-Markov chain on a CPU: exact sums in O(C K + C^2) per frame and O(T C) memory, and best segmentations.
 
 Let S[t] be the prefix sums of the emissions, ``enter[s]`` the log-sum over all ways to begin a segment at frame s, and
-``close[t]`` that over all ways to end one with frame t. A segment that lasts [s, t] adds S[t+1] - S[s] and its
-duration score, so
+``close[t]`` the log-sum over all ways to end a segment with frame t. A segment that lasts [s, t] adds S[t+1] - S[s] and
+its duration score, so
 
     close[t] = S[t+1] + log sum_d exp(G[t+1-d] + durations[d]),   G[s] = enter[s] - S[s]
 
-is a dot product over the window of the last K starts, when ``exp(G - reference)`` is kept beside G. Beyond K the sum is
-carried by one number per class and its scale. Transitions enter between segments, once per frame. Classes lie in SIMD
-lanes, in vectors of `_simd`: dot products, exponentials and logarithms of eight classes at a time.
+is a dot product over the window of the last K starts, when ``exp(G - reference)`` is kept beside G. Beyond K, one
+scaled number per class carries the sum. Transitions enter between segments, once per frame. Classes lie in SIMD lanes,
+in vectors of `simd`: dot products, exponentials and logarithms of eight classes at a time.
 
-Differences of prefix sums are exact where the sums stay small. A score of one frame that is ``WIDE`` below the best of
-its frame, as a mask of -1e9 is, would drown all others: the sums pass over it as over -inf, and a sweep adds it to
-every segment that it finds open.
+Differences of prefix sums are exact if the sums stay small. A score of one frame that is ``WIDE`` below the best of its
+frame, for example a mask of -1e9, would absorb the digits of all others: the sums skip it as they skip -inf, and a
+sweep adds it to every segment that is open.
 
-Nothing is lost in scaling: a sum that comes out between 1e-150 and 1e300 has dropped terms below 1e-300 only, less
-than float64 resolves; any other one is taken again in log space, and gives a new reference. The check is per class and
-frame, so no recording is ever too wide.
+Scaling loses nothing: a sum between 1e-150 and 1e300 has dropped only terms below 1e-300, less than float64 resolves;
+any other sum is computed again in log space, and gives a new reference. The check is per class and frame, so no
+recording is ever too wide.
 
-The way back is the same sweep with time reversed: ``begin[s]`` sums over all that can follow a start at s, ``leave[t]``
-over all that can follow an end at t. It keeps K frames and a block; marginals of labels are a running difference of
-starts and ends.
+The backward pass is the same sweep with time reversed: ``begin[s]`` sums over everything that can follow a start at s,
+``leave[t]`` over everything that can follow an end at t. It keeps K frames and a block; marginals of labels are a
+running difference of starts and ends.
 """
 
 # pyright: basic
@@ -97,7 +97,7 @@ def sum_rows(emissions, lengths, table, out, first, last):
         count = outputs.counts[b] if back else nothing
         raw = np.zeros(taps * row if back else 0)
         edges, steps = np.zeros((2 * size + 3) * row), np.zeros(classes * row)
-        # Forwards, then backwards: the same sweep, so that it is compiled once.
+        # Forwards, then backwards: the same sweep, so that it is compiled only once.
         for way in range(2 if back else 1):
             moves, edge = (scores.backwards, scores.closing) if way else (scores.forwards, scores.opening)
             enters, closes, before = (left, begun, entered) if way else (entered, closed, nothing)
@@ -139,7 +139,7 @@ def sum_rows(emissions, lengths, table, out, first, last):
 def _sum_scores(emissions, offset, length, classes, width, shared, sums, forbids):
     """Write prefix sums of the scores less their maximum per frame, and return the sum of these maxima.
 
-    The sums pass over -inf and over what is far below; ``forbids`` says which frames have such a class.
+    The sums skip -inf and scores far below the best; ``forbids`` marks the frames with such a class.
     """
     zero, nothing, wide, shift = splat(0.0), splat(-np.inf), splat(-WIDE), 0.0
     read(emissions, offset, classes, length, classes, sums, width, width)
@@ -163,7 +163,7 @@ def _sum_scores(emissions, offset, length, classes, width, shared, sums, forbids
 
 @part
 def _sum_masks(emissions, offset, classes, row, forbids, lower):
-    """Write sums, up to each frame, of the finite scores that the prefix sums leave out."""
+    """Write sums, up to each frame, of the finite scores that the prefix sums skip."""
     for t in range(forbids.size):
         for c in range(classes):
             x = far_below(emissions, offset + t * classes, classes, c) if forbids[t] else 0.0
@@ -188,10 +188,10 @@ def _begin(window, moves, sums, origin, taps, row):
 # ---------------------------------------------------------------------------------------------------------- a sweep
 @part
 def _sweep(direction, begin, end, origin, recording, scores, window, message, log_z, tallies):
-    """Pass frames ``begin`` to ``end``, counted from the first or, against time, from the last.
+    """Process frames ``begin`` to ``end``, counted from the first or, against time, from the last.
 
-    Writes the scores ``entered`` (less the prefix sum) and ``closed``. With ``before``, the scores entered the other
-    way, it counts durations as well.
+    Write the scores ``entered`` (less the prefix sum) and ``closed``. Given ``before``, the scores entered in the other
+    direction, count durations too.
     """
     way, moves, edge = direction
     emissions, offset, length, forbids, sums, _, _ = recording
@@ -273,7 +273,7 @@ def _within(masses, weights, here, v, width, taps):
 
 @inlined
 def _beyond(oldest, v, width, classes, shared, logs, state, tail):
-    """Let the oldest start of the window pass beyond K. Return the mass there, its frames beyond K, and its scale."""
+    """Move the oldest start of the window beyond K. Return the mass there, its frames beyond K, and its scale."""
     zero, one, nothing = splat(0.0), splat(1.0), splat(-np.inf)
     score = where_above(tail, nothing, load(logs, oldest + v), nothing)
     beyond, scale = load(state, BEYOND * width + v), load(state, SCALE * width + v)
@@ -296,7 +296,7 @@ def _beyond(oldest, v, width, classes, shared, logs, state, tail):
 
 @inlined
 def _count_edges(n, v, size, width, whole, scale, beyond, running, tally):
-    """Count the segment that begins at the edge, whose mass is ``whole``, and those beyond K."""
+    """Count the segment of mass ``whole`` that begins at the edge, and the segments beyond K."""
     zero, last = splat(0.0), 2 * size * width + v
     tap = min(n, size - 1) * width + v
     store(tally, tap, load(tally, tap) + whole)
@@ -333,20 +333,20 @@ def _enter(highest, kept, width, classes, closed, moves, top, scratch, state):
 
 @inlined
 def _exceeds(x, bound):
-    """Whether an element of x is above ``bound``."""
+    """Return whether an element of x is above ``bound``."""
     return any_outside(where_above(x, splat(bound), x, splat(0.0)), splat(-1.0), splat(bound))
 
 
 @inlined
 def _weight(x):
-    """exp(x), but NaN where it might not fit."""
+    """Return exp(x), or NaN if it might overflow."""
     return where_above(x, splat(300.0), splat(np.nan), exp(x))
 
 
-# What follows is done seldom, for one class.
+# The functions below run seldom, for one class.
 @part
 def _raise_references(n, v, newest, size, row, logs, masses, state):
-    """Take the windows of the classes in vector ``v`` relative to a start that would overflow."""
+    """Change the reference of the classes in vector ``v`` for which a start would overflow."""
     for c in range(v * WIDTH, (v + 1) * WIDTH):
         score = logs[newest + c]
         if score - state[REFERENCE * row + c] > 340.0:
@@ -355,7 +355,7 @@ def _raise_references(n, v, newest, size, row, logs, masses, state):
 
 @part
 def _pass_masks(n, at, way, newest, taps, row, classes, recording, window):
-    """Pass what the prefix sums leave out of one frame to the segments that it touches."""
+    """Add the scores that the prefix sums skip in one frame to the segments that contain it."""
     crossing = recording.crossing
     for c in range(classes):
         x = far_below(recording.emissions, recording.offset + at * classes, classes, c)
@@ -380,7 +380,7 @@ def _forbid(c, n, newest, taps, row, window):
     """End all segments of class c before frame n."""
     state, logs, masses, _ = window
     since = np.int64(state[SINCE * row + c])
-    for k in range(min(n + 1 - since, taps + 1)):  # one more than K at most: that one is about to pass beyond K
+    for k in range(min(n + 1 - since, taps + 1)):  # K + 1 at most: the oldest is about to move beyond K
         logs[newest - k * row], masses[newest - k * row] = -np.inf, 0.0
     if since == 0:
         state[UNTIL * row + c] = n
@@ -391,9 +391,9 @@ def _forbid(c, n, newest, taps, row, window):
 
 @part
 def _lower(c, x, n, newest, taps, row, window):
-    """Add the score x of frame n, that the prefix sums leave out, to all segments of class c.
+    """Add the score x of frame n, which the prefix sums skip, to all segments of class c.
 
-    Return a bound of their log-sum before, without the scores of durations within K.
+    Return a bound of their previous log-sum, without the scores of durations within K.
     """
     state, logs, masses, _ = window
     steps = min(n + 1 - np.int64(state[SINCE * row + c]), taps + 1)
@@ -423,8 +423,10 @@ def _join(c, score, row, state):
 
 @part
 def _exactly(c, n, newest, row, durations, window, shared, count):
-    """Return the log-sum over all segments of class c that end with frame n, in log space, and count those that begin
-    in the window. The window is taken relative to what makes the next sum about 1."""
+    """Return the log-sum over all segments of class c that end with frame n, and count those that begin in the window.
+
+    It is computed in log space. The new reference of the window makes the next sum about 1.
+    """
     state, logs, masses, scratch = window
     whole, enters = scratch[2 * row + c], scratch[3 * row + c]
     size = durations.shape[1]
@@ -451,7 +453,7 @@ def _exactly(c, n, newest, row, durations, window, shared, count):
 
 @part
 def _entering(c, at, closed, moves, classes, row):
-    """The log-sum over transitions into class c, in log space."""
+    """Return the log-sum over transitions into class c, in log space."""
     best, total = -np.inf, 0.0
     for i in range(classes):
         best = max(best, closed[at + i] + moves[(classes + 2 + i) * row + c])
@@ -464,7 +466,7 @@ def _entering(c, at, closed, moves, classes, row):
 
 @part
 def _end(recording, scores, entered, state, ends):
-    """Write log-sums over the segments of each class that end with the recording, whatever their length.
+    """Write log-sums over the segments of each class that end with the recording, of every length.
 
     Return their total.
     """
@@ -482,7 +484,7 @@ def _end(recording, scores, entered, state, ends):
             if again:
                 best = where_above(best, nothing, best, zero)
                 sum_ = exp(whole - best)
-            store(lower, v, zero)  # what the prefix sums leave out of frames from s on
+            store(lower, v, zero)  # scores from frame s on that the prefix sums skip
             for s in range(length - 1, 0, -1):
                 if forbids[s]:
                     for c in range(v * WIDTH, min((v + 1) * WIDTH, classes)):

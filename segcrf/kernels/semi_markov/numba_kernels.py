@@ -1,7 +1,7 @@
 """Semi-Markov chain on a CPU: entry points of the Numba kernels.
 
 Sums are in `numba_forward_backward`, expected counts in `numba_counts`, best segmentations in `numba_viterbi`, the
-score of given labels in `numba_score`, and the scores as these read them in `numba_tables`.
+score of given labels in `numba_score`, and the memory layout of all scores in `numba_tables`.
 """
 
 # pyright: basic
@@ -26,18 +26,18 @@ __all__ = ["log_partition", "log_prob", "max_product", "sum_product"]
 
 
 def log_partition(*inputs: Tensor) -> Tensor:
-    """Log partition (B,), float64."""
+    """Return the log partition (B,), float64."""
     return _sum(*inputs, gradient=False, starts=False)[0]
 
 
 def sum_product(*inputs: Any) -> tuple[Tensor, ...]:
-    """Log partition, and per recording the expected counts of each potential and (if asked) of band starts."""
+    """Return the log partition and, per recording, the expected counts of each potential and, on request, of starts."""
     *potentials, starts = inputs
     return _sum(*potentials, gradient=True, starts=starts)
 
 
 def log_prob(*inputs: Any) -> tuple[Tensor, ...]:
-    """Log-probability of labels, log partition, and expected less observed counts (if asked)."""
+    """Return the log-probability of labels, the log partition and, on request, expected less observed counts."""
     emissions, *shared, labels, lengths, gradient = inputs
     tables = _tables(shared)
     log_z, by_label, counts, _ = _scaled(emissions, tables, lengths, gradient=gradient, starts=False)
@@ -59,7 +59,7 @@ def log_prob(*inputs: Any) -> tuple[Tensor, ...]:
 
 
 def max_product(*inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Best score (B,), labels (B, T) and band starts (B, T)."""
+    """Return the best score (B,), labels (B, T) and band starts (B, T)."""
     emissions, *shared, lengths = inputs
     batch, frames, classes = emissions.shape
     scores = torch.empty(batch, dtype=torch.float64)
@@ -73,7 +73,7 @@ def max_product(*inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class _Tables(NamedTuple):
-    """What all recordings share: the scores, and as the kernels read them."""
+    """The scores that all recordings share, as given and as the kernels read them."""
 
     plain: tuple[Any, ...]
     laid_out: tuple[Any, ...]
@@ -91,10 +91,10 @@ def _sum(*inputs: Tensor, gradient: bool, starts: bool) -> tuple[Tensor, ...]:
 
 
 def _scaled(emissions: Tensor, tables: _Tables, lengths: Tensor, *, gradient: bool, starts: bool) -> tuple[Tensor, ...]:
-    """Log partition, counts of labels, those of all shared scores in one row a recording, and those of starts."""
+    """Return the log partition and the counts of labels, of all shared scores (one row a recording) and of starts."""
     batch, frames, classes = emissions.shape
     dtype = working_dtype(emissions)
-    rows = batch if gradient else 0  # an empty array tells the kernel not to compute it
+    rows = batch if gradient else 0  # an empty array means that the kernel need not compute it
     log_z = torch.empty(batch, dtype=torch.float64)
     by_label = torch.zeros(rows, frames, classes, dtype=dtype)
     counts = torch.zeros(rows, sum(scores.size for scores in tables.plain), dtype=torch.float64)
@@ -107,6 +107,6 @@ def _scaled(emissions: Tensor, tables: _Tables, lengths: Tensor, *, gradient: bo
 
 
 def _apart(counts: Tensor, shared: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, ...]:
-    """The counts of each of the shared scores, in tensors of their own."""
+    """Return the counts of each shared score in a tensor of its own."""
     parts = counts.split([scores.numel() for scores in shared], 1)
     return tuple(part.to(dtype, copy=True).reshape(-1, *p.shape) for part, p in zip(parts, shared, strict=True))

@@ -16,9 +16,11 @@ def observe(
     emissions, labels, lengths, transitions, durations, tail, start, end, opening, closing, log_z, score, by_label,
     counts,
 ):  # fmt: skip
-    """Score of complete labels, and their counts taken from the expected ones. NaN where several segmentations have the
-    same labels: one is missing, or segments of one class may touch. Returns whether there is a label beyond the
-    classes."""
+    """Score complete labels and subtract their counts; return whether any label is beyond the classes.
+
+    The score is NaN if several segmentations have the same labels: a label is missing, or segments of one class may
+    touch.
+    """
     classes, size = durations.shape
     row, touching, any_outside = opening.size // size, False, False
     at_tail, gradient = classes * (classes + size), by_label.shape[0] > 0

@@ -1,4 +1,4 @@
-"""Tables of the Numba kernels of the semi-Markov chain: scores in SIMD lanes, and what a sweep carries, by name.
+"""Tables of the Numba kernels of the semi-Markov chain: scores in SIMD lanes, and the state of a sweep, by name.
 
 Compiled functions that Python calls take plain tuples and name them first: Numba finds the type of a plain tuple
 faster than that of a named one.
@@ -50,35 +50,35 @@ __all__ = [
 ]
 
 LOW, HIGH = 1e-150, 1e300  # a sum between them has lost nothing that float64 resolves
-WIDE = 5e3  # nats below the best class of a frame at which a score is a mask, and the prefix sums pass over it
-BLOCK = 64  # frames of a window that are kept beyond K
-TAPS = 4  # durations that are summed apart
+WIDE = 5e3  # nats below the best class of a frame from which on a score counts as a mask, and the prefix sums skip it
+BLOCK = 64  # frames of a window kept beyond K
+TAPS = 4  # durations summed separately
 _SPAN = 300.0  # nats that finite scores of one table may span in scaled probability space
 
-#: Rows of the state that a sweep carries from frame to frame, a number per class each.
+#: Rows of the state that a sweep carries from frame to frame, one element per class.
 REFERENCE = 0  # the scale of the window
 BEYOND = 1  # the mass beyond K
 FRAMES = 2  # that mass times its frames beyond K
 SCALE = 3  # the scale of both
-WHOLE = 4  # the score of a segment that fills everything so far
+WHOLE = 4  # the score of a segment that has lasted since the edge
 SINCE = 5  # the frame after the last that forbids the class
 UNTIL = 6  # the first frame that forbids the class
 NEXT = 7  # the score of entering the next frame
 NUM_STATE = 8
 
-#: Rows of what all sweeps share, a number per class each.
+#: Rows of the data that all sweeps share, one element per class.
 TOP = 0  # the best score of the durations
 KTH = 1  # the score of K frames
 TAIL = 2  # the score of each frame beyond K
 VALID = 3  # 1 for a class, 0 for padding
-LONGEST = 4  # a bound of the score of K frames or fewer, at an edge too
+LONGEST = 4  # a bound of the score of K frames or fewer, also at an edge
 NUM_SHARED = 5
 
 
 class Scores(NamedTuple):
-    """What all recordings share, in flat arrays with a row of whole vectors for each duration or class.
+    """Scores that all recordings share, in flat arrays with a row of whole vectors for each duration or class.
 
-    Moves are the weights of transitions, then 1 for a class that can be reached, the scores at the edge, and the
+    Moves are the weights of transitions, then 1 for each class that can be reached, the scores at the edge, and the
     transitions.
     """
 
@@ -94,7 +94,7 @@ class Scores(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """Where the sums go, flat but for the counts; empty arrays are not computed."""
+    """Output arrays, all flat except the counts; an empty array is not computed."""
 
     log_z: Any  # (B,)
     by_label: Any  # marginals of labels
@@ -108,14 +108,14 @@ class Recording(NamedTuple):
     emissions: Any  # of the batch, flat
     offset: Any  # of the recording in them
     length: Any
-    forbids: Any  # (T,): whether the prefix sums pass over a score of the frame
+    forbids: Any  # (T,): whether the prefix sums skip a score of the frame
     sums: Any  # prefix sums, (T + 1) rows
-    lower: Any  # sums, up to each frame, of the finite scores that the prefix sums leave out; empty without any
-    crossing: Any  # per frame and class a bound of the log-sum of the segments across a finite mask; empty as `lower`
+    lower: Any  # sums, up to each frame, of the finite scores that the prefix sums skip; empty if there is none
+    crossing: Any  # per frame and class a bound of the log-sum of the segments across a finite mask; empty like `lower`
 
 
 class Window(NamedTuple):
-    """What a sweep carries: the scores of the last K starts, and the rest in rows of ``state``."""
+    """State of a sweep: the scores of the last K starts, and the rest in rows of ``state``."""
 
     state: Any  # rows REFERENCE to NEXT
     logs: Any  # scores of the starts less the prefix sums before them
@@ -124,7 +124,7 @@ class Window(NamedTuple):
 
 
 class Direction(NamedTuple):
-    """Which way a sweep goes."""
+    """Direction of a sweep."""
 
     way: Any  # 0 with time, 1 against it
     moves: Any
@@ -132,8 +132,10 @@ class Direction(NamedTuple):
 
 
 class Message(NamedTuple):
-    """Scores of the frames of one direction: for ``entered`` and ``closed`` see `sweep`; ``before``, the scores entered
-    the other way, is empty in the first sweep."""
+    """Scores of the frames of one direction: see `sweep` for ``entered`` and ``closed``.
+
+    ``before``, the scores entered in the other direction, is empty in the first sweep.
+    """
 
     entered: Any
     closed: Any
@@ -146,7 +148,7 @@ class Tallies(NamedTuple):
     raw: Any  # per duration, without its weight
     edges: Any  # K rows at the end, K rows at the start, then beyond K: segments, frames, and segments that begin
     steps: Any  # (C, C) without the weights of transitions
-    count: Any  # what is counted exactly, (all shared scores,)
+    count: Any  # exact counts, (all shared scores,)
 
 
 @explicit
@@ -189,7 +191,7 @@ def lay_out(transitions, durations, tail, start, end, first, last):
 
 @part
 def _range(scores, begin, end):
-    """The largest finite score of some rows, or 0, and whether finite scores span too little to underflow."""
+    """Return the largest finite score of some rows, or 0, and whether finite scores span too little to underflow."""
     top, lowest = -np.inf, np.inf
     for i in range(begin, end):
         for j in range(scores.shape[1]):
@@ -218,9 +220,9 @@ def duration_score(table, tail, c, duration):
 
 @part
 def far_below(emissions, at, classes, c):
-    """Return what the prefix sums leave out of the score of class c in the frame that begins at ``at``.
+    """Return the part of the score of class c that the prefix sums skip, in the frame that begins at ``at``.
 
-    That is all of it, less the maximum of the frame, where that is far below; else 0.
+    It is the whole score, less the maximum of the frame, if that is far below the maximum; else 0.
     """
     best = -np.inf
     for i in range(classes):

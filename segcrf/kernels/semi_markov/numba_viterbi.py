@@ -23,8 +23,11 @@ def max_rows(emissions, lengths, tables, score, labels, starts, first, last):
 
 @inlined
 def _best_path(emissions, b, length, tables, path, starts):
-    """Best segmentation: per frame and class the length of the best segment that ends there and the class before one
-    that begins there, small integers, then one pass back."""
+    """Write the best segmentation and return its score.
+
+    The forward pass stores per frame and class two small integers: the length of the best segment that ends there, and
+    the class before a segment that begins there. One backward pass reads them.
+    """
     transitions, durations, tail, start, end, first, last = tables
     classes, size = durations.shape
     sums, far, shift = _sums(emissions, b, length)
@@ -46,7 +49,7 @@ def _best_path(emissions, b, length, tables, path, starts):
             if x == -np.inf:
                 alive[c], beyond[c] = t + 1, -np.inf
                 continue
-            if x < 0.0:  # the sums leave it out
+            if x < 0.0:  # the prefix sums skip this score
                 for s in range(max(t - size, alive[c], 1), t + 1):
                     logs[c, s] += x
                 beyond[c], whole[c] = beyond[c] + x, whole[c] + x
@@ -81,7 +84,7 @@ def _best_path(emissions, b, length, tables, path, starts):
 
 @compiled
 def _best_window(logs, low, high, backwards, size):
-    """The best start in [low, high) of a segment that ends before ``high``: block by block, then within the best."""
+    """Return the best start in [low, high) of a segment that ends before ``high``: block by block, then in the best."""
     scores, table = logs[low:high], backwards[size - high + low :]
     best, block = -np.inf, 0
     for k in range(0, scores.size, 16):
@@ -102,11 +105,11 @@ def _best_window(logs, low, high, backwards, size):
 def _best_last(emissions, b, far, logs, c, alive, length, tail, whole, first, last):
     best, begun, later, size = -np.inf, 0, 0.0, last.shape[1]
     for s in range(length - 1, max(1, alive) - 1, -1):
-        passed = s + size + 1  # from there on, nothing that the sums leave out has been added to ``logs[s]``
+        passed = s + size + 1  # no frame from here on has had its skipped scores added to ``logs[s]``
         if passed < length and far[passed]:
             later += _below(emissions, b, passed, c)
         score = logs[s] + later + duration_score(last, tail, c, length - s)
-        if score >= best and score > -np.inf:  # of equals the earliest
+        if score >= best and score > -np.inf:  # the earliest of equals
             best, begun = score, s
     if alive == 0:
         score = whole + duration_score(first, tail, c, length)
@@ -129,8 +132,11 @@ def _trace(lasted, before, label, path, starts):
 
 @compiled
 def _sums(emissions, b, length):
-    """Prefix sums (C, T + 1) of the scores less their maximum per frame, that pass over -inf and what is far below;
-    which frames have such a class; and the sum of maxima."""
+    """Return prefix sums (C, T + 1) of the scores less their maximum per frame, which frames are masked, and a shift.
+
+    The sums skip -inf and scores far below the best; a frame with such a class counts as masked. The shift is the sum
+    of the maxima.
+    """
     classes = emissions.shape[2]
     sums, far, shift = np.zeros((classes, length + 1)), np.zeros(length, np.bool_), 0.0
     for t in range(length):

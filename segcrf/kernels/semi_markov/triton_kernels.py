@@ -1,11 +1,11 @@
 """Semi-Markov chain on a GPU: one program per recording, in O(C K + C^2) per frame; see `numba_forward_backward`.
 
-Scores of segments are kept as differences of prefix sums, so a frame is one log-sum over the last K starts, with the
-maximum of that window taken out: any range, and -inf, are exact. All of it is in float64, because prefix sums grow with
-time and marginals are running differences; the data-centre cards that long recordings are trained on have it at half
-the speed of float32. What needs no order in time, the counts of durations, is summed by programs of their own.
+Scores of segments are kept as differences of prefix sums, so a frame is one log-sum over the last K starts, less the
+maximum of that window: scores of any range, and -inf, are exact. All sums are float64, because prefix sums grow with
+time and marginals are running differences; the data-centre GPUs that train on long recordings compute float64 at half
+the speed of float32. Counts of durations need no order in time, so separate programs sum them.
 
-Nothing is added by atomics and no value is read back by the host, so runs are identical bit by bit.
+No result is added by atomics and the host reads no value back, so runs are identical bit by bit.
 """
 
 # pyright: basic, reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false, reportOperatorIssue=false
@@ -24,27 +24,27 @@ from segcrf.kernels.triton_runtime import finite, log_add, options, padded_class
 
 __all__ = ["log_partition", "log_prob", "max_product", "sum_product"]
 
-_BLOCK = 4096  # numbers of a window in registers at once
-_STRETCH = 512  # frames whose durations one program counts
+_BLOCK = 4096  # elements of a window in registers at once
+_STRETCH = 512  # frames per program that counts durations
 
 
 # ---------------------------------------------------------------------------------------------------- interface
 def log_partition(*inputs: Tensor) -> Tensor:
-    """Log partition (B,), float64."""
+    """Return the log partition (B,), float64."""
     return _Scan.over(*inputs).forward().log_z
 
 
 def sum_product(*inputs: Any) -> tuple[Tensor, ...]:
-    """Log partition, and per recording the expected counts of each potential and (if asked) of band starts."""
+    """Return the log partition and, per recording, the expected counts of each potential and, on request, of starts."""
     *potentials, starts = inputs
     scan = _Scan.over(*potentials)
     return scan.backward(scan.forward(), starts)
 
 
 def log_prob(*inputs: Any) -> tuple[Tensor, ...]:
-    """Log-probability of labels, log partition, and expected less observed counts (if asked).
+    """Return the log-probability of labels, the log partition and, on request, expected less observed counts.
 
-    The labels are a restriction of the same sums, so complete ones cost a second walk too.
+    The labels are a restriction of the same sums, so complete labels cost a second pass too.
     """
     emissions, *shared, labels, lengths, gradient = inputs
     free = _Scan.over(emissions, *shared, lengths)
@@ -61,7 +61,7 @@ def log_prob(*inputs: Any) -> tuple[Tensor, ...]:
 
 
 def max_product(*inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Best score (B,), labels (B, T) and band starts (B, T)."""
+    """Return the best score (B,), labels (B, T) and band starts (B, T)."""
     return _Scan.over(*inputs).best()
 
 
@@ -173,7 +173,7 @@ class _Scan(NamedTuple):
 # ------------------------------------------------------------------------------------------------------- forward
 @triton.jit
 def _long(tables, which, tail, c, duration, C: tl.constexpr, K: tl.constexpr):
-    """Score of one duration: the table up to K, the geometric tail beyond."""
+    """Return the score of one duration: the table up to K, the geometric tail beyond."""
     duration += tl.zeros_like(c)
     entry = tl.minimum(duration, K) - 1
     score = tl.load(tables + which * C * K + c * K + entry, mask=(c < C) & (entry >= 0), other=-float("inf"))
@@ -202,7 +202,7 @@ def _window(opened, tables, which, base, t, alive, c, top, total, C: tl.constexp
 
 @triton.jit
 def _across(scores, pairs, AXIS: tl.constexpr):
-    """Log-sums over one side of the transitions, and each pair's share of its sum."""
+    """Return log-sums over one side of the transitions, and each pair's share of its sum."""
     if AXIS == 0:
         both = scores[:, None] + pairs
         top = finite(tl.max(both, 0))
@@ -271,7 +271,7 @@ def _forward(
 # ------------------------------------------------------------------------------------------------------ backward
 @triton.jit
 def _possible(log_z, recording):
-    """The log partition; +inf where nothing is allowed, so that every probability comes out as 0."""
+    """Return the log partition; +inf if no labelling is allowed, so that every probability becomes 0."""
     total = tl.load(log_z + recording)
     return tl.where(total == -float("inf"), float("inf"), total)
 
@@ -282,8 +282,11 @@ def _backward(
     by_label, by_start, steps, overlong, tails, frames, STARTS: tl.constexpr,
     C: tl.constexpr, CP: tl.constexpr, K: tl.constexpr, KB: tl.constexpr
 ):  # fmt: skip
-    """From the last frame to the first: ``followed`` is what follows an end plus prefix sums, ``blocked`` the next
-    frame that forbids the class; marginals are a running difference of ends and starts."""
+    """Write marginals from the last frame to the first, as a running difference of ends and starts.
+
+    ``followed`` is the log-sum over everything after an end, plus prefix sums; ``blocked`` the next frame that forbids
+    the class.
+    """
     recording = tl.program_id(0).to(tl.int64)
     length = tl.load(lengths + recording).to(tl.int32)
     possible = _possible(log_z, recording)
@@ -308,7 +311,7 @@ def _backward(
         alive = tl.where(forbidden, s, alive)
         tl.store(blocked + at, alive, mask=real)
         beyond = tl.where(forbidden, -float("inf"), beyond)
-        # Zero exactly, whatever rounding left: a forbidden score times a probability must be nothing.
+        # Exactly zero, without rounding error: a forbidden score times a probability must be zero.
         posterior = tl.where(forbidden, 0.0, posterior)
         tl.store(by_label + at, tl.minimum(tl.maximum(posterior, 0.0), 1.0), mask=real)
         prefix -= finite(score)
@@ -367,7 +370,7 @@ def _edges(
     last_tails, begins, by_start, frames, STARTS: tl.constexpr, BT: tl.constexpr,
     C: tl.constexpr, CP: tl.constexpr, K: tl.constexpr
 ):  # fmt: skip
-    """Counts of the segments that touch an edge of the recording, one of each length and class."""
+    """Write counts of the segments that touch an edge of the recording, one of each length and class."""
     recording = tl.program_id(0).to(tl.int64)
     length = tl.load(lengths + recording).to(tl.int32)
     possible = _possible(log_z, recording)
@@ -395,7 +398,7 @@ def _edges(
         first_long += tl.sum(tl.where(t >= K - 1, mass, 0.0), 1)
         first_tail += tl.sum(mass * tl.maximum(t + 1 - K, 0), 1)
         total += tl.sum(mass, 1)
-        # From frame t to the last one; from the first one it is counted above.
+        # From frame t to the last one; the segment from the first frame is counted above.
         free = tl.load(blocked + at, mask=valid & (t > 0), other=0) >= length
         before = tl.load(opened + at, mask=valid & (t > 0), other=-float("inf"))
         mass = tl.exp(before + _long(tables, 2, decay, c[:, None], length - t, C, K) + closing - possible)
@@ -419,7 +422,7 @@ def _durations(
     tables, lengths, opened, log_z, followed, blocked, out, frames, STRETCH: tl.constexpr,
     C: tl.constexpr, CP: tl.constexpr, K: tl.constexpr, KB: tl.constexpr
 ):  # fmt: skip
-    """Counts of durations up to K of the segments that begin in a stretch of frames and touch no edge."""
+    """Write counts of durations up to K of the segments that begin in a range of frames and touch no edge."""
     recording, stretch = tl.program_id(0).to(tl.int64), tl.program_id(1)
     length = tl.load(lengths + recording).to(tl.int32)
     possible = _possible(log_z, recording)
@@ -446,8 +449,10 @@ def _best(
     emissions, transitions, tables, tail, start, end, lengths, opened, lasted, before, last, score_of, frames,
     C: tl.constexpr, CP: tl.constexpr, K: tl.constexpr, KB: tl.constexpr
 ):  # fmt: skip
-    """Per frame and class, how long the best segment that ends there lasted, and the class before one that begins
-    there. Of equals the longest is taken, as in `numba_viterbi`."""
+    """Write for each frame and class the length of the best segment that ends there, and the class before its next one.
+
+    The longest of equals is taken, as in `numba_viterbi`.
+    """
     recording = tl.program_id(0).to(tl.int64)
     length = tl.load(lengths + recording).to(tl.int32)
     c = tl.arange(0, CP)
@@ -498,7 +503,7 @@ def _best(
 
 @triton.jit
 def _trace(lasted, before, last, score, lengths, labels, starts, frames, C: tl.constexpr):
-    """The way back through one recording, frame by frame; nothing is written where nothing is allowed."""
+    """Trace one recording back, frame by frame; write nothing if no labelling is allowed."""
     recording = tl.program_id(0).to(tl.int64)
     length = tl.load(lengths + recording).to(tl.int32)
     length = tl.where(tl.load(score + recording) == -float("inf"), 0, length)
@@ -507,7 +512,7 @@ def _trace(lasted, before, last, score, lengths, labels, starts, frames, C: tl.c
     begun = length
     for i in range(length):
         t = length - 1 - i
-        if t < begun:  # the frame before a segment: the last one of another
+        if t < begun:  # the frame before a segment is the last one of another
             if begun < length:
                 label = tl.load(before + (base + begun) * C + label).to(tl.int32)
             begun = t + 1 - tl.load(lasted + (base + t) * C + label)
