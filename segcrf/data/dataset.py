@@ -18,13 +18,13 @@ from segcrf._validation import (
     UNLABELLED,
     InputError,
     InputTypeError,
-    class_indices,
-    class_names,
-    label_kind,
-    list_of_arrays,
-    matching,
+    check_class_indices,
+    check_list_of_arrays,
+    check_matching,
+    check_names,
+    find_label_kind,
+    index_class_names,
 )
-from segcrf._validation import names as check_names
 
 __all__ = ["ClassCoder", "Given", "Labelled", "check_any_labelled", "check_signals", "read_labelled"]
 
@@ -109,7 +109,7 @@ def read_labelled(
         raise InputError(
             "targets", "None", f"{num_targets} per frame, as in training", "give validation=(X, labels, targets)"
         )
-    checked = matching(labels, "labels", lengths)
+    checked = check_matching(labels, "labels", lengths)
     return Labelled(signals, checked, None if targets is None else _check_targets(targets, lengths, num_targets))
 
 
@@ -144,7 +144,7 @@ class ClassCoder:
             InputTypeError: labels are neither indices nor names, or are mixed.
             InputError: a class has no name, or two classes have the same name.
         """
-        named = label_kind(labels) == "name"
+        named = find_label_kind(labels) == "name"
         if classes is not None:
             return cls(np.array(_check_named_classes(classes), dtype=str), named)
         if named:
@@ -162,14 +162,14 @@ class ClassCoder:
             InputTypeError: the labels have the other form.
             InputError: a label is not one of the classes. The error carries the recording and the frame.
         """
-        kind = label_kind(labels)
+        kind = find_label_kind(labels)
         if self.named != (kind == "name"):
             got = "text" if kind == "name" else "integers"
             expected = f"{'text' if self.named else 'integers'}, as in the training labels"
             raise InputTypeError("labels", got, expected, "convert them")
         if self.named:
-            return class_names(labels, self.classes.tolist())
-        return class_indices(labels, len(self.classes))
+            return index_class_names(labels, self.classes.tolist())
+        return check_class_indices(labels, len(self.classes))
 
     def decode(self, indices: Array) -> Array:
         """Return class indices in the form in which the user writes labels.
@@ -191,7 +191,7 @@ def check_signals(values: Sequence[npt.ArrayLike], num_channels: int | None = No
         InputTypeError: the value is not a list of arrays, or an array is not numeric.
         InputError: a shape does not fit, or a value is not finite. The error carries the recording and the frame.
     """
-    arrays = list_of_arrays(values, "X", "(T, F) signals", 2)
+    arrays = check_list_of_arrays(values, "X", "(T, F) signals", 2)
     expected = num_channels
     for i, array in enumerate(arrays):
         shape = f"shape {array.shape}"
@@ -253,7 +253,7 @@ def _check_targets(
     values: Sequence[npt.ArrayLike], lengths: Sequence[int], num_targets: int | None = None
 ) -> list[Array]:
     """Return targets as (T, R) arrays with one R; NaN is allowed (unknown), infinity is not."""
-    arrays = matching(values, "targets", lengths, ndim=2)
+    arrays = check_matching(values, "targets", lengths, ndim=2)
     expected = num_targets
     for i, array in enumerate(arrays):
         if array.dtype.kind not in "biuf":

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from segcrf._validation import InputError, frames_per_second, is_number, number, whole
+from segcrf._validation import InputError, check_number, check_whole, frames_per_second, is_number
 
 __all__ = ["SwitchingSignal", "switching_sinusoid"]
 
@@ -64,10 +64,10 @@ def switching_sinusoid(
         >>> np.unique(k)
         array([0, 1, 2])
     """
-    whole(num_recordings, "num_recordings", 1)
-    whole(length, "length", 1)
-    whole(horizon, "horizon", 0)
-    number(noise, "noise", 0.0)
+    check_whole(num_recordings, "num_recordings", 1)
+    check_whole(length, "length", 1)
+    check_whole(horizon, "horizon", 0)
+    check_number(noise, "noise", 0.0)
     sampling_rate = frames_per_second(sampling_rate)
     _check_sinusoid_frequencies(frequencies, sampling_rate)
     _check_mean_dwell(mean_dwell, sampling_rate)
