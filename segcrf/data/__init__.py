@@ -3,7 +3,7 @@
 from segcrf.data.dataset import ClassCoder, Given, Labelled, check_any_labelled, check_signals, read_labelled
 from segcrf.data.files import check_folder, write_atomically
 from segcrf.data.formats import read_segments, segments_to_frames, segments_to_times
-from segcrf.data.preparation import Standardizer, offset_share
+from segcrf.data.preparation import Preparation, Standardizer, offset_share
 from segcrf.data.readers import (
     COLUMNS_FILE,
     Columns,
@@ -30,6 +30,7 @@ __all__ = [
     "Columns",
     "Given",
     "Labelled",
+    "Preparation",
     "RandomWindows",
     "Recording",
     "RecordingTable",

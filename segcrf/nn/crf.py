@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from segcrf._validation import InputError, InputTypeError, check_choice, check_whole
-from segcrf.nn.durations import DURATION_FAMILIES, Durations
+from segcrf.nn.durations import DURATION_FAMILIES, Durations, shorter_than_minimum
 from segcrf.nn.initialization import (
     check_label_sequences,
     count_transitions,
@@ -186,8 +186,8 @@ class SemiMarkovCRF(nn.Module):
             durations = DURATION_FAMILIES[durations](num_classes, max_duration)
         self.durations = durations
         self.tail, self.censored, self.self_transitions, self.backend = tail, censored, self_transitions, backend
-        shortest = _check_min_duration(min_duration, num_classes, max_duration)
-        self.register_buffer("too_short", torch.arange(1, max_duration + 1) < shortest[:, None], persistent=False)
+        too_short = shorter_than_minimum(min_duration, num_classes, max_duration)
+        self.register_buffer("too_short", too_short, persistent=False)
         self.transitions = _make_transitions(transitions, num_classes)
         if isinstance(self.transitions, nn.Module):
             _check_shared_transitions(getattr(self.transitions, "context", None), type(self.transitions).__name__)
@@ -326,16 +326,6 @@ def _check_emissions_of(emissions: Tensor, num_classes: int) -> None:
     if classes != num_classes:
         advice = f"build the layer with num_classes={classes}, or emit {num_classes} scores per frame"
         raise InputError("emissions", f"{classes} classes", f"the {num_classes} classes of the layer", advice)
-
-
-def _check_min_duration(values: int | Sequence[int], num_classes: int, max_duration: int) -> Tensor:
-    """Return the shortest durations (C,) in frames."""
-    each = torch.as_tensor([values] * num_classes if isinstance(values, int) else list(values))
-    if each.shape != (num_classes,) or each.is_floating_point():
-        raise InputError("min_duration", repr(values), f"an integer or {num_classes} integers (frames)")
-    if int(each.min()) < 1 or int(each.max()) > max_duration:
-        raise InputError("min_duration", repr(values), f"1 to max_duration = {max_duration} frames")
-    return each
 
 
 def _check_positive(values: Sequence[float], name: str, num_classes: int) -> Tensor:

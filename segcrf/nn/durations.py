@@ -1,4 +1,4 @@
-"""Duration scores: families of modules that score how many frames a band lasts.
+"""Duration scores: families of modules that score how many frames a band lasts, and minimum durations.
 
 A family returns ``table`` (C, K), the log-probability of lasting 1 to K frames (up to a constant), and ``tail`` (C,),
 the score of each frame beyond K. Data set a family by :meth:`Durations.fit`, moments by :meth:`Durations.set_moments`.
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segcrf._validation import check_whole
+from segcrf._validation import InputError, check_whole
 
 __all__ = [
     "DURATION_FAMILIES",
@@ -22,9 +22,34 @@ __all__ = [
     "NegativeBinomialDurations",
     "PoissonDurations",
     "UniformDurations",
+    "shorter_than_minimum",
 ]
 
 _STEEPEST_TAIL, _FLATTEST_TAIL = -8.0, -1e-4
+
+
+def shorter_than_minimum(minimum: int | Sequence[int], num_classes: int, max_duration: int) -> Tensor:
+    """Return which durations (C, K) a minimum duration forbids: True where a band would be too short.
+
+    Args:
+        minimum: shortest band in frames, for all classes or one per class.
+        num_classes: C.
+        max_duration: K, frames.
+
+    Raises:
+        InputError: a minimum is no integer from 1 to K.
+
+    Example:
+        >>> shorter_than_minimum([1, 3], num_classes=2, max_duration=4).int()
+        tensor([[0, 0, 0, 0],
+                [1, 1, 0, 0]], dtype=torch.int32)
+    """
+    each = torch.as_tensor([minimum] * num_classes if isinstance(minimum, int) else list(minimum))
+    if each.shape != (num_classes,) or each.is_floating_point():
+        raise InputError("min_duration", repr(minimum), f"an integer or {num_classes} integers (frames)")
+    if int(each.min()) < 1 or int(each.max()) > max_duration:
+        raise InputError("min_duration", repr(minimum), f"1 to max_duration = {max_duration} frames")
+    return torch.arange(1, max_duration + 1) < each[:, None]
 
 
 class Durations(nn.Module):

@@ -15,7 +15,7 @@ from segcrf.structures.checks import (
 )
 from segcrf.structures.distribution import Best, LabelDistribution, Marginals
 from segcrf.structures.linear_chain import LinearChain, LinearChainPotentials
-from segcrf.structures.masked import GAPS, Gapped
+from segcrf.structures.masked_frames import GAPS, Gapped
 from segcrf.structures.reductions import sum_between, without_padding
 from segcrf.structures.semi_markov import SemiMarkov, SemiMarkovPotentials, survival
 from segcrf.structures.semirings import KBest, Log, Max, Sample, Semiring, logsumexp

@@ -21,8 +21,6 @@ from .parameters import Parameter as Parameter
 from .parameters import Parameters as Parameters
 from .parameters import check_parameters as check_parameters
 from .parameters import to_plain as to_plain
-from .preparation import OFFSETS_DOMINATE as OFFSETS_DOMINATE
-from .preparation import Preparation as Preparation
 from .recipe import Recipe as Recipe
 from .recipe import Result as Result
 from .selection import find_learning_rate as find_learning_rate

@@ -14,14 +14,22 @@ import numpy.typing as npt
 import torch
 
 from segcrf._validation import InputError, InputTypeError, about_argument, check_number
-from segcrf.data import ClassCoder, Given, Labelled, Recording, check_any_labelled, read_labelled, split_recordings
+from segcrf.data import (
+    ClassCoder,
+    Given,
+    Labelled,
+    Preparation,
+    Recording,
+    check_any_labelled,
+    read_labelled,
+    split_recordings,
+)
 from segcrf.losses import Combiner, JointObjective, SwitchingObjective
 from segcrf.nn import JointModel, SwitchingModel
 from segcrf.segments import Segments
 from segcrf.training.building import Sizes, build_combiner, build_model, build_objective, longest_duration
 from segcrf.training.diagnostics import TrainingWarning
 from segcrf.training.parameters import CUSTOM, Parameters
-from segcrf.training.preparation import Preparation
 from segcrf.training.trained import Setting, Trained
 
 __all__ = ["LEARNING_RATE", "Examples", "fit_model", "has_long_bands"]

@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segcrf.data import ClassCoder, Standardizer
+from segcrf.data import ClassCoder, Preparation, Standardizer
 from segcrf.nn import JointModel, SwitchingModel
 from segcrf.training.building import Sizes, build_model
 from segcrf.training.parameters import Parameters
-from segcrf.training.preparation import Preparation
 
 __all__ = ["SCORES", "Setting", "Trained"]
 
