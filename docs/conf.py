@@ -11,6 +11,8 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
+from sphinx.ext.napoleon import GoogleDocstring
+
 # Set before PyTorch is imported. The models are small: on a busy machine a second thread costs more than it gains.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Examples run with the figures of a machine without a screen.
@@ -45,6 +47,36 @@ autodoc_preserve_defaults = True
 napoleon_use_ivar = True  # an attribute of a NamedTuple is described once
 napoleon_use_rtype = False
 napoleon_custom_sections = ["Source"]
+
+
+def parse_docstring(docstring: Any, parse: Any = GoogleDocstring._parse) -> None:
+    """Read the docstring of a property as that of a function: with sections, and without a type before a colon."""
+    if docstring._what in ("property", "attribute", "data"):
+        docstring._what = "method"
+    parse(docstring)
+
+
+GoogleDocstring._parse = parse_docstring
+
+
+def drop_alias(app: Any, kind: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
+    """Drop the docstring that Python gives to fields of named tuples; the docstring of the class describes them."""
+    if lines and lines[0].startswith("Alias for field number"):
+        lines.clear()
+
+
+def link_short_name(app: Any, env: Any, node: Any, contents: Any) -> Any:
+    """Link a name that a docstring gives without its package, such as `Structure.mode`, to its page."""
+    if node.get("refdomain") != "py" or not node.get("reftarget"):
+        return None
+    short = node["reftarget"].removeprefix("segcrf.segmenter.")
+    for package in ("segcrf", "segcrf.structures", "segcrf.nn", "segcrf.inference"):
+        found = env.domains["py"].resolve_xref(
+            env, node["refdoc"], app.builder, node["reftype"], f"{package}.{short}", node, contents
+        )
+        if found is not None:
+            return found
+    return None
 
 
 def save_figures(block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]) -> str:
@@ -149,7 +181,9 @@ def changelog() -> str:
 
 
 def setup(app: Any) -> None:
-    """Write what pages include: help of the command line, changelog, list of data sets, results of benchmarks."""
+    """Connect the hooks above, and write what pages include: help, changelog, data sets, results of benchmarks."""
+    app.connect("autodoc-process-docstring", drop_alias)
+    app.connect("missing-reference", link_short_name)
     os.environ["COLUMNS"] = "100"
     folder = Path(app.srcdir) / "generated"
     folder.mkdir(exist_ok=True)

@@ -169,5 +169,5 @@ marks[0, [1, 6, 10]] = torch.tensor([0, 2, 1])
 print(timestamps(distribution, marks).mode)
 for frames in (0, 1, 2):
     known = boundary_tolerance(distribution, aligned.mode, frames)
-    print(f"every boundary within {frames}: {known.log_prob.item():.3f}")
-(-known.log_prob.sum()).backward()
+    print(f"every boundary within {frames}: {known.log_share.item():.3f}")
+(-known.log_share.sum()).backward()
