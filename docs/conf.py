@@ -59,8 +59,9 @@ def parse_docstring(docstring: Any, parse: Any = GoogleDocstring._parse) -> None
 GoogleDocstring._parse = parse_docstring
 
 
-def drop_alias(app: Any, kind: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
+def drop_alias(*event: Any) -> None:
     """Drop the docstring that Python gives to fields of named tuples; the docstring of the class describes them."""
+    lines: list[str] = event[-1]
     if lines and lines[0].startswith("Alias for field number"):
         lines.clear()
 

@@ -41,6 +41,7 @@ ALLOWED: dict[str, dict[str, int]] = {
         "segcrf/kernels/semi_markov/triton_kernels.py _forward": 17,
         "segcrf/nn/crf.py SemiMarkovCRF.__init__": 10,
         "segcrf/structures/semi_markov.py SemiMarkov.__init__": 11,
+        "segcrf/testing/oracle.py semi_markov": 9,
     },
     "no __all__": {},
     "no docstring": {},
@@ -49,14 +50,8 @@ ALLOWED: dict[str, dict[str, int]] = {
     "words": {
         "docs/examples/founding.py": 1,
         "segcrf/cli/demo.py": 1,
-        "segcrf/kernels/operator.py": 1,
-        "segcrf/kernels/semi_markov/numba_kernels.py": 1,
-        "segcrf/kernels/semi_markov/triton_kernels.py": 1,
         "segcrf/nn/crf.py": 2,
         "segcrf/segmenter.py": 1,
-        "segcrf/structures/alignment.py": 1,
-        "segcrf/structures/semirings.py": 2,
-        "segcrf/structures/switching.py": 1,
     },
 }
 # allowed: end

@@ -20,12 +20,12 @@ from torch.nn import functional
 
 from benchmarks.bands.tasks import Task
 from segcrf import Segmenter, baselines
-from segcrf.data import Labelled, Recording, Standardizer, offset_share
+from segcrf.data import OFFSETS_DOMINATE, Labelled, Recording, Standardizer, offset_share
 from segcrf.inference import Inferred, infer
 from segcrf.losses import FixedWeights
 from segcrf.nn import JointModel, ModelOutput, make_encoder
 from segcrf.structures import LinearChain
-from segcrf.training import LEARNING_RATE, OFFSETS_DOMINATE, has_long_bands
+from segcrf.training import LEARNING_RATE, has_long_bands
 
 Array = npt.NDArray[Any]
 Penalty = Callable[[Tensor, Tensor], Tensor]

@@ -3,7 +3,7 @@
 from segcrf.data.dataset import ClassCoder, Given, Labelled, check_any_labelled, check_signals, read_labelled
 from segcrf.data.files import check_folder, write_atomically
 from segcrf.data.formats import read_segments, segments_to_frames, segments_to_times
-from segcrf.data.preparation import Preparation, Standardizer, offset_share
+from segcrf.data.preparation import OFFSETS_DOMINATE, Preparation, Standardizer, offset_share
 from segcrf.data.readers import (
     COLUMNS_FILE,
     Columns,
@@ -25,6 +25,7 @@ from segcrf.data.windows import Batch, RandomWindows, Recording, Window, Windows
 
 __all__ = [
     "COLUMNS_FILE",
+    "OFFSETS_DOMINATE",
     "Batch",
     "ClassCoder",
     "Columns",

@@ -15,7 +15,7 @@ from segcrf._validation import UNLABELLED
 from segcrf.data.dataset import Labelled
 from segcrf.data.windows import Recording
 
-__all__ = ["Preparation", "Standardizer", "offset_share"]
+__all__ = ["OFFSETS_DOMINATE", "Preparation", "Standardizer", "offset_share"]
 
 Array = npt.NDArray[Any]
 

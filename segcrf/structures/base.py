@@ -91,7 +91,7 @@ class Structure(ScannedDistribution):
         _, counts, starts = self.expectations
         named = self.potentials._make(counts)
         steps: Tensor = named.transitions
-        return Marginals(named.emissions, steps.sum(1) if steps.dim() > 3 else steps, starts)
+        return Marginals(named.emissions, _sum_in_order(steps) if steps.dim() > 3 else steps, starts)
 
     @property
     @remembered
@@ -360,6 +360,11 @@ class Structure(ScannedDistribution):
 
 
 register_kl(Structure, Structure)(divergence)
+
+
+def _sum_in_order(steps: Tensor) -> Tensor:
+    """Return the sum over steps, one after another, so that zeros of padding do not change how they are grouped."""
+    return steps.cumsum(1)[:, -1] if steps.shape[1] else steps.sum(1)
 
 
 def _check_allowed(values: Tensor, event: tuple[int, ...]) -> None:

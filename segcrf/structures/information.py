@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["divergence", "expected_score"]
 
+FAR = 1e4
+
 
 def expected_score(dist: Structure, other: Structure) -> Tensor:
     """Return the cross-entropy (B,) of two structures in float64: ``log Z_other - <counts, potentials of other>``."""
@@ -42,19 +44,19 @@ def _relative(dist: Structure, counts: Sequence[Tensor]) -> tuple[Tensor, list[T
     """
     centred = _centred(dist)
     emissions, transitions, *others = centred.potentials
-    best = _largest(
+    best = _offset(
         transitions if transitions.dim() == 2 else without_padding((emissions, transitions), dist.lengths)[1]
     )
     steps = counts[1].flatten(1).sum(1)
     return centred.log_z - best * steps, [emissions, transitions - best, *others]
 
 
-def _largest(scores: Tensor) -> Tensor:
-    """Return the largest score if it is finite, else 0."""
+def _offset(scores: Tensor) -> Tensor:
+    """Return the largest score where it is far from zero, else 0: a small one costs no digits."""
     if not scores.numel():
         return scores.new_zeros(())
     largest = scores.amax()
-    return torch.where(largest.isfinite(), largest, 0.0)
+    return torch.where(largest.isfinite() & (largest.abs() > FAR), largest, 0.0)
 
 
 def _weighted(counts: Sequence[Tensor], potentials: Sequence[Tensor]) -> Tensor:

@@ -10,14 +10,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from segcrf import Segments, Structure
-from segcrf.testing.cases import Case
+from segcrf import LinearChain, Segments, SemiMarkov, Structure
+from segcrf.testing.cases import Case, enumerated
 
 __all__ = [
     "BACKENDS",
     "StructureUnderTest",
     "answers",
     "close",
+    "drawn",
+    "make",
     "on_every_backend",
     "outcome",
     "segments_of",
@@ -95,3 +97,19 @@ def close(got: Any, expected: Any, case: Case, name: str = "") -> None:
     values = (got.detach() if torch.is_tensor(got) else np.asarray(got, np.float64) for got in (got, expected))
     got, expected = torch.broadcast_tensors(*(torch.as_tensor(value).double() for value in values))
     torch.testing.assert_close(got, expected, rtol=1e-9, atol=tolerance(case), msg=lambda text: f"{name}: {text}")
+
+
+def make(case: Case, **options: Any) -> Structure:
+    """Return the structure of a case: semi-Markov if it has durations."""
+    kind = SemiMarkov if "durations" in case.potentials else LinearChain
+    return kind(**case.potentials, lengths=case.lengths, **case.options, **options)
+
+
+def drawn(case: Case, seed: int) -> list[tuple[Any, Any]]:
+    """Draw one possible outcome of each recording: labels and starts."""
+    rng = np.random.default_rng(seed)
+    picked = []
+    for truth in enumerated(case):
+        n = rng.choice(np.flatnonzero(truth.scores > -np.inf))
+        picked.append((truth.labels[n], truth.starts[n]))
+    return picked

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from segcrf.testing.oracle import Enumeration, chain, semi_markov
 
+__all__ = ["Case", "chain_case", "chains", "enumerated", "enumerated_until", "semi_markov_case", "semi_markovs"]
+
 #: An enumeration of more outcomes than this is too slow to be drawn often.
 MAX_OUTCOMES = 20_000
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from segcrf.nn import Encoder
 from segcrf.testing.errors import rejects
 
-__all__ = ["CHANNELS", "EncoderContract", "signal"]
+__all__ = ["EncoderContract", "signal"]
 
 CHANNELS = 3
 

@@ -10,6 +10,8 @@ import pytest
 
 from segcrf._validation import InputError, InputTypeError
 
+__all__ = ["rejects"]
+
 
 @contextmanager
 def rejects(

@@ -16,6 +16,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = ["UNLABELLED", "Enumeration", "chain", "duration_score", "log_sum_exp", "log_survival", "semi_markov"]
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

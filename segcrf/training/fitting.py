@@ -74,7 +74,7 @@ def fit_model(
     resume: bool = False,
     on_best: Callable[[Trained], None] | None = None,
 ) -> Trained:
-    """Train a model, or several of which validation chooses one.
+    """Train a model, or several, and let validation choose one.
 
     Args:
         parameters: checked parameters of a Segmenter.
@@ -282,7 +282,7 @@ class _Fit:
         # Where no trial has learned anything yet, the largest is the best guess.
         chosen = min(tried, key=lambda each: (tried[each], -each))
         each = ", ".join(f"{error:.3f} at {rate:g}" for rate, error in tried.items())
-        note = f"learning_rate='auto' tried short trainings, whose error on validation recordings was {each}"
+        note = f"learning_rate='auto' tried short trainings; their errors on validation recordings were {each}"
         return float(chosen), [note]
 
 

@@ -295,7 +295,7 @@ def _check_losses(parameters: Parameters) -> None:
         raise InputError(
             "combine",
             f"{parameters.combine!r} with regression={regression!r}",
-            f"regression to be one of {', '.join(map(repr, fitting))}, whose losses are above zero",
+            f"regression to be one of {', '.join(map(repr, fitting))}, with losses above zero",
             "or give combine='sum', which adds up log-likelihoods",
         )
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given
-from test_alignment import drawn, make
 from torch import Tensor
 
 from segcrf import LinearChain, Structure
@@ -23,7 +22,7 @@ from segcrf.losses import (
     structured_hinge,
     weighted_marginal_loss,
 )
-from segcrf.testing.answers import close
+from segcrf.testing.answers import close, drawn, make
 from segcrf.testing.cases import Case, chain_case, chains, enumerated, semi_markov_case, semi_markovs
 from segcrf.testing.errors import rejects
 from segcrf.testing.oracle import UNLABELLED

@@ -101,7 +101,7 @@ def test_json_has_null_for_what_is_undefined():
 
 
 def test_without_any_label_there_is_nothing_to_score():
-    with rejects(r"truth\.csv: column 'state'", got="no label", advice="--label"):
+    with rejects("column 'state'", got="no label", advice="--label"):
         Report.of(truth([np.array([""] * 5), np.array([""] * 3)]), FOUND)
 
 

@@ -14,9 +14,9 @@ import torch
 from hypothesis import given
 from torch import Tensor
 
-from segcrf import LinearChain, SemiMarkov, Structure
+from segcrf import LinearChain, Structure
 from segcrf.structures import allowed_classes, boundary_tolerance, evidence, timestamps, transcript
-from segcrf.testing.answers import close
+from segcrf.testing.answers import close, drawn, make
 from segcrf.testing.cases import Case, chain_case, chains, enumerated, semi_markov_case, semi_markovs
 from segcrf.testing.errors import rejects
 from segcrf.testing.oracle import UNLABELLED, Enumeration, log_sum_exp
@@ -30,25 +30,10 @@ both = pytest.mark.parametrize(
 Keep = Callable[[Any, Any], bool]
 
 
-def make(case: Case, **options: Any) -> Structure:
-    kind = SemiMarkov if "durations" in case.potentials else LinearChain
-    return kind(**case.potentials, lengths=case.lengths, **case.options, **options)
-
-
 def bands(labels: Any, starts: Any) -> tuple[list[int], list[int]]:
     """Classes and first frames of the bands of one outcome."""
     first = np.flatnonzero(starts)
     return labels[first].tolist(), first.tolist()
-
-
-def drawn(case: Case, seed: int) -> list[tuple[Any, Any]]:
-    """One possible outcome of each recording: labels and starts."""
-    rng = np.random.default_rng(seed)
-    picked = []
-    for truth in enumerated(case):
-        n = rng.choice(np.flatnonzero(truth.scores > -np.inf))
-        picked.append((truth.labels[n], truth.starts[n]))
-    return picked
 
 
 def kept(truth: Enumeration, keep: Keep) -> Enumeration:

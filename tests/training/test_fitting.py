@@ -297,7 +297,7 @@ def test_the_learning_rate_is_tried_where_it_is_left_open(tmp_path: Path, monkey
     assert everything.learning_rate_ == 5e-3
     auto.save(tmp_path / "model")
     assert Segmenter.load(tmp_path / "model").learning_rate_ == 0.05
-    with pytest.raises(ValueError, match="learning_rate='auto' chooses by validation recordings, got none"):
+    with rejects("learning_rate", got="'auto' without validation recordings", advice="validation_fraction"):
         Segmenter(**SMALL | {"learning_rate": "auto", "validation_fraction": 0.0}).fit(X, labels, targets=targets)
 
 

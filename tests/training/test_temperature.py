@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_alignment import make
 
 from segcrf import LinearChain
 from segcrf.metrics import reliability
+from segcrf.testing.answers import make
 from segcrf.testing.cases import Case, chain_case, semi_markov_case
 from segcrf.testing.errors import rejects
 from segcrf.training import fit_temperature
