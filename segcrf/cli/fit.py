@@ -82,7 +82,7 @@ def run_fit(arguments: argparse.Namespace) -> None:
     validation = None if held is None else (held.signals, labels_of(held), held.targets)
     warn(*train.doubts(), *_doubt_single_class(train))
     if not arguments.resume:
-        storage.remove_checkpoint(checkpoint)  # of another fit, whose files would outlast this one
+        storage.remove_checkpoint(checkpoint)  # files of another fit would outlast this one
     with _keeping_checkpoint(checkpoint):
         with naming_options_and_rows(train, held), warnings.catch_warnings():
             warnings.simplefilter("ignore", TrainingWarning)  # the progress bar and the notes report them

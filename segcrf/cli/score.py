@@ -49,7 +49,7 @@ def add_score_command(commands: Any) -> None:
         type=parse_names,
         default=(),
         metavar="A,B,...",
-        help="classes whose bands edit and F1 leave out, such as a background",
+        help="classes that edit and F1 leave out, such as a background",
     )
     command.add_argument(
         "--per-recording",

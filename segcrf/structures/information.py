@@ -27,28 +27,34 @@ def expected_score(dist: Structure, other: Structure) -> Tensor:
 
 
 def _centred(dist: Structure) -> Structure:
-    """Return the same distribution in float64, with the best class of each frame at 0.
+    """Return the same distribution in float64, with the best class at 0 where a frame is far from zero.
 
-    Large totals would cancel and lose digits: a frame may have an offset of its own, or a mask on all classes.
+    Large totals would cancel, and digits with them: a frame may have an offset of its own, or a mask on all classes.
     """
     exact = dist.double()
-    top = exact.emissions.detach().amax(-1, keepdim=True)
-    top = torch.where(top.isfinite() & exact.frame_mask[..., None], top, 0.0)
-    return exact.replace(emissions=exact.emissions - top)
+    top = _tops(exact)
+    return exact.replace(emissions=exact.emissions - torch.where(top.abs() > FAR, top, 0.0))
+
+
+def _tops(dist: Structure) -> Tensor:
+    """Return the best score (B, T, 1) of each frame, 0 in the padding and where every class is forbidden."""
+    top = dist.emissions.detach().amax(-1, keepdim=True)
+    return torch.where(top.isfinite() & dist.frame_mask[..., None], top, 0.0)
 
 
 def _relative(dist: Structure, counts: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    """Return log partition and potentials of the centred distribution, less an offset of all transitions.
+    """Return log partition and potentials, less the best score of each frame and an offset of all transitions.
 
     That offset counts as often as there are steps, by the ``counts`` of the distribution that is averaged over.
     """
     centred = _centred(dist)
     emissions, transitions, *others = centred.potentials
+    top = _tops(centred)
     best = _offset(
         transitions if transitions.dim() == 2 else without_padding((emissions, transitions), dist.lengths)[1]
     )
     steps = counts[1].flatten(1).sum(1)
-    return centred.log_z - best * steps, [emissions, transitions - best, *others]
+    return centred.log_z - top.sum((1, 2)) - best * steps, [emissions - top, transitions - best, *others]
 
 
 def _offset(scores: Tensor) -> Tensor:

@@ -133,6 +133,7 @@ class Enumeration:
 
 
 def log_sum_exp(scores: Floats) -> float:
+    """Return the logarithm of a sum of exponentials."""
     top = float(scores.max(initial=-np.inf))
     return top if top == -np.inf else top + math.log(float(np.exp(scores - top).sum()))
 
