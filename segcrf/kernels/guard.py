@@ -16,7 +16,7 @@ from torch import Tensor
 from segcrf._validation import UNLABELLED, InputError, InputTypeError
 from segcrf.kernels.layout import frame_mask
 
-__all__ = ["check_labels", "check_lengths", "check_potentials", "clamp_lengths", "prepare_labels"]
+__all__ = ["check_labels", "check_lengths", "check_one_device", "check_potentials", "clamp_lengths", "prepare_labels"]
 
 _SCORES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -44,6 +44,14 @@ def check_potentials(axes: Mapping[str, str], potentials: Sequence[Tensor]) -> N
         if len(shape) != len(letters) or any(n != sizes.get(a) for a, n in zip(letters, shape, strict=True)):
             expected = ", ".join(f"{letter} = {sizes.get(letter, '1 or more')}" for letter in letters)
             raise InputError(name, f"shape {tuple(shape)}", f"shape ({expected})", "see the shapes of the structure")
+
+
+def check_one_device(tensors: Sequence[Tensor]) -> None:
+    """Raise unless all tensors are on the device of the first, the emissions."""
+    for values in tensors[1:]:
+        if values.device != tensors[0].device:
+            got, expected = f"device {values.device}", f"{tensors[0].device}, as emissions"
+            raise InputError("potentials", got, expected, "move both to one")
 
 
 def check_lengths(lengths: Tensor, emissions: Tensor) -> Tensor:

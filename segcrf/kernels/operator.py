@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from segcrf.kernels.backends import DEVICE_OF
-from segcrf.kernels.guard import check_lengths, check_potentials, clamp_lengths, prepare_labels
+from segcrf.kernels.guard import check_lengths, check_one_device, check_potentials, clamp_lengths, prepare_labels
 from segcrf.kernels.layout import clamp, empty_beside, working_dtype
 
 __all__ = ["Operator"]
@@ -108,7 +108,12 @@ class Operator:
         _LIBRARY.define(f"{full}{schema}", tags=(torch.Tag.pt2_compliant_tag,))
         for kernels in self.kernels:
             _LIBRARY.impl(full, kernel_of(kernels), DEVICE_OF[kernels].upper())
-        torch.library.register_fake(f"segcrf::{full}", fake, lib=_LIBRARY)
+
+        def on_one_device(*arguments: Any) -> Any:  # a mixture with meta tensors would get memory without values
+            check_one_device([each for each in arguments if isinstance(each, Tensor)])
+            return fake(*arguments)
+
+        torch.library.register_fake(f"segcrf::{full}", on_one_device, lib=_LIBRARY)
         return getattr(torch.ops.segcrf, full).default
 
     def _guarded(self, arguments: Sequence[Any]) -> tuple[Sequence[Tensor], list[Tensor], Tensor, list[bool]]:
