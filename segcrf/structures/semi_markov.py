@@ -12,7 +12,6 @@ from segcrf._validation import UNLABELLED, InputError
 from segcrf.kernels import Operator, frame_mask
 from segcrf.structures.base import Structure
 from segcrf.structures.checks import check_emissions_shape, check_labels, check_scores_shape
-from segcrf.structures.distribution import Best
 from segcrf.structures.reductions import sum_between, without_padding
 from segcrf.structures.semirings import Log, Semiring
 
@@ -265,11 +264,6 @@ class SemiMarkov(Structure):
         )
         score = score + torch.where(is_last, self.end[label], 0.0)
         return total.index_add(0, recording, score.double())
-
-    @property
-    def best(self) -> Best:
-        """The most probable segmentation with its score (not normalised), differentiable in the potentials."""
-        return super().best
 
     def _forbidden(self, labels: Tensor) -> InputError:
         rows: Any = labels.tolist()
