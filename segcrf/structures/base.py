@@ -138,7 +138,7 @@ class Structure(ScannedDistribution):
 
     @property
     def best(self) -> Best:
-        """The most probable labelling or segmentation with its score (not normalised), differentiable in the potentials."""
+        """The most probable labelling, with its score (not normalised), differentiable in the potentials."""
         best = self.found_best
         if self._differentiable:
             score = self._score_of(best.labels, best.starts)
