@@ -9,9 +9,9 @@ cross-entropy, its ``k`` flickers. Two questions follow: *is that sum a sensible
 *how do I get solid bands?*
 
 **The sum is sensible when both terms are negative log-likelihoods in one unit, nats per frame.**
-Squared error is the likelihood of a Gaussian whose variance is fixed; cross-entropy that of
-independent frames. Replacing the latter by the likelihood of a conditional random field keeps the
-sum and drops the independence.
+Squared error is the likelihood of a Gaussian with a fixed variance; cross-entropy is that of
+independent frames. The likelihood of a conditional random field, in place of the cross-entropy,
+keeps the sum and drops the independence.
 
 **Bands come from a model that knows what a switch costs.** A penalty on switching pushes the scores
 of neighbouring frames together, but each frame is still decided by itself, and the weight is yours

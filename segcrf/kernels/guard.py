@@ -1,6 +1,5 @@
 """Guard: what a registered operator checks, in O(B), before any kernel addresses memory.
 
-Operators are public entries: ``torch.compile``, ``torch.export``, ``validate_args=False`` and ``torch.ops`` reach them
 Operators are public entries: ``torch.compile``, ``torch.export``, ``validate_args=False`` and ``torch.ops`` call them
 without the checks of a structure. Only shapes, types, devices and lengths are checked here; the kernels check labels,
 because they read all labels anyway.
