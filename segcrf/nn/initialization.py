@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from segcrf._validation import UNLABELLED, InputError, InputTypeError, check_number
+from segcrf.kernels import check_labels_in_range
 from segcrf.nn.transitions import ConstrainedTransitions, IrregularTransitions, Transitions, log_frequencies
 from segcrf.nn.transitions.irregular import check_intervals
-from segcrf.structures import check_labels_in_range
 
 __all__ = [
     "check_label_sequences",

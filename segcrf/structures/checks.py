@@ -10,14 +10,13 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from segcrf._validation import UNLABELLED, InputError, InputTypeError
-from segcrf.kernels import frame_mask
+from segcrf.kernels import check_labels_in_range, check_lengths_in_range, frame_mask
 
 __all__ = [
     "check_emissions_shape",
     "check_feasible",
     "check_integer_labels",
     "check_labels",
-    "check_labels_in_range",
     "check_lengths",
     "check_same_kind",
     "check_scores_shape",
@@ -79,11 +78,7 @@ def check_lengths(values: Tensor | None, num_recordings: int, num_frames: int, d
     values = values.detach().to(device, torch.int64, copy=True)
     if torch.compiler.is_compiling():
         return values  # the operators check them
-    lowest, highest = values.aminmax()
-    if lowest.item() < 1 or highest.item() > num_frames:
-        recording = int(((values < 1) | (values > num_frames)).nonzero()[0, 0])
-        advice = "drop empty recordings, and pad emissions to the longest"
-        raise InputError("lengths", str(int(values[recording])), f"1 to T = {num_frames}", advice, recording=recording)
+    check_lengths_in_range(values, num_frames)
     return values
 
 
@@ -111,21 +106,6 @@ def check_labels(
     if lowest.item() < 0 or highest.item() >= num_classes:
         check_labels_in_range(labels.masked_fill(~frame_mask(lengths, event[1]), UNLABELLED), num_classes)
     return labels.long()
-
-
-def check_labels_in_range(values: Tensor, num_classes: int, recording: int | None = None) -> None:
-    """Check labels (..., B, T), or the labels (T,) of one recording."""
-    bad = (values != UNLABELLED) & ((values < 0) | (values >= num_classes))
-    if bad.any():
-        where = bad.nonzero()[0].tolist()
-        raise InputError(
-            "labels",
-            str(int(values[tuple(where)])),
-            f"0 to {num_classes - 1}, or {UNLABELLED} for unlabelled",
-            f"renumber the classes, or mark the frame {UNLABELLED}",
-            recording=where[-2] if recording is None else recording,
-            frame=where[-1],
-        )
 
 
 def check_feasible(total: Tensor, lengths: Tensor, reason: Callable[[], str]) -> None:

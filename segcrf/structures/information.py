@@ -21,8 +21,9 @@ FAR = 1e4
 
 def expected_score(dist: Structure, other: Structure) -> Tensor:
     """Return the cross-entropy (B,) of two structures in float64: ``log Z_other - <counts, potentials of other>``."""
-    _, counts, _ = _centred(dist).expectations
-    log_z, potentials = _relative(other, counts)
+    centred = _centred(dist)
+    _, counts, _ = centred.expectations
+    log_z, potentials = _relative(centred if other is dist else _centred(other), counts)
     return log_z - _weighted(counts, potentials)
 
 
@@ -42,16 +43,15 @@ def _tops(dist: Structure) -> Tensor:
     return torch.where(top.isfinite() & dist.frame_mask[..., None], top, 0.0)
 
 
-def _relative(dist: Structure, counts: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+def _relative(centred: Structure, counts: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
     """Return log partition and potentials, less the best score of each frame and an offset of all transitions.
 
     That offset counts as often as there are steps, by the ``counts`` of the distribution that is averaged over.
     """
-    centred = _centred(dist)
     emissions, transitions, *others = centred.potentials
     top = _tops(centred)
     best = _offset(
-        transitions if transitions.dim() == 2 else without_padding((emissions, transitions), dist.lengths)[1]
+        transitions if transitions.dim() == 2 else without_padding((emissions, transitions), centred.lengths)[1]
     )
     steps = counts[1].flatten(1).sum(1)
     return centred.log_z - top.sum((1, 2)) - best * steps, [emissions - top, transitions - best, *others]
@@ -80,8 +80,9 @@ def divergence(p: Structure, q: Structure) -> Tensor:
     gives mass to labellings that q forbids. Where bands of one class may touch, it is that of segmentations.
     """
     check_same_kind(p, q)
-    _, counts, _ = _centred(p).expectations
-    (log_p, mine), (log_q, yours) = _relative(p, counts), _relative(q, counts)
+    ours, theirs = _centred(p), _centred(q)
+    _, counts, _ = ours.expectations
+    (log_p, mine), (log_q, yours) = _relative(ours, counts), _relative(theirs, counts)
     # The difference first: two entropies of a long recording are large and nearly the same.
     difference = [
         a.masked_fill(never, 0.0) - b.masked_fill(never, 0.0)
