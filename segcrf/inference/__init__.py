@@ -9,7 +9,7 @@ from segcrf.inference.predict import (
     predict_targets,
 )
 from segcrf.inference.recordings import Inferred, infer
-from segcrf.inference.storage import (
+from segcrf.inference.saved_model import (
     best_model_folder,
     check_replaceable,
     holds_checkpoint,

@@ -89,7 +89,7 @@ def soft_cross_entropy(dist: Structure, targets: Tensor) -> Tensor:
         >>> soft_cross_entropy(fair, torch.tensor([[[0.5, 0.5], [0.0, 0.0]]]))
         tensor([0.6931])
     """
-    check_weights(targets, tuple(dist.emissions.shape), dist.lengths)
+    check_weights(targets, "targets", tuple(dist.emissions.shape), dist.lengths)
     targets = torch.where(frame_mask(dist.lengths, targets.shape[1])[..., None], targets, 0.0).double()
     return -(targets * _log_marginals(dist)).sum((1, 2)).to(dist.dtype)
 

@@ -84,7 +84,7 @@ def evidence(dist: Structure, weights: Tensor) -> Tensor:
         >>> evidence(fair, torch.tensor([[[1.0, 0.0], [0.4, 0.2]]])).exp()      # 1/2 of 1, 1/2 of 0.4 and 0.2
         tensor([0.1500])
     """
-    check_weights(weights, tuple(dist.emissions.shape), dist.lengths)
+    check_weights(weights, "weights", tuple(dist.emissions.shape), dist.lengths)
     within = frame_mask(dist.lengths, weights.shape[1])
     wide = dist.double()
     scores = torch.where(within[..., None], weights.double().log(), 0.0)

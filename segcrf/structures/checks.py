@@ -122,16 +122,16 @@ def check_feasible(total: Tensor, lengths: Tensor, reason: Callable[[], str]) ->
     )
 
 
-def check_weights(values: Tensor, event: tuple[int, ...], lengths: Tensor) -> None:
+def check_weights(values: Tensor, name: str, event: tuple[int, ...], lengths: Tensor) -> None:
     """Raise for weights (B, T, C) that are negative, infinite or NaN; padding may hold anything."""
-    check_scores_shape(values, "weights", event, "(B, T, C)")
+    check_scores_shape(values, name, event, "(B, T, C)")
     if torch.compiler.is_compiling():
         return
     bad = ~((values >= 0) & (values < torch.inf)) & frame_mask(lengths, event[1])[..., None]
     if bad.any():
         recording, frame, label = where = tuple(bad.nonzero()[0].tolist())
         got, expected = f"{values[where].item()} for class {label}", "a finite number of 0 or more"
-        raise InputError("weights", got, expected, "give probabilities, not scores", recording=recording, frame=frame)
+        raise InputError(name, got, expected, "give probabilities, not scores", recording=recording, frame=frame)
 
 
 def check_values(values: Tensor, name: str, lengths: Tensor | None = None) -> None:

@@ -2,7 +2,6 @@ from .building import Sizes as Sizes
 from .building import build_combiner as build_combiner
 from .building import build_model as build_model
 from .building import build_objective as build_objective
-from .checkpoint import check_resumable as check_resumable
 from .diagnostics import TrainingWarning as TrainingWarning
 from .diagnostics import Watch as Watch
 from .diagnostics import decay_on_potentials as decay_on_potentials
@@ -23,6 +22,7 @@ from .parameters import check_parameters as check_parameters
 from .parameters import to_plain as to_plain
 from .recipe import Recipe as Recipe
 from .recipe import Result as Result
+from .resuming import check_resumable as check_resumable
 from .selection import find_learning_rate as find_learning_rate
 from .temperature import TEMPERATURE_SCOPES as TEMPERATURE_SCOPES
 from .temperature import fit_temperature as fit_temperature

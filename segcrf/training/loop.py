@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader
 
 from segcrf.data import RandomWindows, Recording, Windows, collate, grid
 from segcrf.losses import Combiner
-from segcrf.training.checkpoint import Record, SaveCheckpoint, checkpoint_path
 from segcrf.training.progress import ProgressBar, quiet_lightning
 from segcrf.training.recipe import Model, Objective, Recipe, Result
+from segcrf.training.resuming import Record, SaveCheckpoint, checkpoint_path
 from segcrf.training.task import Task
 
 __all__ = ["MIN_BATCHES", "train", "training_windows"]

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from segcrf.kernels.guard import check_labels
-from segcrf.kernels.layout import clamp, working_dtype
+from segcrf.kernels.layout import working_dtype
+from segcrf.kernels.likelihood import subtract_observed
 from segcrf.kernels.numba_runtime import array, share
 from segcrf.kernels.semi_markov.numba_forward_backward import sum_rows
-from segcrf.kernels.semi_markov.numba_score import observe
+from segcrf.kernels.semi_markov.numba_score import observe_rows
 from segcrf.kernels.semi_markov.numba_tables import Outputs, Scores, lay_out
 from segcrf.kernels.semi_markov.numba_viterbi import max_rows
 
@@ -40,22 +40,19 @@ def log_prob(*inputs: Any) -> tuple[Tensor, ...]:
     """Return the log-probability of labels, the log partition and, on request, expected less observed counts."""
     emissions, *shared, labels, lengths, gradient = inputs
     tables = _tables(shared)
-    log_z, by_label, counts, _ = _scaled(emissions, tables, lengths, gradient=gradient, starts=False)
-    score = torch.empty_like(log_z)
+    log_z, *counts, _ = _scaled(emissions, tables, lengths, gradient=gradient, starts=False)
     laid_out = Scores(*tables.laid_out)
-    edges = laid_out.opening, laid_out.closing
-    observed = (array(emissions), labels.numpy(), lengths.numpy(), *tables.plain[:5], *edges)
-    if observe(*observed, log_z.numpy(), score.numpy(), by_label.numpy(), counts.numpy()):
-        check_labels(labels, emissions.shape[2], lengths)
-    rows = score.isnan().nonzero()[:, 0]
-    if len(rows):
-        clamped = clamp(emissions[rows], labels[rows], lengths[rows])
-        score[rows], *seen, _ = _scaled(clamped, tables, lengths[rows], gradient=gradient, starts=False)
-        if gradient:
-            by_label[rows] -= seen[0]
-            counts[rows] -= seen[1]
-    log_prob = torch.where(log_z == -torch.inf, log_z, score - log_z)
-    return log_prob, log_z, by_label, *_apart(counts, shared, by_label.dtype)
+    inputs = (array(emissions), labels.numpy(), lengths.numpy(), *tables.plain[:5], laid_out.opening, laid_out.closing)
+    outputs = tuple(count.numpy() for count in counts)
+
+    def observe(total: Any) -> tuple[bool, bool]:
+        return observe_rows(*inputs, log_z.numpy(), total, *outputs)
+
+    def restricted_sum(clamped: Tensor, rows: Tensor) -> Sequence[Tensor]:
+        return _scaled(clamped, tables, lengths[rows], gradient=gradient, starts=False)[:-1]
+
+    log_prob = subtract_observed(emissions, labels, lengths, log_z, counts, observe, restricted_sum)
+    return log_prob, log_z, counts[0], *_apart(counts[1], shared, counts[0].dtype)
 
 
 def max_product(*inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -8,21 +8,24 @@ import numpy as np
 
 from segcrf.kernels.numba_runtime import explicit, label_range
 
-__all__ = ["observe"]
+__all__ = ["observe_rows"]
 
 
 @explicit
-def observe(
-    emissions, labels, lengths, transitions, durations, tail, start, end, opening, closing, log_z, score, by_label,
-    counts,
+def observe_rows(
+    emissions, labels, lengths, transitions, durations, tail, start, end, opening, closing, log_z, log_prob,
+    by_label, counts,
 ):  # fmt: skip
-    """Score complete labels and subtract their counts; return whether any label is beyond the classes.
+    """Write the log-probability of labels and subtract their counts.
 
-    The score is NaN if several segmentations have the same labels: a label is missing, or segments of one class may
-    touch.
+    It is NaN if several segmentations have the same labels: a label is missing, or segments of one class may touch.
+
+    Returns:
+        Whether any recording got NaN, and whether any label is beyond the classes.
     """
     classes, size = durations.shape
-    row, touching, any_outside = opening.size // size, False, False
+    row, touching = opening.size // size, False
+    any_partial, any_outside = False, False
     at_tail, gradient = classes * (classes + size), by_label.shape[0] > 0
     for c in range(classes):
         touching = touching or transitions[c, c] > -np.inf
@@ -32,10 +35,10 @@ def observe(
             any_outside = True
             continue
         if log_z[b] == -np.inf:
-            score[b] = -np.inf
+            log_prob[b] = -np.inf
             continue
         if touching or lowest < 0:
-            score[b] = np.nan
+            log_prob[b], any_partial = np.nan, True
             continue
         begin, label, total = 0, labels[b, 0], 0.0
         total += start[label] + end[labels[b, length - 1]]
@@ -69,5 +72,5 @@ def observe(
                     counts[b, label * classes + following] -= 1.0
                 label = following
             begin = stop
-        score[b] = total
-    return any_outside
+        log_prob[b] = total - log_z[b]
+    return any_partial, any_outside
