@@ -28,7 +28,7 @@ class Contestant:
     Args:
         name: name in the table.
         prepare: returns the call to be timed. It may raise: the package may be missing, or the size too large.
-        reason: why there is no time.
+        reason: why it is not timed, or timed only once.
         value: turns the result of the call into a tensor to check; it is not timed.
         unchecked: why the result of another model cannot be compared with the reference.
         power: exponent of T in the running time.
