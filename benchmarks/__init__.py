@@ -1,2 +1,1 @@
-"""Benchmarks: each is a command, ``python -m benchmarks.NAME``, that writes what it measured to
-``results/NAME.json``."""
+"""Benchmarks: each command ``python -m benchmarks.NAME`` writes its measurements to ``results/NAME.json``."""

@@ -1,14 +1,18 @@
-"""Whether posterior probabilities are right, before and after a temperature: ``python -m benchmarks.calibration``.
+"""Check posterior probabilities before and after temperature scaling: ``python -m benchmarks.calibration``.
 
-A Segmenter is fitted on some people. On others, whom it has not seen, a temperature is fitted that divides all scores
-of its structure, and another one that divides its emissions only. On yet others the largest posterior probability of
-each frame is set against how often it is right, and the two confidences of a predicted band (its probability as a
-whole, the mean of its frames) against how often the band is one of the truth and how much of it is right.
+A Segmenter is fitted on a first group of people. On a second group, two temperatures are fitted: one divides all scores
+of the structure, the other divides the emissions only. On a third group, confidence is compared with the truth:
+
+* for each frame, the largest posterior probability with the accuracy;
+* for each predicted band, its probability as a whole with how often the truth contains the band, and the mean
+  probability of its frames with the share of correct frames.
+
+The data sets:
 
 * ``gesture_phase``: Kinect gestures. Users a and b train; of user c, one recording calibrates and one tests.
-* ``sleep_edf20``: stages of sleep in epochs of 30 s. People 00 to 05 train, 06 and 07 calibrate, 08 and 09 test.
+* ``sleep_edf20``: sleep stages in epochs of 30 s. People 00 to 05 train, 06 and 07 calibrate, 08 and 09 test.
 
-Written to ``benchmarks/results/calibration.json`` after every run, whether the temperature helps or not.
+Results are written to ``benchmarks/results/calibration.json`` after every run, whether the temperature helps or not.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ from segcrf.metrics import Reliability, reliability
 from segcrf.training import TEMPERATURE_SCOPES, fit_temperature
 
 PACKAGES = ("segcrf", "torch", "lightning", "numba", "numpy", "scipy")
-#: Who trains, calibrates and tests, by how an identifier begins; and how the Segmenter is fitted.
+#: Prefixes of the identifiers that train, calibrate and test, and the options of the Segmenter.
 DATA_SETS: dict[str, tuple[tuple[tuple[str, ...], ...], dict[str, Any]]] = {
     "gesture_phase": ((("a", "b"), ("c1",), ("c3",)), {"max_epochs": 20}),
     "sleep_edf20": (
@@ -39,13 +43,13 @@ DATA_SETS: dict[str, tuple[tuple[tuple[str, ...], ...], dict[str, Any]]] = {
 
 
 def structures(segmenter: Segmenter, signals: Sequence[data.Array]) -> list[Structure]:
-    """The distribution over the labels of each recording."""
+    """Return the distribution over the labels of each recording."""
     return [found.dist for signal in segmenter._prepare(signals) for found in infer(segmenter.model_, [signal])]
 
 
 @torch.no_grad()
 def measure(dists: Sequence[Structure], labels: Sequence[data.Array]) -> dict[str, Any]:
-    """Reliability of frames and bands, the log-loss and the scores of the decoded bands."""
+    """Return the reliability of frames and bands, the log-loss, and the scores of the decoded bands."""
     posterior = [dist.marginals.labels[0].numpy() for dist in dists]
     frames = reliability(list(labels), posterior)
     loss = -sum(float(dist.log_prob(torch.as_tensor(k)[None])) for dist, k in zip(dists, labels, strict=True))
@@ -63,7 +67,7 @@ def measure(dists: Sequence[Structure], labels: Sequence[data.Array]) -> dict[st
 
 
 def of_bands(dists: Sequence[Structure], labels: Sequence[data.Array]) -> dict[str, float]:
-    """Mean confidences of the decoded bands on labelled frames, and what came true of them."""
+    """Compare the mean confidences of decoded bands with the truth; only bands of labelled frames count."""
     columns: dict[str, list[float]] = {"probability": [], "exact": [], "mean_marginal": [], "share_right": []}
     for dist, truth in zip(dists, labels, strict=True):
         predicted, true = Segments.from_labels(dist.mode), Segments.from_labels([truth])
@@ -81,7 +85,7 @@ def of_bands(dists: Sequence[Structure], labels: Sequence[data.Array]) -> dict[s
 
 
 def rows(table: Reliability) -> list[dict[str, float]]:
-    """The filled bins of a table, as JSON can write them."""
+    """Return the filled bins of a reliability table for JSON."""
     columns = zip(table.edges[:-1], table.edges[1:], table.frames, table.confidence, table.accuracy, strict=True)
     return [
         {
@@ -122,7 +126,7 @@ def run(name: str, seed: int) -> dict[str, Any]:
 
 
 def table(name: str, result: dict[str, Any]) -> str:
-    """What was claimed and what came true, before and after."""
+    """Return confidences and accuracies as text, before and after temperature scaling."""
     lines = [f"{name}: temperature {result['temperature']}"]
     for when in ("as trained", *TEMPERATURE_SCOPES):
         found = result[when]
@@ -138,7 +142,7 @@ def table(name: str, result: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Parse the command line, run, print, and write the result."""
+    """Parse the command line, run, print, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=list(DATA_SETS), metavar="NAME", help="data sets (default: all)")
     parser.add_argument("--seed", type=int, default=0)

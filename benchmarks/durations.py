@@ -1,17 +1,17 @@
-"""Bands of the linear chain against bands of the semi-Markov chain: ``python -m benchmarks.durations``.
+"""Compare the bands of the linear chain and of the semi-Markov chain: ``python -m benchmarks.durations``.
 
-The same encoder, recipe, budget, windows and seeds on recordings of other people than those that train:
+Both have the same encoder, recipe, budget, windows and seeds. Different people train and test:
 
 * ``ecg_ludb``: waves of the electrocardiogram at 500 Hz. People 1 to 160 train, the others test.
-* ``eye_lookatpoint``: fixations, saccades and blinks at 1 kHz. S1 to S4 train, S5 and S6 test. From one millisecond to
-  the next a gaze moves by a hundredth of its spread, too little for an encoder to see: its velocity is given beside it.
+* ``eye_lookatpoint``: fixations, saccades and blinks at 1 kHz. S1 to S4 train, S5 and S6 test. In one millisecond, the
+  gaze moves by a hundredth of its spread. This is too little for the encoder, so the velocity is added to the signal.
 
-The chain is also trained by its likelihood alone, without the cross-entropy of frames that a Segmenter tries too where
-bands are long; where they are short, both are one.
+The linear chain is also trained by the likelihood alone. If bands are long, a Segmenter also tries a cross-entropy of
+frames. If they are short, both ways are the same.
 
-Nothing is tuned. Scores are those of :func:`segcrf.metrics.evaluate`, per seed, and their mean; whichever is
-ahead. They are written to ``benchmarks/results/durations.json`` after every run, so that a kill loses one run; a data
-set that is not named keeps what is there.
+Nothing is tuned. The scores of :func:`segcrf.metrics.evaluate`, per seed and their mean, are written to
+``benchmarks/results/durations.json`` after every run, so that an interruption loses only one run. The results of data
+sets that are not named are kept.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "semi-markov": {"structure": "semi-markov"},
 }
 SHOWN = ("accuracy", "edit", "f1@10", "f1@25", "f1@50", "band_ratio")
-#: The same for all ways: epochs are few, and windows hold several bands of each class.
+#: Options for all ways: few epochs, and windows that contain several bands of each class.
 RECIPES: dict[str, dict[str, Any]] = {
     "ecg_ludb": {"max_epochs": 12, "window": 1000},
     "eye_lookatpoint": {"max_epochs": 12, "window": 1000},
@@ -43,13 +43,13 @@ RECIPES: dict[str, dict[str, Any]] = {
 PACKAGES = ("segcrf", "torch", "lightning", "numba", "numpy")
 
 
-def tests(name: str, identifier: str) -> bool:
-    """Whether a recording tests."""
+def is_test(name: str, identifier: str) -> bool:
+    """Return whether a recording belongs to the test set."""
     return int(identifier) > 160 if name == "ecg_ludb" else identifier in ("S5", "S6")
 
 
 def load(name: str) -> data.DataSet:
-    """Read a data set; a gaze gets its velocity as further channels."""
+    """Read a data set; add the velocity of the gaze as further channels."""
     recordings = data.load(name)
     if name != "eye_lookatpoint":
         return recordings
@@ -59,8 +59,8 @@ def load(name: str) -> data.DataSet:
 
 
 def run(recordings: data.DataSet, way: str, seed: int) -> dict[str, Any]:
-    """Fit on the training recordings, and score the bands of the others."""
-    test = [i for i in recordings.signals if tests(recordings.name, i)]
+    """Fit on the training recordings, and score the bands of the test recordings."""
+    test = [i for i in recordings.signals if is_test(recordings.name, i)]
     train = [i for i in recordings.signals if i not in test]
     recipe = RECIPES[recordings.name]
     segmenter = Segmenter(seed=seed, progress=sys.stderr.isatty(), **recipe, **WAYS[way])
@@ -81,13 +81,13 @@ def run(recordings: data.DataSet, way: str, seed: int) -> dict[str, Any]:
 
 
 def mean_of(runs: list[dict[str, Any]], way: str) -> dict[str, float]:
-    """Mean scores of a way over its seeds."""
+    """Return the mean scores of a way over its seeds."""
     rows = [run["scores"] for run in runs if run["way"] == way]
     return {key: round(statistics.mean(row[key] for row in rows), 2) for key in SHOWN} if rows else {}
 
 
 def table(results: dict[str, Any]) -> str:
-    """One line per data set and way."""
+    """Return the mean scores as text, one line per data set and way."""
     lines = [f"{'':17}{'':32}" + "".join(f"{key:>12}" for key in SHOWN)]
     for name, result in results.items():
         for way in WAYS:
@@ -98,7 +98,7 @@ def table(results: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Parse the command line, run, print, and write the result."""
+    """Parse the command line, run, print, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=list(RECIPES), metavar="NAME", help="data sets (default: both)")
     parser.add_argument("--seeds", type=int, default=2)

@@ -1,17 +1,18 @@
-"""Where one class is nearly everywhere: ``python -m benchmarks.imbalance``.
+"""Compare ways to train with one dominant class: ``python -m benchmarks.imbalance``.
 
-Appliances of ``nilm_devicescope``: "none" has nine frames in ten. The same network is trained in several ways, with
-several seeds each, at a learning rate that validation chooses for each way; a third house tests:
+The task is to find appliances in ``nilm_devicescope``, where nine frames in ten are "none". The same network is trained
+in several ways, with several seeds each. Validation chooses the learning rate of each way, and a third house tests:
 
-* by the likelihood, on all windows;
-* by the likelihood, on windows where those that show "none" alone are capped (``RandomWindows(balance=...)``);
-* by log-marginals with class weights (:func:`segcrf.losses.weighted_marginal_loss`);
-* by a softmax-margin whose costs go with these weights (:func:`segcrf.losses.softmax_margin`).
+* the likelihood, on all windows;
+* the likelihood, with a cap on the number of windows that show only "none" (``RandomWindows(balance=...)``);
+* log-marginals with class weights (:func:`segcrf.losses.weighted_marginal_loss`);
+* a softmax-margin with costs proportional to these weights (:func:`segcrf.losses.softmax_margin`).
 
-A class's weight is the square root of the inverse of its share of the training frames, and one for "none". Printed, and
-written to ``benchmarks/results/imbalance.json``, with the calibration that this may cost: the model is told that rare
-classes are more frequent, or more important, than they are. Windows are of an hour: hardly any of four hours shows
-"none" alone.
+The weight of a class is one over the square root of its share of the training frames, scaled to one for "none".
+Windows last an hour, because hardly any window of four hours shows only "none".
+
+The scores are printed, and written to ``benchmarks/results/imbalance.json``. They include the calibration error,
+because most of these ways treat rare classes as more frequent, or more important, than they are.
 
 The environment variable ``SEGCRF_DATA`` names the folder of the data sets.
 """
@@ -43,9 +44,9 @@ class Way:
     """A way to train.
 
     Args:
-        name: what the table calls it.
-        balance: cap of the windows that show the commonest class alone.
-        loss: of a distribution, labels (B, T) and class weights (C,), per recording.
+        name: name in the table.
+        balance: largest number of windows that show only the commonest class, per other window.
+        loss: loss per recording from a distribution, labels (B, T) and class weights (C,).
     """
 
     name: str
@@ -54,7 +55,7 @@ class Way:
 
 
 def margin(dist: Structure, labels: Tensor, weights: Tensor) -> Tensor:
-    """A softmax-margin in which a frame of the rarest class that is missed costs one nat, others by their weight."""
+    """Return the softmax-margin loss; a missed frame of the rarest class costs one nat, others in proportion."""
     cost = (weights / weights.max())[:, None] * (1.0 - torch.eye(len(weights)))
     return softmax_margin(dist, labels, cost)
 
@@ -71,14 +72,14 @@ WINDOW = 64
 
 
 def class_weights(recordings: list[Recording], num_classes: int) -> Tensor:
-    """(C,): square root of how many times rarer than the commonest a class is."""
+    """Return the square root of the largest class count over the count of each class (C,)."""
     labels = torch.cat([recording.labels for recording in recordings])
     counts = torch.bincount(labels[labels >= 0], minlength=num_classes).clamp(min=1).double()
     return (counts.max() / counts).sqrt().float()
 
 
 def train(problem: Problem, way: Way, budget: Budget, rate: float, seed: int) -> JointModel:
-    """A network of classes alone."""
+    """Train a network that predicts labels only."""
     torch.manual_seed(seed)
     crf = LinearChainCRF(problem.num_classes).init_from([recording.labels for recording in problem.parts[0]])
     model = JointModel(LSTMEncoder(1, hidden=budget.hidden // 2, bidirectional=True), crf)
@@ -111,7 +112,7 @@ def train(problem: Problem, way: Way, budget: Budget, rate: float, seed: int) ->
 
 @torch.no_grad()
 def score(model: JointModel, problem: Problem, recordings: list[Recording]) -> dict[str, float]:
-    """F1 of frames by class in percent, and how far posterior marginals are from frequencies."""
+    """Return the F1 scores of frames in percent, and compare posterior marginals with frequencies."""
     true, found, chance = [], [], []
     for window in grid(recordings, max(len(recording.labels) for recording in recordings)):
         recording = recordings[window.recording]
@@ -135,19 +136,19 @@ def score(model: JointModel, problem: Problem, recordings: list[Recording]) -> d
 
 
 def _calibration_error(confidence: Any, right: Any) -> float:
-    """Mean distance of confidence and accuracy over bins of confidence (Naeini, Cooper and Hauskrecht, 2015)."""
+    """Return the mean gap between confidence and accuracy over bins (Naeini, Cooper and Hauskrecht, 2015)."""
     place = np.minimum((confidence * BINS).astype(int), BINS - 1)
     gaps = [abs(confidence[place == b].mean() - right[place == b].mean()) * (place == b).sum() for b in set(place)]
     return float(sum(gaps) / len(confidence))
 
 
-def both(scores: dict[str, float]) -> float:
-    """What chooses the learning rate: the commonest class and the others count alike."""
+def selection_score(scores: dict[str, float]) -> float:
+    """Return the score that chooses the learning rate; the commonest class and the mean of the others count equally."""
     return scores["f1 of the commonest"] + scores["f1 of the others, mean"]
 
 
 def main() -> None:
-    """Train, score, print, write."""
+    """Train, score, print, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3, help="networks per way (default: 3)")
     parser.add_argument("--steps", type=int, default=300, help="training steps (default: 300)")
@@ -161,7 +162,7 @@ def main() -> None:
     rows = []
     for way in tqdm(WAYS, unit="way"):
         tuning = {rate: train(problem, way, budget, rate, 0) for rate in budget.rates}
-        rate = max(tuning, key=lambda rate: both(score(tuning[rate], problem, problem.parts[1])))
+        rate = max(tuning, key=lambda rate: selection_score(score(tuning[rate], problem, problem.parts[1])))
         models = [tuning[rate], *(train(problem, way, budget, rate, seed) for seed in range(1, budget.seeds))]
         scores = [score(model, problem, problem.parts[2]) for model in models]
         sampler = RandomWindows(problem.parts[0], WINDOW, budget.batch_size, balance=way.balance)

@@ -1,6 +1,6 @@
-"""What importing the package costs beyond PyTorch: ``python -m benchmarks.imports``.
+"""Compare the import time of the package with that of PyTorch: ``python -m benchmarks.imports``.
 
-Interpreters of their own import one or the other, in turn. Medians and their ratio go to
+New interpreters import one or the other, in turn. Medians and their ratio are written to
 ``benchmarks/results/imports.json``.
 """
 
@@ -18,18 +18,18 @@ PROBE = "import time; begin = time.perf_counter(); import {}; print(time.perf_co
 
 
 def seconds(package: str) -> float:
-    """Seconds that one import takes in a new interpreter."""
+    """Return the seconds of one import in a new interpreter."""
     command = [sys.executable, "-c", PROBE.format(package)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print and write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
     rounds = parser.parse_args().rounds
     for package in PACKAGES:
-        seconds(package)  # bytecode and the disk's cache
+        seconds(package)  # fill the caches of bytecode and disk
     taken: dict[str, list[float]] = {package: [] for package in PACKAGES}
     for _ in range(rounds):
         for package in PACKAGES:

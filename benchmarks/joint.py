@@ -1,23 +1,24 @@
-"""Ways to train classes and numbers together: ``python -m benchmarks.joint``.
+"""Compare ways to train labels and targets together: ``python -m benchmarks.joint``.
 
-One network per method, problem and seed, all with the same encoder, batches, steps and optimiser. The learning rate of
-each method is chosen on validation recordings, with the first seeds: once for the founding problem, at its middle
-noise, and apart for each recorded data set. Test recordings choose nothing.
+Each method, problem and seed has one network, called a cell. All cells have the same encoder, batches, steps and
+optimiser. The first seeds choose the learning rate of each method on validation recordings: once for all founding
+problems, at the middle noise, and once for each recorded data set. Test recordings choose nothing.
 
 Problems:
 
-* ``founding 0.1``, ``0.3``, ``0.5``: signals that switch between 5, 10 and 15 Hz, with noise of that deviation on an
-  amplitude of 1. The number is the clean signal 50 ms ahead, so the encoder is causal, and predictions that mix the
-  classes' regressions are filtered.
-* ``gesture_phase``: 18 coordinates at about 27 Hz, five phases; the numbers are 32 velocities and accelerations at the
-  same time. Persons a and b train (a3 validates), c tests; b3 is left out, where targets are up to a hundred deviations
-  off. Nothing is forecast: the encoder reads both ways.
-* ``nilm_devicescope``: power of a house each minute, which appliance is on; the numbers are the powers of four. Two
-  houses train (the last tenth of each validates); a third house tests, every tenth day of it.
+* ``founding 0.1``, ``0.3``, ``0.5``: signals of amplitude 1 that switch between 5, 10 and 15 Hz; the name gives the
+  standard deviation of the noise. The target is the clean signal 50 ms ahead. Because this is a forecast, the encoder
+  is causal, and predictions that mix the regressions of the classes use the filtering posterior.
+* ``gesture_phase``: 18 coordinates at about 27 Hz, and five phases. The targets are 32 velocities and accelerations at
+  the same time. Persons a and b train (a3 validates), and c tests. b3 is left out, because its targets are up to a
+  hundred standard deviations off. Nothing is forecast, so the encoder is bidirectional.
+* ``nilm_devicescope``: the power of a house each minute. The label is the appliance that is on, and the targets are the
+  powers of four appliances. Two houses train (the last tenth of each validates). A third house tests, on every tenth
+  day.
 
-Every cell is kept in ``benchmarks/cache/joint`` as it is done, so that a run that was cut off goes on. The result is
-written to ``benchmarks/results/joint.json``, with all cells. The folder of recorded data sets is named by the
-environment variable ``SEGCRF_DATA``; without it only the founding problem runs.
+Every finished cell is kept in ``benchmarks/cache/joint``, so that an interrupted run can continue. The result, with all
+cells, is written to ``benchmarks/results/joint.json``. The environment variable ``SEGCRF_DATA`` names the folder of the
+recorded data sets; without it, only the founding problems run.
 """
 
 from __future__ import annotations
@@ -66,15 +67,15 @@ LONGER_SEEDS = 3
 
 @dataclass(frozen=True)
 class Budget:
-    """What every cell may cost.
+    """Size of the cells and their number.
 
     Args:
-        seeds: networks per method and problem, of recorded ones 3 at most, whose test recordings stay the same; the
-            learning rate is chosen with the first two.
+        seeds: networks per method and problem. Recorded problems get at most 3, because their test recordings do not
+            depend on the seed. The first two seeds choose the learning rate.
         rates: learning rates to choose from.
         steps: training steps.
-        noises: of the founding problem.
-        hidden: units of the LSTM, per direction half of them where there are two.
+        noises: noise levels of the founding problem.
+        hidden: units of the LSTM; a bidirectional LSTM has half of them per direction.
         batch_size: windows per step.
     """
 
@@ -91,14 +92,14 @@ QUICK = Budget(seeds=2, rates=(1e-2, 3e-2), steps=200, noises=(0.3,))
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Recordings to learn from, to choose by and to test on.
+    """Recordings for training, validation and test.
 
     Args:
-        name: of the problem.
+        name: name of the problem.
         parts: training, validation and test recordings, standardised.
         window: frames of a training window.
-        num_classes: C.
-        posterior: by which predictions mix regressions: ``"filter"`` where the number is a forecast.
+        num_classes: number of classes C.
+        posterior: posterior that weights the regressions of the classes: ``"filter"`` for forecasts, else ``"smooth"``.
     """
 
     name: str
@@ -109,7 +110,7 @@ class Problem:
 
     @property
     def num_targets(self) -> int:
-        """R."""
+        """Number of targets R."""
         targets = self.parts[0][0].targets
         assert targets is not None
         return targets.shape[1]
@@ -120,12 +121,12 @@ class Method:
     """A way to train.
 
     Args:
-        name: what the table calls it.
-        objective: makes the objective, given the number of targets.
+        name: name in the table.
+        objective: makes the objective from the number of targets.
         combine: makes the combiner.
         model: ``"joint"``, ``"heteroscedastic"`` or ``"switching"``.
-        decode: ``"bands"``, the best sequence; ``"frames"``, each frame by itself; None: no classes.
-        numbers: whether it predicts numbers.
+        decode: ``"bands"`` for the best sequence, ``"frames"`` for the best label of each frame; None: no labels.
+        regression: whether it predicts targets.
         only: ``"founding"`` or ``"recorded"`` problems; None: all.
     """
 
@@ -134,12 +135,12 @@ class Method:
     combine: Callable[[], Combiner] = FixedWeights
     model: str = "joint"
     decode: str | None = "bands"
-    numbers: bool = True
+    regression: bool = True
     only: str | None = None
 
 
 class FrameWise(nn.Module):
-    """Squared error and cross-entropy, each per labelled frame: the sum that the question is about."""
+    """Squared error per known target and cross-entropy per labelled frame, without a structured layer."""
 
     def forward(self, output: Any, labels: Tensor, targets: Tensor) -> Losses:
         known = ~targets.isnan()
@@ -175,7 +176,7 @@ GAUSSIAN = "CRF + Gaussian, σ learned"
 FILTERED = "switching, mean of the mixture, over running means"
 METHODS = (
     Method("numbers only", functools.partial(_only, "regression"), decode=None),
-    Method("classes only", functools.partial(_only, "crf"), numbers=False),
+    Method("classes only", functools.partial(_only, "crf"), regression=False),
     Method("CE + MSE, frame by frame", lambda _: FrameWise(), decode="frames"),
     Method(INDEPENDENT, _mse),
     Method("CRF + 0.1 MSE", _mse, functools.partial(FixedWeights, regression=0.1)),
@@ -202,7 +203,7 @@ METHODS = (
 # --------------------------------------------------------------------------------------------------------- problems
 @functools.cache
 def founding(noise: float, seed: int) -> Problem:
-    """The founding problem; every seed draws its own signals."""
+    """Return the founding problem; every seed draws its own signals."""
 
     def draw(number: int, length: int, part: int) -> list[Recording]:
         options = {"noise": noise, "horizon": 5, "mean_dwell": 1.0, "seed": 1000 * (seed + 1) + part}
@@ -214,7 +215,7 @@ def founding(noise: float, seed: int) -> Problem:
 
 @functools.cache
 def gesture_phase(seed: int) -> Problem:
-    """Two persons train, a third one tests."""
+    """Return a problem where two persons train and a third one tests."""
     recordings = load("gesture_phase")
     named = [["a1", "a2", "b1"], ["a3"], ["c1", "c3"]]
     parts = [[_of(recordings, name) for name in names] for names in named]
@@ -223,7 +224,7 @@ def gesture_phase(seed: int) -> Problem:
 
 @functools.cache
 def nilm_devicescope(seed: int) -> Problem:
-    """Two houses train, a third one tests."""
+    """Return a problem where two houses train and a third one tests."""
     recordings = load("nilm_devicescope")
     parts: list[list[tuple[Any, ...]]] = [[], [], []]
     for house in ("REFIT_House20", "UKDALE_House2"):
@@ -242,21 +243,24 @@ def _of(recordings: DataSet, name: str) -> tuple[Any, Any, Any]:
 
 
 def _standardised(parts: Sequence[Sequence[tuple[Any, ...]]], *, own: bool) -> Any:
-    """Signals to mean 0 and deviation 1, by the training part or each by its ``own``; targets by the training part."""
+    """Scale signals and targets to mean 0 and standard deviation 1.
+
+    Targets are scaled by statistics of the training part, and signals too, unless each is scaled by its ``own``.
+    """
     inputs = Standardizer.fit([x for x, _, _ in parts[0]])
-    numbers = Standardizer.fit([y for _, _, y in parts[0]])
+    outputs = Standardizer.fit([y for _, _, y in parts[0]])
 
     def scaled(x: Any, k: Any, y: Any) -> Recording:
         signal = (Standardizer.fit([x]) if own else inputs).apply(x)
         return Recording(*(torch.from_numpy(a) for a in (
-            signal.astype(np.float32), k, numbers.apply(y).astype(np.float32),
+            signal.astype(np.float32), k, outputs.apply(y).astype(np.float32),
         )))  # fmt: skip
 
     return tuple([scaled(*row) for row in part] for part in parts)
 
 
 def problems(budget: Budget) -> dict[str, Callable[[int], Problem]]:
-    """The problems by name, each made from a seed."""
+    """Return the problems by name; each is made from a seed."""
     made: dict[str, Callable[[int], Problem]] = {
         f"founding {noise:g}": functools.partial(founding, noise) for noise in budget.noises
     }
@@ -267,7 +271,7 @@ def problems(budget: Budget) -> dict[str, Callable[[int], Problem]]:
 
 # ------------------------------------------------------------------------------------------------------------ a cell
 def cell(problem: Problem, method: Method, rate: float, seed: int, budget: Budget) -> dict[str, Any]:
-    """Trains a network and scores it.
+    """Train a network and score it.
 
     Returns:
         Scores of validation and test recordings by name, and the seconds of training.
@@ -309,7 +313,7 @@ def _build(problem: Problem, method: Method, budget: Budget) -> tuple[Any, nn.Mo
 
 
 def _batches(problem: Problem, budget: Budget, seed: int) -> Iterator[Batch]:
-    """Random windows, the same for every method."""
+    """Yield batches of random windows, the same for every method."""
     windows = RandomWindows(problem.parts[0], problem.window, budget.batch_size, seed=seed)
     data, step = Windows(problem.parts[0]), 0
     while True:
@@ -323,15 +327,16 @@ def _batches(problem: Problem, budget: Budget, seed: int) -> Iterator[Batch]:
 
 @torch.no_grad()
 def score(model: Any, problem: Problem, method: Method, recordings: list[Recording]) -> dict[str, float]:
-    """Mean squared error of standardised targets, and scores of the bands in percent.
+    """Return the mean squared error of standardised targets, and scores of the bands in percent.
 
-    ``nll`` is what the labels cost, in nats per frame: whether probabilities are to be believed. Of a switching
-    forecast also ``mse_smooth``, by the posterior that has seen the future; ``mse_oracle``, by the true class; and
-    ``filter_accuracy``, of the class that is the likeliest so far.
+    ``nll`` is the negative log-likelihood of the labels in nats per frame, which shows whether probabilities are right.
+
+    A switching forecast has three more scores. ``mse_smooth`` uses the posterior given the whole recording, and
+    ``mse_oracle`` the true class. ``filter_accuracy`` is the accuracy of the likeliest class given the past.
     """
     square = known = 0.0
     switching = method.model == "switching" and problem.posterior == "filter"
-    told = dict.fromkeys(("mse_smooth", "mse_oracle", "filter_accuracy"), 0.0) if switching else {}
+    extra = dict.fromkeys(("mse_smooth", "mse_oracle", "filter_accuracy"), 0.0) if switching else {}
     predicted: list[Any] = []
     cost = 0.0
     whole = grid(recordings, max(len(recording.labels) for recording in recordings))
@@ -339,23 +344,23 @@ def score(model: Any, problem: Problem, method: Method, recordings: list[Recordi
     for start in range(0, len(whole), 32):
         batch = collate(data[whole[start : start + 32]])
         output = model(batch.signal, batch.lengths)
-        if method.numbers:
+        if method.regression:
             sum_of_squares = functools.partial(_squares, batch)
             square, known = square + sum_of_squares(output.predictions), known + float((~batch.targets.isnan()).sum())
             if switching:
                 own = batch.labels[..., None, None].expand(-1, -1, 1, problem.num_targets)
-                told["mse_smooth"] += sum_of_squares(output.switching.predict(posterior="smooth").mean)
-                told["mse_oracle"] += sum_of_squares(output.switching.mean.gather(2, own).squeeze(2))
+                extra["mse_smooth"] += sum_of_squares(output.switching.predict(posterior="smooth").mean)
+                extra["mse_oracle"] += sum_of_squares(output.switching.mean.gather(2, own).squeeze(2))
                 likeliest = output.switching.weights(posterior="filter").argmax(-1)
-                told["filter_accuracy"] += 100.0 * float((likeliest == batch.labels).sum())
+                extra["filter_accuracy"] += 100.0 * float((likeliest == batch.labels).sum())
         if method.decode is not None:
             cost -= float(output.dist.log_prob(batch.labels).sum())
             frames = output.dist.emissions.argmax(-1) if method.decode == "frames" else output.dist.mode
             predicted += [row[:length].numpy() for row, length in zip(frames, batch.lengths, strict=True)]
     scores: dict[str, float] = {}
-    if method.numbers:
+    if method.regression:
         scores["mse"] = square / known
-    scores |= {name: value / known for name, value in told.items()}
+    scores |= {name: value / known for name, value in extra.items()}
     if predicted:
         true = [recording.labels.numpy() for recording in recordings]
         found = metrics.evaluate(true, predicted)
@@ -370,7 +375,7 @@ def _squares(batch: Batch, values: Tensor) -> float:
 
 
 def error(scores: dict[str, float]) -> float:
-    """What chooses the learning rate: errors of both tasks, each 0 when perfect and about 1 when useless."""
+    """Return the sum of both tasks' errors, each 0 at best and about 1 if useless; it chooses the learning rate."""
     bands = [1.0 - scores[name] / 100.0 for name in ("accuracy", "edit", "f1@50") if name in scores]
     total = scores.get("mse", 0.0) + (sum(bands) / len(bands) if bands else 0.0)
     return total if np.isfinite(total) else float("inf")
@@ -378,14 +383,14 @@ def error(scores: dict[str, float]) -> float:
 
 # ------------------------------------------------------------------------------------------------------------- the run
 class Cache:
-    """Cells that are done, one JSON file each; a file written in one step."""
+    """Finished cells, one JSON file each; each file is written in one step."""
 
     def __init__(self, folder: Path, budget: Budget) -> None:
         self.folder, self.budget = folder, dataclasses.asdict(budget)
         folder.mkdir(parents=True, exist_ok=True)
 
     def get(self, make: Callable[[int], Problem], name: str, method: Method, rate: float, seed: int) -> dict[str, Any]:
-        """The cell, computed unless it is there."""
+        """Return a cell from its file, or compute and store it."""
         size = {key: self.budget[key] for key in ("steps", "hidden", "batch_size")}
         identity = {"problem": name, "method": method.name, "rate": rate, "seed": seed, **size}
         path = self.folder / (record.digest(identity) + ".json")
@@ -398,25 +403,29 @@ class Cache:
 
 
 def methods_of(problem: str) -> list[Method]:
-    """The methods that are compared on a problem.
+    """Return the methods that are compared on a problem.
 
-    With one target, one learned deviation is that of the Gaussian; a heavy tail is for recorded targets; and what is
-    judged by the posterior so far is for forecasts.
+    The founding problem has only one target, so one σ for all targets equals the σ of the Gaussian; heavy tails are for
+    recorded targets. Two switching methods test the filtering posterior, which only forecasts use.
     """
     kind = "founding" if problem.startswith("founding") else "recorded"
     return [method for method in METHODS if method.only in (None, kind)]
 
 
 def middle(budget: Budget) -> str:
-    """The founding problem whose learning rates the others take over."""
+    """Return the name of the founding problem that chooses the learning rates for all noises."""
     return f"founding {budget.noises[len(budget.noises) // 2]:g}"
 
 
 def run(budget: Budget, minutes: float) -> dict[str, Any]:
-    """All cells: first those that choose learning rates, then a first seed for every problem before any second.
+    """Compute all cells: first those that choose learning rates, then the others, seed by seed.
+
+    Args:
+        budget: size of the cells and their number.
+        minutes: time after which no cell starts, except cells that choose learning rates.
 
     Returns:
-        Cells of the chosen learning rates, and the errors of those that were tried, by problem and method.
+        Cells of the chosen learning rates, and the errors of all learning rates by problem and method.
     """
     from tqdm import tqdm
 
@@ -462,7 +471,7 @@ def _result(budget: Budget, names: list[str], cells: list[dict[str, Any]], *, co
     def seeds(problem: str, method: Method) -> int:
         return sum(c["problem"] == problem and c["method"] == method.name for c in cells)
 
-    # A seed that not all methods of a problem have been given would compare unlike with unlike.
+    # For a fair comparison, keep only seeds that all methods of a problem have finished.
     common = {name: min(seeds(name, method) for method in methods_of(name)) for name in names}
     kept = [c for c in cells if c["seed"] < common[c["problem"]]]
     return {
@@ -477,11 +486,11 @@ def _result(budget: Budget, names: list[str], cells: list[dict[str, Any]], *, co
 
 
 def longer(budget: Budget, tried: dict[str, dict[str, dict[str, float]]]) -> list[dict[str, Any]]:
-    """A few methods at the middle noise, trained several times as long: what of their order is but speed.
+    """Train a few methods longer, at the middle noise, to see whether they differ only in speed.
 
     Args:
-        budget: of the other cells.
-        tried: errors of the learning rates by problem and method; the best one is taken.
+        budget: budget of the other cells.
+        tried: errors of the learning rates by problem and method; the best rate is used.
     """
     name = middle(budget)
     budget = dataclasses.replace(budget, steps=LONGER * budget.steps)
@@ -496,7 +505,7 @@ def longer(budget: Budget, tried: dict[str, dict[str, dict[str, float]]]) -> lis
 
 
 def constant(problem: Problem) -> float:
-    """Test error of the mean of the training targets: what a method must beat to have learned anything of numbers."""
+    """Return the test error of the mean training targets, the baseline of the regression."""
     parts = []
     for recordings in (problem.parts[0], problem.parts[2]):
         parts.append(torch.cat([r.targets for r in recordings if r.targets is not None]))
@@ -504,7 +513,7 @@ def constant(problem: Problem) -> float:
 
 
 def summary(problem: str, cells: list[dict[str, Any]], methods: Sequence[Method] | None = None) -> list[dict[str, Any]]:
-    """A row per method: mean and standard error over seeds of every test score, and the learning rate."""
+    """Return a row per method: mean and standard error of every test score over seeds, and the learning rate."""
     rows = []
     for method in methods or methods_of(problem):
         own = [c for c in cells if c["problem"] == problem and c["method"] == method.name]
@@ -522,7 +531,7 @@ def _mean(cells: list[dict[str, Any]], name: str) -> float:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The summary as text, one table per problem."""
+    """Return the summary as text, one table per problem."""
     width = max(len(method.name) for method in METHODS)
     lines: list[str] = []
     for problem, rows in result["summary"].items():
@@ -551,15 +560,15 @@ def _number(row: dict[str, Any], key: str, form: str) -> str:
 
 
 def main() -> None:
-    """Run what is missing, print the tables, write the result."""
+    """Run the missing cells, print the tables, and write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="two seeds, half the steps, one noise level")
+    parser.add_argument("--quick", action="store_true", help="two seeds, half the steps, two rates, one noise level")
     parser.add_argument("--seeds", type=int, help="networks per method and problem (default: 5, quick: 2)")
     parser.add_argument("--steps", type=int, help="training steps (default: 400, quick: 200)")
     parser.add_argument("--hidden", type=int, help="units of the LSTM (default: 48)")
     parser.add_argument("--rates", type=float, nargs="+", help="learning rates to choose from")
-    parser.add_argument("--longer", action="store_true", help="also a few methods, four times as long")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so many, keep whole seeds")
+    parser.add_argument("--longer", action="store_true", help="also train a few methods four times as long")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="time limit; only whole seeds are kept")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     budget = QUICK if arguments.quick else Budget()

@@ -1,1 +1,1 @@
-"""Speed of the structured layers: the contest, the peers, and the ceilings of the machine. Run ``__main__``."""
+"""Speed of the structured layers: the contest, the peers, and the ceilings of the machine."""

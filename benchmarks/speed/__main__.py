@@ -1,13 +1,13 @@
-"""Speed of the structured layers against their peers: ``python -m benchmarks.speed [--structure chain|semimarkov]``.
+"""Compare the structured layers with their peers: ``python -m benchmarks.speed [--structure chain|semimarkov]``.
 
-In one process, pinned to one core: the negative log-likelihood of a batch with its gradient, and the decoding of it.
-A result is checked before a time is printed: ``error`` is the largest relative difference from a float64 reference, and
-what is wrong gets no time. Runs are interleaved, round by round, so that a busy machine slows everybody alike; the
-table shows medians with the range, ratios of medians, and how near our time comes to what the machine can do.
+One process, pinned to one core, computes the negative log-likelihood of a batch with its gradient, and decodes the
+batch. Results are checked first: ``error`` is the largest relative difference from a float64 reference, and a wrong
+result gets no time. Runs are interleaved, round by round, so that a busy machine slows all contestants alike. The table
+shows medians with their range, ratios of medians, and our time relative to the limits of the machine.
 
-Peers are those of the extra ``bench``, as far as they are installed; one that cannot do a size is listed with the
-reason. The chain also shows time and memory by the length of a recording, the first call, two threads against one,
-and the share of a training step. ``--grid`` goes over B, T and C instead.
+The peers are the installed packages of the extra ``bench``. A peer that fails at a size is listed with the reason.
+For the chain, further tables show time and memory by the length of a recording, the first call, two threads against
+one, and the share of the layer in a training step. ``--grid`` measures a grid of B, T and C instead.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-# PyTorch's own threads spin for milliseconds after each of its operations, on the core that our second thread wants.
+# By default, PyTorch's threads spin for milliseconds after each operation, on the core that our second thread needs.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-# One thread for JAX too, before it is imported anywhere.
+# JAX also gets one thread; it reads this when it is imported.
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
@@ -44,7 +44,19 @@ def run(
     *,
     keep: Callable[[list[dict[str, Any]]], Any] = lambda results: None,
 ) -> list[dict[str, Any]]:
-    """Measure both tasks at all sizes that ``results`` lacks, adding to them, printing and keeping as it goes."""
+    """Measure both tasks at all sizes that ``results`` lacks, and print and keep each result.
+
+    Args:
+        structure: ``"chain"`` or ``"semimarkov"``.
+        sizes: (B, T, C) or (B, T, K, C).
+        rounds: timed runs of each contestant.
+        peaks: the ceilings of the machine.
+        results: earlier results; new results are appended.
+        keep: called with all results after each measured size.
+
+    Returns:
+        ``results``.
+    """
     tasks_of: Any = chain.tasks if structure == "chain" else semimarkov.tasks
     letters = "BTC" if structure == "chain" else "BTKC"
     for size in sizes:
@@ -59,7 +71,7 @@ def run(
             continue
         for task, (contestants, truth) in tasks_of(*size).items():
             for contestant in contestants:
-                frames, seconds = _before(contestant.name, where | {"task": task}, results)
+                frames, seconds = _longest_shorter(contestant.name, where | {"task": task}, results)
                 if seconds * (size[1] / frames) ** contestant.power > contest.SLOW:
                     contestant.prepare, contestant.reason = None, f"not run: T = {frames:,} took {seconds:.1f} s"
             rows = contest.compete(contestants, truth, rounds)
@@ -73,8 +85,8 @@ def run(
     return results
 
 
-def _before(name: str, where: dict[str, Any], results: list[dict[str, Any]]) -> tuple[int, float]:
-    """The longest shorter recording that somebody has done in an otherwise like case, and the seconds it took."""
+def _longest_shorter(name: str, where: dict[str, Any], results: list[dict[str, Any]]) -> tuple[int, float]:
+    """Return the length and time of the longest finished run that differs only in its smaller T."""
     like = {letter: value for letter, value in where.items() if letter != "T"}
     times = [
         (case["T"], row["first_s"])
@@ -87,7 +99,7 @@ def _before(name: str, where: dict[str, Any], results: list[dict[str, Any]]) -> 
 
 
 def print_rows(size: tuple[int, ...], result: dict[str, Any]) -> None:
-    """One line per contestant: error first, then time, then how many times our time it is."""
+    """Print a line per contestant: the error, the time, and the ratio to our time."""
     ours = result["contestants"][0]["median_ms"]
     for row in result["contestants"]:
         line = f"{size!s:24} {result['task']:13} {row['name']:19}"
@@ -99,24 +111,24 @@ def print_rows(size: tuple[int, ...], result: dict[str, Any]) -> None:
         ratio = f"{row['median_ms'] / ours:9.1f} x" if ours else ""
         print(f"{line} error {error:9}  {row['median_ms']:10.2f} ms {spread:>22}  {ratio} {row['reason']}")
     if "of_fma" in result:
-        near = f"{result['of_fma']:.1%} of the multiply-adds, {result['of_copy']:.1%} of the copy that a core can do"
+        near = f"{result['of_fma']:.1%} of the multiply-add rate, {result['of_copy']:.1%} of the copy rate of one core"
         print(f"{'':38} segcrf reaches {near}")
 
 
 def main() -> None:
-    """Parse the command line, measure, write the result."""
+    """Parse the command line, measure, and write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--structure", choices=("chain", "semimarkov"), default="chain")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--grid", action="store_true", help="B x T x C of the chain instead of the usual sizes")
-    parser.add_argument("--resume", action="store_true", help="go on with a grid: measure what its JSON lacks")
-    parser.add_argument("--quick", action="store_true", help="two small sizes, nothing else, nothing written")
+    parser.add_argument("--grid", action="store_true", help="a grid of B, T and C for the chain, not the usual sizes")
+    parser.add_argument("--resume", action="store_true", help="continue: measure only sizes that the JSON file lacks")
+    parser.add_argument("--quick", action="store_true", help="two small sizes and short probes; write nothing")
     arguments = parser.parse_args()
-    # Peers warn of their own use of PyTorch and NumPy, once per call.
+    # Some peers cause a warning of PyTorch or NumPy at every call.
     warnings.simplefilter("ignore")
     cores = probes.use_cores(1)
     peaks = ceilings.measure()
-    print(f"one thread, pinned to core {cores}" if cores else "one thread, not pinned: this system cannot")
+    print(f"one thread, pinned to core {cores}" if cores else "one thread, not pinned: this system does not support it")
     billions = {name: value / 1e9 for name, value in peaks.items()}
     print("ceilings: {fma_per_s:.1f} G multiply-adds/s (float64), copy {copy_bytes_per_s:.1f} GB/s".format(**billions))
     quick = arguments.quick
@@ -132,7 +144,7 @@ def main() -> None:
     done = resumed(name, result) if arguments.resume else []
 
     def keep(results: list[dict[str, Any]]) -> None:
-        if arguments.grid and not quick:  # it takes an hour: a kill loses one size
+        if arguments.grid and not quick:  # the grid takes an hour; an interruption loses one size
             record.write(name, result | {"results": results})
 
     result["results"] = run(structure, sizes, arguments.rounds, peaks, done, keep=keep)
@@ -145,18 +157,22 @@ def main() -> None:
 
 
 def resumed(name: str, result: dict[str, Any]) -> list[dict[str, Any]]:
-    """The cases of an earlier run, if it was of the same versions on the same machine."""
+    """Return the results of an earlier run; the versions and the machine must be the same.
+
+    Raises:
+        SystemExit: if they differ.
+    """
     stored = record.read(name)
     if not stored:
         return []
     for key in ("versions", "machine"):
         if stored[key] != result[key]:
-            raise SystemExit(f"{name}.json is of {key} {stored[key]}, got {result[key]}; run without --resume")
+            raise SystemExit(f"{name}.json has {key} {stored[key]}, this run {result[key]}; run without --resume")
     return stored["results"]
 
 
 def extras(sizes: tuple[tuple[int, int, int], ...], rounds: int, quick: bool) -> dict[str, Any]:
-    """What is measured once: the first call, a training step, the kernel's share, two threads, memory, growth."""
+    """Measure first calls, a training step, the share of the kernel, two threads, growth with T, and memory."""
     result: dict[str, Any] = {
         "first_call": probes.first_calls(),
         "training_step": probes.training_share(rounds),

@@ -1,5 +1,4 @@
-"""What the machine can do at most, timed in the same run: a copy of memory and products of matrices; and what a task
-needs at least."""
+"""Measure the limits of the machine (matrix products, memory copies), and count the least work of a task."""
 
 from __future__ import annotations
 
@@ -10,10 +9,13 @@ import torch
 
 
 def measure(repeats: int = 9) -> dict[str, float]:
-    """Multiply-adds per second, float64 (the kernels' arithmetic), and bytes read and written per second by a copy."""
+    """Measure float64 multiply-adds per second, and bytes read and written per second by a copy.
+
+    The kernels compute in float64 too.
+    """
     side = 768
     a, b, out = (torch.ones(side, side, dtype=torch.float64) for _ in range(3))
-    source = torch.zeros(1 << 25)  # 128 MiB: far larger than any cache
+    source = torch.zeros(1 << 25)  # 128 MiB: larger than the caches
     target = torch.zeros_like(source)
     products = _least(lambda: torch.mm(a, b, out=out), repeats)
     copies = _least(lambda: target.copy_(source), repeats)
@@ -30,10 +32,11 @@ def _least(call: Any, repeats: int) -> float:
 
 
 def chain_work(task: str, batch: int, frames: int, classes: int) -> dict[str, int]:
-    """Multiply-adds (or add-and-maximum), exponentials and bytes that a task cannot do without.
+    """Count the least multiply-adds (for decoding: additions with maximum), exponentials and bytes of a task.
 
-    Likelihood and gradient: forward, backward and transition counts, one C x C each per frame; scores are read and
-    their gradient is written. Decoding: one C x C per frame; scores and labels.
+    The likelihood with its gradient needs three C x C operations per frame: forward, backward and transition counts. It
+    reads scores and labels, and writes the gradient of the scores. Decoding needs one C x C operation per frame; it
+    reads scores and writes labels.
     """
     cells = batch * frames
     if task == "decode":
@@ -46,7 +49,7 @@ def chain_work(task: str, batch: int, frames: int, classes: int) -> dict[str, in
 
 
 def fraction(work: dict[str, int], seconds: float, ceilings: dict[str, float]) -> dict[str, float]:
-    """How near a time comes to either ceiling."""
+    """Return the share of each ceiling that a time reaches."""
     return {
         "of_fma": work["operations"] / seconds / ceilings["fma_per_s"],
         "of_copy": work["bytes"] / seconds / ceilings["copy_bytes_per_s"],

@@ -1,4 +1,4 @@
-"""Linear chain at (B, T, C): the drop-in CRF of segcrf and its peers, on the same scores."""
+"""Contestants of the linear chain at (B, T, C): the drop-in CRF of segcrf and its peers, on the same scores."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ GRID = tuple(
     (batch, frames, classes)
     for batch in (1, 16, 128)
     for classes in (2, 5, 20, 100)
-    for frames in (100, 1_000, 10_000, 1_000_000)  # innermost: who is too slow at one length is not run at the next
+    for frames in (100, 1_000, 10_000, 1_000_000)  # innermost, so that a slow contestant skips longer recordings
 )
-LARGEST = 400_000_000  # bytes of emissions; a grid cell above is not run
-# Up to so many frames and numbers B T C^2 the reference is the Python scan; beyond, the kernel in float64.
-SCANNED, SCANNED_NUMBERS = 2_000, 40_000_000
-ROOM = 6e9  # bytes that a peer may take for one call
+LARGEST = 400_000_000  # bytes of emissions; larger grid cells are not run
+# Largest T and B T C^2 of the reference in Python; above, the kernel in float64 is the reference.
+SCANNED_FRAMES, SCANNED_PAIRS = 2_000, 40_000_000
+ROOM = 6e9  # largest memory of a peer for one call, in bytes
 TASKS = ("nll+backward", "decode")
 
 
 class Task(NamedTuple):
-    """The contestants and the reference, which is computed on demand."""
+    """The contestants, and a function that computes the reference."""
 
     contestants: list[Contestant]
     truth: Callable[[], Tensor]
@@ -37,7 +37,7 @@ class Task(NamedTuple):
 
 @dataclass
 class Problem:
-    """Scores and labels of one size, in the forms that the peers take."""
+    """Scores and labels of one size, in the forms of the peers."""
 
     batch: int
     frames: int
@@ -52,16 +52,19 @@ class Problem:
     @cached_property
     def exact(self) -> LinearChain:
         scores = [p.detach().double().requires_grad_() for p in (self.emissions, *self.shared)]
-        small = self.frames <= SCANNED and self.pairs <= SCANNED_NUMBERS
+        small = self.frames <= SCANNED_FRAMES and self.pairs <= SCANNED_PAIRS
         return LinearChain(*scores, backend="torch" if small else "auto")
 
     @property
     def pairs(self) -> int:
-        """Pairs of classes, over all frames."""
+        """Number of pairs of classes over all frames."""
         return self.batch * self.frames * self.classes**2
 
     def needs(self) -> dict[str, float]:
-        """Bytes that peers keep for a gradient, about: of every pair twice, or all triples of a tree's lowest level."""
+        """Estimate the bytes that peers keep for a gradient.
+
+        Two peers keep two values per pair; torch-struct keeps all triples of the lowest level of its tree.
+        """
         pairs, triples = 8.0 * self.pairs, 2.0 * self.pairs * self.classes
         return {"pytorch-crf": pairs, "TorchCRF": pairs, "torch-struct": triples}
 
@@ -71,7 +74,7 @@ class Problem:
         return self.crf.transitions, self.crf.start_transitions, self.crf.end_transitions
 
     def arrays(self, dtype: Any) -> list[Any]:
-        """Emissions, transitions, start and end as NumPy arrays."""
+        """Return emissions, transitions, start and end as NumPy arrays."""
         return [p.detach().numpy().astype(dtype) for p in (self.emissions, *self.shared)]
 
     def exact_loss(self) -> Tensor:
@@ -82,13 +85,13 @@ class Problem:
         return self.exact.best.score.detach()
 
     def score_of(self, paths: Any) -> Tensor:
-        """Scores of decoded labels: several paths may be best, their score is one."""
+        """Score decoded labels; several paths may be best, but all have the same score."""
         labels = torch.as_tensor(np.asarray(paths), dtype=torch.int64).view(self.batch, self.frames)
         return (self.exact.log_prob(labels) + self.exact.log_partition).detach()
 
 
 def tasks(batch: int, frames: int, classes: int) -> dict[str, Task]:
-    """Both tasks, each with everybody."""
+    """Return both tasks with all contestants."""
     problem = Problem(batch, frames, classes)
     losses = {
         "segcrf": _ours_loss, "pytorch-crf": _pytorch_crf_loss, "TorchCRF": _torchcrf_loss,
@@ -100,7 +103,7 @@ def tasks(batch: int, frames: int, classes: int) -> dict[str, Task]:
         "librosa": _librosa_decode, "hmmlearn": _hmmlearn_decode, "torbi": _torbi_decode
     }  # fmt: skip
     no_scores = "takes features, not scores: it cannot be given these emissions"
-    # Each step of these takes a view of all emissions, whose gradient is as long as the recording.
+    # At each step, these peers take a view of all emissions, and the gradient of a view has the size of all emissions.
     powers = {"pytorch-crf": 2.0, "TorchCRF": 2.0}
     loss = [
         Contestant(name, _bind(make, problem), value=vector, power=powers.get(name, 1.0))
@@ -130,7 +133,7 @@ def _ours_decode(p: Problem) -> Call:
 
 
 def _ours_mode(p: Problem) -> Call:
-    """Without the lists of labels that the drop-in returns, as pytorch-crf does: peers below return arrays too."""
+    """Decode to a tensor; the drop-in returns lists as pytorch-crf does, but other peers return arrays."""
     scores = [q.detach() for q in (p.emissions, *p.shared)]
     return lambda: LinearChain(*scores).mode
 
@@ -174,7 +177,7 @@ def _torchcrf_decode(p: Problem) -> Call:
 
 
 def _edges(emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """The potentials that torch-struct takes, (B, T - 1, to, from)."""
+    """Return potentials in the layout of torch-struct, (B, T - 1, to, from)."""
     edges = transitions.T + emissions[:, 1:, :, None]
     first = (start + emissions[:, 0])[:, None, None, :]
     last = torch.zeros_like(edges[:1, :, :, :1])
@@ -210,7 +213,7 @@ def _torch_struct_decode(p: Problem) -> Call:
 
 # ---------------------------------------------------------------------------------------------------------- in JAX
 def _jax_loss(p: Problem) -> Call:
-    """Scaled products of vector and matrix in a scan: the fastest way that we know to write it in JAX."""
+    """Scan over scaled products of vector and matrix, the fastest form in JAX that we know."""
     import jax
     import jax.numpy as jnp
 
@@ -236,7 +239,7 @@ def _jax_loss(p: Problem) -> Call:
 
 
 def _dynamax_loss(p: Problem) -> Call:
-    """Its filter of a hidden Markov model, whose matrix need not be one of probabilities."""
+    """Use the filter of its hidden Markov model, which accepts any positive matrix as transitions."""
     import jax
     import jax.numpy as jnp
     from dynamax.hidden_markov_model.inference import hmm_filter
@@ -291,7 +294,7 @@ def _jax_call(function: Any, p: Problem) -> Call:
 
 # ------------------------------------------------------------------------------------- decoders of one recording
 def _librosa_decode(p: Problem) -> Call:
-    """Its compiled kernel, on logarithms: the public function takes probabilities only."""
+    """Use its compiled kernel, which takes logarithms; the public function takes only probabilities."""
     from librosa.sequence import _viterbi
 
     emissions, transitions, start, end = p.arrays(np.float64)
@@ -300,7 +303,7 @@ def _librosa_decode(p: Problem) -> Call:
 
 
 def _hmmlearn_decode(p: Problem) -> Call:
-    """Its compiled kernel, which takes any positive numbers for the probabilities that the model class checks."""
+    """Use its compiled kernel, which accepts any positive weights; the model class accepts only probabilities."""
     from hmmlearn._hmmc import viterbi
 
     emissions, transitions, start, end = p.arrays(np.float64)
@@ -312,7 +315,7 @@ def _hmmlearn_decode(p: Problem) -> Call:
 def _torbi_decode(p: Problem) -> Call:
     try:
         import torbi
-    except FileNotFoundError as error:  # built for other releases of PyTorch
+    except FileNotFoundError as error:  # the package was built for other releases of PyTorch
         raise RuntimeError(str(error)) from error
 
     emissions, transitions, start, end = (torch.from_numpy(a) for a in p.arrays(np.float32))

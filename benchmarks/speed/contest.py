@@ -1,4 +1,4 @@
-"""Implementations of one task at one size: checked against a float64 reference, then timed in turn."""
+"""Check implementations of one task at one size against a float64 reference, then time them in turn."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-SLOW = 20.0  # seconds: whoever takes longer is timed once, and who would at a longer T is not run there
-ENOUGH = 10.0  # seconds of timed runs after which a contestant leaves before the last round
-COLD = 0.1  # seconds of a run below which the caches, full of another's numbers, would count
-WORTH_ANOTHER = 1.0  # seconds of a first run from which a second tells whether it will always take so long
-WRONG = 1e-3  # relative error from which a result is not worth a time: float32 over many frames is below
+SLOW = 20.0  # seconds; a slower contestant is timed once, and skips longer recordings that would take more than this
+ENOUGH = 10.0  # seconds of timed runs after which a contestant skips the remaining rounds
+COLD = 0.1  # seconds; a shorter run is repeated, because the caches hold another contestant's data at first
+WORTH_ANOTHER = 1.0  # seconds; a longer first run is repeated, because it may include compilation
+WRONG = 1e-3  # relative error of a wrong result; float32 stays below it over many frames
 
 Call = Callable[[], Any]
 
@@ -25,10 +25,13 @@ Call = Callable[[], Any]
 class Contestant:
     """One implementation of one task at one size.
 
-    ``prepare`` returns the call to be timed; it may raise, for one that is not installed or cannot do the size.
-    ``value`` turns what the call returned into numbers to check, and is not timed. ``unchecked`` says why an
-    implementation of another model cannot be compared with the reference. ``power`` is that of T which its time grows
-    with.
+    Args:
+        name: name in the table.
+        prepare: returns the call to be timed. It may raise: the package may be missing, or the size too large.
+        reason: why it is not timed, or timed only once.
+        value: turns the result of the call into a tensor to check; it is not timed.
+        unchecked: why the result of another model cannot be compared with the reference.
+        power: exponent of T in the running time.
     """
 
     name: str
@@ -50,7 +53,7 @@ class Contestant:
         return result
 
     def enter(self, truth: Tensor) -> None:
-        """Run once, which also compiles, and compare with ``truth``; whoever cannot or is wrong gets a reason."""
+        """Run once, which also compiles, and compare with ``truth``; set ``reason`` if the run fails or is wrong."""
         if self.prepare is None:
             return
         try:
@@ -58,13 +61,13 @@ class Contestant:
             result = self.run()
         except ImportError:
             self.reason = "not installed"
-        except Exception as error:  # whatever a peer raises is its reason
+        except Exception as error:  # a peer may raise anything
             self.reason = f"{type(error).__name__}: {str(error).splitlines()[0][:120] if str(error) else ''}"
         if self.reason:
             self.call = None
             return
         self.first_seconds = self.seconds.pop()
-        if self.first_seconds > WORTH_ANOTHER:  # perhaps it was compiling
+        if self.first_seconds > WORTH_ANOTHER:  # the first run may have compiled
             self.run()
             self.first_seconds = self.seconds.pop()
         if not self.unchecked:
@@ -85,7 +88,7 @@ class Contestant:
 
 
 def compete(contestants: list[Contestant], truth: Callable[[], Tensor], rounds: int) -> list[dict[str, Any]]:
-    """Check every contestant against ``truth``, then time them in turn; rows in their order."""
+    """Check every contestant against ``truth``, then time them in turn; return a row for each."""
     expected = truth()
     for contestant in contestants:
         contestant.enter(expected)
@@ -109,12 +112,12 @@ def compete(contestants: list[Contestant], truth: Callable[[], Tensor], rounds: 
 
 
 def relative_error(value: Tensor, truth: Tensor) -> float:
-    """Largest difference relative to the largest value."""
+    """Return the largest difference relative to the largest true value."""
     return float((value.double() - truth).abs().max() / truth.abs().max().clamp(min=1e-300))
 
 
 def gradient_of(loss: Callable[[], Tensor], parameters: list[Tensor]) -> Call:
-    """A call that returns a loss and its gradients."""
+    """Return a call that computes a loss and its gradients."""
 
     def call() -> tuple[Tensor, ...]:
         value = loss()
@@ -124,5 +127,5 @@ def gradient_of(loss: Callable[[], Tensor], parameters: list[Tensor]) -> Call:
 
 
 def vector(parts: Any) -> Tensor:
-    """Loss and gradients in one vector, to be compared."""
+    """Join a loss and its gradients in one vector, for the comparison."""
     return torch.cat([torch.as_tensor(part).double().flatten() for part in parts])

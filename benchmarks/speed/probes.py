@@ -1,4 +1,4 @@
-"""What needs a process of its own, or a setting of its own: memory, the first call, threads, a step of training."""
+"""Measurements in separate processes or settings: memory, first call, threads, kernel, training step and growth."""
 
 from __future__ import annotations
 
@@ -19,13 +19,17 @@ from segcrf import CRF
 from segcrf.kernels.linear_chain import numba_kernels
 
 LENGTHS = (1_000, 2_000, 5_000, 10_000, 20_000, 100_000, 1_000_000)
-#: (T, K) of the semi-Markov chain: one grows, then the other.
+#: (T, K) of the semi-Markov chain: T grows first, then K.
 DURATIONS = ((1_000, 50), (10_000, 50), (100_000, 50), (1_000_000, 50), (10_000, 10), (10_000, 200), (10_000, 1_000))
 PEER_LENGTH = 20_000  # pytorch-crf's backward grows with the square of T
 
 
 def use_cores(count: int) -> list[int]:
-    """Pin the process to so many cores, and PyTorch to as many threads; returns the cores (none: cannot pin)."""
+    """Pin the process to ``count`` cores, and PyTorch to as many threads.
+
+    Returns:
+        The cores; empty if the system does not support pinning.
+    """
     torch.set_num_threads(count)
     if not hasattr(os, "sched_setaffinity"):
         return []
@@ -39,7 +43,7 @@ _ALL_CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else se
 
 # ----------------------------------------------------------------------------------------------------- memory
 def memory(task: str, name: str, size: tuple[int, ...]) -> float | None:
-    """MiB that one call adds to the process at its peak, in a process of its own; None where it fails."""
+    """Return the MiB that one call adds at its peak, measured in a new process; None if the process fails."""
     command = [sys.executable, "-c", _MEMORY, task, name, *map(str, size)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return round(int(done.stdout) / 1024, 1) if done.returncode == 0 else None
@@ -53,7 +57,7 @@ print(probes.added_kibibytes(sys.argv[1], sys.argv[2], tuple(map(int, sys.argv[3
 
 
 def added_kibibytes(task: str, name: str, size: tuple[int, ...]) -> int:
-    """The peak of one call over what the process held before; a small call has loaded and compiled everything."""
+    """Return the peak memory of one call minus the memory before it; a small call loads and compiles first."""
     use_cores(1)
     tasks: Any = chain.tasks if len(size) == 3 else semimarkov.tasks
     small = (size[0], 32, *size[2:])
@@ -61,9 +65,9 @@ def added_kibibytes(task: str, name: str, size: tuple[int, ...]) -> int:
         contestant = next(c for c in tasks(*shape)[task].contestants if c.name == name)
         assert contestant.prepare is not None
         call = contestant.prepare()
-        if shape is small or name in ("jax scan", "dynamax"):  # these compile for every shape
+        if shape is small or name in ("jax scan", "dynamax"):  # JAX compiles for each shape
             call()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak
     before = _status("VmRSS")
     result = call()
     peak = _status("VmHWM")
@@ -96,7 +100,7 @@ print(time.perf_counter() - begin)
 
 
 def first_calls(batch: int = 16) -> list[dict[str, Any]]:
-    """Seconds of the first call in a new process, with an empty folder of compiled code and with a full one."""
+    """Measure the first call in a new process, first with an empty cache of compiled code and then with a full one."""
     rows: list[dict[str, Any]] = []
     for name, call in _FIRST.items():
         with tempfile.TemporaryDirectory() as folder:
@@ -114,7 +118,7 @@ def first_calls(batch: int = 16) -> list[dict[str, Any]]:
 
 # ---------------------------------------------------------------------------------------------------- threads
 def two_threads(rounds: int, sizes: tuple[tuple[int, int, int], ...]) -> list[dict[str, Any]]:
-    """Our time with one thread and with two, round by round, both free to run on two cores."""
+    """Measure our time with one thread and with two, in turn; both may use two cores."""
     rows: list[dict[str, Any]] = []
     if len(_ALL_CORES) < 2:
         return rows
@@ -139,7 +143,7 @@ def two_threads(rounds: int, sizes: tuple[tuple[int, int, int], ...]) -> list[di
 
 # ------------------------------------------------------------------------------------------------ where time goes
 def inside(rounds: int, sizes: tuple[tuple[int, int, int], ...] = chain.SIZES) -> list[dict[str, Any]]:
-    """Our time beside that of the compiled kernel in it: the rest is Python, checks, autograd and lists."""
+    """Measure our time and the time of the compiled kernel in it; the rest is Python, checks, autograd and lists."""
     rows: list[dict[str, Any]] = []
     for size in sizes:
         problem = chain.Problem(*size)
@@ -152,17 +156,17 @@ def inside(rounds: int, sizes: tuple[tuple[int, int, int], ...] = chain.SIZES) -
         for task, (contestants, _) in chain.tasks(*size).items():
             prepare = contestants[0].prepare
             assert prepare is not None
-            # Each twice, for a first run finds the caches full of the other's numbers.
+            # Each call runs twice, because the caches hold the data of the other call at first.
             whole, kernel = _medians((prepare(), kernels[task]), rounds, warm=True)
             where = dict(zip("BTC", size, strict=True))
             rows.append({**where, "task": task, "ms": 1e3 * whole, "kernel": kernel / whole})
-            print(f"{size!s:20} {task:13} {1e3 * whole:9.3f} ms, of which the kernel {kernel / whole:.0%}")
+            print(f"{size!s:20} {task:13} {1e3 * whole:9.3f} ms, share of the kernel {kernel / whole:.0%}")
     return rows
 
 
 # ------------------------------------------------------------------------------------------- a step of training
 def training_share(rounds: int, batch: int = 16, frames: int = 1000, classes: int = 8) -> list[dict[str, Any]]:
-    """Share of the layer in a training step with an LSTM of 64 hidden units, ours and pytorch-crf's."""
+    """Measure the share of our layer and of pytorch-crf in a training step with an LSTM of 64 hidden units."""
     torch.manual_seed(0)
     encoder = torch.nn.LSTM(8, 64, batch_first=True)
     head = torch.nn.Linear(64, classes)
@@ -205,14 +209,14 @@ def _medians(calls: tuple[Call, ...], rounds: int, *, warm: bool = False) -> lis
 
 # ------------------------------------------------------------------------------------------------------ growth
 def growth(rounds: int, lengths: tuple[int, ...] = LENGTHS) -> list[dict[str, Any]]:
-    """Time of one recording of C = 5 by its length, and our peak memory over that of the input and its gradient."""
+    """Measure time by the length of one recording with C = 5, and our peak memory relative to input and gradient."""
     rows: list[dict[str, Any]] = []
     for frames in lengths:
         contestants = [c for c in chain.tasks(1, frames, 5)["nll+backward"].contestants if c.name in _GROWING]
         for contestant in contestants:
             _time(contestant, frames, rounds)
         added = memory("nll+backward", "segcrf", (1, frames, 5))
-        # What the call returns is the gradient; the emissions are there before.
+        # The added memory includes the gradient, but not the emissions: they exist before the call.
         least = frames * 5 * 4 / 2**20
         over = None if added is None else (added + least) / (2 * least)
         rows.append(
@@ -227,7 +231,7 @@ def growth(rounds: int, lengths: tuple[int, ...] = LENGTHS) -> list[dict[str, An
 
 
 def semimarkov_growth(rounds: int, sizes: tuple[tuple[int, int], ...] = DURATIONS) -> list[dict[str, Any]]:
-    """Our time and added memory for one recording of C = 5, by its length T and the longest duration K."""
+    """Measure our time and added memory for one recording with C = 5, by its length T and longest duration K."""
     rows: list[dict[str, Any]] = []
     for frames, longest in sizes:
         contestant = semimarkov.tasks(1, frames, longest, 5)["nll+backward"].contestants[0]

@@ -1,4 +1,4 @@
-"""Semi-Markov chain at (B, T, K, C): segcrf and its peers."""
+"""Contestants of the semi-Markov chain at (B, T, K, C): segcrf and its peers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from benchmarks.speed.contest import Call, Contestant, gradient_of, vector
 from segcrf import SemiMarkov
 
 SIZES = ((2, 300, 30, 5), (4, 1000, 50, 5), (4, 1000, 100, 8), (1, 100_000, 200, 5))
-SCANNED = 1_000_000  # numbers T * K * C that the reference scan may build; beyond, the kernel in float64
-FLASH_STEPS = 700_000  # B * T * K * C from which flash-semicrf's Python loop over T and K takes minutes
+SCANNED = 1_000_000  # largest T * K * C of the reference in Python; above, the kernel in float64 is the reference
+FLASH_STEPS = 700_000  # largest B * T * K * C of flash-semicrf; above, its Python loop over T and K takes minutes
 OTHER_MODEL = "another model (own parameters, own convention at the edges): timed, not compared"
 
 
 def tasks(batch: int, frames: int, longest: int, classes: int) -> dict[str, Task]:
-    """Both tasks, each with everybody."""
+    """Return both tasks with all contestants."""
     torch.manual_seed(0)
     emissions = torch.randn(batch, frames, classes).requires_grad_()
     transitions = torch.randn(classes, classes).requires_grad_()
@@ -38,7 +38,8 @@ def tasks(batch: int, frames: int, longest: int, classes: int) -> dict[str, Task
     def ours_decode() -> Call:
         return lambda: SemiMarkov(*(p.detach() for p in leaves)).best.score
 
-    # As a chain of K C states. Measured on a core: 0.8 billion took its chain a minute, and 0.06 billion (T = 20) this.
+    # torch-struct runs a chain of K C states. On one core, 0.8 billion triples took one minute in its linear chain, but
+    # 0.06 billion (T = 20) took as long in its semi-Markov chain.
     triples = batch * frames / 2 * (longest * classes) ** 3 / 1e9
     too_large = f"not run: its tree sums over triples of K C = {longest * classes} states, {triples:,.0f} billion here"
     flash_loss, flash_decode = _flash(emissions, labels, longest)
@@ -55,7 +56,7 @@ def tasks(batch: int, frames: int, longest: int, classes: int) -> dict[str, Task
 
 
 def _flash(emissions: Tensor, labels: Tensor, longest: int) -> list[Contestant]:
-    """flash-semicrf on its CPU path."""
+    """Return both contestants of flash-semicrf, on its CPU path."""
     name, classes = "flash-semicrf", emissions.shape[-1]
     if emissions.numel() * longest > FLASH_STEPS:
         return [Contestant(name, reason="not run: its Python loop over T and K would take minutes") for _ in range(2)]
