@@ -23,7 +23,7 @@ from segcrf.cli.options import (
     parse_some_names,
 )
 from segcrf.data import Columns, RecordingTable, TableError, class_order, listing, read_recordings, save_columns
-from segcrf.inference import storage
+from segcrf.inference import saved_model
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -82,7 +82,7 @@ def run_fit(arguments: argparse.Namespace) -> None:
     validation = None if held is None else (held.signals, labels_of(held), held.targets)
     warn(*train.doubts(), *_doubt_single_class(train))
     if not arguments.resume:
-        storage.remove_checkpoint(checkpoint)  # files of another fit would outlast this one
+        saved_model.remove_checkpoint(checkpoint)  # files of another fit would outlast this one
     with _keeping_checkpoint(checkpoint):
         with naming_options_and_rows(train, held), warnings.catch_warnings():
             warnings.simplefilter("ignore", TrainingWarning)  # the progress bar and the notes report them
@@ -90,7 +90,7 @@ def run_fit(arguments: argparse.Namespace) -> None:
             model.fit(*data, targets=train.targets, validation=validation, resume=arguments.resume)
         model.save(folder)
         save_columns(folder, train.columns, train.sampling_rate)
-    storage.remove_checkpoint(checkpoint)
+    saved_model.remove_checkpoint(checkpoint)
     print(_summarise(model, train, folder))
     for note in model.notes_:
         print(f"note: {note}")
@@ -102,18 +102,18 @@ def _check_writable(folder: Path, arguments: argparse.Namespace) -> Path:
         advice = f"give it a name, such as {folder / 'model'}"
         raise InputError("--model", repr(str(folder)), "a new folder for the model", advice)
     checkpoint = folder.with_name(f"{folder.name}.checkpoint")
-    begun = storage.holds_checkpoint(checkpoint)
+    begun = saved_model.holds_checkpoint(checkpoint)
     if folder.exists() and not (arguments.overwrite or (arguments.resume and begun)):
         advice = "choose another folder, or replace it with --overwrite"
         raise InputError("--model", f"{folder}, which exists already", "a new folder", advice)
     if begun and not (arguments.overwrite or arguments.resume):
         got = f"{folder}, and {checkpoint} holds a fit that was cut off"
         raise InputError("--model", got, "a new folder", "go on with it by --resume, or begin anew by --overwrite")
-    storage.check_replaceable(folder)
+    saved_model.check_replaceable(folder)
     if checkpoint.exists() and not checkpoint.is_dir():
         got = f"{folder}, and {checkpoint} is a file"
         raise InputError("--model", got, "a folder for the checkpoint in its place", "choose another --model")
-    storage.check_replaceable(checkpoint / storage.BEST)
+    saved_model.check_replaceable(checkpoint / saved_model.BEST)
     return checkpoint
 
 
@@ -143,7 +143,7 @@ def _keeping_checkpoint(checkpoint: Path) -> Generator[None, None, None]:
         yield
     except BaseException as error:
         wrong = isinstance(error, (ValueError, TypeError))  # would be as wrong the next time
-        if storage.holds_checkpoint(checkpoint) and not wrong:
+        if saved_model.holds_checkpoint(checkpoint) and not wrong:
             print(
                 f"segcrf: {checkpoint} keeps the epochs so far; the same command with --resume goes on from there",
                 file=sys.stderr,

@@ -1,4 +1,4 @@
-"""Checkpoint: the history and the best weights of a fit, how they are kept on disk, and whether a fit can resume."""
+"""Resuming: the checkpoint of an interrupted fit, and whether a fit can continue from it."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from segcrf.inference import read_model, storage, write_model
+from segcrf.inference import read_model, saved_model, write_model
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.arange(6).reshape(2, 3).T}
 
@@ -84,26 +84,26 @@ def test_what_its_owner_put_beside_a_model_survives(tmp_path: Path) -> None:
 
 def test_of_a_checkpoint_only_what_a_fit_wrote_is_removed(tmp_path: Path) -> None:
     directory = tmp_path / "checkpoint"
-    assert not storage.holds_checkpoint(directory)
-    storage.remove_checkpoint(directory)  # nothing is there
+    assert not saved_model.holds_checkpoint(directory)
+    saved_model.remove_checkpoint(directory)  # nothing is there
     write_model(directory / "best", {}, TENSORS)
     write_model(directory / ".best-abcd_123", {}, TENSORS)
-    assert not storage.holds_checkpoint(directory)
+    assert not saved_model.holds_checkpoint(directory)
     for name in ("last.ckpt", "last-frame_loss=0.5.ckpt", "last-frame_loss=1.draft"):
         (directory / name).touch()
-    assert storage.holds_checkpoint(directory)
+    assert saved_model.holds_checkpoint(directory)
     theirs = ["epoch=3.ckpt", "last-v1.ckpt", "notes.txt"]
     for name in theirs:
         (directory / name).touch()
-    storage.remove_checkpoint(directory)
+    saved_model.remove_checkpoint(directory)
     assert sorted(path.name for path in directory.iterdir()) == theirs
     write_model(directory / "best", {}, TENSORS)
     (directory / "best" / "notes.txt").touch()
-    storage.remove_checkpoint(directory)
+    saved_model.remove_checkpoint(directory)
     assert (directory / "best" / "model.safetensors").exists()
 
     write_model(tmp_path / "other" / "best", {}, TENSORS)
-    storage.remove_checkpoint(tmp_path / "other")
+    saved_model.remove_checkpoint(tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
 
@@ -133,7 +133,7 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     for foreign in ("[]", "{}", '{"format": "bert"}'):
         path.write_text(foreign)
         refused("expected the format 'segcrf-segmenter', found .*belongs to another program")
-    path.write_text(json.dumps(json.loads(config) | {"format_version": storage.FORMAT_VERSION + 1}))
+    path.write_text(json.dumps(json.loads(config) | {"format_version": saved_model.FORMAT_VERSION + 1}))
     refused(r"expected format version 1, found 2, written by segcrf .*Install that version")
 
 
