@@ -44,7 +44,7 @@ DATA_SETS: dict[str, tuple[tuple[tuple[str, ...], ...], dict[str, Any]]] = {
 
 def structures(segmenter: Segmenter, signals: Sequence[data.Array]) -> list[Structure]:
     """Return the distribution over the labels of each recording."""
-    return [found.dist for signal in segmenter._prepare(signals) for found in infer(segmenter.model_, [signal])]
+    return [found.dist for signal in signals for found in infer(segmenter.model_, [signal])]
 
 
 @torch.no_grad()

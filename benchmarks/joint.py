@@ -43,7 +43,7 @@ from torch.nn import functional
 from benchmarks import record
 from benchmarks.data import DataSet, load
 from segcrf import metrics
-from segcrf.data import Batch, RandomWindows, Recording, Standardizer, Windows, collate, grid, switching_sinusoid
+from segcrf.data import Batch, RandomWindows, Recording, Windows, collate, grid, switching_sinusoid
 from segcrf.losses import (
     Combiner,
     FixedWeights,
@@ -53,7 +53,7 @@ from segcrf.losses import (
     SwitchingObjective,
     UncertaintyWeights,
 )
-from segcrf.nn import JointModel, LinearChainCRF, LSTMEncoder, SwitchingModel
+from segcrf.nn import JointModel, LinearChainCRF, LSTMEncoder, Standardizer, SwitchingModel
 from segcrf.training import parameter_groups
 
 CACHE = Path(__file__).parent / "cache" / "joint"
@@ -251,9 +251,9 @@ def _standardised(parts: Sequence[Sequence[tuple[Any, ...]]], *, own: bool) -> A
     outputs = Standardizer.fit([y for _, _, y in parts[0]])
 
     def scaled(x: Any, k: Any, y: Any) -> Recording:
-        signal = (Standardizer.fit([x]) if own else inputs).apply(x)
+        signal = (Standardizer.fit([x]) if own else inputs).transform(x)
         return Recording(*(torch.from_numpy(a) for a in (
-            signal.astype(np.float32), k, outputs.apply(y).astype(np.float32),
+            signal.astype(np.float32), k, outputs.transform(y).astype(np.float32),
         )))  # fmt: skip
 
     return tuple([scaled(*row) for row in part] for part in parts)

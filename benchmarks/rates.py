@@ -28,9 +28,9 @@ from benchmarks import record
 from benchmarks.data import load
 from benchmarks.joint import PACKAGES, Problem, founding, gesture_phase, nilm_devicescope
 from segcrf import Segmenter
-from segcrf.data import RandomWindows, Recording, Standardizer, Windows, collate
+from segcrf.data import RandomWindows, Recording, Windows, collate
 from segcrf.losses import FixedWeights, JointObjective
-from segcrf.nn import JointModel, LinearChainCRF, LSTMEncoder
+from segcrf.nn import JointModel, LinearChainCRF, LSTMEncoder, Standardizer
 from segcrf.training import parameter_groups
 
 RATES = (1e-3, 3e-3, 5e-3, 1e-2, 3e-2)
@@ -67,7 +67,7 @@ def _classes(name: str, train: int, end: int, epochs: int) -> Case:
     stored = load(name)
     signals, labels = stored.lists(sorted(stored.signals)[:end])
     scaler = Standardizer.fit(signals[:train])
-    scaled = [torch.from_numpy(scaler.apply(x).astype(np.float32)) for x in signals]
+    scaled = [torch.from_numpy(scaler.transform(x).astype(np.float32)) for x in signals]
     recordings = [Recording(x, torch.from_numpy(k), None) for x, k in zip(scaled, labels, strict=True)]
     classes = 1 + max(int(k.max()) for k in labels)
     return Case(recordings[:train], recordings[train:], True, epochs, classes)

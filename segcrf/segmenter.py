@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from segcrf._validation import UNLABELLED, InputError, check_choice, check_matching, frames_per_second
 from segcrf.data import Given, check_any_labelled, check_signals
@@ -114,7 +113,7 @@ class Segmenter:
         n_targets_: targets R, or 0.
         max_duration_: with ``"semi-markov"``, the longest duration in frames with a score of its own, else None.
         standardize_, frame_loss_, learning_rate_: values that were chosen.
-        scaler_: mean and scale of the channels, or None with ``"recording"``.
+        scaler_: the :class:`segcrf.nn.Standardizer` of the channels, or None with ``"recording"``.
         model_: the trained :class:`segcrf.nn.JointModel`, or :class:`segcrf.nn.SwitchingModel`.
         history_: one dict per epoch, see :class:`segcrf.training.Trained`; :func:`segcrf.plot.history` draws it.
         best_epoch_: the epoch with the best bands (and targets) on validation recordings; its weights are kept.
@@ -261,8 +260,10 @@ class Segmenter:
         self._trained = dataclasses.replace(trained, weights=model.state_dict())
         self.model_, self.classes_ = model, setting.coder.classes
         self.n_features_in_, self.n_targets_ = setting.sizes.num_channels, setting.sizes.num_targets
-        self.max_duration_, self.standardize_ = setting.sizes.max_duration, setting.preparation.standardize
-        self.scaler_, self.target_scaler_ = setting.preparation.scaler, setting.preparation.target_scaler
+        self.standardize_ = "recording" if setting.sizes.per_recording else "dataset"
+        self.max_duration_ = setting.sizes.max_duration
+        assert model.preparation is not None
+        self.scaler_, self.target_scaler_ = model.preparation.channels, model.preparation.targets
         self.frame_loss_, self.learning_rate_ = trained.frame_loss, trained.learning_rate
         self.history_, self.best_epoch_, self.notes_ = trained.history, trained.best_epoch, trained.notes
         return self
@@ -280,7 +281,7 @@ class Segmenter:
         Raises:
             ValueError, TypeError: the signals are not as in ``fit``, or there was no fit; likewise below.
         """
-        signals = self._prepare(X)
+        signals = self._check_signals(X)
         return [self._trained.setting.coder.decode(array) for array in predict_labels(self.model_, signals)]
 
     def predict_proba(self, X: Given) -> list[Array]:
@@ -292,7 +293,7 @@ class Segmenter:
         Returns:
             Probabilities (T, C) of each recording, in the order of ``classes_``; they sum to one over the classes.
         """
-        signals = self._prepare(X)
+        signals = self._check_signals(X)
         return predict_probabilities(self.model_, signals)
 
     def predict_targets(self, X: Given, *, posterior: str | None = None) -> list[Array]:
@@ -317,8 +318,7 @@ class Segmenter:
             if fitted.switching is None:
                 advice = "this model has one regression for all classes: leave it out, or fit with switching='mean'"
                 raise InputError("posterior", repr(posterior), "None", advice)
-        arrays = predict_targets(self.model_, self._prepare(X), posterior or fitted.posterior)
-        return [self.target_scaler_.undo(array) for array in arrays]
+        return predict_targets(self.model_, self._check_signals(X), posterior or fitted.posterior)
 
     def predict_segments(
         self, X: Given, recordings: Sequence[object] | None = None, *, confidence: str = "frames"
@@ -340,7 +340,7 @@ class Segmenter:
             ValueError: there are fewer names than recordings, or a repeated one; or ``confidence`` is unknown.
         """
         check_choice(confidence, "confidence", tuple(CONFIDENCES))
-        signals = self._prepare(X)
+        signals = self._check_signals(X)
         bands = predict_bands(self.model_, signals, confidence)
         return bands.to_table(classes=self.classes_.tolist(), sampling_rate=self.sampling_rate, recordings=recordings)
 
@@ -371,7 +371,7 @@ class Segmenter:
                 classes=now.classes_.tolist(), sampling_rate=now.sampling_rate, recordings=[recording]
             )
 
-        return open_stream(self.model_, lambda frames: now._prepare([frames])[0], show, max_delay=max_delay)
+        return open_stream(self.model_, lambda frames: now._check_signals([frames])[0], show, max_delay=max_delay)
 
     def score(self, X: Given, y: Given) -> float:
         """Return the share of labelled frames, of all recordings together, whose predicted class is right.
@@ -386,17 +386,17 @@ class Segmenter:
         Raises:
             ValueError, TypeError: signals or labels are not as in ``fit``, or no frame has a label.
         """
-        signals = self._prepare(X)
+        signals = self._check_signals(X)
         predicted = predict_labels(self.model_, signals)
         arrays = check_matching(y, "labels", [len(array) for array in predicted])
         true = np.concatenate(self._trained.setting.coder.encode(arrays))
         check_any_labelled([true], "score")
         return float((np.concatenate(predicted) == true)[true != UNLABELLED].mean())
 
-    def _prepare(self, X: Given) -> list[Tensor]:
-        """Check and standardise signals."""
+    def _check_signals(self, X: Given) -> list[Array]:
+        """Return signals as arrays (T, F) if they are like those of ``fit``."""
         self._check_fitted()
-        return [self._trained.setting.preparation.signal(signal) for signal in check_signals(X, self.n_features_in_)]
+        return check_signals(X, self.n_features_in_)
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "model_"):

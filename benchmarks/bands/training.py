@@ -20,10 +20,10 @@ from torch.nn import functional
 
 from benchmarks.bands.tasks import Task
 from segcrf import Segmenter, baselines
-from segcrf.data import OFFSETS_DOMINATE, Labelled, Recording, Standardizer, offset_share
+from segcrf.data import OFFSETS_DOMINATE, Labelled, Recording, offset_share
 from segcrf.inference import Inferred, infer
 from segcrf.losses import FixedWeights
-from segcrf.nn import JointModel, ModelOutput, make_encoder
+from segcrf.nn import JointModel, ModelOutput, Standardizer, make_encoder
 from segcrf.structures import LinearChain
 from segcrf.training import LEARNING_RATE, has_long_bands
 
@@ -217,8 +217,7 @@ def _predicted(segmenter: Segmenter, part: Labelled) -> list[Tensor]:
 
 def _sequence(segmenter: Segmenter, part: Labelled) -> list[Tensor]:
     """The most probable sequence by the likelihood as it is."""
-    scale = segmenter.scaler_.apply if segmenter.scaler_ is not None else _own_scale
-    return _read(segmenter.model_, part, scale, lambda found: found.dist.mode)
+    return _read(segmenter.model_, part.signals, lambda found: found.dist.mode)
 
 
 def _frame_wise(task: Task, segmenter: Segmenter, network: Network, learn: Labelled) -> Trained:
@@ -250,22 +249,22 @@ def standardizer(learn: Labelled, valid: Labelled, bidirectional: bool) -> Scale
     """The scale of all channels, chosen as the Segmenter chooses it."""
     everything = Labelled(learn.signals + valid.signals, learn.labels + valid.labels, None)
     own = bidirectional and offset_share(everything) > OFFSETS_DOMINATE
-    return _own_scale if own else Standardizer.fit(learn.signals).apply
+    return _own_scale if own else Standardizer.fit(learn.signals).transform
 
 
 def _own_scale(signal: Array) -> Array:
-    return Standardizer.fit([signal]).apply(signal)
+    return Standardizer.fit([signal]).transform(signal)
 
 
 def _scores(model: JointModel, part: Labelled, scale: Scale) -> list[Tensor]:
     """Class scores (T, C) of each recording, encoded whole."""
-    return _read(model, part, scale, lambda found: found.dist.emissions)
-
-
-def _read(model: JointModel, part: Labelled, scale: Scale, question: Callable[[Inferred], Tensor]) -> list[Tensor]:
-    """What a model says of each recording."""
-    answers: list[Tensor] = [torch.empty(0)] * len(part.signals)
     signals = [torch.as_tensor(scale(signal).astype(np.float32)) for signal in part.signals]
+    return _read(model, signals, lambda found: found.dist.emissions)
+
+
+def _read(model: JointModel, signals: list[Any], question: Callable[[Inferred], Tensor]) -> list[Tensor]:
+    """What a model says of each recording."""
+    answers: list[Tensor] = [torch.empty(0)] * len(signals)
     for found in infer(model, signals):
         for row, recording in zip(question(found), found.recordings, strict=True):
             answers[recording] = row[: len(signals[recording])].clone()

@@ -35,7 +35,7 @@ model = segmenter.model_.requires_grad_(False)
 
 def scaled(signals: np.ndarray) -> torch.Tensor:
     """Return signals (B, T, 1) as the model reads them."""
-    return torch.as_tensor(segmenter.scaler_.apply(signals), dtype=torch.float32)
+    return torch.as_tensor(segmenter.scaler_.transform(signals), dtype=torch.float32)
 
 
 distribution = model(scaled(x)).dist

@@ -3,7 +3,12 @@
 from segcrf.data.dataset import ClassCoder, Given, Labelled, check_any_labelled, check_signals, read_labelled
 from segcrf.data.files import check_folder, write_atomically
 from segcrf.data.formats import read_segments, segments_to_frames, segments_to_times
-from segcrf.data.preparation import OFFSETS_DOMINATE, Preparation, Standardizer, offset_share
+from segcrf.data.preparation import (
+    OFFSETS_DOMINATE,
+    choose_preparation,
+    offset_share,
+    prepare_recordings,
+)
 from segcrf.data.readers import (
     COLUMNS_FILE,
     Columns,
@@ -31,11 +36,9 @@ __all__ = [
     "Columns",
     "Given",
     "Labelled",
-    "Preparation",
     "RandomWindows",
     "Recording",
     "RecordingTable",
-    "Standardizer",
     "SwitchingSignal",
     "TableError",
     "Window",
@@ -43,6 +46,7 @@ __all__ = [
     "check_any_labelled",
     "check_folder",
     "check_signals",
+    "choose_preparation",
     "class_order",
     "collate",
     "columns_of",
@@ -51,6 +55,7 @@ __all__ = [
     "listing",
     "load_columns",
     "offset_share",
+    "prepare_recordings",
     "read_labelled",
     "read_recordings",
     "read_segments",

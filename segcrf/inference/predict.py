@@ -27,19 +27,17 @@ Model = JointModel | SwitchingModel
 Question = Callable[[Inferred], Tensor]
 
 
-def ask_model(model: Model, signals: Sequence[Tensor], *questions: Question) -> list[list[Array]]:
+def ask_model(model: Model, signals: Sequence[Array], *questions: Question) -> list[list[Array]]:
     """Answer questions about recordings.
 
     Args:
         model: in evaluation mode.
-        signals: standardised signals (T, F); they are moved to the model's device.
+        signals: raw signals (T, F); they are moved to the model's device.
         questions: each makes one row per recording (B, T, ...) of what the model infers.
 
     Returns:
         For each question one array (T, ...) per recording.
     """
-    device = model.class_head.weight.device
-    signals = [signal.to(device) for signal in signals]
     answers: list[list[Array]] = [[np.empty(0)] * len(signals) for _ in questions]
     for found in infer(model, signals):
         for answer, question in zip(answers, questions, strict=True):
@@ -49,40 +47,41 @@ def ask_model(model: Model, signals: Sequence[Tensor], *questions: Question) -> 
     return answers
 
 
-def predict_labels(model: Model, signals: Sequence[Tensor]) -> list[Array]:
+def predict_labels(model: Model, signals: Sequence[Array]) -> list[Array]:
     """Return the decoded class indices (T,) of each recording."""
     return ask_model(model, signals, _labels)[0]
 
 
-def predict_probabilities(model: Model, signals: Sequence[Tensor]) -> list[Array]:
+def predict_probabilities(model: Model, signals: Sequence[Array]) -> list[Array]:
     """Return the posterior probabilities (T, C) of each recording."""
     return ask_model(model, signals, lambda found: found.dist.marginals.labels)[0]
 
 
-def predict_targets(model: Model, signals: Sequence[Tensor], posterior: str | None = None) -> list[Array]:
-    """Return the standardised targets (T, R) of each recording.
+def predict_targets(model: Model, signals: Sequence[Array], posterior: str | None = None) -> list[Array]:
+    """Return the predicted targets (T, R) of each recording, in their unit.
 
     Args:
         model: with targets.
-        signals: standardised signals (T, F).
+        signals: raw signals (T, F).
         posterior: probability of the classes that mixes the regressions of a switching model.
     """
+    in_unit = torch.nn.Identity() if model.preparation is None else model.preparation.to_unit_of_targets
 
     def values(found: Inferred) -> Tensor:
         if found.switching is not None and posterior is not None:
-            return found.switching.predict(posterior=posterior).mean
+            return in_unit(found.switching.predict(posterior=posterior).mean)
         assert found.predictions is not None
-        return found.predictions
+        return in_unit(found.predictions)
 
     return ask_model(model, signals, values)[0]
 
 
-def predict_bands(model: Model, signals: Sequence[Tensor], confidence: str) -> Segments:
+def predict_bands(model: Model, signals: Sequence[Array], confidence: str) -> Segments:
     """Return the bands of all recordings, with their confidence as the score.
 
     Args:
         model: in evaluation mode.
-        signals: standardised signals (T, F).
+        signals: raw signals (T, F).
         confidence: ``"frames"`` or ``"band"``, see :meth:`segcrf.Segmenter.predict_segments`.
     """
     labels, starts, each = ask_model(model, signals, _labels, _starts, CONFIDENCES[confidence])

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from segcrf.nn import Decoded, JointModel, SwitchingModel
 from segcrf.structures import Structure, SwitchingRegression
 
-__all__ = ["Inferred", "infer"]
+__all__ = ["Inferred", "infer", "to_tensor"]
+
+Array = npt.NDArray[Any]
 
 CHUNK = 16_384
 """Frames that are encoded at once. Features of longer recordings never exist as a whole."""
@@ -35,7 +39,9 @@ class Inferred(NamedTuple):
     switching: SwitchingRegression | None = None
 
 
-def infer(model: JointModel | SwitchingModel, signals: Sequence[Tensor], *, chunk: int = CHUNK) -> Iterator[Inferred]:
+def infer(
+    model: JointModel | SwitchingModel, signals: Sequence[Tensor | Array], *, chunk: int = CHUNK
+) -> Iterator[Inferred]:
     """Run a model over recordings, short ones together and long ones in pieces.
 
     A long recording is encoded piece by piece (exactly: see ``Encoder.chunks``). Its class scores are then decoded as a
@@ -43,13 +49,16 @@ def infer(model: JointModel | SwitchingModel, signals: Sequence[Tensor], *, chun
 
     Args:
         model: in evaluation mode.
-        signals: standardised signals (T, F) on the model's device.
+        signals: raw signals (T, F).
         chunk: frames that are encoded at once.
     """
+    device = model.class_head.weight.device
     with torch.no_grad():
         for group in _groups([len(signal) for signal in signals], chunk):
-            lengths = torch.tensor([len(signals[i]) for i in group], device=signals[group[0]].device)
-            x = torch.nn.utils.rnn.pad_sequence([signals[i] for i in group], batch_first=True)
+            lengths = torch.tensor([len(signals[i]) for i in group], device=device)
+            # Each recording by itself, so that its digits do not depend on its batch.
+            prepared = [model.prepare(to_tensor(signals[i]).to(device)[None])[0] for i in group]
+            x = torch.nn.utils.rnn.pad_sequence(prepared, batch_first=True)
             long = x.shape[1] > chunk  # and then it is alone
             features = model.encoder.chunks(x, chunk) if long else [model.encoder(x, lengths)]
             pieces = [model.heads(piece) for piece in features]
@@ -61,6 +70,14 @@ def infer(model: JointModel | SwitchingModel, signals: Sequence[Tensor], *, chun
                 yield Inferred(group, dist, bands, None, model.switching(dist, predictions))
             else:
                 yield Inferred(group, dist, bands, predictions)
+
+
+def to_tensor(signal: Tensor | Array) -> Tensor:
+    """Return a signal (T, F) as a tensor: one is kept as it is, an array is copied in its precision or float64."""
+    if torch.is_tensor(signal):
+        return signal
+    dtype = np.float32 if signal.dtype == np.float32 else np.float64
+    return torch.from_numpy(np.array(signal, dtype=dtype))
 
 
 def _groups(lengths: Sequence[int], chunk: int) -> Iterator[list[int]]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from segcrf._validation import InputError, InputTypeError, check_whole
+from segcrf.inference.recordings import to_tensor
 from segcrf.nn import JointModel, SwitchingModel
 from segcrf.segments import Segments
 from segcrf.structures import LinearChain
@@ -24,6 +25,7 @@ __all__ = ["SignalStream", "Stepping", "Stream", "check_streamable_fit", "open_s
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+Array = npt.NDArray[Any]
 
 
 class Stream:
@@ -285,7 +287,7 @@ class Stepping(Protocol):
 
 def open_stream(
     model: JointModel | SwitchingModel,
-    prepare: Callable[[Any], Tensor],
+    check: Callable[[Any], Array],
     show: Callable[[Segments], Any],
     *,
     max_delay: int | None = None,
@@ -294,7 +296,7 @@ def open_stream(
 
     Args:
         model: with a causal encoder and a linear chain.
-        prepare: standardises frames (N, F).
+        check: returns frames as an array (N, F), or raises for those that cannot be used.
         show: turns finished bands into what the stream returns.
         max_delay: as of :class:`Stream`.
     """
@@ -305,7 +307,7 @@ def open_stream(
         return model.heads(features).emissions
 
     def to_model(frames: Any) -> Tensor:
-        return prepare(frames).to(device)
+        return model.prepare(to_tensor(check(frames)).to(device)[None])[0]
 
     return SignalStream(model.encoder, head, decoder, to_model, show)
 

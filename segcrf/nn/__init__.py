@@ -1,4 +1,4 @@
-"""Modules with parameters: CRF layers, their transitions and durations, encoders, models and the decoding rule."""
+"""Modules with parameters: CRF layers, their transitions, durations, preparation, encoders, models, decoding."""
 
 from segcrf.nn.crf import LinearChainCRF, SemiMarkovCRF
 from segcrf.nn.decoding import Decoded, DecodingRule
@@ -21,6 +21,7 @@ from segcrf.nn.model import (
     SwitchingModel,
     SwitchingModelOutput,
 )
+from segcrf.nn.preparation import Preparation, Standardizer
 from segcrf.nn.torchcrf import CRF
 from segcrf.nn.transitions import (
     TRANSITION_FAMILIES,
@@ -62,8 +63,10 @@ __all__ = [
     "NegativeBinomialDurations",
     "PoissonDurations",
     "PottsTransitions",
+    "Preparation",
     "SemiMarkovCRF",
     "SequenceDropout",
+    "Standardizer",
     "StructuredLayer",
     "SwitchingModel",
     "SwitchingModelOutput",

@@ -2,12 +2,13 @@
 
 The flow, for B recordings of T frames::
 
-    signal (B, T, F) -> encoder -> features (B, T, H)
-                     -> heads   -> emissions (B, T, C) and predictions (B, T, R)
-                     -> structured layer (``crf``) -> dist, a distribution over label sequences
-                     -> decoding rule -> labels (B, T) and band starts (B, T)
+    raw signal (B, T, F) -> preparation -> encoder -> features (B, T, H)
+                         -> heads   -> emissions (B, T, C) and predictions (B, T, R)
+                         -> structured layer (``crf``) -> dist, a distribution over label sequences
+                         -> decoding rule -> labels (B, T) and band starts (B, T)
 
-``model(x, lengths)`` returns all but the last step, for training; ``model.decode(dist)`` applies the decoding rule.
+``model(x, lengths)`` returns all but the last step; ``model.decode(dist)`` applies the decoding rule. Training prepares
+whole recordings once and passes windows of them to ``model.from_prepared(x, lengths)``.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch.nn import functional
 from segcrf._validation import check_choice, check_whole
 from segcrf.nn.decoding import Decoded, DecodingRule
 from segcrf.nn.encoders import Encoder
+from segcrf.nn.preparation import Preparation
 from segcrf.structures import POSTERIORS, Structure, SwitchingRegression
 
 __all__ = [
@@ -53,7 +55,7 @@ class ModelOutput(NamedTuple):
 
     Attributes:
         dist: distribution over their label sequences; its ``emissions`` are the class scores (B, T, C).
-        predictions: predicted targets (B, T, R), or None for a model without targets.
+        predictions: predicted targets (B, T, R), standardised if the model has a preparation; None without targets.
         features: output of the encoder, (B, T, H).
         log_sigma: predicted log-deviations of the targets, (B, T, R), or None for a model without them.
         scores: output of the class head, (B, T, C), before the structured layer scales it; None: the emissions.
@@ -82,18 +84,23 @@ class Heads(NamedTuple):
 
 
 class _StructuredModel(nn.Module):
-    """What both models share: an encoder, a class head, a structured layer and a decoding rule."""
+    """What both models share: preparation, an encoder, a class head, a structured layer and a decoding rule."""
 
     decode_factor: Tensor
     decode_by_frame: Tensor
 
-    def __init__(self, encoder: Encoder, crf: StructuredLayer) -> None:
+    def __init__(self, encoder: Encoder, crf: StructuredLayer, preparation: Preparation | None) -> None:
         super().__init__()
+        self.preparation = preparation
         self.encoder = encoder
         self.crf = cast(nn.Module, crf)
         self.class_head = nn.Linear(encoder.out_features, crf.num_classes)
         self.register_buffer("decode_factor", torch.ones(()))
         self.register_buffer("decode_by_frame", torch.zeros((), dtype=torch.bool))
+
+    def prepare(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return raw signals (B, T, F) as the encoder expects them."""
+        return x if self.preparation is None else self.preparation(x, lengths).to(self.class_head.weight.dtype)
 
     def dist(self, emissions: Tensor, lengths: Tensor | None = None) -> Structure:
         """Return the distribution over label sequences for class scores (B, T, C) and lengths (B,).
@@ -121,6 +128,7 @@ class JointModel(_StructuredModel):
         crf: a structured layer; it sets the number of classes C.
         num_targets: targets R to predict at each frame; 0 for none.
         heteroscedastic: whether to predict a log-deviation for each target too, at least -4.6.
+        preparation: from the raw signal to what the encoder expects; None: the signal as it is.
 
     Attributes:
         decode_factor: buffer (), the factor of the decoding rule; 1 unless it is set.
@@ -136,9 +144,15 @@ class JointModel(_StructuredModel):
     """
 
     def __init__(
-        self, encoder: Encoder, crf: StructuredLayer, num_targets: int = 0, *, heteroscedastic: bool = False
+        self,
+        encoder: Encoder,
+        crf: StructuredLayer,
+        num_targets: int = 0,
+        *,
+        heteroscedastic: bool = False,
+        preparation: Preparation | None = None,
     ) -> None:
-        super().__init__(encoder, crf)
+        super().__init__(encoder, crf, preparation)
         self.target_head = nn.Linear(encoder.out_features, num_targets) if num_targets else None
         self.sigma_head = nn.Linear(encoder.out_features, num_targets) if num_targets and heteroscedastic else None
 
@@ -146,9 +160,13 @@ class JointModel(_StructuredModel):
         """Return the distribution over label sequences and the predictions of a batch.
 
         Args:
-            x: signal (B, T, F).
+            x: raw signal (B, T, F).
             lengths: valid frames of each recording, (B,) int64; all T if None.
         """
+        return self.from_prepared(self.prepare(x, lengths), lengths)
+
+    def from_prepared(self, x: Tensor, lengths: Tensor | None = None) -> ModelOutput:
+        """Return what the model returns, given a prepared signal (B, T, F): of windows, in training."""
         features = self.encoder(x, lengths)
         scores, predictions, log_sigma = self.heads(features)
         return ModelOutput(self.dist(scores, lengths), predictions, features, log_sigma, scores)
@@ -206,6 +224,7 @@ class SwitchingModel(_StructuredModel):
         num_targets: targets R to predict at each frame.
         posterior: which posterior of the classes weights their regressions in ``predictions``: ``"filter"`` if the
             targets lie in the future of the signal, ``"smooth"`` if the whole recording may be used.
+        preparation: as of :class:`JointModel`.
 
     Attributes:
         log_sigma: parameter (C, R), log-deviations. It needs a larger learning rate than the network, and no weight
@@ -219,16 +238,28 @@ class SwitchingModel(_StructuredModel):
         (torch.Size([4, 50, 2]), torch.Size([4, 50, 5, 2]))
     """
 
-    def __init__(self, encoder: Encoder, crf: StructuredLayer, num_targets: int, *, posterior: str) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        crf: StructuredLayer,
+        num_targets: int,
+        *,
+        posterior: str,
+        preparation: Preparation | None = None,
+    ) -> None:
         check_whole(num_targets, "num_targets", 1)
         check_choice(posterior, "posterior", POSTERIORS)
-        super().__init__(encoder, crf)
+        super().__init__(encoder, crf, preparation)
         self.shape, self.posterior = (crf.num_classes, num_targets), posterior
         self.target_head = nn.Linear(encoder.out_features, crf.num_classes * num_targets)
         self.log_sigma = nn.Parameter(torch.zeros(crf.num_classes, num_targets))
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> SwitchingModelOutput:
         """Return the distribution over classes and targets of a batch; arguments as in :class:`JointModel`."""
+        return self.from_prepared(self.prepare(x, lengths), lengths)
+
+    def from_prepared(self, x: Tensor, lengths: Tensor | None = None) -> SwitchingModelOutput:
+        """Return what the model returns, given a prepared signal (B, T, F): of windows, in training."""
         features = self.encoder(x, lengths)
         scores, means, _ = self.heads(features)
         switching = self.switching(self.dist(scores, lengths), means)

@@ -22,7 +22,7 @@ from segcrf.losses import (
     SwitchingObjective,
     UncertaintyWeights,
 )
-from segcrf.nn import JointModel, LinearChainCRF, SemiMarkovCRF, SwitchingModel, make_encoder
+from segcrf.nn import JointModel, LinearChainCRF, Preparation, SemiMarkovCRF, SwitchingModel, make_encoder
 from segcrf.segments import Segments
 from segcrf.training.parameters import Parameters
 
@@ -52,12 +52,14 @@ class Sizes:
         num_channels: F.
         num_targets: R, or 0.
         max_duration: longest duration with a score of its own; None for a linear chain.
+        per_recording: whether every recording is standardised by its own mean and deviation.
     """
 
     num_classes: int
     num_channels: int
     num_targets: int
     max_duration: int | None
+    per_recording: bool
 
 
 def longest_duration(labels: Sequence[Array]) -> int:
@@ -76,7 +78,7 @@ def longest_duration(labels: Sequence[Array]) -> int:
 
 
 def build_model(parameters: Parameters, sizes: Sizes, frame_loss: float) -> JointModel | SwitchingModel:
-    """Build the model with random weights, from PyTorch's global random state.
+    """Build the model with random weights, from PyTorch's global random state, and a preparation that changes nothing.
 
     Args:
         parameters: checked parameters.
@@ -89,11 +91,13 @@ def build_model(parameters: Parameters, sizes: Sizes, frame_loss: float) -> Join
     if parameters.layers is not None:
         options["layers"] = parameters.layers
     encoder = make_encoder(parameters.encoder, sizes.num_channels, **options)
+    preparation = Preparation(sizes.num_channels, sizes.num_targets, per_recording=sizes.per_recording)
     crf = _build_crf(sizes, frame_loss)
     if parameters.switching is not None:
         assert parameters.posterior is not None
-        return SwitchingModel(encoder, crf, sizes.num_targets, posterior=parameters.posterior)
-    return JointModel(encoder, crf, sizes.num_targets, heteroscedastic=parameters.regression == "beta_nll")
+        return SwitchingModel(encoder, crf, sizes.num_targets, posterior=parameters.posterior, preparation=preparation)
+    heteroscedastic = parameters.regression == "beta_nll"
+    return JointModel(encoder, crf, sizes.num_targets, heteroscedastic=heteroscedastic, preparation=preparation)
 
 
 def _build_crf(sizes: Sizes, frame_loss: float) -> LinearChainCRF | SemiMarkovCRF:

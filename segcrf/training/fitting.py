@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 import warnings
@@ -18,14 +19,15 @@ from segcrf.data import (
     ClassCoder,
     Given,
     Labelled,
-    Preparation,
     Recording,
     check_any_labelled,
+    choose_preparation,
+    prepare_recordings,
     read_labelled,
     split_recordings,
 )
 from segcrf.losses import Combiner, JointObjective, SwitchingObjective
-from segcrf.nn import JointModel, SwitchingModel
+from segcrf.nn import JointModel, Preparation, SwitchingModel
 from segcrf.segments import Segments
 from segcrf.training.building import Sizes, build_combiner, build_model, build_objective, longest_duration
 from segcrf.training.diagnostics import TrainingWarning
@@ -97,17 +99,17 @@ def fit_model(
     if parameters.switching is not None and not num_targets:
         advice = "give fit(X, y, targets=...), or switching=None"
         raise InputError("switching", f"{parameters.switching!r} without targets", "targets to predict", advice)
-    preparation = Preparation.choose(parameters.standardize, parameters.bidirectional, train, validate)
+    preparation = choose_preparation(parameters.standardize, parameters.bidirectional, train, validate)
     longest = longest_duration(train.labels) if parameters.structure == "semi-markov" else None
-    sizes = Sizes(len(coder.classes), train.signals[0].shape[1], num_targets, longest)
+    sizes = Sizes(len(coder.classes), train.signals[0].shape[1], num_targets, longest, preparation.per_recording)
     plain = Parameters(**parameters.to_dict())  # copies that later changes of the caller do not reach
-    setting = Setting(plain, coder, sizes, preparation)
+    setting = Setting(plain, coder, sizes)
     fingerprint = {} if parameters.directory is None else _fingerprint(setting, (train, validate))
     weights = _frame_losses(parameters.frame_loss, train.labels, bool(validate.labels))
     recipes = _recipes(parameters, weights, fingerprint, resume)
     notes = _warn_of_unseen(coder, train.labels)
-    data = preparation.recordings(train), preparation.recordings(validate)
-    fit = _Fit(parameters, setting, train.labels, data, resume, on_best)
+    data = prepare_recordings(preparation, train), prepare_recordings(preparation, validate)
+    fit = _Fit(parameters, setting, preparation, train.labels, data, resume, on_best)
     trained = fit.best_of(recipes)
     return replace(trained, notes=notes + trained.notes)
 
@@ -217,6 +219,7 @@ class _Fit:
 
     parameters: Parameters
     setting: Setting
+    preparation: Preparation
     labels: Sequence[Array]
     data: tuple[list[Recording], list[Recording]]
     resume: bool
@@ -265,6 +268,7 @@ class _Fit:
         with torch.random.fork_rng(devices=[]):  # pyright: ignore[reportUnknownMemberType]
             torch.manual_seed(self.parameters.seed)  # pyright: ignore[reportUnknownMemberType]
             model = build_model(self.parameters, sizes, weight)
+        model.preparation = copy.deepcopy(self.preparation)
         model.crf.init_from(self.labels)  # pyright: ignore[reportCallIssue]
         objective = build_objective(self.parameters, sizes.num_targets, weight)
         return model, objective, build_combiner(self.parameters, sizes.num_targets, weight)

@@ -60,7 +60,7 @@ class Task(pl.LightningModule):
     def _output(self, batch: Batch, signal: Tensor, index: int) -> Output:
         """Run the model, and name the parameter if it fails because one is not finite."""
         try:
-            return self.model(signal, batch.lengths)
+            return self.model.from_prepared(signal, batch.lengths)
         except ValueError as error:
             broken = [name for name, p in self.model.named_parameters() if not bool(p.isfinite().all())]
             if not broken:
@@ -138,7 +138,7 @@ class Task(pl.LightningModule):
         self.validation = ValidationScores()
 
     def validation_step(self, batch: Batch, _: int) -> None:
-        output = self.model(batch.signal, batch.lengths)
+        output = self.model.from_prepared(batch.signal, batch.lengths)
         self._losses(batch, output, "val_")
         self.validation.add(batch, output)
 

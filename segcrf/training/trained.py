@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segcrf.data import ClassCoder, Preparation, Standardizer
+from segcrf.data import ClassCoder
 from segcrf.nn import JointModel, SwitchingModel
 from segcrf.training.building import Sizes, build_model
 from segcrf.training.parameters import Parameters
@@ -28,13 +28,11 @@ class Setting:
         parameters: of the Segmenter, as plain values.
         coder: the classes, and how labels are written.
         sizes: of the model.
-        preparation: scale of channels and targets.
     """
 
     parameters: Parameters
     coder: ClassCoder
     sizes: Sizes
-    preparation: Preparation
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +83,7 @@ class Trained:
             "channels": sizes.num_channels,
             "targets": sizes.num_targets,
             "max_duration": sizes.max_duration,
+            "standardize": "recording" if sizes.per_recording else "dataset",
             "frame_loss": self.frame_loss,
             "learning_rate": self.learning_rate,
             "history": self.history,
@@ -93,14 +92,8 @@ class Trained:
         }
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """Return the weights, and the scales of channels and targets, by name."""
-        tensors = {f"model.{name}": tensor for name, tensor in self.weights.items()}
-        preparation = self.setting.preparation
-        for name, scaler in (("signal", preparation.scaler), ("target", preparation.target_scaler)):
-            if scaler is not None:
-                tensors[f"{name}.mean"] = torch.as_tensor(scaler.mean)
-                tensors[f"{name}.scale"] = torch.as_tensor(scaler.scale)
-        return tensors
+        """Return the state of the model, scales of channels and targets included, by name."""
+        return {f"model.{name}": tensor for name, tensor in self.weights.items()}
 
     @classmethod
     def restore(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Trained:
@@ -109,17 +102,12 @@ class Trained:
         Raises:
             KeyError, TypeError: something is missing, or there is something else.
         """
-        scalers = {
-            name: Standardizer(tensors[f"{name}.mean"].numpy(), tensors[f"{name}.scale"].numpy())
-            for name in ("signal", "target")
-            if f"{name}.mean" in tensors
-        }
         coder = ClassCoder(np.array(config["classes"]), config["labels"] == "name")
-        sizes = Sizes(len(coder.classes), config["channels"], config["targets"], config["max_duration"])
-        preparation = Preparation(scalers.get("signal"), scalers.get("target"))
+        per_recording = config["standardize"] == "recording"
+        sizes = Sizes(len(coder.classes), config["channels"], config["targets"], config["max_duration"], per_recording)
         start = "model."
         return cls(
-            Setting(Parameters(**config["parameters"]), coder, sizes, preparation),
+            Setting(Parameters(**config["parameters"]), coder, sizes),
             config["frame_loss"],
             config["learning_rate"],
             {name[len(start) :]: tensor for name, tensor in tensors.items() if name.startswith(start)},

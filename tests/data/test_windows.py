@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from segcrf.data import RandomWindows, Recording, Standardizer, Window, Windows, collate, grid
+from segcrf.data import RandomWindows, Recording, Window, Windows, collate, grid
 
 
 def recording(length: int, known: slice = slice(None), targets: int = 0) -> Recording:
@@ -12,24 +12,6 @@ def recording(length: int, known: slice = slice(None), targets: int = 0) -> Reco
     labels[known] = torch.arange(length)[known]
     signal = torch.arange(length, dtype=torch.float32)[:, None]
     return Recording(signal, labels, torch.full((length, targets), torch.nan) if targets else None)
-
-
-def test_standardizer_is_exact_and_leaves_constants_alone() -> None:
-    random = np.random.default_rng(0)
-    x = random.normal([3.0, 1e6, -2.0], [2.0, 1.0, 0.0], size=(500, 3))
-    scaler = Standardizer.fit([x[:100], x[100:]])
-    z = scaler.apply(x)
-    np.testing.assert_allclose(z.mean(axis=0), 0.0, atol=1e-9)
-    np.testing.assert_allclose(z.std(axis=0), [1.0, 1.0, 0.0], atol=1e-9)
-    np.testing.assert_allclose(scaler.undo(z), x, rtol=1e-12)
-    assert scaler.scale[2] == 1.0
-    assert Standardizer.fit([np.full((100, 1), 0.1, dtype=np.float32)]).scale[0] == 1.0  # despite rounding
-
-
-def test_standardizer_leaves_out_nan() -> None:
-    y = np.array([[1.0, np.nan], [3.0, np.nan], [np.nan, np.nan]])
-    scaler = Standardizer.fit([y])
-    assert scaler.mean.tolist() == [2.0, 0.0] and scaler.scale.tolist() == [1.0, 1.0]
 
 
 def test_grid_touches_and_covers() -> None:

@@ -1,0 +1,133 @@
+"""Preparation: raw channels to what an encoder expects, and predictions back to the unit of the targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from segcrf.structures import frame_mask
+
+__all__ = ["Preparation", "Standardizer"]
+
+Array = npt.NDArray[Any]
+
+# The deviation of a constant channel is rounding error: a division by it would amplify the rounding.
+_CONSTANT = 1e-7
+_TINY = float(np.finfo(np.float32).tiny)
+
+
+class Standardizer(nn.Module):
+    """Bring every channel to mean 0 and standard deviation 1; a constant channel becomes 0.
+
+    Args:
+        mean: (F,).
+        scale: (F,), positive.
+
+    Attributes:
+        mean, scale: buffers (F,), float64: large offsets keep their digits.
+
+    Example:
+        >>> scaler = Standardizer.fit([np.array([[1.0, 5.0], [3.0, 5.0]])])
+        >>> scaler.transform(np.array([[2.0, 5.0], [4.0, 5.0]]))
+        array([[0., 0.],
+               [2., 0.]])
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, mean: Any, scale: Any) -> None:
+        super().__init__()
+        for name, value in (("mean", mean), ("scale", scale)):
+            self.register_buffer(name, torch.as_tensor(value, dtype=torch.float64).clone())
+
+    @classmethod
+    def fit(cls, arrays: Sequence[Array]) -> Standardizer:
+        """Measure mean and deviation over all (T, F) arrays together; NaN is left out."""
+        count = np.maximum(sum(np.sum(~np.isnan(a), axis=0) for a in arrays), 1)
+        mean = np.asarray(sum(np.nansum(a, axis=0, dtype=np.float64) for a in arrays) / count)
+        square = sum(np.nansum(np.square(a - mean), axis=0) for a in arrays) / count
+        deviation = np.sqrt(square)
+        varies = deviation > _CONSTANT * np.maximum(np.abs(mean), _TINY)
+        return cls(mean, np.where(varies, deviation, 1.0))
+
+    @classmethod
+    def identity(cls, size: int) -> Standardizer:
+        """Return one that changes nothing, for ``size`` channels."""
+        return cls(torch.zeros(size), torch.ones(size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return values (..., F) standardised, float64."""
+        return (x.double() - self.mean) / self.scale
+
+    def inverse(self, x: Tensor) -> Tensor:
+        """Return the inverse of :meth:`forward`, float64."""
+        return x.double() * self.scale + self.mean
+
+    def transform(self, array: Array) -> Array:
+        """Return an array (T, F) standardised, float64."""
+        return self(torch.from_numpy(np.array(array, dtype=np.float64))).numpy()
+
+    def inverse_transform(self, array: Array) -> Array:
+        """Return the inverse of :meth:`transform`, float64."""
+        return self.inverse(torch.from_numpy(np.array(array, dtype=np.float64))).numpy()
+
+    def extra_repr(self) -> str:
+        return f"{len(self.mean)}"
+
+
+class Preparation(nn.Module):
+    """The first and the last step of a model: raw channels in, predictions in the unit of the targets out.
+
+    Args:
+        num_channels: channels F of the raw signal.
+        num_targets: targets R; 0 for none.
+        per_recording: standardise every recording by its own mean and deviation, for offsets and gains without
+            meaning. Otherwise by fixed ones, which are 0 and 1 until they are set.
+
+    Attributes:
+        channels: the :class:`Standardizer` of the signal, or None with ``per_recording``.
+        targets: the :class:`Standardizer` of the targets, or None without targets.
+
+    Example:
+        >>> preparation = Preparation(1, per_recording=True)
+        >>> preparation(torch.tensor([[[1.0], [3.0], [0.0]]]), torch.tensor([2]))[0, :2, 0]
+        tensor([-1.,  1.])
+    """
+
+    def __init__(self, num_channels: int, num_targets: int = 0, *, per_recording: bool = False) -> None:
+        super().__init__()
+        self.channels = None if per_recording else Standardizer.identity(num_channels)
+        self.targets = Standardizer.identity(num_targets) if num_targets else None
+
+    @property
+    def per_recording(self) -> bool:
+        """Whether every recording is standardised by its own mean and deviation."""
+        return self.channels is None
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return raw signals (B, T, F) standardised, float32; ``lengths`` (B,) are all T if None."""
+        standardized = _by_own_scale(x.double(), lengths) if self.channels is None else self.channels(x)
+        return standardized.float()
+
+    def to_unit_of_targets(self, predictions: Tensor) -> Tensor:
+        """Return standardised predictions (..., R) in the unit of the targets, float64."""
+        assert self.targets is not None
+        return self.targets.inverse(predictions)
+
+
+def _by_own_scale(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """Standardise each recording of (B, T, F) float64 by its own valid frames; the rest becomes 0."""
+    if lengths is None:
+        lengths = torch.full(x.shape[:1], x.shape[1], device=x.device)
+    inside, count = frame_mask(lengths, x.shape[1])[..., None], lengths[:, None, None]
+    mean = x.where(inside, 0.0).sum(1, keepdim=True) / count
+    residual = (x - mean).where(inside, 0.0)
+    deviation = (residual.square().sum(1, keepdim=True) / count).sqrt()
+    varies = deviation > _CONSTANT * mean.abs().clamp(min=_TINY)
+    return residual / deviation.where(varies, 1.0)
