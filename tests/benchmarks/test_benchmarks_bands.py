@@ -258,7 +258,7 @@ def test_seconds_are_those_of_the_last_run_by_batches_and_size(tmp_path):
 
 
 def test_an_estimate_says_what_is_known(tmp_path):
-    unknown = "Networks to train: about {}; no earlier run tells how long that takes."
+    unknown = "Networks to train: about {}; no earlier run shows how long that takes."
     assert str(estimated(("ce",), tmp_path)) == unknown.format(1)
     assert str(estimated(("ce", "bce"), tmp_path, last=last_run(1.0))) == unknown.format(2), "it had no bce"
     assert "about 9; 20 minutes" in str(cost.Estimate(9, 1200.0)) and "; 5.0 hours" in str(cost.Estimate(9, 18000.0))
