@@ -58,7 +58,7 @@ def code(*paths: Path) -> str:
 
 @dataclass(frozen=True)
 class Cell:
-    """A unit of measurement: names of a task, an encoder and a method, and a seed."""
+    """Unit of measurement: names of a task, an encoder and a method, and a seed."""
 
     task: str
     encoder: str
@@ -135,7 +135,7 @@ def key_of(task: str, encoder: str, network: Network, seed: int) -> str:
 
 @dataclass(frozen=True)
 class Choice:
-    """The chosen network and knob of a method, their validation score, and the weights tried."""
+    """Chosen network and knob of a method, their validation score, and the weights tried."""
 
     network: Network
     knob: Knob
@@ -144,7 +144,7 @@ class Choice:
 
 
 class Bench:
-    """A task under one encoder and seed, with the networks used so far.
+    """Task under one encoder and seed, with the networks used so far.
 
     Args:
         task: recordings and classes.
