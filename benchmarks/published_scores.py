@@ -1,11 +1,10 @@
-"""The metrics against published numbers: ``python -m benchmarks.published_scores CLONE``.
+"""Compare the metrics with published scores: ``python -m benchmarks.published_scores CLONE``.
 
-``CLONE`` is a clone of github.com/colincsl/TemporalConvolutionalNetworks, which keeps the predictions that Lea et al.,
-"Temporal convolutional networks for action segmentation and detection" (2017) scored: 50 Salads, mid level, five
-splits. Their convention is the mean over recordings with the background (class 0) left out of edit and F1. MS-TCN
-(Farha and Gall, 2019) pools frames and bands of each split. The command fails where either is not reproduced, and
-writes ``results/published_scores.json``, which also says by how much other conventions move the scores of the very same
-predictions.
+``CLONE`` is a clone of github.com/colincsl/TemporalConvolutionalNetworks. It has the predictions scored by Lea et al.,
+"Temporal convolutional networks for action segmentation and detection" (2017): 50 Salads, mid level, five splits. Their
+convention is the mean over recordings, with the background (class 0) left out of edit and F1. MS-TCN (Farha and Gall,
+2019) pools frames and bands of each split. The command fails where a score of either convention is not reproduced. It
+writes ``results/published_scores.json``, which also has the scores of the same predictions by other conventions.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ POOLING = {
     "all": "pooled over all recordings",
 }
 BACKGROUND = {"left out": [0], "kept": []}
-# Whose convention it is, where the background is left out.
+# The authors of each convention without background.
 AUTHORS = {"recording": " (Lea et al., 2017)", "split": " (MS-TCN, but for edit)", "all": ""}
-# What a convention has to give. Per recording: what Lea et al. print. Per split: what the functions of MS-TCN's own
-# eval.py (github.com/yabufarha/ms-tcn at 33ed91c) count; its edit is a mean over recordings, and not among these.
+# The expected scores. Per recording: as printed by Lea et al. Per split: as computed by the functions of MS-TCN's
+# eval.py (github.com/yabufarha/ms-tcn at 33ed91c), without edit, which is a mean over recordings there.
 EXPECTED = {
     "recording": {
         "ED-TCN": {"accuracy": 64.7, "edit": 59.8, "f1@10": 68.0, "f1@25": 63.9, "f1@50": 52.6},
@@ -50,7 +49,7 @@ EXPECTED = {
 
 
 def main() -> None:
-    """Score, compare and write."""
+    """Score the predictions, check the scores and write them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clone", type=Path, help="folder of the clone")
     clone = parser.parse_args().clone
@@ -68,7 +67,7 @@ def main() -> None:
 
 
 def read(folder: Path) -> list[Split]:
-    """The recordings of each split."""
+    """Return the true and predicted labels of each split."""
     from scipy.io import loadmat
 
     files = [loadmat(folder / f"{split}.mat") for split in range(1, 6)]
@@ -80,12 +79,12 @@ def _labels(cells: Any) -> list[Array]:
 
 
 def score(splits: list[Split], pooling: str, ignore: list[int]) -> dict[str, float]:
-    """Accuracy, edit and F1 at 10, 25 and 50 % overlap.
+    """Return accuracy, edit and F1 at 10, 25 and 50 % overlap.
 
     Args:
         splits: true and predicted labels.
         pooling: a key of ``POOLING``.
-        ignore: classes whose bands edit and F1 leave out.
+        ignore: classes to leave out of edit and F1.
     """
     pooled = pooling != "recording"
     if pooling != "split":
@@ -102,7 +101,7 @@ def score(splits: list[Split], pooling: str, ignore: list[int]) -> dict[str, flo
 
 
 def check(rows: list[dict[str, Any]]) -> None:
-    """Reject scores that are not as expected where the background is left out."""
+    """Raise ValueError where a score without background differs from the expected one."""
     for pooling, models in EXPECTED.items():
         for model, expected in models.items():
             wanted = {"model": model, "pooling": pooling, "background": "left out"}
@@ -111,12 +110,12 @@ def check(rows: list[dict[str, Any]]) -> None:
                 if round(row[column], 1) != value:
                     raise ValueError(
                         f"{model}, {POOLING[pooling]}, background left out: got {column} {row[column]}, expected "
-                        f"{value}; see whether the clone is at cccdf86, and what has changed in segcrf.metrics"
+                        f"{value}; check that the clone is at cccdf86, and look for changes of segcrf.metrics"
                     )
 
 
 def table(result: dict[str, Any]) -> str:
-    """The scores as a table for the documentation; a sentence where there are none."""
+    """Return the scores as a table for the documentation, or a sentence without scores."""
     if not result:
         return "Not measured: ``python -m benchmarks.published_scores`` has not been run.\n"
     lines = []
@@ -127,8 +126,8 @@ def table(result: dict[str, Any]) -> str:
     header = ["Predictions", "Convention", "Accuracy", "Edit", "F1@10", "F1@25", "F1@50"]
     title = "In percent: frame accuracy, edit score and F1 of bands of 50 recordings in five splits."
     note = (
-        "Conventions: accuracy always of all classes; edit and F1 with or without the bands of the background, as the "
-        "row says; bands are matched greedily; no frame is unlabelled."
+        "Conventions: accuracy always includes all classes; edit and F1 include the bands of the background where the "
+        "row says so; bands are matched greedily; no frame is unlabelled."
     )
     return rst(Table(title, header, lines, note))
 

@@ -1,11 +1,12 @@
-"""Speed of queries other than the likelihood against their peers: ``python -m benchmarks.queries``.
+"""Compare the speed of queries other than the likelihood with other libraries: ``python -m benchmarks.queries``.
 
-As in ``benchmarks.speed``: one thread each, checked against float64 before a time is printed, rounds interleaved.
+As in ``benchmarks.speed``, each library has one thread, each result is checked against float64 before its time is
+printed, and rounds are interleaved.
 
-* ``marginals``: posterior of every label, against torch-struct, whose potentials are laid out before the clock starts.
+* ``marginals``: posterior of each label, against torch-struct. Its potentials are arranged before the clock starts.
 * ``topk``: the five best labellings, against torch-struct.
-* ``posterior``: the same posterior, against hmmlearn's compiled forward-backward, in logarithms and scaled.
-* ``varying``: likelihood and gradient with transitions of every step, against torch-struct and our own reference scan.
+* ``posterior``: the same posterior, against the compiled forward-backward of hmmlearn, in logarithms and scaled.
+* ``varying``: likelihood and gradient with separate transitions per step, against torch-struct and the reference scan.
 """
 
 from __future__ import annotations
@@ -33,16 +34,16 @@ SIZES: dict[str, tuple[tuple[int, int, int], ...]] = {
     "varying": ((8, 500, 5), (16, 1000, 8), (1, 10_000, 5)),
 }
 BEST = 5
-REFERENCE = 4000  # frames: the reference scan is a Python loop over them
+REFERENCE = 4000  # maximum frames for the reference scan, which is a Python loop over frames
 
 
 def ready(name: str, call: Call, value: Callable[[Any], Tensor] = torch.as_tensor) -> Contestant:
-    """One who needs no preparation."""
+    """Return a contestant without preparation."""
     return Contestant(name, lambda: call, value=value)
 
 
 def potentials(size: tuple[int, int, int], dtype: torch.dtype = torch.float32) -> tuple[Tensor, ...]:
-    """Emissions of a batch, and log-probabilities of an HMM: hmmlearn takes nothing else."""
+    """Return emissions of a batch and log-probabilities of an HMM, since hmmlearn needs probabilities."""
     batch, frames, classes = size
     torch.manual_seed(0)
     emissions = torch.randn(batch, frames, classes, dtype=torch.float64)
@@ -52,13 +53,13 @@ def potentials(size: tuple[int, int, int], dtype: torch.dtype = torch.float32) -
 
 
 def exact(size: tuple[int, int, int]) -> LinearChain:
-    """The structure in float64; beyond a length its kernel stands in for the reference scan."""
+    """Return the structure in float64, with the kernel instead of the reference scan for long recordings."""
     backend = "torch" if size[1] <= REFERENCE else "numba"
     return LinearChain(*potentials(size, torch.float64), backend=backend)
 
 
 def marginals(size: tuple[int, int, int]) -> Task:
-    """Posterior of every label."""
+    """Compare the posterior of each label with torch-struct."""
     scores = potentials(size)
     ours = ready("segcrf", lambda: LinearChain(*scores).marginals.labels)
     peer = _torch_struct(scores, lambda struct: struct.marginals, _labels_of_edges)
@@ -66,7 +67,7 @@ def marginals(size: tuple[int, int, int]) -> Task:
 
 
 def topk(size: tuple[int, int, int]) -> Task:
-    """The scores of the best labellings, found together with them."""
+    """Compare the search for the best labellings and their scores."""
     scores = potentials(size)
     edges = _edges(scores)
     ours = ready("segcrf", lambda: LinearChain(*scores).topk(BEST), value=lambda best: best.score)
@@ -75,14 +76,14 @@ def topk(size: tuple[int, int, int]) -> Task:
 
 
 def posterior(size: tuple[int, int, int]) -> Task:
-    """The posterior again, in the peer's own types and layout."""
+    """Compare the posterior of each label with hmmlearn, which gets its own types and layout."""
     scores = potentials(size)
     ours = ready("segcrf", lambda: LinearChain(*scores).marginals.labels)
     return [ours, *_hmmlearn(size, scores)], exact(size).marginals.labels
 
 
 def varying(size: tuple[int, int, int]) -> Task:
-    """Negative log-likelihood and gradient where each step has transitions of its own."""
+    """Compare negative log-likelihood and gradient with separate transitions per step."""
     batch, frames, classes = size
     torch.manual_seed(0)
     emissions = torch.randn(batch, frames, classes, dtype=torch.float64)
@@ -117,7 +118,7 @@ def varying(size: tuple[int, int, int]) -> Task:
 
 
 def _edges(scores: tuple[Tensor, ...]) -> Tensor:
-    """torch-struct's layout (B, T - 1, to, from): emissions join the step into their frame."""
+    """Return potentials of torch-struct, (B, T - 1, to, from): each step includes the emissions of its second frame."""
     emissions, transitions, start = scores
     steps = transitions.transpose(-1, -2).expand(emissions.shape[0], emissions.shape[1] - 1, -1, -1)
     edges = steps + emissions[:, 1:, :, None]
@@ -140,7 +141,7 @@ def _torch_struct(scores: tuple[Tensor, ...], ask: Callable[[Any], Tensor], valu
 
 
 def _hmmlearn(size: tuple[int, int, int], scores: tuple[Tensor, ...]) -> Iterator[Contestant]:
-    """Its forward-backward with our emissions as log-likelihoods of the frames."""
+    """Yield hmmlearn's forward-backward, with our emissions as log-likelihoods of frames."""
     batch, frames, classes = size
     emissions, transitions, start = (p.double().numpy() for p in scores)
     try:
@@ -151,7 +152,7 @@ def _hmmlearn(size: tuple[int, int, int], scores: tuple[Tensor, ...]) -> Iterato
 
     class Given(BaseHMM):
         def _check(self) -> None:
-            """Nothing to check: there are no emission parameters."""
+            """Skip the check, since there are no emission parameters."""
 
         def _compute_log_likelihood(self, x: Any) -> Any:
             return x
@@ -179,13 +180,13 @@ TASKS: dict[str, Callable[[tuple[int, int, int]], Task]] = {
 
 
 def main() -> None:
-    """Parse the command line, measure, write the result."""
+    """Parse the command line, measure, and write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--quick", action="store_true", help="the first size of each task, nothing written")
+    parser.add_argument("--quick", action="store_true", help="measure the first size of each task, write nothing")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    warnings.filterwarnings("ignore", module="torch_struct|hmmlearn")  # of their own use of their dependencies
+    warnings.filterwarnings("ignore", module="torch_struct|hmmlearn")  # about their own dependencies
     results: list[dict[str, Any]] = []
     for task, tasks_of in TASKS.items():
         for size in SIZES[task][: 1 if arguments.quick else None]:

@@ -1,14 +1,14 @@
-"""How to choose a learning rate: ``python -m benchmarks.rates``.
+"""Compare ways to choose a learning rate: ``python -m benchmarks.rates``.
 
-``Segmenter(learning_rate="auto")`` against fixed rates, and against the range test (Smith, 2017): one training whose
-rate grows at every step, read as Lightning does (where the loss falls steepest) and as fastai does (a tenth of where it
-is least). All are judged on validation recordings, by what chooses an epoch there; test recordings are not read, since
-the outcome decides a default.
+Compares ``Segmenter(learning_rate="auto")`` with fixed rates and with the range test (Smith, 2017), which is one
+training with a rate that grows at each step. The suggested rate is that of the steepest fall of the loss, as in
+Lightning, or a tenth of that of the least loss, as in fastai. All rates are scored on validation recordings, by the
+criterion that chooses an epoch. Test recordings are not used, since the result decides a default.
 
-Problems: ``founding 0.3``, ``gesture_phase`` and ``nilm_devicescope`` of :mod:`benchmarks.joint`, with numbers; and,
-without, ``ecg_ludb`` (40 persons, 20 others validate) and ``sleep_edf20`` (7 persons, 3 others validate). Written to
-``benchmarks/results/rates.json`` after every seed. The environment variable ``SEGCRF_DATA`` names the folder of the
-data sets.
+Problems with targets are ``founding 0.3``, ``gesture_phase`` and ``nilm_devicescope`` of :mod:`benchmarks.joint`.
+Problems without targets are ``ecg_ludb`` (40 people train, 20 validate) and ``sleep_edf20`` (7 train, 3 validate).
+The result is written to ``benchmarks/results/rates.json`` after each seed. The environment variable ``SEGCRF_DATA``
+names the folder of the data sets.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ RANGE, RANGE_STEPS, SMOOTH, SKIPPED = (1e-5, 1.0), 100, 0.9, 10
 
 
 class Case(NamedTuple):
-    """Recordings to train on and to validate by, whether the encoder reads both ways, and epochs."""
+    """Training and validation recordings, with settings of encoder and training."""
 
     train: list[Recording]
     validation: list[Recording]
@@ -49,7 +49,7 @@ class Case(NamedTuple):
 
 
 def cases(seed: int) -> dict[str, Case]:
-    """The problems by name."""
+    """Return the problems by name."""
     made = {"founding 0.3": _joint(founding(0.3, seed), 10)}
     if os.environ.get("SEGCRF_DATA"):
         made["gesture_phase"] = _joint(gesture_phase(seed), 30)
@@ -74,34 +74,34 @@ def _classes(name: str, train: int, end: int, epochs: int) -> Case:
 
 
 def fit(case: Case, rate: float | str, seed: int) -> dict[str, Any]:
-    """Fits a Segmenter.
+    """Fit a Segmenter.
 
     Returns:
-        Error of the best epoch on validation recordings, the rate, and seconds.
+        The learning rate, the validation scores of the best epoch, and seconds.
     """
     begin = time.perf_counter()
     model = Segmenter(
         hidden=HIDDEN, bidirectional=case.both, max_epochs=case.epochs, learning_rate=rate, seed=seed, progress=False
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a rate that is too large is told so
+        warnings.simplefilter("ignore")  # the fit warns of a large rate
         X, labels, *targets = _arrays(case.train)
         model.fit(X, labels, targets=targets[0] if targets else None, validation=_arrays(case.validation))
     best = next(row for row in model.history_ if row["epoch"] == model.best_epoch_)
-    told = {key: best[key] for key in ("val_error", "val_mse", "val_accuracy", "val_f1") if key in best}
-    return {"rate": model.learning_rate_, **told, "seconds": round(time.perf_counter() - begin, 1)}
+    scores = {key: best[key] for key in ("val_error", "val_mse", "val_accuracy", "val_f1") if key in best}
+    return {"rate": model.learning_rate_, **scores, "seconds": round(time.perf_counter() - begin, 1)}
 
 
 def _arrays(recordings: list[Recording]) -> tuple[list[Any], ...]:
     columns: list[Any] = [[r.signal.double().numpy() for r in recordings], [r.labels.numpy() for r in recordings]]
-    numbers = [r.targets.double().numpy() for r in recordings if r.targets is not None]
-    return (*columns, numbers) if numbers else tuple(columns)
+    targets = [r.targets.double().numpy() for r in recordings if r.targets is not None]
+    return (*columns, targets) if targets else tuple(columns)
 
 
 def range_test(case: Case, seed: int) -> dict[str, float]:
-    """The learning rate that a range test suggests, read in two ways.
+    """Return the learning rates that a range test suggests, read in two ways.
 
-    The total is the plain sum: losses divided by their running means would stand still.
+    The total is the plain sum, since losses divided by their running means would stay constant.
     """
     torch.manual_seed(seed)
     targets = case.train[0].targets
@@ -138,7 +138,7 @@ def range_test(case: Case, seed: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Fit at the given rates, print and write the result."""
+    """Fit at each rate, then print and write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=2, help="networks per problem and rate (default: 2)")
     arguments = parser.parse_args()
@@ -152,8 +152,8 @@ def main() -> None:
             for rate in ("auto", *RATES):
                 cells.append({"problem": name, "seed": seed, "asked": str(rate), **fit(case, rate, seed)})
                 row = cells[-1]
-                told = f"error {row['val_error']:.3f}, rate {row['rate']:g}, {row['seconds']} s"
-                tqdm.write(f"{name}, seed {seed}, {rate}: {told}")
+                line = f"error {row['val_error']:.3f}, rate {row['rate']:g}, {row['seconds']} s"
+                tqdm.write(f"{name}, seed {seed}, {rate}: {line}")
         result = {"command": f"python -m benchmarks.rates --seeds {seed + 1}", "cells": cells, "range tests": ranges}
         path = record.write("rates", result | record.environment(PACKAGES))
     print(path)

@@ -1,16 +1,14 @@
-"""The three commands on real recordings: ``python -m benchmarks.real_data``.
+"""Run the three commands on real recordings: ``python -m benchmarks.real_data``.
 
-Converts two data sets to long tables, runs ``segcrf fit``, ``predict`` and ``score`` on them as a user would,
-prints what ``score`` printed, and writes it with versions and machine to
-``benchmarks/results/real_data.json``.
+Converts two data sets to long tables and runs ``segcrf fit``, ``predict`` and ``score`` on them, as a user would.
+Prints the scores and writes them, with versions and machine, to ``benchmarks/results/real_data.json``.
 
-* ``gesture_phase``: Kinect coordinates at about 27 Hz, five phases of gestures. Users a and b train, c tests.
-  CSV.
-* ``nilm_devicescope``: the power of a house each minute, and which appliance is on; the power of each
-  appliance is a regression target. Two houses train, in stretches of 30 days, so that some can be held out to
-  choose the best epoch; the third house tests, as one recording of 485,280 frames. Parquet.
+* ``gesture_phase``, as CSV: Kinect coordinates at about 27 Hz, five phases of gestures. Users a and b train, c tests.
+* ``nilm_devicescope``, as Parquet: the power of a house each minute, and the appliance that is on. The power of each
+  appliance is a regression target. Two houses train, in stretches of 30 days, so that some can be held out to choose
+  the best epoch. The third house tests, as one recording of 485,280 frames.
 
-:mod:`benchmarks.data` finds the recordings, or downloads them.
+:mod:`benchmarks.data` finds or downloads the recordings.
 """
 
 from __future__ import annotations
@@ -36,16 +34,16 @@ PACKAGES = ("segcrf", "torch", "lightning", "numpy", "numba", "pandas", "pyarrow
 
 @dataclass(frozen=True)
 class Trial:
-    """How a data set is split and fitted.
+    """Split of a data set, and options of its fit.
 
     Args:
-        name: of the data set.
-        train, test: how the identifiers of recordings begin.
-        suffix: format of the tables.
+        name: name of the data set.
+        train, test: prefixes of the identifiers of recordings.
+        suffix: file suffix of the tables.
         stretch: frames into which training recordings are cut; None leaves them whole.
         rate: frames per unit of the time column; None for tables without one.
         targets: number of regression targets, the first ones of the data set.
-        options: of ``segcrf fit``.
+        options: options of ``segcrf fit``.
     """
 
     name: str
@@ -74,7 +72,7 @@ TRIALS = (
 
 
 def main() -> None:
-    """Run all data sets, or those that are named."""
+    """Run all data sets, or the named ones."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="data sets to run (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the fit (default: 0)")
@@ -92,7 +90,7 @@ def run(trial: Trial, recordings: data.DataSet, seed: int) -> dict[str, Any]:
     """Convert a data set, fit, predict and score.
 
     Returns:
-        The commands, their seconds, and what ``segcrf score --json`` printed.
+        The commands, their seconds, and the output of ``segcrf score --json``.
     """
     with tempfile.TemporaryDirectory() as folder:
         train, test, targets = convert(trial, recordings, folder)
@@ -112,7 +110,9 @@ def run(trial: Trial, recordings: data.DataSet, seed: int) -> dict[str, Any]:
         ]
         seconds, printed = zip(*(command(arguments) for arguments in commands), strict=True)
         from_table, from_model = json.loads(printed[3]), json.loads(printed[4])
-        assert all(from_model[name] == from_table[name] for name in ("accuracy", "edit", "f1@50")), "not the same bands"
+        assert all(from_model[name] == from_table[name] for name in ("accuracy", "edit", "f1@50")), (
+            "the two scores are of different bands"
+        )
     print(f"{trial.name}\n{printed[2]}")
     return {
         "commands": [" ".join(["segcrf", *arguments]).replace(folder + "/", "") for arguments in commands],
@@ -123,7 +123,7 @@ def run(trial: Trial, recordings: data.DataSet, seed: int) -> dict[str, Any]:
 
 
 def command(arguments: Sequence[str]) -> tuple[float, str]:
-    """Run a command; return its seconds and what it printed."""
+    """Run a command; return its seconds and its output."""
     begin = time.perf_counter()
     finished = subprocess.run(
         [sys.executable, "-m", "segcrf.cli", *arguments], check=True, stdout=subprocess.PIPE, text=True
@@ -153,13 +153,13 @@ def convert(trial: Trial, recordings: data.DataSet, folder: str) -> tuple[str, s
 
 
 def _belongs(name: str, beginnings: Sequence[str], recordings: data.DataSet) -> bool:
-    """Whether a recording is one of those named, or, where none is, begins like one."""
+    """Return whether a recording has one of the names, or one of the prefixes where no recording has such a name."""
     exact = [beginning for beginning in beginnings if beginning in recordings.signals]
     return name in exact if exact else name.startswith(tuple(beginnings))
 
 
 def _frames(trial: Trial, recordings: data.DataSet, name: str, stretch: int | None) -> Iterator[Any]:
-    """Long tables of one recording, whole or in stretches."""
+    """Yield the long tables of one recording, whole or in stretches."""
     import pandas as pd
 
     signal, labels = recordings.signals[name], recordings.labels[name]
@@ -179,7 +179,7 @@ def _frames(trial: Trial, recordings: data.DataSet, name: str, stretch: int | No
 
 
 def store(name: str, result: dict[str, Any]) -> None:
-    """Put a result beside those that are there."""
+    """Add a result to the file of results."""
     record.write("real_data", record.read("real_data") | {name: result | record.environment(PACKAGES)})
 
 

@@ -1,4 +1,4 @@
-"""Write results with the versions, the machine and the time of the measurement, and read them."""
+"""Write and read results with the versions, the machine and the time of the measurement."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 WIDTH = 120  # characters of a value that stays on one line
-DEPTH = 3  # levels of values that are broken into lines
+DEPTH = 3  # levels of values that are split into lines
 
 
 def environment(packages: tuple[str, ...]) -> dict[str, Any]:
@@ -56,13 +56,13 @@ def rendered(value: Any, depth: int = 0) -> str:
 
 
 def read(name: str) -> dict[str, Any]:
-    """Return a result that ``write`` has written; empty where there is none."""
+    """Return a stored result, which is empty where there is none."""
     path = RESULTS / f"{name}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def digest(identity: dict[str, Any]) -> str:
-    """Return a short name of these settings, as a key of a cache."""
+    """Return a short hash of settings, as a key of a cache."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 

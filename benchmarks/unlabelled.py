@@ -1,15 +1,15 @@
-"""Unlabelled frames kept as they are, or cut out: ``python -m benchmarks.unlabelled``.
+"""Compare ways to treat unlabelled frames in training: ``python -m benchmarks.unlabelled``.
 
-``emg_gestures``: gestures of a hand, of which 64 % of the frames carry no label. Three ways to train the same encoder
-and linear chain on the same people, tested on whole recordings of others, with the same epochs, recipe and seeds:
+``emg_gestures`` has gestures of a hand; 64 % of its frames are unlabelled. The same encoder and linear chain are
+trained in three ways, with the same people, epochs, recipe and seeds, and tested on whole recordings of other people:
 
-* ``as they are``: unlabelled frames are -100, and the likelihood sums over what they may be.
-* ``stretches``: every labelled stretch is a recording of its own; unlabelled frames are thrown away.
-* ``joined``: the labelled frames of a recording are put end to end, as if nothing had been between them.
+* ``as they are``: unlabelled frames are -100, and the likelihood sums over their possible classes.
+* ``stretches``: each labelled stretch is a separate recording, and unlabelled frames are dropped.
+* ``joined``: unlabelled frames are dropped, and the labelled frames of a recording are joined.
 
-Nothing is tuned. Scores are those of :func:`segcrf.metrics.evaluate`, which looks at labelled frames only, and the
-share of unlabelled frames on which the decoded class is that of neither labelled neighbour: bands that have no label.
-Written to ``benchmarks/results/unlabelled.json`` after every run, whichever way is ahead.
+Nothing is tuned. The scores are those of :func:`segcrf.metrics.evaluate`, which uses labelled frames only. A further
+score is the share of unlabelled frames with a predicted class that differs from both labelled neighbours, which are
+extra bands. The result is written to ``benchmarks/results/unlabelled.json`` after each run.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ Lists = tuple[list[data.Array], list[data.Array]]
 
 
 def as_they_are(signals: list[data.Array], labels: list[data.Array]) -> Lists:
-    """Unlabelled frames stay, marked -100."""
+    """Keep unlabelled frames, marked -100."""
     return signals, labels
 
 
 def stretches(signals: list[data.Array], labels: list[data.Array]) -> Lists:
-    """A recording for every run of labelled frames."""
+    """Return a recording for each run of labelled frames."""
     cut: Lists = ([], [])
     for signal, marks in zip(signals, labels, strict=True):
         known = marks != data.UNLABELLED
@@ -51,7 +51,7 @@ def stretches(signals: list[data.Array], labels: list[data.Array]) -> Lists:
 
 
 def joined(signals: list[data.Array], labels: list[data.Array]) -> Lists:
-    """Unlabelled frames are left out, and what is left is put end to end."""
+    """Drop unlabelled frames and join the rest of each recording."""
     kept = [marks != data.UNLABELLED for marks in labels]
     return (
         [signal[frames] for signal, frames in zip(signals, kept, strict=True)],
@@ -67,7 +67,7 @@ WAYS: dict[str, Callable[[list[data.Array], list[data.Array]], Lists]] = {
 
 
 def run(recordings: data.DataSet, way: str, seed: int, people: int) -> dict[str, Any]:
-    """Fit on people 1 to ``people``, and score the bands of those after 30."""
+    """Fit on people 1 to ``people``, and score the bands of the people after 30."""
     train = [i for i in recordings.signals if int(i[:2]) <= people]
     test = [i for i in recordings.signals if int(i[:2]) > 30]
     segmenter = Segmenter(seed=seed, progress=False, **RECIPE)
@@ -88,7 +88,7 @@ def run(recordings: data.DataSet, way: str, seed: int, people: int) -> dict[str,
 
 
 def unmarked(predicted: Sequence[data.Array], labels: Sequence[data.Array]) -> float:
-    """Percent of the unlabelled frames whose predicted class is that of neither labelled neighbour."""
+    """Return the percentage of unlabelled frames with a predicted class that differs from both labelled neighbours."""
     odd = total = 0
     for ours, marks in zip(predicted, labels, strict=True):
         frames = np.arange(len(marks))
@@ -102,7 +102,7 @@ def unmarked(predicted: Sequence[data.Array], labels: Sequence[data.Array]) -> f
 
 
 def table(runs: list[dict[str, Any]]) -> str:
-    """Mean over the seeds of each way."""
+    """Return the mean scores of each way over seeds as text."""
     columns = [*SHOWN, "unmarked", "seconds"]
     lines = [f"{'':14}" + "".join(f"{name:>12}" for name in columns)]
     for way in WAYS:
@@ -118,10 +118,10 @@ def table(runs: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Parse the command line, run, print, and write the result."""
+    """Parse the command line, run, then print and write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--people", type=int, default=10, help="people who train (default: 10)")
+    parser.add_argument("--people", type=int, default=10, help="number of people who train (default: 10)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     recordings = data.load(NAME)

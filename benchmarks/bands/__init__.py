@@ -1,15 +1,16 @@
-"""Solid bands, and what they cost: the CRF layers against what people use instead, on real recordings.
+"""Compare the CRF layers with common alternatives on real recordings.
 
-``python -m benchmarks.bands`` trains the same encoder under every method, with the same budget, seeds and splits,
-tunes every method's knob on validation recordings, and writes ``benchmarks/results/bands.json``. One file per step:
+``python -m benchmarks.bands`` trains the same encoder under every method, with the same budget, seeds and splits. It
+tunes the knob of every method on validation recordings and writes ``benchmarks/results/bands.json``. Each step has one
+file:
 
 ============  ==========================================================================================
-`tasks`       the tasks: recordings of training, validation and test people, at the rate they are used
-`training`    one network: encoder, loss and penalty in, class scores of validation and test recordings out
-`methods`     the methods: which network, which decoder, which knob
-`cells`       one method on one task with one encoder and seed; tuned, scored, and kept on disk
-`cost`        how long a run takes, estimated before it begins
-`report`      tables, paired differences and ranks, of whatever cells there are
+`tasks`       the tasks: training, validation and test recordings of different people, at the rate used
+`training`    one network: from encoder, loss and penalty to scores of validation and test recordings
+`methods`     the methods: the network, the decoder and the knob of each
+`cells`       one method on one task with one encoder and seed: tuned, scored and stored on disk
+`cost`        an estimate of the time of a run before it begins
+`report`      tables, paired differences and ranks of the finished cells
 `figures`     barcodes and critical-difference plots
 ============  ==========================================================================================
 """

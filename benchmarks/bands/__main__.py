@@ -1,9 +1,8 @@
-"""Solid bands: the CRF layers against what people use instead.
+"""Compare the bands of the CRF layers with those of common alternatives.
 
 Trains the same encoder under every method, tunes every knob on validation recordings with one seed, and writes tables
-and ``benchmarks/results/bands.json``. It may be killed at any time: what is finished is kept and reused, and
-``--report`` makes tables of whatever there is. Real data sets are found, or downloaded, as by
-``python -m benchmarks.data``.
+and ``benchmarks/results/bands.json``. A run may be killed at any time: the next run reuses its finished cells, and
+``--report`` makes tables of the cells finished so far. :mod:`benchmarks.data` finds or downloads the real data sets.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ PACKAGES = ("segcrf", "torch", "lightning", "numpy", "scipy", "numba")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the selected cells, and write and print the tables."""
+    """Run the selected cells, then print and write the tables."""
     given = parser().parse_args(arguments)
     name = "quick" if given.quick else given.budget
     budget = BUDGETS[name]
@@ -36,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         run(budget, given.data_sets, given.encoders, given.methods, given.cache)
     cells = Cache(given.cache, _kept(budget)).cells()
     if not cells:
-        raise SystemExit("no cell of this budget is finished yet by the code as it is; run without --report first")
+        raise SystemExit("no cell of this budget is finished with the present code; run without --report first")
     methods = {key: {"title": method.title, "structured": method.structured} for key, method in METHODS.items()}
     found = {task: described(load(task)) for task in sorted({cell["task"] for cell in cells})}
     result = summarise(cells, {"name": name} | settings(budget), methods, found)
@@ -48,30 +47,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bands", description=__doc__)
-    parser.add_argument("--budget", choices=BUDGETS, default="full", help="what a network may spend (default: full)")
-    parser.add_argument("--quick", action="store_true", help="the same as --budget quick: ten minutes, for a look")
-    parser.add_argument("--seeds", type=int, help="repetitions (default: those of the budget)")
+    parser.add_argument("--budget", choices=BUDGETS, default="full", help="budget of a network (default: full)")
+    parser.add_argument("--quick", action="store_true", help="same as --budget quick, about ten minutes")
+    parser.add_argument("--seeds", type=int, help="number of seeds (default: that of the budget)")
     parser.add_argument("--data-sets", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--encoders", nargs="+", choices=ENCODERS, default=tuple(ENCODERS), help="(default: both)")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=tuple(METHODS), metavar="NAME",
                         help=", ".join(METHODS))  # fmt: skip
     parser.add_argument("--cache", type=Path, default=CACHE, help="folder of finished cells (default: build/bands)")
-    parser.add_argument("--report", action="store_true", help="run nothing, report what is finished")
-    parser.add_argument("--out", help="name of the JSON in benchmarks/results, '' writes none (default: bands, of "
-                        "which the documentation is made; bands_quick; or none where not all was run)")  # fmt: skip
+    parser.add_argument("--report", action="store_true", help="run nothing, report the finished cells")
+    parser.add_argument("--out", help="name of the JSON file in benchmarks/results; '' writes none (default: bands, "
+                        "which the documentation shows, or bands_quick; none for a selection of cells)")  # fmt: skip
     return parser
 
 
 def default_name(given: argparse.Namespace) -> str:
-    """A part of the evidence, or a look at it, does not replace the whole."""
+    """Return the name of the result, which is empty for a selection: a part must not replace the whole."""
     whole = (given.data_sets, given.encoders, given.methods) == (NAMES, tuple(ENCODERS), tuple(METHODS))
     return ("bands_quick" if given.quick or given.budget == "quick" else "bands") if whole else ""
 
 
 def run(budget: Budget, tasks: Sequence[str], encoders: Sequence[str], methods: Sequence[str], root: Path) -> None:
-    """Measure all cells that are not in the cache."""
+    """Measure all cells that the cache lacks."""
     from tqdm import tqdm
 
     cache, todo = Cache(root, _kept(budget)), list(groups(tasks, encoders, range(budget.seeds)))
@@ -93,16 +92,16 @@ def run(budget: Budget, tasks: Sequence[str], encoders: Sequence[str], methods: 
 
 
 def reused(cache: Cache, finished: int, asked: int) -> str:
-    """What a run need not measure again."""
+    """Return a sentence on the cells and networks that a run reuses."""
     networks = len(list(cache.networks.glob("*.pt")))
     return (
-        f"{finished} of {asked} cells are finished and {networks} networks trained, by this budget and code. "
-        "Those are reused; what another budget or other code has left in the cache is not."
+        f"{finished} of {asked} cells are finished and {networks} networks trained with this budget and code. "
+        "The run reuses these, and ignores results of other budgets or code."
     )
 
 
 def _kept(budget: Budget) -> Budget:
-    """The budget as the cache knows it: more seeds of the same are added to what is there."""
+    """Return the budget without seeds, which names the cache, so that a run with more seeds reuses it."""
     return dataclasses.replace(budget, seeds=0)
 
 

@@ -1,9 +1,9 @@
-"""One method on one task with one encoder and one seed: tuned, scored, and kept on disk.
+"""Tune, score and store one method on one task with one encoder and one seed.
 
-The cache has a folder of networks and one of cells, each named after the budget and the code that made them: what other
-code has left is not reused. Each network's scores and each finished cell is a file that appears at once and as a whole,
-so that a kill loses what was under way and nothing else; whatever is there is a valid partial result. Networks are
-shared by all methods that only decode differently.
+The cache has a folder of networks and a folder of cells. The budget and the code name both folders, so that results of
+other code are not reused. Each network and each finished cell is one file, written in one step. A kill therefore loses
+only the work in progress, and the cache is always a valid partial result. Methods that differ only in decoding share
+their networks.
 """
 
 from __future__ import annotations
@@ -33,19 +33,22 @@ from segcrf import Segments, metrics
 Array = npt.NDArray[Any]
 
 TUNING_SEED = 0
-# A barcode shows about so many bands, of the first test recording.
+# Approximate number of bands in a barcode of the first test recording.
 SHOWN = 30
 
 _HERE = Path(__file__).parent
-# What a trained network depends on, and what a cell depends on besides.
+# The code that a trained network depends on, and the code that a cell depends on in addition.
 NETWORK_CODE = (Path(segcrf.__file__).parent, _HERE / "tasks.py", _HERE / "training.py")
 CELL_CODE = (_HERE / "methods.py", _HERE / "cells.py")
 
 
 @functools.cache
 def code(*paths: Path) -> str:
-    """A digest of Python files and of all in folders; comments and layout do not count, so that editing them costs no
-    hours of training. Read once: a process goes on with the code that it began with."""
+    """Return a digest of Python files and of the Python files in folders.
+
+    Comments and layout do not count, so that editing them does not force hours of training. The files are read once,
+    since a process keeps the code that it started with.
+    """
     files = [file for path in paths for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
     digest = hashlib.sha256()
     for file in files:
@@ -55,7 +58,7 @@ def code(*paths: Path) -> str:
 
 @dataclass(frozen=True)
 class Cell:
-    """What is measured: a task, an encoder, a method and a seed, by name."""
+    """Unit of measurement: names of a task, an encoder and a method, and a seed."""
 
     task: str
     encoder: str
@@ -63,17 +66,17 @@ class Cell:
     seed: int
 
     def name(self) -> str:
-        """For files."""
+        """Return the name of its file."""
         return f"{self.task}.{self.encoder}.{self.method}.{self.seed}"
 
 
 class Cache:
-    """Finished cells and trained networks of one budget, made by the code as it is.
+    """Finished cells and trained networks of one budget and the present code.
 
     Args:
-        root: a folder for all budgets.
-        budget: decides the folders within, as the code does; where either has changed, all begins anew. Networks
-            outlive a change of the methods that read them.
+        root: folder for all budgets.
+        budget: names the two folders, together with the code. After a change of either, all cells are measured again.
+            A change of the methods alone keeps the networks.
     """
 
     def __init__(self, root: Path, budget: Budget) -> None:
@@ -84,55 +87,55 @@ class Cache:
             folder.mkdir(parents=True, exist_ok=True)
 
     def cell(self, cell: Cell) -> dict[str, Any] | None:
-        """The result of a cell, if it is finished."""
+        """Return the result of a cell, or None where it is not finished."""
         path = self._path(cell)
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
     def cells(self) -> list[dict[str, Any]]:
-        """All finished results, in a fixed order."""
+        """Return all finished results in a fixed order."""
         return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(self.finished.glob("*.json"))]
 
     def missing(self, cells: Sequence[Cell]) -> list[Cell]:
-        """Those that are not finished."""
+        """Return the cells that are not finished."""
         return [cell for cell in cells if not self._path(cell).exists()]
 
     def keep(self, cell: Cell, result: dict[str, Any]) -> None:
         """Write the result of a cell."""
         text = json.dumps(asdict(cell) | result)
-        _at_once(self._path(cell), lambda draft: draft.write_text(text, encoding="utf-8"))
+        _write_whole(self._path(cell), lambda draft: draft.write_text(text, encoding="utf-8"))
 
     def has_network(self, key: str) -> bool:
-        """Whether a network is on disk."""
+        """Return whether a network is on disk."""
         return (self.networks / f"{key}.pt").exists()
 
     def network(self, key: str, make: Callable[[], Trained]) -> Trained:
-        """A trained network, from disk or made now."""
+        """Return a trained network from disk, or train it."""
         path = self.networks / f"{key}.pt"
         try:
             return Trained(**torch.load(path, weights_only=True))
         except (FileNotFoundError, EOFError, RuntimeError, pickle.UnpicklingError):
             trained = make()
-            _at_once(path, lambda draft: torch.save(vars(trained), draft))
+            _write_whole(path, lambda draft: torch.save(vars(trained), draft))
             return trained
 
     def _path(self, cell: Cell) -> Path:
         return self.finished / f"{cell.name()}.json"
 
 
-def _at_once(path: Path, write: Callable[[Path], Any]) -> None:
+def _write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     draft = path.with_name(f"{path.name}.{os.getpid()}.part")
     write(draft)
     os.replace(draft, path)
 
 
 def key_of(task: str, encoder: str, network: Network, seed: int) -> str:
-    """Of a network, for files."""
+    """Return the name of the file of a network."""
     return f"{task}.{encoder}.{network.name()}.{seed}"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen for a method, its score on the validation recordings, and the weights that were tried."""
+    """Chosen network and knob of a method, their validation score, and the weights tried."""
 
     network: Network
     knob: Knob
@@ -141,14 +144,14 @@ class Choice:
 
 
 class Bench:
-    """A task under one encoder and seed, and the networks that were needed so far.
+    """Task under one encoder and seed, with the networks used so far.
 
     Args:
-        task: its recordings.
+        task: recordings and classes.
         encoder: "causal" or "bidirectional".
         seed: of initial weights and windows.
-        budget: what a network may spend.
-        cache: where results are kept.
+        budget: training budget of a network.
+        cache: stores the results.
     """
 
     def __init__(self, task: Task, encoder: str, seed: int, budget: Budget, cache: Cache) -> None:
@@ -156,7 +159,7 @@ class Bench:
         self.contexts: dict[Network, Context] = {}
 
     def run(self, name: str) -> dict[str, Any]:
-        """The result of a method, from the cache or measured now."""
+        """Return the result of a method from the cache, or measure it."""
         cell = Cell(self.task.name, self.encoder, name, self.seed)
         found = self.cache.cell(cell)
         if found is None:
@@ -166,7 +169,7 @@ class Bench:
         return found
 
     def _choose(self, name: str) -> Choice:
-        """What is best on the validation recordings with the tuning seed; of equals the first."""
+        """Return the best choice on the validation recordings with the tuning seed; the first of equal ones."""
         method = METHODS[name]
         if self.seed != TUNING_SEED:
             tuned = Bench(self.task, self.encoder, TUNING_SEED, self.budget, self.cache).run(name)
@@ -180,7 +183,7 @@ class Bench:
         return Choice(best, *tried[best], sorted(network.weight for network in tried))
 
     def _best_knob(self, method: Method, network: Network) -> tuple[Knob, float]:
-        """The knob that is best for a network, and its score."""
+        """Return the best knob for a network, and its score."""
         knobs = method.knobs(self.task)
         scores = [validation_score(self._decode(method, network, knob, "valid"), self.task) for knob in knobs]
         best = int(np.argmax(scores))
@@ -217,14 +220,16 @@ class Bench:
 
 
 def validation_score(predicted: list[Array], task: Task) -> float:
-    """What knobs are tuned for, and epochs chosen by: the mean of accuracy, edit and F1@50."""
+    """Return the mean of accuracy, edit and F1@50, which chooses knobs and epochs."""
     row = metrics.evaluate(task.valid.labels, predicted)
     return (row["accuracy"] + row["edit"] + row["f1@50"]) / 3
 
 
 def score(predicted: list[Array], true: list[Array], margin: int) -> dict[str, float]:
-    """All scores of a cell. Nothing is left out as background; edit, covering and Hausdorff are means over recordings,
-    the others pooled."""
+    """Return all scores of a cell.
+
+    No class counts as background. Edit, covering and Hausdorff are means over recordings; the others are pooled.
+    """
     boundary = metrics.boundary_scores(true, predicted, margin=margin)
     entropy = metrics.segmentation_entropy(true, predicted)
     return metrics.evaluate(true, predicted) | {
@@ -240,13 +245,13 @@ def score(predicted: list[Array], true: list[Array], margin: int) -> dict[str, f
 
 
 def per_recording(predicted: list[Array], true: list[Array]) -> dict[str, list[float]]:
-    """Scores of each recording by itself, for paired differences."""
+    """Return the scores of each recording, for paired differences."""
     rows = [metrics.evaluate([t], [p]) for p, t in zip(predicted, true, strict=True)]
     return {name: [round(row[name], 3) for row in rows] for name in ("accuracy", "edit", "f1@50")}
 
 
 def barcode(labels: Array, task: Task) -> list[list[int]]:
-    """[start, end, class] of the bands of the first test recording, where most true bands are close together."""
+    """Return [start, end, class] of bands in the part of the first test recording that has the most true bands."""
     true = task.test.labels[0]
     switches = np.cumsum(np.diff(true, prepend=true[:1]) != 0)
     frames = min(SHOWN * len(true) // (int(switches[-1]) + 1), len(true))
@@ -256,7 +261,7 @@ def barcode(labels: Array, task: Task) -> list[list[int]]:
 
 
 def groups(tasks: Sequence[str], encoders: Sequence[str], seeds: Sequence[int]) -> Iterator[tuple[str, str, int]]:
-    """In the order of worth: every task once before any twice."""
+    """Yield task, encoder and seed in order of value: all tasks with one seed before the next seed."""
     for seed in seeds:
         for task in tasks:
             for encoder in encoders:
@@ -264,7 +269,7 @@ def groups(tasks: Sequence[str], encoders: Sequence[str], seeds: Sequence[int]) 
 
 
 def cells_of(group: tuple[str, str, int], methods: Sequence[str]) -> list[Cell]:
-    """All methods on one task with one encoder and seed."""
+    """Return the cells of the methods on one task with one encoder and seed."""
     task, encoder, seed = group
     return [Cell(task, encoder, method, seed) for method in methods]
 
@@ -272,7 +277,7 @@ def cells_of(group: tuple[str, str, int], methods: Sequence[str]) -> list[Cell]:
 def run_group(
     group: tuple[str, str, int], budget: Budget, root: Path, methods: Sequence[str], step: Callable[[str], Any]
 ) -> None:
-    """Measure what is missing of a group; ``step`` is called with each finished cell."""
+    """Measure the missing cells of a group, and call ``step`` with the name of each finished one."""
     name, encoder, seed = group
     cache = Cache(root, budget)
     missing = cache.missing(cells_of(group, methods))

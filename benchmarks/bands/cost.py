@@ -1,4 +1,4 @@
-"""How long a run takes, before it begins: from the seconds that the networks of the last run took, by batches."""
+"""Estimate the time of a run before it begins, from the seconds per batch of the last run."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from benchmarks.bands.methods import METHODS
 from benchmarks.bands.tasks import Task
 from benchmarks.bands.training import Budget, Network, batches
 
-# Besides training, a task with one encoder and seed is decoded by every method with every knob, and scored: so many
-# seconds, and more for each validation and test frame. Measured with --quick, on one core of two.
+# Time to decode a task with every method and knob and to score it, for one encoder and seed: a constant, and seconds
+# for each validation and test frame. Measured with --quick, on one core of two.
 SECONDS, SECONDS_PER_FRAME = 5.0, 6e-5
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is left to do.
+    """Remaining work.
 
     Args:
-        networks: to be trained.
-        seconds: in one process; NaN where the last run has no such task.
+        networks: number of networks to train.
+        seconds: time in one process; NaN where the last run lacks a task, an encoder or a loss.
     """
 
     networks: int
     seconds: float
 
     def __str__(self) -> str:
-        known = "no earlier run tells how long that takes"
+        known = "no earlier run shows how long that takes"
         if not np.isnan(self.seconds):
-            known = f"{_time(self.seconds)} with all that decodes them, at the speed of the last run, in one process"
+            known = f"{_time(self.seconds)} with decoding, at the speed of the last run, in one process"
         return f"Networks to train: about {self.networks}; {known}."
 
 
@@ -43,14 +43,14 @@ def _time(seconds: float) -> str:
 
 
 def estimate(missing: Sequence[Cell], budget: Budget, cache: Cache, tasks: dict[str, Task], last: Any) -> Estimate:
-    """What a run of these cells takes.
+    """Return the estimate for a run of these cells.
 
     Args:
         missing: cells that are not finished.
-        budget: what a network may spend.
+        budget: training budget of a network.
         cache: has the networks that need no training.
-        tasks: the tasks of the cells, by name.
-        last: the result of the last run, see :func:`benchmarks.bands.report.summarise`; or nothing.
+        tasks: the tasks of the cells by name.
+        last: the result of the last run, see :func:`benchmarks.bands.report.summarise`; empty without one.
     """
     wanted = {
         (cell.task, cell.encoder, network.on(tasks[cell.task]), cell.seed)
@@ -69,7 +69,7 @@ def _decoding(task: Task) -> float:
 
 
 def _wanted(cell: Cell, budget: Budget, cache: Cache) -> list[Network]:
-    """The networks of a cell: all to choose from with the seed that tunes, with another the one that was chosen."""
+    """Return the networks of a cell: all candidates with the tuning seed, the chosen one with other seeds."""
     method = METHODS[cell.method]
     networks = method.networks(budget)
     if cell.seed == TUNING_SEED:
@@ -79,8 +79,10 @@ def _wanted(cell: Cell, budget: Budget, cache: Cache) -> list[Network]:
 
 
 def seconds_per_network(budget: Budget, tasks: dict[str, Task], last: Any) -> dict[tuple[str, str, str], float]:
-    """(task, encoder, loss) -> seconds of training, where the last run has that: as many for each batch as there, and
-    half of them with a quarter of the units."""
+    """Return (task, encoder, loss) -> seconds of training, for those in the last run.
+
+    The time is proportional to the batches, and to the square root of the hidden units.
+    """
     before = Budget(**{field.name: last["budget"][field.name] for field in fields(Budget)})
     size = (budget.hidden / before.hidden) ** 0.5
     scale = {name: size * batches(task, budget) / batches(task, before) for name, task in tasks.items()}

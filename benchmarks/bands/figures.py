@@ -1,4 +1,4 @@
-"""Figures of a result: barcodes, the truth above each method, and critical-difference plots. Matplotlib only."""
+"""Draw barcodes of truth and methods, and critical-difference plots of their ranks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def save_all(result: Result, folder: Path) -> list[Path]:
 
 # ---------------------------------------------------------------------------------------------------------- barcodes
 def barcodes(result: Result, task: str, encoders: Sequence[str]) -> Figure:
-    """The bands of one test recording: truth on top, then methods, one column per encoder."""
+    """Draw the bands of one test recording: truth on top, then methods; one column per encoder."""
     from matplotlib.figure import Figure
 
     drawn = [name for name in (*SHOWN, *LAYERS) if any(name in _rows(result, task, encoder) for encoder in encoders)]
@@ -63,7 +63,7 @@ def _barcode(result: Result, ax: Axes, rows: dict[str, str], names: Sequence[str
 
 
 def _labels(text: str) -> Any:
-    """Labels (T,), -100 where there is no band."""
+    """Return labels (T,), with -100 outside bands."""
     found = unpacked(text)
     labels = np.full(max(end for _, end, _ in found), -100)
     for start, end, label in found:
@@ -77,7 +77,7 @@ def _rows(result: Result, task: str, encoder: str) -> dict[str, str]:
 
 # ------------------------------------------------------------------------------------------------ critical difference
 def critical_difference(result: Result, encoder: str, metric: str = "f1@50") -> Figure:
-    """Mean ranks over data sets, and bars over methods that a Nemenyi test does not tell apart.
+    """Draw mean ranks over data sets, and bars over methods that a Nemenyi test does not distinguish.
 
     Source: Demsar, "Statistical comparisons of classifiers over multiple data sets", 2006.
     """
@@ -89,9 +89,7 @@ def critical_difference(result: Result, encoder: str, metric: str = "f1@50") -> 
     ax = figure.subplots()
     ax.set_axis_off()
     if len(scores) < 2:
-        ax.text(
-            0.5, 0.5, "ranks need two data sets that all methods have finished", ha="center", transform=ax.transAxes
-        )
+        ax.text(0.5, 0.5, "ranks need two data sets with results of all methods", ha="center", transform=ax.transAxes)
         return figure
     width = nemenyi(len(ranks), len(scores))
     bars = cliques(list(ranks.values()), width)
@@ -109,15 +107,15 @@ def critical_difference(result: Result, encoder: str, metric: str = "f1@50") -> 
 
 
 def rank_caption(result: Result, encoder: str, metric: str = "f1@50") -> str:
-    """What the plot of ranks shows, and by which conventions."""
+    """Return the caption of the plot of ranks, with its conventions."""
     return (
-        f"Mean ranks by {METRICS[metric][0]}, {encoder} encoder; 1 is best. Methods joined by a bar are not told apart "
+        f"Mean ranks by {METRICS[metric][0]}, {encoder} encoder; 1 is best. A bar joins methods that do not differ "
         f"by a Nemenyi test at 5 %. {conventions(result, metric, ranks=True)}"
     )
 
 
 def nemenyi(num_methods: int, num_tasks: int, alpha: float = 0.05) -> float:
-    """The difference of mean ranks from which on two methods differ.
+    """Return the smallest difference of mean ranks that is significant.
 
     >>> round(nemenyi(4, 14), 2)
     1.25
@@ -129,7 +127,7 @@ def nemenyi(num_methods: int, num_tasks: int, alpha: float = 0.05) -> float:
 
 
 def cliques(ranks: Sequence[float], width: float) -> list[tuple[float, float]]:
-    """First and last of each largest run of sorted ranks that lie within ``width``, of two at least.
+    """Return the first and last rank of each maximal run of at least two sorted ranks within ``width``.
 
     >>> cliques([1.0, 2.0, 2.5, 4.0], 1.5)
     [(1.0, 2.5), (2.5, 4.0)]
@@ -151,7 +149,7 @@ def _rank_axis(ax: Axes, num_methods: int) -> None:
 
 
 def _rank_label(ax: Axes, method: Any, rank: float, place: tuple[int, int], top: float) -> None:
-    """Method ``place`` (of how many): the better half is written on the left, the others on the right."""
+    """Write a method at ``place`` (index, count): the better half on the left, the others on the right."""
     i, count = place
     left = i < (count + 1) // 2
     y = top - 0.45 * (i if left else count - 1 - i)

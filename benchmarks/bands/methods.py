@@ -1,4 +1,4 @@
-"""The methods: which network each one needs, how it decodes, and the knob that is tuned on validation recordings."""
+"""Define the methods: network, decoder, and the knob that validation recordings tune."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ Array = npt.NDArray[Any]
 Knob = dict[str, float]
 Decoder = Callable[[list[Tensor], "Context", Knob], list[Array]]
 
-# By how much scores are scaled before a path is found through them: overconfident ones down, timid ones up.
+# Factors of the scores before a chain decodes them: below 1 for overconfident scores, above 1 for timid ones.
 SCALES = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 2.0, 4.0, 8.0, 16.0)
-# Widths and shortest durations, as shares of the median training band.
+# Widths and shortest durations, as multiples of the median training band.
 SHARES = (0.1, 0.2, 0.4, 0.8, 1.6)
-# Costs of a switch in nats. At none the filter does nothing, as at one end of every grid here.
+# Costs of a switch in nats. With 0 the filter does nothing, as at one end of every grid here.
 COSTS = (0.0, 0.5, 1.0, 3.0, 6.0, 12.0, 25.0)
-# How a chain is decoded, as the layers are: the most probable path, or the most probable class of each frame.
-ANSWERS = (0.0, 1.0)
+# The decoding rules of a chain and of the layers: the most probable path (0), or the most probable class per frame (1).
+RULES = (0.0, 1.0)
 
 
 def no_knob(task: Task) -> Sequence[Knob]:
-    """There is nothing to choose."""
+    """Return one empty knob, for methods without one."""
     return ({},)
 
 
 @dataclass(frozen=True)
 class Context:
-    """What decoders may know: the task, what the network left, and the budget."""
+    """Inputs of decoders besides the scores: task, trained network, budget and seed."""
 
     task: Task
     trained: Trained
@@ -48,22 +48,22 @@ class Context:
 
     @cached_property
     def on_frozen(self) -> tuple[LinearChainCRF, float]:
-        """A chain, and a scale of the scores, learned on the frozen scores of the training recordings."""
+        """Return a chain and a scale of the scores, learned on frozen scores of the training recordings."""
         return _learn_on_frozen(self)
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way from signals to bands.
+    """Method that turns signals into bands.
 
     Args:
-        title: as tables print it.
-        loss: of its network, see :class:`benchmarks.bands.training.Network`.
-        penalty: of its network; its weight is tuned.
-        decode: class scores and a knob to labels.
-        knobs: the values of the knob to choose from, of a task.
-        structured: whether it is one of segcrf's layers, trained end to end.
-        reading: what of the network is decoded, see :class:`benchmarks.bands.training.Trained`.
+        title: name in tables.
+        loss: loss of its network, see :class:`benchmarks.bands.training.Network`.
+        penalty: penalty of its network, with a tuned weight.
+        decode: turns class scores and a knob into labels.
+        knobs: returns the candidate knobs for a task.
+        structured: whether it is a layer of segcrf, trained end to end.
+        reading: key of the output that is decoded, see :class:`benchmarks.bands.training.Trained`.
     """
 
     title: str
@@ -75,13 +75,16 @@ class Method:
     reading: str = "scores"
 
     def networks(self, budget: Budget) -> list[Network]:
-        """The networks to choose from: without the penalty, and with each of its weights."""
+        """Return the candidate networks: without the penalty, and with each of its weights."""
         weights = budget.candidates(self.penalty) if self.penalty else ()
         return [Network(self.loss), *(Network(self.loss, self.penalty, weight) for weight in weights)]
 
     def beyond(self, best: Network, tried: Collection[Network]) -> list[Network]:
-        """The networks to try next: with the neighbour of a best weight that is the smallest or largest of those tried.
-        Where no penalty is best, with a smaller one."""
+        """Return the networks to try next.
+
+        Where the best weight is the smallest or largest tried, its untried neighbour is next. Where no penalty is best,
+        a weight below the smallest is next.
+        """
         if self.penalty is None:
             return []
         grid = WEIGHTS[self.penalty]
@@ -94,53 +97,53 @@ class Method:
 
 # --------------------------------------------------------------------------------------------------------- decoders
 def argmax(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
-    """The best class of every frame on its own."""
+    """Return the class with the best score in each frame."""
     return [array.argmax(1).numpy() for array in scores]
 
 
 def median(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
-    """Argmax of class probabilities after a median filter."""
+    """Return the argmax of class probabilities after a median filter."""
     filtered = baselines.median_filter([array.softmax(1).numpy() for array in scores], int(knob["width"]))
     return [array.argmax(1) for array in filtered]
 
 
 def mode(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
-    """Majority of the labels in a window."""
+    """Return the majority label of the window around each frame."""
     return baselines.mode_filter(argmax(scores, context, knob), int(knob["width"]))
 
 
 def purge(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
-    """No band shorter than a minimum."""
+    """Remove bands shorter than a minimum."""
     return baselines.purge(argmax(scores, context, knob), int(knob["min_duration"]))
 
 
 def hysteresis(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
-    """Two thresholds on class probabilities; none where one is zero."""
+    """Apply two thresholds to class probabilities; return the argmax where the leave threshold is 0."""
     if not knob["leave"]:
         return argmax(scores, context, knob)
     return baselines.hysteresis([array.softmax(1).numpy() for array in scores], knob["enter"], knob["leave"])
 
 
 def hmm(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
-    """A chain whose switches all cost the same."""
+    """Decode with a chain that has one cost for all switches."""
     others = scores[0].shape[1] - 1
     log_scores = [array.log_softmax(1).double().numpy() for array in scores]
     return baselines.hmm_filter(log_scores, 1 / (1 + others * np.exp(-knob["cost"])), by_frame=bool(knob["by_frame"]))
 
 
 def counted(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
-    """A chain of counted transitions."""
+    """Decode with a chain of counted transitions."""
     scaled = [knob["scale"] * array.log_softmax(1).numpy() for array in scores]
     return baselines.viterbi_counted(scaled, context.task.train.labels, by_frame=bool(knob["by_frame"]))
 
 
-def as_they_are(labels: list[Tensor], context: Context, knob: Knob) -> list[Array]:
-    """Labels that the layer has decoded itself."""
+def unchanged(labels: list[Tensor], context: Context, knob: Knob) -> list[Array]:
+    """Return the labels, which the layer has already decoded."""
     return [array.numpy() for array in labels]
 
 
 def frozen(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
-    """A chain of potentials, and a scale of the scores, learned on frozen scores of the training set."""
+    """Decode with a chain and a scale of the scores, both learned on frozen training scores."""
     layer, scale = context.on_frozen
     with torch.no_grad():
         chains = [layer(knob["scale"] * scale * x.log_softmax(1)[None]) for x in scores]
@@ -148,7 +151,7 @@ def frozen(scores: list[Tensor], context: Context, knob: Knob) -> list[Array]:
 
 
 def _learn_on_frozen(context: Context) -> tuple[LinearChainCRF, float]:
-    """Potentials and scale that make the labels of training windows likeliest, in the steps of a budget."""
+    """Fit potentials and scale to the labels of training windows by maximum likelihood, in the steps of the budget."""
     task, budget = context.task, context.budget
     scores = [array.log_softmax(1) for array in context.trained.train]
     learn = [Recording(x, torch.as_tensor(y), None) for x, y in zip(scores, task.train.labels, strict=True)]
@@ -170,35 +173,35 @@ def _learn_on_frozen(context: Context) -> tuple[LinearChainCRF, float]:
 
 # ------------------------------------------------------------------------------------------------------------ knobs
 def widths(task: Task) -> list[Knob]:
-    """Odd widths of a window."""
+    """Return odd widths of a window."""
     shares = (2 * round(share * task.median_duration() / 2) + 1 for share in SHARES)
     return [{"width": float(width)} for width in sorted({1, *shares})]
 
 
 def shortest(task: Task) -> list[Knob]:
-    """Shortest durations."""
+    """Return shortest durations."""
     shares = (round(share * task.median_duration()) for share in SHARES)
     return [{"min_duration": float(duration)} for duration in sorted({1, *shares} - {0})]
 
 
 def thresholds(task: Task) -> list[Knob]:
-    """Thresholds to enter and to leave."""
+    """Return pairs of thresholds to enter and leave a class."""
     pairs = [(enter, leave) for enter in (0.3, 0.5, 0.7, 0.9) for leave in (0.1, 0.3, 0.5) if leave <= enter]
     return [{"enter": enter, "leave": leave} for enter, leave in [(0.0, 0.0), *pairs]]
 
 
 def costs(task: Task) -> list[Knob]:
-    """Return costs of a switch, with each decoding rule. A scale of the scores would be the same setting twice."""
-    return [{"cost": cost, "by_frame": answer} for cost in COSTS for answer in ANSWERS]
+    """Return costs of a switch, with each decoding rule. Scaling the scores would only repeat these settings."""
+    return [{"cost": cost, "by_frame": rule} for cost in COSTS for rule in RULES]
 
 
 def scales(task: Task) -> list[Knob]:
     """Return scales of the scores, with each decoding rule."""
-    return [{"scale": scale, "by_frame": answer} for scale in SCALES for answer in ANSWERS]
+    return [{"scale": scale, "by_frame": rule} for scale in SCALES for rule in RULES]
 
 
 def _layer(title: str, loss: str, reading: str = "bands") -> Method:
-    return Method(title, loss, as_they_are, structured=True, reading=reading)
+    return Method(title, loss, unchanged, structured=True, reading=reading)
 
 
 METHODS: dict[str, Method] = {

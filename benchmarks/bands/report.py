@@ -1,6 +1,6 @@
-"""Tables, paired differences and ranks, of whatever cells are finished.
+"""Compute tables, paired differences and ranks of the finished cells.
 
-A missing cell leaves a dash; a mean over data sets is taken over those that every method compared has finished.
+A missing cell leaves a dash. A mean over data sets uses those that have results of all compared methods.
 """
 
 from __future__ import annotations
@@ -16,51 +16,51 @@ Array = npt.NDArray[Any]
 Row = dict[str, Any]
 Result = dict[str, Any]
 
-# The metrics of the tables: what the title says of them, and how a number is printed.
+# The metrics of the tables: title, and format of a score.
 METRICS = {
     "f1@50": ("F1@50 in percent", ".1f"),
     "edit": ("Edit score in percent", ".1f"),
     "accuracy": ("Frame accuracy in percent", ".1f"),
     "macro_f1": ("Frame-wise F1 in percent, mean over classes", ".1f"),
-    "band_ratio": ("Predicted bands per true band; 1 is right, more is flicker, less is missed bands", ".2f"),
+    "band_ratio": ("Predicted bands per true band; 1 is right, more means flicker, less means missed bands", ".2f"),
     "boundary_f1": ("Boundary F1 in percent, within a margin", ".1f"),
     "covering": ("Covering in percent", ".1f"),
 }
-# How each is counted over recordings, and what decides where two bands match alike: `conventions` prints it.
+# How each metric combines recordings, and how it breaks ties between matches; printed by `conventions`.
 POOLING = {
     "f1@50": "F1@50 of the bands of all recordings pooled",
-    "edit": "edit score the mean over recordings",
+    "edit": "edit score is the mean over recordings",
     "accuracy": "accuracy of the frames of all recordings pooled",
     "macro_f1": "frames of all recordings pooled",
     "band_ratio": "bands of all recordings pooled",
-    "boundary_f1": "boundaries of all recordings pooled, whatever the classes",
-    "covering": "mean over recordings, whatever the classes",
+    "boundary_f1": "boundaries of all recordings pooled, regardless of class",
+    "covering": "mean over recordings, regardless of class",
 }
 TIES = {
-    "f1@50": "bands match at an IoU of 0.5 or more with the same class, greedily in time order, and of two true bands "
-    "overlapped alike the earlier is taken",
+    "f1@50": "bands match at an IoU of 0.5 or more with the same class, greedily in time order; of two true bands with "
+    "equal overlap, the earlier is taken",
     "boundary_f1": "each boundary is matched once, with as many pairs as possible",
-    "covering": "each true band counts with the predicted band that it overlaps most",
+    "covering": "each true band counts with the predicted band of largest overlap",
 }
 COMPARED = ("f1@50", "edit", "accuracy")
-# The layers that are held against every other method: both as a `Segmenter` trains and decodes them.
+# The layers compared with every other method, both trained and decoded by a `Segmenter`.
 LAYERS = ("crf", "semi")
-# The penalty on flicker that the layers are compared with.
+# The penalty on flicker compared with the layers.
 PENALTY = "bce+switches"
-# What a barcode shows beside these: the plain network, a penalty, filters, counts, the most probable sequence.
+# Other methods in a barcode: the plain network, a penalty, filters, counts, the most probable sequence.
 SHOWN = ("ce", PENALTY, "ce+tmse,median", "median", "counted", "crf,sequence")
 # Limits of the comparisons: distance to the best frame accuracy in points, lead over the penalty in points of F1@50,
 # and predicted bands per true band.
 ACCURACY_WITHIN, AHEAD_BY, RATIO = 0.5, 5.0, (0.9, 1.15)
-# A method that is further behind than this is not level, however much seeds differ.
+# A method further behind than this is not level, even where seeds differ more.
 LEVEL_WITHIN = 2.0
-# Fewer people (or data sets) than this say nothing about others, whatever the bootstrap makes of them.
+# With fewer people (or data sets) than this, a bootstrap interval says nothing about others, so it is left out.
 ENOUGH = 5
 DRAWS = 2000
 
 
 class Table(NamedTuple):
-    """A title, names of the columns, rows of text, and the conventions by which they are counted."""
+    """Title, column names, rows of text, and the conventions of the scores."""
 
     title: str
     header: list[str]
@@ -71,15 +71,15 @@ class Table(NamedTuple):
 def summarise(
     cells: Sequence[Row], budget: dict[str, Any], methods: dict[str, dict[str, Any]], tasks: dict[str, dict[str, Any]]
 ) -> Result:
-    """What is kept of the cells: scores, knobs, paired differences, and the bands of one recording of each task.
+    """Return scores, knobs, paired differences, and the bands of one recording of each task.
 
-    Scores of single recordings are kept as text, so that differences and intervals can be made anew.
+    Scores of single recordings are stored as text, so that differences and intervals can be recomputed.
 
     Args:
-        cells: as :class:`benchmarks.bands.cells.Cache` holds them.
-        budget: its name and settings.
+        cells: results from :class:`benchmarks.bands.cells.Cache`.
+        budget: name and settings of the budget.
         methods: title of each method, and whether it is "structured".
-        tasks: as :func:`benchmarks.bands.tasks.described` describes them.
+        tasks: facts of each task from :func:`benchmarks.bands.tasks.described`.
     """
     plain_methods = [name for name, method in methods.items() if not method["structured"]]
     return {
@@ -100,7 +100,7 @@ def _row(cell: Row) -> Row:
 
 # ------------------------------------------------------------------------------------------------ paired differences
 def _differences(cells: Sequence[Row], rivals: Sequence[str], people: dict[str, list[str]]) -> list[Row]:
-    """Return layers minus other methods, per task and encoder, over the recordings that both were tested on."""
+    """Return the differences between layers and other methods, per task and encoder."""
     by_key: dict[tuple[str, str, str], list[Row]] = {}
     for cell in cells:
         by_key.setdefault((cell["task"], cell["encoder"], cell["method"]), []).append(cell)
@@ -115,10 +115,10 @@ def _differences(cells: Sequence[Row], rivals: Sequence[str], people: dict[str, 
 
 
 def _paired(own: Sequence[Row], rivals: Sequence[Row], metric: str, people: Sequence[str]) -> dict[str, Any]:
-    """Mean difference over recordings, seeds averaged first, and its 95 % interval over people.
+    """Return the mean difference over recordings, with seeds averaged first, and its 95 % interval over people.
 
-    A recording that has no score (none of its frames is labelled) is left out. Where none is left, or no seed is
-    shared, there is no difference; where few people are left, no interval.
+    A recording without labelled frames has no score and is left out. The difference is None without recordings or
+    shared seeds. The interval is None where few people are left.
     """
     theirs = {cell["seed"]: cell["per_recording"][metric] for cell in rivals}
     gaps = [np.subtract(c["per_recording"][metric], theirs[c["seed"]]) for c in own if c["seed"] in theirs]
@@ -132,20 +132,20 @@ def _paired(own: Sequence[Row], rivals: Sequence[Row], metric: str, people: Sequ
 
 
 def bootstrap(values: Array, people: Sequence[str] | None = None) -> list[float]:
-    """95 % percentile interval of the mean, from resampling people with all the values that are theirs.
+    """Return the 95 % percentile interval of the mean, from resampling people with all their values.
 
-    What one person shows is alike: to resample the values would take them for news from as many people. Without
-    ``people`` every value is someone's own.
+    Values of one person are alike, so that resampling values would treat them as independent. Without ``people``, each
+    value is from another person.
     """
-    whose = np.arange(len(values)) if people is None else np.unique(people, return_inverse=True)[1]
-    sums, counts = np.bincount(whose, values), np.bincount(whose)
+    owner = np.arange(len(values)) if people is None else np.unique(people, return_inverse=True)[1]
+    sums, counts = np.bincount(owner, values), np.bincount(owner)
     drawn = np.random.default_rng(0).choice(len(sums), (DRAWS, len(sums)))
     means = sums[drawn].sum(1) / counts[drawn].sum(1)
     return [round(float(limit), 2) for limit in np.quantile(means, (0.025, 0.975))]
 
 
 def _barcodes(cells: Sequence[Row]) -> dict[str, dict[str, dict[str, str]]]:
-    """task -> encoder -> method, and "truth" -> bands as text, of the first seed."""
+    """Return task -> encoder -> method or "truth" -> bands as text, of the first seed."""
     found: dict[str, dict[str, dict[str, str]]] = {}
     for cell in sorted(cells, key=lambda cell: -cell["seed"]):
         rows = found.setdefault(cell["task"], {}).setdefault(cell["encoder"], {})
@@ -159,7 +159,7 @@ def _packed(bands: Iterable[Sequence[int]]) -> str:
 
 
 def unpacked(text: str) -> list[tuple[int, int, int]]:
-    """(start, end, class) of bands as text."""
+    """Return (start, end, class) of bands from their text."""
     bands = []
     for band in text.split():
         frames, label = band.split(":")
@@ -170,7 +170,7 @@ def unpacked(text: str) -> list[tuple[int, int, int]]:
 
 # ------------------------------------------------------------------------------------------------------------ tables
 def tables(result: Result) -> dict[str, Table]:
-    """All tables of a result by name."""
+    """Return all tables of a result by name."""
     found = target_tables(result) | {"data": data_table(result), "ranks": rank_table(result)}
     for encoder in _distinct(result, "encoder"):
         for metric in METRICS:
@@ -181,15 +181,15 @@ def tables(result: Result) -> dict[str, Table]:
 
 
 def conventions(result: Result, *metrics: str, single: bool = False, ranks: bool = False) -> str:
-    """How scores are counted: pooled or not, classes left out, what breaks ties, and margins.
+    """Return the conventions of scores: pooling, ignored classes, ties and margins.
 
     Args:
         result: has the margins.
-        metrics: those that are shown.
+        metrics: metrics of the table.
         single: whether each recording is scored by itself.
-        ranks: whether methods are ranked by them.
+        ranks: whether the table ranks methods.
     """
-    pooling = ["each recording scored by itself"] if single else [POOLING[metric] for metric in metrics]
+    pooling = ["each recording is scored by itself"] if single else [POOLING[metric] for metric in metrics]
     rules = [*pooling, *(TIES[metric] for metric in metrics if metric in TIES)]
     if "boundary_f1" in metrics:
         rules += _margins(result)
@@ -199,13 +199,13 @@ def conventions(result: Result, *metrics: str, single: bool = False, ranks: bool
 
 
 BANDS = (
-    "no class is left out as background; unlabelled frames, and those of a class that no training recording shows, are "
-    "left out, and part the bands around them"
+    "no class is left out as background; unlabelled frames, and those of a class that is absent from training, are "
+    "left out and separate the bands around them"
 )
 
 
 def _margins(result: Result) -> list[str]:
-    """The margin of each data set, and those that have nothing to find within one."""
+    """Return the margin of each data set, and the data sets without boundaries."""
     about = {plain(task): result["tasks"][task] for task in _distinct(result, "task")}
     some = {name: a["margin"] for name, a in about.items() if a["boundaries"]}
     margins = [f"{name} {margin} ({margin / about[name]['rate']:.3g} s)" for name, margin in some.items()]
@@ -214,13 +214,13 @@ def _margins(result: Result) -> list[str]:
     if without:
         rules.append(
             f"– on {', '.join(without)}: all test bands lie between unlabelled gaps, so that there is no boundary to "
-            "find and any score would be one of flicker"
+            "find and a score would only measure flicker"
         )
     return rules
 
 
 def score_table(result: Result, encoder: str, metric: str) -> Table:
-    """Methods by tasks, mean ± sd over seeds; the last column is the mean rank."""
+    """Return scores of methods by tasks, mean ± sd over seeds; the last column is the mean rank."""
     tasks = _distinct(result, "task")
     ranks = mean_ranks(result, encoder, metric) if metric != "band_ratio" else {}
     rows = []
@@ -234,7 +234,7 @@ def score_table(result: Result, encoder: str, metric: str) -> Table:
 
 
 def difference_table(result: Result, encoder: str, metric: str) -> Table:
-    """Rivals by structured methods: mean over tasks of the paired difference, its interval, wins and losses."""
+    """Return other methods by layers: mean paired difference over tasks, its interval and the number of wins."""
     methods, rows = result["methods"], []
     for rival in [name for name, method in methods.items() if not method["structured"]]:
         gaps = [_gaps(result, encoder, own, rival, metric) for own in LAYERS]
@@ -242,27 +242,27 @@ def difference_table(result: Result, encoder: str, metric: str) -> Table:
             rows.append([methods[rival]["title"], *map(_difference_text, gaps)])
     title = (
         f"{metric.upper() if metric[0] == 'f' else metric.capitalize()} of each recording by itself: structured layer "
-        "minus other method, in points, mean over recordings and then over the real data sets, with the 95 % bootstrap "
-        f"interval over data sets, and on how many of them the layer is ahead. Encoder: {encoder}."
+        "minus other method, in points, mean over recordings and then over the real data sets; the 95 % bootstrap "
+        f"interval over data sets; and the number of data sets where the layer is ahead. Encoder: {encoder}."
     )
     header = ["other method", *(methods[name]["title"] for name in LAYERS)]
     return Table(title, header, rows, conventions(result, metric, single=True))
 
 
 def target_tables(result: Result) -> dict[str, Table]:
-    """Return tables of both layers beside the best other method and the penalty, and the comparisons that they win."""
+    """Return tables of both layers, the best other method and the penalty, and of the comparisons won."""
     found = {f"targets_{metric.replace('@', '')}": target_table(result, metric) for metric in COMPARED}
     return found | {"targets_bands": target_table(result, "band_ratio"), "verdicts": verdict_table(result)}
 
 
 def target_table(result: Result, metric: str) -> Table:
-    """A row per task and encoder: both layers, the best other method and the penalty."""
+    """Return a row per task and encoder: both layers, the best other method and the penalty."""
     named = {"crf": "CRF", "semi": "semi-Markov CRF"}
     ratio = metric == "band_ratio"
     rows = []
     for task, encoder in _cells(result):
         scores = {layer: _scores(result, task, encoder, layer, metric) for layer in (*LAYERS, PENALTY)}
-        # Of a ratio no method is best: the plain network shows what there was to repair.
+        # A ratio has no best method, so the plain network shows the flicker to repair.
         best = "ce" if ratio else _best_other(result, task, encoder, metric)
         line = [*(scores[layer] for layer in LAYERS), _scores(result, task, encoder, best, metric), scores[PENALTY]]
         texts = [_mean_sd(values, METRICS[metric][1]) for values in line]
@@ -276,15 +276,15 @@ def target_table(result: Result, metric: str) -> Table:
 
 
 TARGETS = (
-    ". The best other is, of all methods without an end-to-end layer, the one with the best mean on these very test "
+    ". The best other is the method without an end-to-end layer that has the best mean on these same test "
     "recordings: a choice that was impossible beforehand. Scores and paired differences are means over seeds with "
-    "their standard deviation. In brackets, where five people test or more: the 95 % bootstrap interval, over people "
-    "with all their recordings, of the mean difference of scores of one recording."
+    "their standard deviation. Brackets show the 95 % bootstrap interval of the mean difference of scores of one "
+    "recording, resampled by person, where at least five people test."
 )
 
 
 def verdict_table(result: Result) -> Table:
-    """Return on how many data sets each comparison holds, per encoder, and on which ones it does not."""
+    """Return the number of data sets where each comparison holds, per encoder, and the names of the others."""
     rows = []
     for encoder in _distinct(result, "encoder"):
         tasks = [task for task, other in _cells(result) if other == encoder and is_real(task)]
@@ -292,10 +292,10 @@ def verdict_table(result: Result) -> Table:
             missed = [task for task in tasks if not test(result, (task, encoder))]
             rows.append([words, encoder, f"{len(tasks) - len(missed)} of {len(tasks)}", ", ".join(map(plain, missed))])
     title = (
-        "The layers, a CRF or a semi-Markov CRF as a Segmenter trains and decodes it, against the other methods on the "
-        "real data sets. It is enough if one of the two layers wins; in the last row one layer has to win all three. "
-        "Level: behind the best other by less than the standard deviation of the difference over seeds, and by "
-        f"{LEVEL_WITHIN:g} points at most; with one seed, not behind at all."
+        "The layers, a CRF and a semi-Markov CRF trained and decoded by a Segmenter, against the other methods on the "
+        "real data sets. A comparison holds if one of the two layers wins; in the last row, one layer must win all "
+        "three. Level means behind the best other by at most the standard deviation of the difference over seeds, and "
+        f"by at most {LEVEL_WITHIN:g} points; with one seed, not behind."
     )
     note = conventions(result, *COMPARED, "band_ratio")
     return Table(title, ["comparison", "encoder", "holds on", "not on"], rows, note)
@@ -311,7 +311,7 @@ def _is_level(result: Result, cell: tuple[str, str], own: str, metric: str) -> b
 
 
 def _all_at_once(result: Result, cell: tuple[str, str]) -> bool:
-    """Whether one layer is first or level in F1@50 and in edit, and near the best accuracy."""
+    """Return whether one layer is first or level in F1@50 and edit, and near the best accuracy."""
     best = _best_other(result, *cell, "accuracy")
     return any(
         _is_level(result, cell, own, "f1@50")
@@ -347,7 +347,7 @@ _COMPARISONS: list[tuple[str, Callable[[Result, tuple[str, str]], bool]]] = [
 
 
 def _cells(result: Result) -> list[tuple[str, str]]:
-    """Task and encoder of all tables that compare: those where layers, penalty and plain network share a seed."""
+    """Return the tasks and encoders to compare: layers, penalty and plain network share a seed there."""
     needed = {*LAYERS, PENALTY, "ce"}
     return [
         (task, encoder)
@@ -358,7 +358,7 @@ def _cells(result: Result) -> list[tuple[str, str]]:
 
 
 def _best_other(result: Result, task: str, encoder: str, metric: str) -> str:
-    """The method without an end-to-end layer that turned out best, over the seeds that it shares with the layers."""
+    """Return the best method without an end-to-end layer, over the seeds that it shares with the layers."""
     shared = set.intersection(*({row["seed"] for row in _rows(result, task, encoder, own)} for own in LAYERS))
     means = {
         name: float(np.mean(scores))
@@ -370,7 +370,7 @@ def _best_other(result: Result, task: str, encoder: str, metric: str) -> str:
 
 
 def _seed_gaps(result: Result, cell: tuple[str, str], own: str, rival: str, metric: str) -> Array:
-    """Differences of the seeds that both have."""
+    """Return the differences for the seeds of both methods."""
     ours, theirs = (
         {row["seed"]: row["scores"][metric] for row in _rows(result, *cell, method)} for method in (own, rival)
     )
@@ -378,7 +378,7 @@ def _seed_gaps(result: Result, cell: tuple[str, str], own: str, rival: str, metr
 
 
 def _gap_text(result: Result, cell: tuple[str, str], own: str, rival: str, metric: str) -> str:
-    """A paired difference, and its interval over people where that is known."""
+    """Return a paired difference as text, with its interval over people where known."""
     key = (*cell, own, rival)
     rows = [r for r in result["differences"] if (r["task"], r["encoder"], r["method"], r["rival"]) == key]
     intervals = [row[metric]["interval"] for row in rows if row[metric]["interval"]]
@@ -387,7 +387,7 @@ def _gap_text(result: Result, cell: tuple[str, str], own: str, rival: str, metri
 
 
 def data_table(result: Result) -> Table:
-    """What there is to learn from, to choose by and to be judged by; and which epochs were chosen."""
+    """Return the sizes of the training, validation and test parts, and the chosen epochs."""
     rows = []
     for task in _distinct(result, "task"):
         about = result["tasks"][task]
@@ -399,8 +399,8 @@ def data_table(result: Result) -> Table:
     counts = (f"{part}: recordings / bands" for part in PARTS)
     header = ["data set", "classes", "median band, frames", *counts, "test: people or houses"]
     title = (
-        "Recordings and bands, people or houses that test (each synthetic signal counts as one), and the number of the "
-        "epoch that was best on the validation recordings, of how many: the median over encoders and seeds."
+        "Recordings and bands; people or houses in the test part (each synthetic signal counts as one); and the epoch "
+        "that was best on the validation recordings, with the number of epochs: the median over encoders and seeds."
     )
     return Table(title, [*header, *(f"best epoch: {name}" for name in names)], rows, conventions_of_choice(epochs=True))
 
@@ -409,11 +409,11 @@ PARTS = ("training", "validation", "test")
 
 
 def conventions_of_choice(epochs: bool = False) -> str:
-    """By what epochs, or knobs, are chosen on validation recordings."""
-    ties = "epochs the one with the lower loss" if epochs else "choices the first tried"
+    """Return the conventions of choosing epochs or knobs on validation recordings."""
+    ties = "epochs, the one with the lower loss" if epochs else "choices, the first tried"
     return (
-        "Conventions: chosen for the mean of accuracy (frames of all validation recordings pooled), F1@50 (their bands "
-        f"pooled) and edit score (mean over recordings); of equally good {ties}; {BANDS}."
+        "Conventions: the choice maximises the mean of accuracy (frames of all validation recordings pooled), F1@50 "
+        f"(their bands pooled) and edit score (mean over recordings); among equal {ties}; {BANDS}."
     )
 
 
@@ -425,7 +425,7 @@ def _epochs(result: Result, task: str, method: str) -> str:
 
 
 def rank_table(result: Result) -> Table:
-    """Mean ranks of all methods, over the tasks that all have finished."""
+    """Return mean ranks of all methods over the tasks with results of all methods."""
     keys = [(encoder, metric) for encoder in _distinct(result, "encoder") for metric in COMPARED]
     ranks = {key: mean_ranks(result, *key) for key in keys}
     mean = {name: np.mean([r[name] for r in ranks.values() if name in r] or [np.inf]) for name in result["methods"]}
@@ -435,7 +435,7 @@ def rank_table(result: Result) -> Table:
         if np.isfinite(mean[name])
     ]
     title = (
-        "Mean rank over the real data sets that every method has finished; 1 is best. Of the layers each once, as a "
+        "Mean rank over the real data sets with results of all methods; 1 is best. Each layer appears once, as a "
         "Segmenter decodes it."
     )
     note = conventions(result, *COMPARED, ranks=True)
@@ -443,7 +443,7 @@ def rank_table(result: Result) -> Table:
 
 
 def knob_table(result: Result) -> Table:
-    """What was tuned, and to what."""
+    """Return the tuned knobs."""
     tasks, rows = _distinct(result, "task"), []
     for encoder in _distinct(result, "encoder"):
         for method, description in result["methods"].items():
@@ -451,9 +451,9 @@ def knob_table(result: Result) -> Table:
             if any(text not in ("", "–") for text in texts):
                 rows.append([description["title"], encoder, *texts])
     return Table(
-        "Knobs, as tuned on validation recordings with the first seed; nothing where no penalty was better. Of the "
-        "layers: how the Segmenter decodes, and whether it trained with a loss of frames, which it chooses in each "
-        "fit; the first seed's are shown.",
+        "Knobs tuned on validation recordings with the first seed; empty where no penalty was better. For the layers: "
+        "how the Segmenter decodes, and whether it trained with a loss of frames. It chooses both in each fit; those "
+        "of the first seed are shown.",
         ["", "encoder", *map(plain, tasks)],
         rows,
         conventions_of_choice(),
@@ -461,7 +461,7 @@ def knob_table(result: Result) -> Table:
 
 
 def edge_table(result: Result) -> Table:
-    """Where a smaller or larger weight of a penalty than any that was tried might have been better."""
+    """Return the data sets where a penalty weight beyond those tried might be better."""
     rows = []
     for method, description in result["methods"].items():
         for encoder in _distinct(result, "encoder"):
@@ -476,14 +476,14 @@ def edge_table(result: Result) -> Table:
                 ]
                 rows.append([description["title"], encoder, tried, *map(", ".join, ends)])
     title = (
-        "Where the tuned weight of a penalty is at an end of those that were tried, so that one beyond might do better."
+        "Data sets where the tuned weight of a penalty is the smallest or largest tried: one beyond might be better."
     )
-    header = ["", "encoder", "weights tried beside none", "the smallest chosen on", "the largest chosen on"]
+    header = ["", "encoder", "weights tried besides none", "smallest chosen on", "largest chosen on"]
     return Table(title, header, rows, conventions_of_choice())
 
 
 def mean_ranks(result: Result, encoder: str, metric: str = "f1@50") -> dict[str, float]:
-    """Mean rank of each method over the real tasks that all methods have finished; 1 is best, ties share."""
+    """Return the mean rank of each method over the complete real tasks; 1 is best, ties share a rank."""
     scores, methods = complete(result, encoder, metric)
     if not len(scores):
         return {}
@@ -494,9 +494,10 @@ def mean_ranks(result: Result, encoder: str, metric: str = "f1@50") -> dict[str,
 
 
 def complete(result: Result, encoder: str, metric: str) -> tuple[Array, list[str]]:
-    """Scores (tasks, methods) of the real tasks that all methods have finished, and those methods.
+    """Return scores (tasks, methods) of the real tasks with results of all methods, and those methods.
 
-    The synthetic tasks have the same labels, and the layers' variants the same networks: they would count twice.
+    Synthetic tasks and variants of the layers are left out. The synthetic tasks share their labels and the variants
+    share networks, so that they would count twice.
     """
     have = {row["method"] for row in result["rows"] if row["encoder"] == encoder}
     variants = {name for name, method in result["methods"].items() if method["structured"] and name not in LAYERS}
@@ -510,17 +511,17 @@ def complete(result: Result, encoder: str, metric: str) -> tuple[Array, list[str
 
 
 def is_real(task: str) -> bool:
-    """Whether a task is of measured recordings."""
+    """Return whether a task has measured recordings."""
     return not task.startswith("synthetic")
 
 
 def _distinct(result: Result, name: str) -> list[str]:
-    """Values in the order in which results are written; synthetic tasks last."""
+    """Return the distinct values in the order of the tables; synthetic tasks last."""
     return sorted({row[name] for row in result["rows"]}, key=lambda value: (not is_real(value), value))
 
 
 def _scores(result: Result, task: str, encoder: str, method: str, metric: str) -> list[float]:
-    """Scores of all seeds; none where there is nothing to score."""
+    """Return the scores of all seeds; none where there is nothing to score."""
     if metric == "boundary_f1" and not result["tasks"][task]["boundaries"]:
         return []
     return [row["scores"][metric] for row in _rows(result, task, encoder, method)]
@@ -575,29 +576,29 @@ def _knob(result: Result, task: str, encoder: str, method: str) -> str:
 
 
 def plain(task: str) -> str:
-    """The name of a task with spaces, which may break over lines."""
+    """Return the name of a task with spaces, so that it can wrap."""
     return task.replace("_", " ")
 
 
 # --------------------------------------------------------------------------------------------------------- rendering
 def text(result: Result) -> str:
-    """All tables for a terminal."""
+    """Return all tables for a terminal."""
     return "\n\n".join([settings_text(result), *map(_as_text, tables(result).values())])
 
 
 def settings_text(result: Result) -> str:
-    """What a network was given, in a sentence."""
+    """Return the settings of a network in a sentence."""
     cells: dict[tuple[str, ...], int] = {}
     for row in result["rows"]:
         key = (row["task"], row["encoder"], row["method"])
         cells[key] = cells.get(key, 0) + 1
     fewest, most = min(cells.values()), max(cells.values())
     seeds = f"{fewest} to {most} seeds" if fewest < most else f"{most} {'seed' if most == 1 else 'seeds'}"
-    beyond = ", and those beyond where the best is at an end of them" if result["budget"]["widen"] else ""
+    beyond = ", and further ones where the best is the smallest or largest" if result["budget"]["widen"] else ""
     return (
         "Budget {name!r}: an LSTM of {hidden} units per direction, at most {epochs} epochs of at least 16 batches and "
         "about {steps} batches in all, a batch of {batch_size} windows of {window} frames; {weights} weights tried for "
-        "each penalty beside none{beyond}; ".format(**result["budget"], beyond=beyond)
+        "each penalty besides none{beyond}; ".format(**result["budget"], beyond=beyond)
         + f"{seeds}."
     )
 
@@ -612,7 +613,7 @@ def _as_text(table: Table) -> str:
 
 
 def rst(table: Table) -> str:
-    """A table for the documentation."""
+    """Return a table for the documentation."""
     lines = [".. list-table::", "   :header-rows: 1", "   :class: scores", ""]
     for row in (table.header, *table.rows):
         lines += [f"   {'*' if column == 0 else ' '} - {cell}" for column, cell in enumerate(row)]
@@ -620,7 +621,7 @@ def rst(table: Table) -> str:
 
 
 def write_includes(result: Result, folder: Path) -> None:
-    """Each table as a file that a page of the documentation includes."""
+    """Write each table to a file that a page of the documentation includes."""
     (folder / "settings.inc").write_text(settings_text(result) + "\n", encoding="utf-8")
     for name, table in tables(result).items():
         (folder / f"{name}.inc").write_text(rst(table), encoding="utf-8")

@@ -1,8 +1,8 @@
-"""The tasks: recordings split by person or house, at the rate they are used.
+"""Load the tasks: recordings split by person or house, at the rate used.
 
-No choice here was made by looking at a test score. Fast signals are averaged to a rate at which their shortest bands
-still have some frames, so that an encoder sees more of the past at the same cost; very long recordings are cut into
-months. Every method gets the same arrays.
+No choice here depends on a test score. Fast signals are averaged to a lower rate, so that an encoder sees more of the
+past at the same cost; at that rate the shortest bands still have some frames. Very long recordings are cut into months.
+Every method gets the same arrays.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ DAYS_30 = 30 * 24 * 60
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """Recordings to learn from, to tune by, and to be judged by.
+    """Training, validation and test recordings of a data set.
 
     Args:
-        name: of the data set.
+        name: name of the data set.
         classes: names of the classes.
         rate: frames per second.
-        margin: frames by which a boundary may be off.
+        margin: tolerance of a boundary in frames.
         train, valid, test: signals (T, F) float32 and labels (T,) int64, -100 = unlabelled.
-        people: of each test recording the person, or the house, that it is of.
+        people: the person or house of each test recording.
     """
 
     name: str
@@ -47,12 +47,12 @@ class Task:
     people: list[str]
 
     def median_duration(self) -> float:
-        """Median duration of a training band, in frames: what widths of filters are multiples of."""
+        """Return the median duration of training bands in frames, the unit of filter widths."""
         return float(np.median(Segments.from_labels(self.train.labels).durations))
 
 
 def described(task: Task) -> dict[str, Any]:
-    """What tables say of a task; bands and recordings of training, validation and test, boundaries and people of test.
+    """Return the facts of a task that tables print: sizes of all parts, boundaries and people of the test part.
 
     A boundary lies between two labelled frames, as :func:`segcrf.metrics.boundary_scores` counts it.
     """
@@ -76,16 +76,16 @@ def _boundaries(labels: Array) -> int:
 
 @dataclass(frozen=True)
 class Source:
-    """How a stored data set becomes a task.
+    """Recipe that turns a stored data set into a task.
 
     Args:
         rate: frames per second of the stored signal.
-        part: tells from a recording's identifier whether it is of "train", "valid" or "test".
-        factor: frames that become one.
-        margin: seconds by which a boundary may be off.
+        part: maps the identifier of a recording to "train", "valid" or "test".
+        margin: tolerance of a boundary in seconds.
+        factor: number of frames averaged into one.
         prepare: makes features of a raw signal, before frames are averaged.
-        stretch: longest recording in frames; longer ones are cut. None: whole.
-        person: tells from a recording's identifier whose it is.
+        stretch: maximum length in frames, at which longer recordings are cut; None keeps all whole.
+        person: maps the identifier of a recording to its person or house.
     """
 
     rate: float
@@ -98,23 +98,25 @@ class Source:
 
 
 def _by_number(identifier: int, valid: int, test: int) -> str:
-    """The part of a person whose number is above the given ones."""
+    """Return the part of a person by number: above ``test``, above ``valid``, or below both."""
     return "test" if identifier > test else "valid" if identifier > valid else "train"
 
 
-def _among(valid: tuple[str, ...], test: tuple[str, ...]) -> Callable[[str], str]:
-    """The part of a recording whose identifier begins like one of those named."""
+def _by_prefix(valid: tuple[str, ...], test: tuple[str, ...]) -> Callable[[str], str]:
+    """Return a function from an identifier to its part, by the given prefixes; others train."""
     return lambda name: "test" if name.startswith(test) else "valid" if name.startswith(valid) else "train"
 
 
 def _first(letters: int) -> Callable[[str], str]:
-    """The person that the first so many letters of an identifier name."""
+    """Return a function from an identifier to its first letters, which name the person."""
     return lambda name: name[:letters]
 
 
 def _gaze(signal: Array) -> Array:
-    """Positions, held where the eye was lost (a causal encoder must not see where it is found), their differences, and
-    whether it was lost."""
+    """Return positions, their differences, and whether the eye was lost.
+
+    A lost position repeats the last seen one: interpolation would show the future to a causal encoder.
+    """
     lost = np.isnan(signal).any(1)
     seen = np.flatnonzero(~lost)
     held = signal[seen[np.maximum(np.searchsorted(seen, np.arange(len(signal)), side="right") - 1, 0)]]
@@ -122,33 +124,33 @@ def _gaze(signal: Array) -> Array:
 
 
 def _moving(signal: Array) -> Array:
-    """Where everything is relative to the first frame, as people stand elsewhere each time, and how fast it moves."""
+    """Return positions relative to the first frame, since people stand elsewhere each time, and their differences."""
     return np.concatenate([signal - signal[:1], np.diff(signal, axis=0, prepend=signal[:1])], axis=1)
 
 
-def _of_house(stretch: str) -> str:
-    """One house tests; of the other two, four months of five train and the fifth is for validation."""
+def _by_house(stretch: str) -> str:
+    """Return the part of a month: one house tests; every fifth month of the others validates, the rest train."""
     house, month = stretch.rsplit("/", 1)
     return "test" if house == "REFIT_House2" else "valid" if int(month) % 5 == 4 else "train"
 
 
 SOURCES: dict[str, Source] = {
     "ecg_ludb": Source(500.0, lambda name: _by_number(int(name), 130, 160), margin=0.03, factor=4),
-    "eye_lookatpoint": Source(1000.0, _among(("S4",), ("S5", "S6")), margin=0.02, factor=4, prepare=_gaze),
-    "gesture_phase": Source(27.0, _among(("a3", "b3"), ("c",)), margin=0.2, prepare=_moving, person=_first(1)),
+    "eye_lookatpoint": Source(1000.0, _by_prefix(("S4",), ("S5", "S6")), margin=0.02, factor=4, prepare=_gaze),
+    "gesture_phase": Source(27.0, _by_prefix(("a3", "b3"), ("c",)), margin=0.2, prepare=_moving, person=_first(1)),
     "emg_gestures": Source(
         200.0, lambda name: _by_number(int(name[:2]), 25, 30), margin=0.2, factor=4, prepare=np.abs, person=_first(2)
     ),
-    "nilm_devicescope": Source(1 / 60, _of_house, margin=120.0, stretch=DAYS_30, person=lambda n: n.rsplit("/", 1)[0]),
-    "sleep_edf20": Source(1 / 30, _among(("SC406", "SC407"), ("SC408", "SC409")), margin=30.0, person=_first(5)),
-    "mocap6": Source(10.0, _among(("13_31",), ("14",)), margin=1.0, person=_first(2)),
+    "nilm_devicescope": Source(1 / 60, _by_house, margin=120.0, stretch=DAYS_30, person=lambda n: n.rsplit("/", 1)[0]),
+    "sleep_edf20": Source(1 / 30, _by_prefix(("SC406", "SC407"), ("SC408", "SC409")), margin=30.0, person=_first(5)),
+    "mocap6": Source(10.0, _by_prefix(("13_31",), ("14",)), margin=1.0, person=_first(2)),
 }
 NOISES = {"synthetic_low": 0.5, "synthetic_mid": 1.0, "synthetic_high": 2.0}
 NAMES = (*NOISES, *SOURCES)
 
 
 def load(name: str) -> Task:
-    """The task of this name; real ones as :func:`benchmarks.data.folder` finds or downloads them."""
+    """Return a task by name. :func:`benchmarks.data.folder` finds or downloads real recordings."""
     return _synthetic(name) if name in NOISES else _real(name)
 
 
@@ -168,7 +170,7 @@ def _real(name: str) -> Task:
             for identifier, signal, labels in _stretches(source, key[2:], arrays[key], arrays[f"y/{key[2:]}"]):
                 parts[source.part(identifier)].append((signal, labels))
                 people[source.part(identifier)].append(source.person(identifier))
-    # Nobody learns a class that no training person shows; frames of one that only others show count as unlabelled.
+    # No method can learn a class that is absent from training, so its frames count as unlabelled.
     known = np.unique(np.concatenate([labels for _, labels in parts["train"]]))
     known = known[known != UNLABELLED]
     rate = source.rate / source.factor
@@ -179,7 +181,7 @@ def _real(name: str) -> Task:
 
 
 def _stretches(source: Source, name: str, signal: Array, labels: Array) -> list[tuple[str, Array, Array]]:
-    """Identifier, signal (T, F) and labels (T,) of a recording, or of the pieces that it is cut into."""
+    """Return identifier, signal (T, F) and labels (T,) of a recording or of its pieces."""
     signal, labels = (
         _averaged(source.prepare(signal.astype(np.float32)), source.factor),
         labels[source.factor // 2 :: source.factor],
@@ -193,7 +195,7 @@ def _stretches(source: Source, name: str, signal: Array, labels: Array) -> list[
 
 
 def _averaged(signal: Array, factor: int) -> Array:
-    """Means of ``factor`` frames; what is left over at the end is dropped."""
+    """Return means of ``factor`` frames; an incomplete group at the end is dropped."""
     frames = len(signal) // factor
     return signal[: frames * factor].reshape(frames, factor, -1).mean(1)
 

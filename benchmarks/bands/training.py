@@ -1,8 +1,8 @@
-"""One network: encoder, loss and penalty in; class scores, or bands, of validation and test recordings out.
+"""Train one network and return its class scores, or bands, of validation and test recordings.
 
-The structured layers are a :class:`segcrf.Segmenter`, defaults and all. The frame-wise networks are the same
-encoder, trained by the same engine with the same recipe: AdamW, warm-up and cosine, dropout, noise, and the epoch whose
-bands are best on the validation recordings.
+A structured network is a :class:`segcrf.Segmenter` with its defaults. A frame-wise network is the same encoder, trained
+by the same engine with the same recipe: AdamW, warm-up and cosine, dropout and noise. Both keep the epoch with the best
+bands on the validation recordings.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PENALTIES: dict[str, Penalty] = {
     "kl": baselines.neighbour_kl,
     "tmse": baselines.truncated_mse,
 }
-# Weights to choose from, the middle ones first wanted: penalties are per frame, T-MSE's own paper has 0.15.
+# Candidate weights; the middle ones are tried first. Penalties are per frame. The paper of T-MSE uses 0.15.
 WEIGHTS: dict[str, tuple[float, ...]] = {
     "switches": (0.02, 0.1, 0.5, 2.0, 8.0, 30.0, 120.0),
     "tv": (0.01, 0.05, 0.25, 1.0, 4.0, 15.0, 60.0),
@@ -52,16 +52,17 @@ WEIGHTS: dict[str, tuple[float, ...]] = {
 
 @dataclass(frozen=True)
 class Budget:
-    """What every method may spend.
+    """Training budget, the same for every method.
 
     Args:
-        steps: batches that a network learns from at most, roughly: epochs are whole.
-        epochs: passes over the recordings at most; one has 16 batches at least.
-        hidden: units of the LSTM, per direction.
-        weights: how many weights of a penalty are tried at first, the middle ones of ``WEIGHTS``.
-        seeds: repetitions.
-        batch_size, window: windows of a batch, and frames of a window.
-        widen: whether the weights beyond are tried for as long as the best one is at an end of those tried.
+        steps: approximate maximum number of batches of a network, since epochs are whole.
+        epochs: maximum number of epochs; an epoch has at least 16 batches.
+        hidden: units of the LSTM per direction.
+        weights: number of weights of a penalty tried at first, the middle ones of ``WEIGHTS``.
+        seeds: number of seeds.
+        batch_size: windows per batch.
+        window: frames per window.
+        widen: whether to try further weights while the best one is the smallest or largest tried.
     """
 
     steps: int
@@ -74,7 +75,7 @@ class Budget:
     widen: bool = True
 
     def candidates(self, penalty: str) -> tuple[float, ...]:
-        """The middle ones of the weights of a penalty."""
+        """Return the middle weights of a penalty."""
         everything = WEIGHTS[penalty]
         spare = (len(everything) - self.weights) // 2
         return everything[spare : spare + self.weights]
@@ -89,37 +90,41 @@ BUDGETS = {
 
 @dataclass(frozen=True)
 class Network:
-    """Which network: ``loss`` is "ce", "bce", "chain" or "semi", the latter two as a ``Segmenter`` trains them or, with
-    "+alone", by their likelihood alone; ``weight`` is that of the penalty."""
+    """Description of a network.
+
+    Args:
+        loss: "ce", "bce", "chain" or "semi". A ``Segmenter`` trains the last two, with "+alone" by likelihood alone.
+        penalty: key of ``PENALTIES``, or None.
+        weight: weight of the penalty.
+    """
 
     loss: str
     penalty: str | None = None
     weight: float = 0.0
 
     def name(self) -> str:
-        """For files: no two networks share it."""
+        """Return a unique name for files."""
         return self.loss if self.penalty is None else f"{self.loss}+{self.penalty}*{self.weight:g}"
 
     def on(self, task: Task) -> Network:
-        """The network to train on a task: where a ``Segmenter`` tries the likelihood alone only, both are one."""
+        """Return the network to train: without long bands, a ``Segmenter`` always uses the likelihood alone."""
         base = self.loss.removesuffix("+alone")
         return Network(base) if base != self.loss and not has_long_bands(task.train.labels) else self
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a network leaves, and how it was trained.
+    """Outputs of a trained network, and facts of its training.
 
     Args:
-        train: (T, C) class scores of each training recording; for "ce" only, else it is empty.
-        valid, test: of each recording, what methods read: (T, C) class "scores" of a frame-wise network; of a
-            structured one labels (T,), the "bands" as ``Segmenter.predict`` gives them, and the most probable
-            "sequence".
-        decoding: what the ``Segmenter`` chose, the factor and manner of decoding and the weight of the loss of frames;
-            empty for a frame-wise network.
-        history: scores of the validation windows, epoch by epoch.
-        best_epoch: the one whose weights were kept.
-        seconds: of training.
+        train: (T, C) class scores of each training recording; empty for losses other than "ce".
+        valid, test: outputs per recording. A frame-wise network has (T, C) class "scores". A structured one has labels
+            (T,): the "bands" of ``Segmenter.predict``, and the most probable "sequence".
+        decoding: factor, decoding rule and weight of the frame loss that the ``Segmenter`` chose; empty for a
+            frame-wise network.
+        history: validation scores of each epoch.
+        best_epoch: epoch of the kept weights.
+        seconds: time of training.
     """
 
     train: list[Tensor]
@@ -132,7 +137,7 @@ class Trained:
 
 
 class Independent(LinearChain):
-    """A chain without transitions: both ways of decoding are the argmax."""
+    """Chain without transitions, for which both decoding rules are the argmax."""
 
     @property
     def posterior_mode(self) -> Tensor:
@@ -140,7 +145,7 @@ class Independent(LinearChain):
 
 
 class FrameWise(nn.Module):
-    """A structured layer without structure: its mode is the argmax, and it learns nothing."""
+    """Layer without parameters; the mode of its distribution is the argmax."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -156,7 +161,7 @@ class FrameObjective(nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
-        self.log_sigma = None  # no numbers are predicted, so none have a deviation
+        self.log_sigma = None  # no targets are predicted, so there is no deviation to learn
 
     def forward(self, output: ModelOutput, labels: Tensor, targets: Tensor | None = None) -> dict[str, Tensor]:
         scores, lengths = output.dist.emissions, output.dist.lengths
@@ -165,7 +170,7 @@ class FrameObjective(nn.Module):
             loss = functional.cross_entropy(scores[known], labels[known])
         else:
             each = functional.one_hot(labels[known], scores.shape[-1]).to(scores)
-            # Summed over classes: the sum of C yes-or-no questions, of the size of a cross-entropy.
+            # The sum of C binary losses has the size of a cross-entropy.
             loss = functional.binary_cross_entropy_with_logits(scores[known], each) * scores.shape[-1]
         if self.network.penalty is not None:
             loss = loss + self.network.weight * PENALTIES[self.network.penalty](scores, lengths)
@@ -173,7 +178,7 @@ class FrameObjective(nn.Module):
 
 
 def fit(task: Task, encoder: str, network: Network, seed: int, budget: Budget) -> Trained:
-    """Train a network and score all recordings with it."""
+    """Train a network and compute its outputs for all recordings."""
     learn = _sampled(task.train, budget, seed)
     structured = network.loss.startswith(tuple(STRUCTURES))
     segmenter = _segmenter(encoder, network, seed, budget, _epochs(learn, budget))
@@ -181,7 +186,7 @@ def fit(task: Task, encoder: str, network: Network, seed: int, budget: Budget) -
 
 
 def _segmenter(encoder: str, network: Network, seed: int, budget: Budget, epochs: int) -> Segmenter:
-    """The recipe of every network: the defaults of a Segmenter, but for size and number of epochs."""
+    """Return the recipe of every network: a Segmenter with its defaults, except for the budget."""
     loss, _, alone = network.loss.partition("+")
     return Segmenter(
         structure=STRUCTURES.get(loss, "linear-chain"),
@@ -192,14 +197,14 @@ def _segmenter(encoder: str, network: Network, seed: int, budget: Budget, epochs
         patience=epochs,
         batch_size=budget.batch_size,
         window=budget.window,
-        learning_rate=LEARNING_RATE,  # the default for classes alone, which the frame-wise networks are given too
+        learning_rate=LEARNING_RATE,  # the default without targets, also for the frame-wise networks
         seed=seed,
         progress=False,
     )
 
 
 def _structured(task: Task, segmenter: Segmenter, learn: Labelled) -> Trained:
-    """A Segmenter, as its users have it."""
+    """Train a Segmenter in the usual way."""
     begin = time.perf_counter()
     segmenter.set_params(classes=task.classes)
     segmenter.fit(learn.signals, learn.labels, validation=(task.valid.signals, task.valid.labels))
@@ -207,7 +212,7 @@ def _structured(task: Task, segmenter: Segmenter, learn: Labelled) -> Trained:
     best = segmenter.history_[segmenter.best_epoch_]
     decoding = {"factor": best["val_decode_factor"], "by_frame": best["val_decode_by_frame"]}
     decoding["frame_loss"] = segmenter.frame_loss_
-    valid, test = ({"bands": _predicted(segmenter, p), "sequence": _sequence(segmenter, p)} for p in _judged(task))
+    valid, test = ({"bands": _predicted(segmenter, p), "sequence": _sequence(segmenter, p)} for p in _held_out(task))
     return Trained([], valid, test, decoding, segmenter.history_, segmenter.best_epoch_, seconds)
 
 
@@ -216,12 +221,12 @@ def _predicted(segmenter: Segmenter, part: Labelled) -> list[Tensor]:
 
 
 def _sequence(segmenter: Segmenter, part: Labelled) -> list[Tensor]:
-    """The most probable sequence by the likelihood as it is."""
+    """Return the most probable sequence, without scaling the emissions."""
     return _read(segmenter.model_, part.signals, lambda found: found.dist.mode)
 
 
 def _frame_wise(task: Task, segmenter: Segmenter, network: Network, learn: Labelled) -> Trained:
-    """The same encoder, trained by the same engine, without a structured layer."""
+    """Train the same encoder with the same engine, without a structured layer."""
     from segcrf.training import Recipe, train
 
     scale = standardizer(learn, task.valid, bidirectional=segmenter.bidirectional)
@@ -237,16 +242,16 @@ def _frame_wise(task: Task, segmenter: Segmenter, network: Network, learn: Label
     model.load_state_dict(result.weights)
     model.eval()
     train_scores = _scores(model, task.train, scale) if network == Network("ce") else []
-    valid, test = ({"scores": _scores(model, part, scale)} for part in _judged(task))
+    valid, test = ({"scores": _scores(model, part, scale)} for part in _held_out(task))
     return Trained(train_scores, valid, test, {}, result.history, result.best_epoch, seconds)
 
 
-def _judged(task: Task) -> tuple[Labelled, Labelled]:
+def _held_out(task: Task) -> tuple[Labelled, Labelled]:
     return task.valid, task.test
 
 
 def standardizer(learn: Labelled, valid: Labelled, bidirectional: bool) -> Scale:
-    """The scale of all channels, chosen as the Segmenter chooses it."""
+    """Return the standardisation of channels that the Segmenter would choose."""
     everything = Labelled(learn.signals + valid.signals, learn.labels + valid.labels, None)
     own = bidirectional and offset_share(everything) > OFFSETS_DOMINATE
     return _own_scale if own else Standardizer.fit(learn.signals).transform
@@ -257,18 +262,18 @@ def _own_scale(signal: Array) -> Array:
 
 
 def _scores(model: JointModel, part: Labelled, scale: Scale) -> list[Tensor]:
-    """Class scores (T, C) of each recording, encoded whole."""
+    """Return the class scores (T, C) of each recording."""
     signals = [torch.as_tensor(scale(signal).astype(np.float32)) for signal in part.signals]
     return _read(model, signals, lambda found: found.dist.emissions)
 
 
-def _read(model: JointModel, signals: list[Any], question: Callable[[Inferred], Tensor]) -> list[Tensor]:
-    """What a model says of each recording."""
-    answers: list[Tensor] = [torch.empty(0)] * len(signals)
+def _read(model: JointModel, signals: list[Any], output: Callable[[Inferred], Tensor]) -> list[Tensor]:
+    """Return an output of the model for each recording."""
+    outputs: list[Tensor] = [torch.empty(0)] * len(signals)
     for found in infer(model, signals):
-        for row, recording in zip(question(found), found.recordings, strict=True):
-            answers[recording] = row[: len(signals[recording])].clone()
-    return answers
+        for row, recording in zip(output(found), found.recordings, strict=True):
+            outputs[recording] = row[: len(signals[recording])].clone()
+    return outputs
 
 
 def _build(task: Task, segmenter: Segmenter) -> JointModel:
@@ -278,13 +283,13 @@ def _build(task: Task, segmenter: Segmenter) -> JointModel:
 
 
 def batches(task: Task, budget: Budget) -> int:
-    """How many batches a network learns from."""
+    """Return the number of training batches of a network."""
     learn = _sampled(task.train, budget, seed=0)
     return round(_epochs(learn, budget) * _batches_per_epoch(learn, budget))
 
 
 def _epochs(learn: Labelled, budget: Budget) -> int:
-    """So many epochs that a network learns from about as many batches as the budget has, within its epochs."""
+    """Return the number of epochs with about as many batches as the budget, at most its epochs."""
     return min(max(round(budget.steps / _batches_per_epoch(learn, budget)), 1), budget.epochs)
 
 
@@ -297,7 +302,7 @@ def _batches_per_epoch(learn: Labelled, budget: Budget) -> float:
 
 
 def _sampled(recordings: Labelled, budget: Budget, seed: int) -> Labelled:
-    """So many pieces of long recordings, at random, that half the budget passes over all of them once."""
+    """Return random pieces of long recordings, few enough for half the budget to cover them once."""
     frames = budget.steps * budget.batch_size * budget.window // 2
     if sum(map(len, recordings.labels)) <= frames:
         return recordings
@@ -314,5 +319,5 @@ def _recordings(part: Labelled, scale: Scale) -> list[Recording]:
 
 
 def settings(budget: Budget) -> dict[str, Any]:
-    """The budget as results are written with it."""
+    """Return the budget as results store it."""
     return asdict(budget)

@@ -1,17 +1,17 @@
-"""The labelled recordings that benchmarks and tests run on: found or downloaded, checked, and read.
+"""Find or download, check and read the labelled recordings of benchmarks and tests.
 
-A data set is a folder with ``tidy.npz`` and ``meta.json``. In ``tidy.npz`` every recording has a signal ``X/<id>``
-(T, F), classes ``y/<id>`` (T,), -1 where there is no label, and, in some, regression targets ``r/<id>`` (T, R), NaN
-where unknown.
+A data set is a folder with ``tidy.npz`` and ``meta.json``. In ``tidy.npz``, each recording has a signal ``X/<id>``
+(T, F) and classes ``y/<id>`` (T,), -1 = unlabelled. Some data sets also have regression targets ``r/<id>`` (T, R),
+NaN = unknown.
 
-Where the folder is:
+Place of the folder:
 
-* The environment variable ``SEGCRF_DATA`` names a folder with one folder per data set; nothing else is looked at.
-* Otherwise it is in the cache, ``~/.cache/segcrf`` or what ``SEGCRF_CACHE`` names. What is not there is downloaded from
-  the address in :mod:`benchmarks.data.sources`, file by file, each with a recorded checksum, and converted by
-  :mod:`benchmarks.data.convert`, whose result has a recorded checksum too.
+* With the environment variable ``SEGCRF_DATA``, it is a folder of that name in ``$SEGCRF_DATA``, and nowhere else.
+* Otherwise, it is in the cache: ``$SEGCRF_CACHE``, or ``~/.cache/segcrf``. Missing files are downloaded from the
+  address in :mod:`benchmarks.data.sources` and converted by :mod:`benchmarks.data.convert`. The files and the result of
+  the conversion have recorded checksums.
 
-``python -m benchmarks.data`` lists them; ``python -m benchmarks.data NAME`` downloads.
+``python -m benchmarks.data`` lists the data sets; ``python -m benchmarks.data NAME`` downloads one.
 """
 
 from __future__ import annotations
@@ -40,12 +40,14 @@ class DataSet:
     """Recordings by identifier.
 
     Args:
-        name: of the data set.
+        name: name of the data set.
         signals: (T, F) float32 each.
         labels: (T,) int64 each; -100 = unlabelled.
-        targets: (T, R) float32 each, NaN = unknown; empty where there are none.
-        classes, channels, target_names: what the numbers stand for.
-        rate: frames per second; None where these are not evenly spaced or the source does not say.
+        targets: (T, R) float32 each, NaN = unknown; empty without targets.
+        classes: names of the classes.
+        channels: names of the channels.
+        target_names: names of the targets.
+        rate: frames per second; None where frames are unevenly spaced or the source gives no rate.
     """
 
     name: str
@@ -58,27 +60,26 @@ class DataSet:
     rate: float | None
 
     def lists(self, identifiers: Sequence[str]) -> tuple[list[Array], list[Array]]:
-        """Signals and labels of some recordings, as :class:`segcrf.Segmenter` takes them."""
+        """Return signals and labels of some recordings, in the form that :class:`segcrf.Segmenter` takes."""
         return [self.signals[i] for i in identifiers], [self.labels[i] for i in identifiers]
 
 
 def cache() -> Path:
-    """The folder of downloads and of what was made of them."""
+    """Return the folder of downloads and converted data sets."""
     return Path(os.environ.get("SEGCRF_CACHE") or Path.home() / ".cache" / "segcrf")
 
 
 def folder(name: str, *, download: bool = True) -> Path:
-    """The folder of a data set.
+    """Return the folder of a data set.
 
     Args:
-        name: of the data set.
-        download: whether to download what is neither in ``SEGCRF_DATA`` nor in the cache.
+        name: name of the data set.
+        download: whether to download a data set that the cache lacks.
 
     Raises:
-        DataMissingError: ``SEGCRF_DATA`` does not hold this data set; or it is not in the cache, and must not or cannot
-            be downloaded.
-        ChecksumError: what was downloaded is not what was recorded.
-        ValueError: no such data set.
+        DataMissingError: ``SEGCRF_DATA`` lacks this data set; or the cache does, and the download fails or is disabled.
+        ChecksumError: a download or its conversion differs from the recorded checksum.
+        ValueError: the name is unknown.
     """
     root = os.environ.get("SEGCRF_DATA")
     if root:
@@ -94,7 +95,7 @@ def folder(name: str, *, download: bool = True) -> Path:
     if not (found / "tidy.npz").is_file():
         if not download:
             raise DataMissingError(
-                f"{name} is not at hand: set SEGCRF_DATA to the folder of the data sets, or run `python -m "
+                f"{name} is missing: set SEGCRF_DATA to the folder of the data sets, or run `python -m "
                 f"benchmarks.data {name}`, which downloads it from {SOURCES[name].url}"
             )
         prepare(SOURCES[name], cache() / "downloads" / name, found)
@@ -104,7 +105,7 @@ def folder(name: str, *, download: bool = True) -> Path:
 def load(name: str, *, download: bool = True) -> DataSet:
     """Read a data set. Arguments and errors are those of :func:`folder`.
 
-    Gaps in a signal (a blink hides the eye) are bridged by straight lines, and a last channel, ``missing``, says where.
+    Straight lines bridge gaps in a signal, such as blinks. A last channel, ``missing``, marks the gaps.
     """
     source = folder(name, download=download)
     meta = json.loads((source / "meta.json").read_text(encoding="utf-8"))

@@ -1,6 +1,7 @@
-"""The data sets: where they come from, and where they are here.
+"""List or download the data sets.
 
-``python -m benchmarks.data`` lists them. ``python -m benchmarks.data NAME ...`` downloads those that are not at hand.
+``python -m benchmarks.data`` lists their sources and places. ``python -m benchmarks.data NAME ...`` downloads missing
+ones.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from benchmarks.data.sources import Source
 
 
 def main() -> None:
-    """Parse the command line; list, or download."""
+    """Parse the command line, then list or download."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.data", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="data sets to have at hand")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="data sets to find or download")
     names = parser.parse_args().names
     try:
         for name in names:
@@ -28,7 +29,7 @@ def main() -> None:
 
 
 def describe(source: Source) -> str:
-    """What a data set is, its origin and licence, and where it is."""
+    """Return contents, place, origin and licence of a data set as text."""
     files = source.files()
     try:
         place = str(folder(source.name, download=False))

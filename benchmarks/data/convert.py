@@ -1,10 +1,10 @@
-"""From the files of each data set to arrays of one layout.
+"""Convert the files of each data set to arrays of one layout.
 
-Each function takes the folder that holds the files under the paths of their source, and what ``meta.json`` will say.
-It returns the arrays of ``tidy.npz``: per recording a signal ``X/<id>`` (T, F), classes ``y/<id>`` (T,) int8, -1 where
-there is no label, and, in some, regression targets ``r/<id>`` (T, R), NaN where unknown, and states ``s/<id>``.
+Each function takes the folder of the downloaded files and the content of ``meta.json``. It returns the arrays of
+``tidy.npz``: per recording, a signal ``X/<id>`` (T, F) and classes ``y/<id>`` (T,) int8, -1 = unlabelled. Some data
+sets also have regression targets ``r/<id>`` (T, R), NaN = unknown, and states ``s/<id>``.
 
-Nothing is unpickled.
+No function unpickles anything.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ Arrays = dict[str, Array]
 
 
 def digest(arrays: Mapping[str, Array]) -> str:
-    """SHA-256 of identifiers, signals and classes: equal if and only if they are the same, bit for bit.
+    """Return the SHA-256 of identifiers, signals and classes, which changes with any bit of them.
 
-    Regression targets are left out: a filter may round them differently on another processor.
+    Regression targets are left out, since a filter may round them differently on another processor.
     """
     total = hashlib.sha256()
     for key in sorted(key for key in arrays if key.startswith(("X/", "y/"))):
@@ -38,7 +38,7 @@ def digest(arrays: Mapping[str, Array]) -> str:
 
 
 def gesture_phase(folder: Path, meta: Mapping[str, Any]) -> Arrays:
-    """Coordinates and phases of the raw files; velocities and accelerations of the processed ones as targets."""
+    """Return coordinates and phases of the raw files, with velocities and accelerations as targets."""
     classes, channels = meta["classes"], len(meta["channels_names"])
     spelt = {name: code for code, name in enumerate(classes)} | {"Preparação": classes.index("Preparation")}
     arrays: Arrays = {}
@@ -55,18 +55,18 @@ def gesture_phase(folder: Path, meta: Mapping[str, Any]) -> Arrays:
 
 
 def _rows(path: Path) -> list[list[str]]:
-    """Of a CSV file, without its header, whichever its ends of lines."""
+    """Return the rows of a CSV file without its header, for any line ending."""
     with path.open(encoding="utf-8-sig") as file:
         return list(csv.reader(file))[1:]
 
 
 def mocap6(folder: Path, meta: Mapping[str, Any]) -> Arrays:
-    """The sequences of the MATLAB file."""
+    """Return the sequences of the MATLAB file."""
     from scipy.io import loadmat
 
     content = loadmat(folder / "mocap6.mat", squeeze_me=True)
     if list(content["ActionNames"]) != meta["classes"] or list(content["ChannelNames"]) != meta["channels_names"]:
-        raise ValueError("mocap6.mat names other actions or channels than meta.json")
+        raise ValueError("mocap6.mat has other actions or channels than meta.json")
     arrays: Arrays = {}
     for sequence in content["DataBySeq"]:
         name = str(sequence["filename"])
@@ -76,7 +76,7 @@ def mocap6(folder: Path, meta: Mapping[str, Any]) -> Arrays:
 
 
 def eye_lookatpoint(folder: Path, meta: Mapping[str, Any]) -> Arrays:
-    """Gaze and events; its velocity as target, by a filter of 19 frames (Savitzky and Golay, 1964)."""
+    """Return gaze and events, with velocity as target by a filter of 19 frames (Savitzky and Golay, 1964)."""
     from scipy.signal import savgol_filter
 
     code_of_event = np.array([-1, 0, 1, 2, -1, 3], dtype=np.int8)  # undefined, fixation, saccade, PSO, -, blink
@@ -96,7 +96,7 @@ def eye_lookatpoint(folder: Path, meta: Mapping[str, Any]) -> Arrays:
 
 
 def _bridge(values: Array) -> Array:
-    """Values with those that are NaN on the straight line between their neighbours."""
+    """Return values with NaN interpolated linearly."""
     lost = np.isnan(values)
     bridged = values.copy()
     bridged[lost] = np.interp(np.flatnonzero(lost), np.flatnonzero(~lost), values[~lost])
@@ -104,7 +104,7 @@ def _bridge(values: Array) -> Array:
 
 
 def nilm_devicescope(folder: Path, meta: Mapping[str, Any]) -> Arrays:
-    """The months of each house in a row; which appliance is on follows from its power."""
+    """Return the joined months of each house; the power of an appliance determines whether it is on."""
     appliances = list(meta["state_rule"]["threshold_W"])
     order = ("threshold_W", "min_on_steps", "fill_off_steps")
     rules = [[meta["state_rule"][key][appliance] for key in order] for appliance in appliances]
@@ -116,7 +116,7 @@ def nilm_devicescope(folder: Path, meta: Mapping[str, Any]) -> Arrays:
     for house, paths in sorted(months.items()):
         rows = np.concatenate([_measurements(path, ("Aggregate", *appliances)) for path in paths])
         if (np.diff(rows["Time"].astype("datetime64[m]")) != np.timedelta64(1, "m")).any():
-            raise ValueError(f"{house} has gaps: its minutes do not follow each other")
+            raise ValueError(f"{house} has gaps between its minutes")
         total, parts = rows["power"][:, :1], rows["power"][:, 1:]
         states = np.stack([_state(power, *rule) for power, rule in zip(parts.T, rules, strict=True)], axis=1)
         running = states.sum(1)
@@ -129,7 +129,7 @@ def nilm_devicescope(folder: Path, meta: Mapping[str, Any]) -> Arrays:
 
 
 def _measurements(path: Path, meters: tuple[str, ...]) -> Array:
-    """Time and power in a compressed CSV file that must have a column for each meter."""
+    """Return time and power from a compressed CSV file that must have a column for each meter."""
     with gzip.open(path, "rt", encoding="utf-8") as file:
         header = file.readline().strip().split(",")
         if header != ["Time", *meters]:
@@ -138,7 +138,7 @@ def _measurements(path: Path, meters: tuple[str, ...]) -> Array:
 
 
 def _state(power: Array, threshold: float, min_on: int, fill_off: int) -> Array:
-    """On where power reaches the threshold; then short breaks between are filled, and then short runs dropped."""
+    """Return where power reaches the threshold, with short breaks filled and then short runs dropped."""
     on = power >= threshold
     for start, end in _runs(~on):
         if start > 0 and end < len(on) and end - start <= fill_off:
@@ -150,13 +150,13 @@ def _state(power: Array, threshold: float, min_on: int, fill_off: int) -> Array:
 
 
 def _runs(mask: Array) -> Array:
-    """Start and end, exclusive, of each run of true values."""
+    """Return start and exclusive end of each run of true values."""
     edges = np.diff(np.concatenate([[0], mask.astype(np.int8), [0]]))
     return np.stack([np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)], axis=1)
 
 
 def sleep_edf20(folder: Path, meta: Mapping[str, Any]) -> Arrays:
-    """The features that are not made from others, from half an hour before the first to half an hour after sleep."""
+    """Return the basic features, from half an hour before sleep to half an hour after it."""
     features, margin = 18, 30 * 60 // meta["epoch_s"]
     wake = meta["classes"].index("W")
     arrays: Arrays = {}
@@ -171,7 +171,7 @@ def sleep_edf20(folder: Path, meta: Mapping[str, Any]) -> Arrays:
 
 
 def emg_gestures(folder: Path, meta: Mapping[str, Any]) -> Arrays:
-    """Values held in each millisecond, one of every five kept: the armband measures at 200 Hz."""
+    """Return every fifth of the values, which are held each millisecond: the armband measures at 200 Hz."""
     milliseconds = 1000 // meta["rate_hz"]
     volts = 1e-5
     arrays: Arrays = {}
@@ -186,7 +186,7 @@ def emg_gestures(folder: Path, meta: Mapping[str, Any]) -> Arrays:
 
 
 def ecg_ludb(folder: Path, meta: Mapping[str, Any]) -> Arrays:
-    """Three leads in millivolts, and the waves marked on lead II."""
+    """Return three leads in millivolts, and the waves marked on lead II."""
     arrays: Arrays = {}
     headers = sorted(folder.glob("data/*.hea"), key=lambda path: int(path.stem))
     for header in headers:
@@ -197,7 +197,7 @@ def ecg_ludb(folder: Path, meta: Mapping[str, Any]) -> Arrays:
 
 
 def _leads(header: Path, leads: list[str]) -> Array:
-    """Signals of a record in WFDB's format 16: int16, the leads of a frame side by side.
+    """Return the signals of a record in WFDB format 16: int16, with the leads of a frame side by side.
 
     Source: header(5) and signal(5), WFDB Applications Guide, PhysioNet.
     """
@@ -219,9 +219,10 @@ _WAVES = {24: 1, 1: 2, 27: 3}  # P, normal beat (QRS), T
 
 
 def _marks(path: Path) -> Iterator[tuple[int, int]]:
-    """Frames and codes in WFDB's annotation format: 6 bits of code above 10 bits of frames since the mark before.
+    """Yield frames and codes from WFDB's annotation format.
 
-    Where these are too few, a skip comes first: its frames are in the next two words, the upper half first.
+    A word has 6 bits of code above 10 bits of frames since the previous mark. A skip precedes a longer distance: the
+    next two words have its frames, upper half first.
 
     Source: annot(5), WFDB Applications Guide, PhysioNet.
     """
@@ -241,7 +242,7 @@ def _marks(path: Path) -> Iterator[tuple[int, int]]:
 
 
 def _waves(marks: Iterator[tuple[int, int]], frames: int) -> Array:
-    """Classes of the frames. A wave whose begin is not marked begins at its peak."""
+    """Return the classes of the frames. A wave without a marked begin starts at its peak."""
     labels = np.full(frames, -1, np.int8)
     begin: int | None = None
     wave, last = 0, 0

@@ -1,4 +1,4 @@
-"""Download the files of a data set, check them, and convert them: :func:`prepare`."""
+"""Download, check and convert the files of a data set."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ BLOCK = 1 << 20
 
 
 class DataMissingError(Exception):
-    """A data set is not at hand; the message says what to do."""
+    """Missing data set; the message gives a remedy."""
 
 
 class ChecksumError(Exception):
-    """What was downloaded or converted is not what was recorded. None of it was kept."""
+    """Difference of a download or conversion from its recorded checksum; the file is not kept."""
 
 
 def prepare(source: Source, downloads: Path, target: Path) -> None:
-    """Make ``tidy.npz`` and ``meta.json``.
+    """Write ``tidy.npz`` and ``meta.json`` of a data set.
 
     Args:
-        source: of the data set.
-        downloads: folder for its files. Those that are there and are the right ones are not loaded again.
-        target: folder of the two files. ``tidy.npz`` comes last and in one step: where it is, all is there.
+        source: source of the data set.
+        downloads: folder of its files. Files with the recorded checksum are not downloaded again.
+        target: folder of the two files. ``tidy.npz`` is written last and in one step, so that it marks a complete set.
 
     Raises:
         DataMissingError: a file cannot be downloaded.
-        ChecksumError: a file, or what became of it, is not what was recorded.
+        ChecksumError: a file or the conversion differs from its recorded checksum.
     """
     files = source.files()
-    missing = [file for file in files if not _is(file, downloads / file.path)]
+    missing = [file for file in files if not _matches(file, downloads / file.path)]
     if missing:
         megabytes = sum(file.size for file in missing) / 1e6
         print(f"{source.name}: {len(missing)} files, {megabytes:.1f} MB, from {source.url}", file=sys.stderr)
@@ -53,8 +53,8 @@ def prepare(source: Source, downloads: Path, target: Path) -> None:
     arrays = source.convert(downloads, source.meta)
     if digest(arrays) != source.digest:
         raise ChecksumError(
-            f"{source.name} was converted to other signals or classes than were recorded: SHA-256 {digest(arrays)}, "
-            f"expected {source.digest}. Remove {downloads} if anything but the downloads lies there, and report it"
+            f"{source.name} was converted to other signals or classes than recorded: SHA-256 {digest(arrays)}, "
+            f"expected {source.digest}. Remove {downloads} if it has other files than the downloads, and report this"
         )
     origin = {"source": source.url, "licence": source.licence, "citation": source.citation}
     with _whole(target / "meta.json") as part:
@@ -64,11 +64,11 @@ def prepare(source: Source, downloads: Path, target: Path) -> None:
 
 
 def fetch(url: str, file: SourceFile, path: Path, name: str) -> None:
-    """Download a file, check it, and only then put it in its place.
+    """Download and check a file, then move it to its path.
 
     Raises:
-        DataMissingError: it cannot be had.
-        ChecksumError: it is another file.
+        DataMissingError: the download fails.
+        ChecksumError: the file differs from its recorded checksum.
     """
     found = hashlib.sha256()
     with _whole(path) as part:
@@ -78,21 +78,21 @@ def fetch(url: str, file: SourceFile, path: Path, name: str) -> None:
                 part.write(block)
         except (OSError, http.client.HTTPException) as error:
             raise DataMissingError(
-                f"{name} is not at hand and cannot be downloaded from {url} ({error}). Go online and try again: files "
-                f"that arrived are kept. Or set SEGCRF_DATA to a folder that has {name}/tidy.npz"
+                f"{name} is missing and cannot be downloaded from {url} ({error}). Go online and try again: finished "
+                f"files are kept. Or set SEGCRF_DATA to a folder that has {name}/tidy.npz"
             ) from error
         if found.hexdigest() != file.sha256:
             raise ChecksumError(
-                f"{url} is not the file that was recorded: SHA-256 {found.hexdigest()}, expected {file.sha256}. It was "
-                f"not kept. Try again; if it stays so, set SEGCRF_DATA to a folder that has {name}/tidy.npz"
+                f"{url} is not the recorded file: SHA-256 {found.hexdigest()}, expected {file.sha256}. It was not "
+                f"kept. Try again; if that fails, set SEGCRF_DATA to a folder that has {name}/tidy.npz"
             )
 
 
 def _blocks(url: str, size: int) -> Iterator[bytes]:
-    """What lies at an address; no more than one byte beyond its size, which makes another checksum.
+    """Yield the content of an address, up to one byte beyond its size, which changes the checksum.
 
     Raises:
-        OSError: it cannot be had, or not to its end.
+        OSError: the download fails or is incomplete.
     """
     request = urllib.request.Request(url, headers={"User-Agent": "segcrf-benchmarks"})
     with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
@@ -106,7 +106,7 @@ def _blocks(url: str, size: int) -> Iterator[bytes]:
 
 @contextmanager
 def _whole(path: Path) -> Generator[IO[bytes], None, None]:
-    """A file to write that takes its place when the block ends, and is gone when the block fails."""
+    """Open a temporary file that moves to ``path`` at the end of the block, or is removed on an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
@@ -117,8 +117,8 @@ def _whole(path: Path) -> Generator[IO[bytes], None, None]:
         draft.unlink(missing_ok=True)
 
 
-def _is(file: SourceFile, path: Path) -> bool:
-    """Whether a file is there and is the right one."""
+def _matches(file: SourceFile, path: Path) -> bool:
+    """Return whether a file exists with the recorded size and checksum."""
     if not path.is_file() or path.stat().st_size != file.size:
         return False
     return hashlib.sha256(path.read_bytes()).hexdigest() == file.sha256

@@ -1,8 +1,8 @@
-"""Where the labelled recordings come from: addresses, licences, who made them, and the checksum of every file.
+"""List the sources of the labelled recordings: addresses, licences, authors and checksums.
 
-``checksums/<name>.txt`` lists the files of a data set, one a line: SHA-256, bytes, path below :attr:`Source.url`. An
-address on GitHub names a commit, so what lies there cannot change unnoticed; the checksums were computed from that
-commit, and those of PhysioNet's ``ludb`` are also the ones in its own ``SHA256SUMS.txt``.
+``checksums/<name>.txt`` has a line for each file of a data set: SHA-256, bytes, path below :attr:`Source.url`. An
+address on GitHub names a commit, so that its content is fixed; the checksums are of that commit. Those of PhysioNet's
+``ludb`` agree with its own ``SHA256SUMS.txt``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CHECKSUMS = Path(__file__).parent / "checksums"
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file to download, and how to tell that it is the right one."""
+    """File to download, with its checksum and size."""
 
     sha256: str
     size: int
@@ -31,15 +31,15 @@ class Source:
     """Origin of a data set.
 
     Args:
-        name: of the data set.
-        contents: what it is, in a line.
-        url: address below which its files lie.
-        licence: as far as it is known; says who says so.
-        citation: the publication that asks to be cited.
-        derived: what the conversion leaves out, changes or adds.
+        name: name of the data set.
+        contents: description in one line.
+        url: base address of its files.
+        licence: the licence as far as known, with its source.
+        citation: the publication to cite.
+        derived: parts that the conversion leaves out, changes or adds.
         meta: content of ``meta.json``.
         convert: reads the files below a folder and returns the arrays of ``tidy.npz``.
-        digest: of the classes and signals that the conversion must give, see :func:`benchmarks.data.convert.digest`.
+        digest: expected digest of the conversion, see :func:`benchmarks.data.convert.digest`.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Source:
     digest: str
 
     def files(self) -> tuple[SourceFile, ...]:
-        """The files to download."""
+        """Return the files to download."""
         lines = (CHECKSUMS / f"{self.name}.txt").read_text(encoding="utf-8").splitlines()
         rows = (line.split(maxsplit=2) for line in lines)
         return tuple(SourceFile(sha256, int(size), path) for sha256, size, path in rows)
@@ -71,7 +71,7 @@ _SOURCES = (
         licence="CC BY 4.0 as listed by the UCI repository (not verified: the copy has no licence file)",
         citation="Madeo, Wagner, Peres, Gesture Phase Segmentation, UCI Machine Learning Repository, 2014",
         derived="The 32 velocities and accelerations are regression targets, NaN in the first frames, which lack them. "
-        "One phase spelt in Portuguese is mapped to Preparation.",
+        "A Portuguese spelling of Preparation is mapped to it.",
         meta={
             "classes": ["Rest", "Preparation", "Stroke", "Hold", "Retraction"],
             "channels_names": [f"{part}{axis}" for part in ("lh", "rh", "h", "s", "lw", "rw") for axis in "xyz"],
@@ -89,7 +89,7 @@ _SOURCES = (
         licence="BSD-2-Clause; motion capture from mocap.cs.cmu.edu",
         citation="Fox, Hughes, Sudderth, Jordan, Joint modeling of multiple time series via the beta process with "
         "application to motion capture segmentation, Annals of Applied Statistics 8(3), 2014",
-        derived="Classes count from 0.",
+        derived="Classes start at 0.",
         meta={
             "classes": [
                 *("JumpJack", "Jog", "Squat", "KneeRaise", "ArmCircle", "Twist", "SideReach", "Box", "UpDown"),
@@ -126,14 +126,14 @@ _SOURCES = (
     ),
     Source(
         name="nilm_devicescope",
-        contents="power of three houses each minute, and of four appliances; which appliance is on",
+        contents="power of three houses and of four appliances each minute; the appliance that is on",
         url=_github("adrienpetralia/DeviceScope", "8952215536be236f1eeeb618cc75a341afbb4994"),
         licence="Apache-2.0 (the copy); CC BY 4.0 (REFIT; UK-DALE: not verified)",
         citation="Murray, Stankovic, Stankovic, An electrical load measurements dataset of United Kingdom households "
         "(REFIT), Scientific Data 4, 2017; Kelly, Knottenbelt, The UK-DALE dataset, Scientific Data 2, 2015",
-        derived="The class is derived from the power of the appliances, not given by people: power of at least a "
-        "threshold, short breaks filled, short runs dropped. House 2 of REFIT begins in March 2014: before, meters "
-        "are dead.",
+        derived="The class is derived from the power of the appliances, not annotated by people: power of at least a "
+        "threshold, short breaks filled, short runs dropped. House 2 of REFIT begins in March 2014, since meters "
+        "are dead before.",
         meta={
             "classes": ["none", "Kettle", "Dishwasher", "WashingMachine", "Microwave", "several"],
             "channels_names": ["aggregate_W"],
@@ -152,14 +152,14 @@ _SOURCES = (
     ),
     Source(
         name="sleep_edf20",
-        contents="band powers and the like of two EEG channels per 30 seconds, 20 nights of ten people; sleep stages",
+        contents="band powers and similar features of two EEG channels per 30 s, 20 nights of ten people; sleep stages",
         url=_github("matteo-omizzolo/sleep-EDF", "a30daa3f95dce819b363077403753f740020a486"),
         licence="ODC-By 1.0 (Sleep-EDF Expanded 1.0.0, PhysioNet); MIT (the features)",
         citation="Kemp, Zwinderman, Tuk, Kamphuisen, Oberyé, Analysis of a sleep-dependent neuronal feedback loop, "
         "IEEE Transactions on Biomedical Engineering 47(9), 2000",
-        derived="The first 18 of 72 features: the others are differences and rolling statistics of these. Cut to half "
-        "an hour of wake before and after sleep. The source drops epochs without a stage, so that a few "
-        "neighbouring frames are more than 30 seconds apart.",
+        derived="The first 18 of 72 features are kept: the others are differences and rolling statistics of these. "
+        "Recordings are cut to half an hour of wake before and after sleep. The source drops epochs without a stage, "
+        "so that a few neighbouring frames are more than 30 seconds apart.",
         meta={
             "classes": ["W", "N1", "N2", "N3", "REM"],
             "epoch_s": 30,
@@ -175,8 +175,9 @@ _SOURCES = (
         licence="CC BY 4.0 as listed by the UCI repository (not verified: the copy has no licence file)",
         citation="Lobov, Krilova, Kastalskiy, Kazantsev, Makarov, Latent factors limiting the performance of "
         "sEMG-interfaces, Sensors 18(4):1122, 2018",
-        derived="63 of the 72 files: those of 4 MiB and more are left out, and in the others nobody extends the palm. "
-        "The values are held between those of the armband; here one each 5 ms. Unmarked frames are unlabelled.",
+        derived="63 of the 72 files are kept, without those of 4 MiB and more. The kept ones have no extended palm. "
+        "The source repeats values of the armband each millisecond; one per 5 ms is kept. Unmarked frames are "
+        "unlabelled.",
         meta={
             "classes": [
                 *("rest", "fist", "wrist flexion", "wrist extension", "radial deviation", "ulnar deviation"),
@@ -198,8 +199,8 @@ _SOURCES = (
         citation="Kalyakulina et al., LUDB: A new open-access validation tool for electrocardiogram delineation "
         "algorithms, IEEE Access 8, 2020; Goldberger et al., PhysioBank, PhysioToolkit, and PhysioNet, "
         "Circulation 101(23), 2000",
-        derived="Leads II, V2 and V5 of twelve; the marks are those on lead II. Unlabelled before the first and after "
-        "the last marked wave: the annotators skip the beats at the edges.",
+        derived="Leads II, V2 and V5 of twelve are kept, with the marks on lead II. Frames before the first and after "
+        "the last marked wave are unlabelled, since the annotators skip the beats at the edges.",
         meta={
             "classes": ["none", "P", "QRS", "T"],
             "channels_names": ["ii", "v2", "v5"],
@@ -212,5 +213,5 @@ _SOURCES = (
     ),
 )
 
-#: By name.
+#: The sources by name.
 SOURCES: Mapping[str, Source] = {source.name: source for source in _SOURCES}

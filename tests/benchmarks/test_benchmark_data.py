@@ -175,7 +175,7 @@ def test_download_of_file_addresses(cache: Path, tmp_path: Path, monkeypatch: py
 def test_other_content_is_refused_and_not_kept(cache: Path, server: Server, source: Source, change: bytes) -> None:
     path = server.folder / FILES[0]
     path.write_bytes(path.read_bytes() + change if change == b"more" else change)
-    with pytest.raises(data.ChecksumError, match=rf"{FILES[0]} is not the file that .* SHA-256 .*SEGCRF_DATA"):
+    with pytest.raises(data.ChecksumError, match=rf"{FILES[0]} is not the recorded file: SHA-256 .*SEGCRF_DATA"):
         data.folder(NAME)
     assert files_in(cache) == []
 
@@ -206,7 +206,7 @@ def test_offline_names_the_address(cache: Path, source: Source, monkeypatch: pyt
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
     monkeypatch.setitem(SOURCES, NAME, dataclasses.replace(source, url=url))  # type: ignore[arg-type]
-    with pytest.raises(data.DataMissingError, match=rf"{NAME} is not at hand .* from {url}/{FILES[0]} .*SEGCRF_DATA"):
+    with pytest.raises(data.DataMissingError, match=rf"{NAME} is missing .* from {url}/{FILES[0]} .*SEGCRF_DATA"):
         data.folder(NAME)
     assert files_in(cache) == []
 

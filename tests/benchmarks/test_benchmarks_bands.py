@@ -258,7 +258,7 @@ def test_seconds_are_those_of_the_last_run_by_batches_and_size(tmp_path):
 
 
 def test_an_estimate_says_what_is_known(tmp_path):
-    unknown = "Networks to train: about {}; no earlier run tells how long that takes."
+    unknown = "Networks to train: about {}; no earlier run shows how long that takes."
     assert str(estimated(("ce",), tmp_path)) == unknown.format(1)
     assert str(estimated(("ce", "bce"), tmp_path, last=last_run(1.0))) == unknown.format(2), "it had no bce"
     assert "about 9; 20 minutes" in str(cost.Estimate(9, 1200.0)) and "; 5.0 hours" in str(cost.Estimate(9, 18000.0))
@@ -608,8 +608,8 @@ def test_every_table_says_by_which_conventions_it_is_counted():
     assert "the earlier is taken" in notes["f150_causal"] and "pooled" in notes["f150_causal"]
     for name in ("verdicts", "ranks"):
         assert "F1@50 of the bands of all recordings pooled" in notes[name] and "the earlier is taken" in notes[name]
-        assert "edit score the mean over recordings" in notes[name]
-    assert "each recording scored by itself" in notes["gap_edit_causal"] and "pooled" not in notes["gap_edit_causal"]
+        assert "edit score is the mean over recordings" in notes[name]
+    assert "each recording is scored by itself" in notes["gap_edit_causal"] and "pooled" not in notes["gap_edit_causal"]
     assert "t 2 (2 s)" in notes["boundary_f1_causal"] and "share their mean rank" in notes["ranks"]
     caption = figures.rank_caption(result, "causal")
     assert report.conventions(result, "f1@50", ranks=True) in caption and "no class is left out" in caption
