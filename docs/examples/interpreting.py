@@ -31,14 +31,7 @@ segmenter = Segmenter(hidden=24, window=200, max_epochs=10, learning_rate=2e-2, 
 
 x, _, k = switching_sinusoid(16, 500, noise=0.3, seed=1)
 model = segmenter.model_.requires_grad_(False)
-
-
-def scaled(signals: np.ndarray) -> torch.Tensor:
-    """Return signals (B, T, 1) as the model reads them."""
-    return torch.as_tensor(segmenter.scaler_.transform(signals), dtype=torch.float32)
-
-
-distribution = model(scaled(x)).dist
+distribution = model(torch.as_tensor(x)).dist
 
 # %%
 # Bands
@@ -112,7 +105,7 @@ axes[1].set_xlabel("time (s)")
 tones = np.arange(1.0, 25.5, 0.5)
 time = np.arange(300) / RATE
 sweep = np.sin(2 * np.pi * tones[:, None] * time)[..., None]
-output = model(scaled(sweep))
+output = model(torch.as_tensor(sweep))
 posterior = output.dist.marginals.labels[:, 100:200].mean(1)
 swing = output.features[:, 100:200].std(1)
 boundaries = tones[1:][np.diff(posterior.argmax(-1).numpy()) != 0]
@@ -152,7 +145,7 @@ def log_probability(signal: torch.Tensor, frame: int, label: int) -> torch.Tenso
 
 frame = 150
 label = int(distribution.mode[0, frame])
-signal = scaled(x[:1, :300])
+signal = torch.as_tensor(x[:1, :300])
 shares = IntegratedGradients(log_probability).attribute(
     signal, additional_forward_args=(frame, label), n_steps=32, internal_batch_size=8
 )

@@ -72,6 +72,23 @@ def test_prediction_does_not_depend_on_the_company(fitted: Segmenter) -> None:
         np.testing.assert_allclose(fitted.predict_proba(X[i : i + 1])[0], p, atol=1e-5)
 
 
+@pytest.mark.parametrize("standardize", ["dataset", "recording"])
+def test_the_model_alone_answers_the_raw_signal_as_the_segmenter_does(standardize: str) -> None:
+    X, labels, _ = recordings(4)
+    shift = 100.0 + np.arange(len(X))
+    X = [1e3 * x + offset for x, offset in zip(X, shift, strict=True)]
+    segmenter = Segmenter(**SMALL, standardize=standardize).fit(X, labels)
+    lengths = torch.tensor([len(x) - 7 * i for i, x in enumerate(X)])
+    cut = [x[:length] for x, length in zip(X, lengths.tolist(), strict=True)]
+    padded = torch.nn.utils.rnn.pad_sequence([torch.as_tensor(x) for x in cut], batch_first=True, padding_value=1e9)
+    with torch.no_grad():
+        dist = segmenter.model_(padded, lengths).dist
+        decoded, posterior = segmenter.model_.decode(dist).labels, dist.marginals.labels.numpy()
+    for i, (own, p) in enumerate(zip(segmenter.predict(cut), segmenter.predict_proba(cut), strict=True)):
+        np.testing.assert_allclose(posterior[i, : len(own)], p, atol=1e-5)
+        np.testing.assert_array_equal(decoded[i, : len(own)], own)
+
+
 @pytest.mark.parametrize("way", ["the door", "a loss", "an interrupt"])
 def test_a_fit_that_fails_leaves_what_was_there(way: str) -> None:
     X, labels, targets = recordings(3)
