@@ -12,7 +12,7 @@ from torch import Tensor
 from segcrf._validation import UNLABELLED
 from segcrf.data.dataset import Labelled
 from segcrf.data.windows import Recording
-from segcrf.nn import Preparation, Standardizer
+from segcrf.nn import Preparation, Standardizer, to_tensor
 
 __all__ = ["OFFSETS_DOMINATE", "choose_preparation", "offset_share", "prepare_recordings"]
 
@@ -86,6 +86,6 @@ def prepare_recordings(preparation: Preparation, labelled: Labelled) -> list[Rec
     if labelled.targets is not None and preparation.targets is not None:
         scaled = (preparation.targets.transform(array).astype(np.float32) for array in labelled.targets)
         targets = [torch.as_tensor(array) for array in scaled]
-    signals = (preparation(torch.from_numpy(np.array(x, dtype=np.float64))[None])[0] for x in labelled.signals)
+    signals = (preparation(to_tensor(x)[None])[0] for x in labelled.signals)
     rows = zip(signals, labelled.labels, targets, labelled.names, strict=True)
     return [Recording(signal, torch.as_tensor(labels), y, name) for signal, labels, y, name in rows]

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from segcrf.nn import Decoded, JointModel, SwitchingModel
+from segcrf.nn import Decoded, JointModel, SwitchingModel, to_tensor
 from segcrf.structures import Structure, SwitchingRegression
 
-__all__ = ["Inferred", "infer", "to_tensor"]
+__all__ = ["Inferred", "infer"]
 
 Array = npt.NDArray[Any]
 
@@ -70,14 +69,6 @@ def infer(
                 yield Inferred(group, dist, bands, None, model.switching(dist, predictions))
             else:
                 yield Inferred(group, dist, bands, predictions)
-
-
-def to_tensor(signal: Tensor | Array) -> Tensor:
-    """Return a signal (T, F) as a tensor: one is kept as it is, an array is copied in its precision or float64."""
-    if torch.is_tensor(signal):
-        return signal
-    dtype = np.float32 if signal.dtype == np.float32 else np.float64
-    return torch.from_numpy(np.array(signal, dtype=dtype))
 
 
 def _groups(lengths: Sequence[int], chunk: int) -> Iterator[list[int]]:

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from segcrf._validation import InputError, InputTypeError, check_whole
-from segcrf.inference.recordings import to_tensor
-from segcrf.nn import JointModel, SwitchingModel
+from segcrf.nn import JointModel, SwitchingModel, to_tensor
 from segcrf.segments import Segments
 from segcrf.structures import LinearChain
 

@@ -21,7 +21,7 @@ from segcrf.nn.model import (
     SwitchingModel,
     SwitchingModelOutput,
 )
-from segcrf.nn.preparation import Preparation, Standardizer
+from segcrf.nn.preparation import Preparation, Standardizer, to_tensor
 from segcrf.nn.torchcrf import CRF
 from segcrf.nn.transitions import (
     TRANSITION_FAMILIES,
@@ -77,4 +77,5 @@ __all__ = [
     "left_to_right",
     "log_frequencies",
     "make_encoder",
+    "to_tensor",
 ]

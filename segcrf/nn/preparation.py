@@ -12,13 +12,21 @@ from torch import Tensor, nn
 
 from segcrf.structures import frame_mask
 
-__all__ = ["Preparation", "Standardizer"]
+__all__ = ["Preparation", "Standardizer", "to_tensor"]
 
 Array = npt.NDArray[Any]
 
 # The deviation of a constant channel is rounding error: a division by it would amplify the rounding.
 _CONSTANT = 1e-7
 _TINY = float(np.finfo(np.float32).tiny)
+
+
+def to_tensor(signal: Tensor | Array) -> Tensor:
+    """Return a signal (T, F) as a tensor: one is kept as it is, an array is copied in its precision or float64."""
+    if torch.is_tensor(signal):
+        return signal
+    dtype = np.float32 if signal.dtype == np.float32 else np.float64
+    return torch.from_numpy(np.array(signal, dtype=dtype))
 
 
 class Standardizer(nn.Module):
@@ -52,9 +60,7 @@ class Standardizer(nn.Module):
         count = np.maximum(sum(np.sum(~np.isnan(a), axis=0) for a in arrays), 1)
         mean = np.asarray(sum(np.nansum(a, axis=0, dtype=np.float64) for a in arrays) / count)
         square = sum(np.nansum(np.square(a - mean), axis=0) for a in arrays) / count
-        deviation = np.sqrt(square)
-        varies = deviation > _CONSTANT * np.maximum(np.abs(mean), _TINY)
-        return cls(mean, np.where(varies, deviation, 1.0))
+        return cls(mean, _scale_of(torch.as_tensor(mean), torch.as_tensor(np.sqrt(square))))
 
     @classmethod
     def identity(cls, size: int) -> Standardizer:
@@ -71,11 +77,11 @@ class Standardizer(nn.Module):
 
     def transform(self, array: Array) -> Array:
         """Return an array (T, F) standardised, float64."""
-        return self(torch.from_numpy(np.array(array, dtype=np.float64))).numpy()
+        return self(to_tensor(array)).numpy()
 
     def inverse_transform(self, array: Array) -> Array:
         """Return the inverse of :meth:`transform`, float64."""
-        return self.inverse(torch.from_numpy(np.array(array, dtype=np.float64))).numpy()
+        return self.inverse(to_tensor(array)).numpy()
 
     def extra_repr(self) -> str:
         return f"{len(self.mean)}"
@@ -129,5 +135,9 @@ def _by_own_scale(x: Tensor, lengths: Tensor | None) -> Tensor:
     mean = x.where(inside, 0.0).sum(1, keepdim=True) / count
     residual = (x - mean).where(inside, 0.0)
     deviation = (residual.square().sum(1, keepdim=True) / count).sqrt()
-    varies = deviation > _CONSTANT * mean.abs().clamp(min=_TINY)
-    return residual / deviation.where(varies, 1.0)
+    return residual / _scale_of(mean, deviation)
+
+
+def _scale_of(mean: Tensor, deviation: Tensor) -> Tensor:
+    """Return the deviation, and 1 where a channel is constant."""
+    return deviation.where(deviation > _CONSTANT * mean.abs().clamp(min=_TINY), 1.0)
