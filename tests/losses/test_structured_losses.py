@@ -192,7 +192,7 @@ def test_finite_with_forbidden_classes_and_far_scores(name: str) -> None:
         (lambda d, k: structured_hinge(d, k + 5), {"argument": "labels", "got": "5", "recording": 0, "frame": 0}),
         (
             lambda d, k: soft_cross_entropy(d, -torch.ones(1, 4, 3)),
-            {"argument": "weights", "got": "-1.0 for class 0", "expected": "0 or more", "recording": 0, "frame": 0},
+            {"argument": "targets", "got": "-1.0 for class 0", "expected": "0 or more", "recording": 0, "frame": 0},
         ),
     ],
 )
