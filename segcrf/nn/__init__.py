@@ -11,7 +11,18 @@ from segcrf.nn.durations import (
     PoissonDurations,
     UniformDurations,
 )
-from segcrf.nn.encoders import ENCODERS, Encoder, GRUEncoder, LSTMEncoder, SequenceDropout, TCNEncoder, make_encoder
+from segcrf.nn.encoders import (
+    ENCODERS,
+    CustomEncoder,
+    Encoder,
+    GRUEncoder,
+    LSTMEncoder,
+    SequenceDropout,
+    TCNEncoder,
+    adopt_encoder,
+    import_path_of,
+    make_encoder,
+)
 from segcrf.nn.model import (
     MIN_LOG_SIGMA,
     Heads,
@@ -20,6 +31,7 @@ from segcrf.nn.model import (
     StructuredLayer,
     SwitchingModel,
     SwitchingModelOutput,
+    check_causal,
 )
 from segcrf.nn.preparation import Preparation, Standardizer, to_tensor
 from segcrf.nn.torchcrf import CRF
@@ -44,6 +56,7 @@ __all__ = [
     "MIN_LOG_SIGMA",
     "TRANSITION_FAMILIES",
     "ConstrainedTransitions",
+    "CustomEncoder",
     "Decoded",
     "DecodingRule",
     "Durations",
@@ -73,7 +86,10 @@ __all__ = [
     "TCNEncoder",
     "Transitions",
     "UniformDurations",
+    "adopt_encoder",
+    "check_causal",
     "cycle",
+    "import_path_of",
     "left_to_right",
     "log_frequencies",
     "make_encoder",

@@ -32,6 +32,7 @@ from segcrf.segments import Segments
 from segcrf.training.building import Sizes, build_combiner, build_model, build_objective, longest_duration
 from segcrf.training.diagnostics import TrainingWarning
 from segcrf.training.parameters import CUSTOM, Parameters
+from segcrf.training.rules import candidate_rules, default_rule
 from segcrf.training.trained import Setting, Trained
 
 __all__ = ["LEARNING_RATE", "Examples", "fit_model", "has_long_bands"]
@@ -99,10 +100,12 @@ def fit_model(
     if parameters.switching is not None and not num_targets:
         advice = "give fit(X, y, targets=...), or switching=None"
         raise InputError("switching", f"{parameters.switching!r} without targets", "targets to predict", advice)
-    preparation = choose_preparation(parameters.standardize, parameters.bidirectional, train, validate)
+    looks_ahead = parameters.bidirectional and not getattr(parameters.encoder, "causal", False)
+    preparation = choose_preparation(parameters.standardize, looks_ahead, train, validate)
     longest = longest_duration(train.labels) if parameters.structure == "semi-markov" else None
     sizes = Sizes(len(coder.classes), train.signals[0].shape[1], num_targets, longest, preparation.per_recording)
-    plain = Parameters(**parameters.to_dict())  # copies that later changes of the caller do not reach
+    # Copies that later changes of the caller do not reach.
+    plain = replace(Parameters(**parameters.to_dict()), encoder=copy.deepcopy(parameters.encoder))
     setting = Setting(plain, coder, sizes)
     fingerprint = {} if parameters.directory is None else _fingerprint(setting, (train, validate))
     weights = _frame_losses(parameters.frame_loss, train.labels, bool(validate.labels))
@@ -202,7 +205,8 @@ def _recipes(
         raise ImportError(f"fit needs Lightning ({error}); pip install 'segcrf[train]'") from error
 
     shared = {each.name for each in fields(Recipe)} & {each.name for each in fields(Parameters)}
-    given: dict[str, Any] = {name: getattr(parameters, name) for name in shared} | {"fingerprint": fingerprint}
+    given: dict[str, Any] = {name: getattr(parameters, name) for name in shared}
+    given |= {"fingerprint": fingerprint, "rules": candidate_rules(parameters.decoding)}
     if isinstance(parameters.learning_rate, str | None):
         given["learning_rate"] = 0.0  # it is chosen when training begins
     trials = {weight: f"frame_loss={weight:g}" if len(weights) > 1 else "" for weight in weights}
@@ -269,6 +273,7 @@ class _Fit:
             torch.manual_seed(self.parameters.seed)  # pyright: ignore[reportUnknownMemberType]
             model = build_model(self.parameters, sizes, weight)
         model.preparation = copy.deepcopy(self.preparation)
+        model.set_decoding_rule(default_rule(self.parameters.decoding))
         model.crf.init_from(self.labels)  # pyright: ignore[reportCallIssue]
         objective = build_objective(self.parameters, sizes.num_targets, weight)
         return model, objective, build_combiner(self.parameters, sizes.num_targets, weight)
