@@ -206,6 +206,7 @@ class Segmenter(Predictor):
         groups: Sequence[Any] | None = None,
         validation: Sequence[Given | None] | None = None,
         resume: bool = False,
+        warm_start: bool = False,
     ) -> Segmenter:
         """Learn from labelled recordings. A fit that fails or is interrupted leaves the Segmenter as it was before.
 
@@ -219,6 +220,8 @@ class Segmenter(Predictor):
                 epoch; None: some recordings are held out, see ``validation_fraction``.
             resume: continue from the checkpoint in ``directory``, which an earlier fit of the same data with the same
                 parameters left; without a checkpoint, begin.
+            warm_start: go on from the weights and scales of the fitted (or loaded) model instead of random ones.
+                Classes that it does not know are appended to ``classes_``. Architecture, channels and targets stay.
 
         Returns:
             self.
@@ -228,6 +231,8 @@ class Segmenter(Predictor):
             ValueError: the checkpoint is of another fit, or a loss became infinite or NaN.
             ImportError: Lightning is not installed.
         """
+        if warm_start:
+            self._check_fitted()
         parameters = Parameters(**self.get_params())
         check_parameters(parameters)
         best = best_model_folder(parameters.directory)
@@ -241,7 +246,9 @@ class Segmenter(Predictor):
                 write_model(best, trained.to_config(), trained.to_tensors())
 
         examples = Examples(X, y, targets, groups, validation)
-        return self._adopt(fit_model(parameters, examples, resume=resume, on_best=keep), parameters.device)
+        start = dataclasses.replace(self._trained, weights=self.model_.state_dict()) if warm_start else None
+        trained = fit_model(parameters, examples, start=start, resume=resume, on_best=keep)
+        return self._adopt(trained, parameters.device)
 
     def _adopt(self, trained: Trained, device: str | torch.device) -> Segmenter:
         """Become what was trained."""

@@ -152,6 +152,25 @@ class ClassCoder:
             return cls(np.array(sorted(found), dtype=str), named)
         return cls(np.arange(max(max(int(array.max()) for array in labels) + 1, 1)), named)
 
+    def extended(self, labels: Sequence[Array]) -> ClassCoder:
+        """Return a coder with the classes of more labels appended to these, sorted among themselves.
+
+        Args:
+            labels: (T,) each, in the same form as the labels that the classes were learned from.
+
+        Raises:
+            InputTypeError: the labels are neither indices nor names, or are mixed.
+
+        Example:
+            >>> ClassCoder(np.array(["rest", "walk"]), True).extended([np.array(["walk", "run", ""])]).classes.tolist()
+            ['rest', 'walk', 'run']
+        """
+        learned, known = ClassCoder.learn(labels), self.classes.tolist()
+        if learned.named != self.named:
+            return self  # `encode` reports labels in the other form
+        new = [name for name in learned.classes.tolist() if name not in known]
+        return self if not new else ClassCoder(np.array(known + new), self.named)
+
     def encode(self, labels: Sequence[Array]) -> list[Array]:
         """Return arrays of class indices, with -100 where there is no label.
 

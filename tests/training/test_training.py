@@ -10,7 +10,7 @@ import torch
 
 from segcrf.data import Recording, collate
 from segcrf.losses import FixedWeights, JointObjective, Losses, SwitchingObjective, UncertaintyWeights
-from segcrf.nn import JointModel, LinearChainCRF, LSTMEncoder, ModelOutput, SwitchingModel
+from segcrf.nn import DecodingRule, JointModel, LinearChainCRF, LSTMEncoder, ModelOutput, SwitchingModel
 from segcrf.structures import LinearChain
 from segcrf.testing.errors import rejects
 from segcrf.training import (
@@ -161,8 +161,7 @@ def test_a_band_whose_place_is_uncertain_is_found_frame_by_frame() -> None:
     transitions = torch.tensor([[0.0, -6.0], [-3.0, 0.0]])  # 9 to enter and leave, for 6 frames of 1.4
     chain = LinearChain(emissions, transitions)
     assert not chain.mode.any() and chain.posterior_mode.any()
-    validation = ValidationScores(candidate_rules("auto"))
-    validation.predicted = {choice: [] for choice in ((1.0, False), (1.0, True))}
+    validation = ValidationScores([DecodingRule(), DecodingRule(by_frame=True)])
     validation.add(collate([Recording(emissions[0], labels[0], None)]), ModelOutput(chain, None, emissions))
     assert validation.scores()["decode_by_frame"] == 1.0
 
