@@ -678,3 +678,19 @@ def test_an_own_encoder_is_imported_from_the_working_directory(place: Path, run:
     for wrong in ("mynet:size", "mynet:absent", "absent:make", "mynet:"):
         code, _, err = run(*fit, "--overwrite", "--encoder", wrong)
         assert code == BAD_INPUT and wrong in err, wrong
+
+
+# ------------------------------------------------------------------------------------------------------- warm start
+def test_fit_goes_on_from_a_model_with_new_classes(place: Path, run: Callable[..., tuple[int, str, str]]):
+    table = long_table(5)
+    table["state"] = table["state"].replace({"on": "idle"})
+    table.to_csv(place / "later.csv", index=False)
+    code, out, err = run("fit", "later.csv", "--model", "later", "--from", "model", "--epochs", "1", "--quiet")
+    assert code == 0, err
+    assert Segmenter.load(place / "later").classes_.tolist() == ["off", "on", "idle"]
+    assert load_columns(place / "later") == load_columns(place / "model")
+    assert "may be forgotten" in out
+    code, _, err = run("fit", "later.csv", "--model", "x", "--from", "model", "--hidden", "9", "--quiet")
+    assert code == BAD_INPUT and "--hidden" in err and "as in the fitted model" in err
+    code, _, err = run("fit", "later.csv", "--model", "x", "--from", "absent", "--quiet")
+    assert code == BAD_INPUT and "absent" in err
