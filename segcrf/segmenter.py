@@ -46,6 +46,9 @@ class Segmenter(Predictor):
             ``"recording"``, the recording itself, for offsets and gains without meaning; ``"auto"``, the latter if
             most of a channel's variance is such an offset, see :func:`segcrf.data.offset_share`, and the encoder is
             bidirectional.
+        missing: what replaces missing values (NaN) of the signal. ``"hold"``: the last measured value of the channel,
+            and its mean before the first; ``"interpolate"``: a straight line between measured neighbours, not for live
+            use; ``"error"``: nothing, such recordings are rejected.
         frame_loss: initial weight of a cross-entropy of single frames, which fades. It is added to the likelihood of
             the sequence until half of the epochs are over, see :class:`segcrf.losses.FadingWeights`. ``"auto"``: 0; but
             where the median band lasts 50 frames or more the likelihood alone may learn slowly, so 1 and 0 are both
@@ -129,6 +132,7 @@ class Segmenter(Predictor):
         dropout: float = 0.3,
         noise: float = 0.1,
         standardize: str = "auto",
+        missing: str = "error",
         frame_loss: float | str = "auto",
         regression: str = "auto",
         combine: str | Mapping[str, float] | Combiner = "auto",
@@ -153,6 +157,7 @@ class Segmenter(Predictor):
     ) -> None:
         self.structure, self.encoder, self.hidden, self.layers = structure, encoder, hidden, layers
         self.bidirectional, self.dropout, self.noise, self.standardize = bidirectional, dropout, noise, standardize
+        self.missing = missing
         self.frame_loss, self.regression, self.combine = frame_loss, regression, combine
         self.switching, self.posterior, self.decoding = switching, posterior, decoding
         self.sampling_rate, self.classes = sampling_rate, classes

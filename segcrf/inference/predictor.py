@@ -205,7 +205,9 @@ class Predictor:
     def _check_signals(self, X: Given) -> list[Array]:
         """Return signals as arrays (T, F) if they are like those of ``fit``."""
         self._check_fitted()
-        return check_signals(X, self.n_features_in_)
+        preparation = self.model_.preparation
+        gaps = preparation is not None and preparation.missing != "error"
+        return check_signals(X, self.n_features_in_, gaps=gaps)
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "model_"):

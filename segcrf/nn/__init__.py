@@ -23,6 +23,7 @@ from segcrf.nn.encoders import (
     import_path_of,
     make_encoder,
 )
+from segcrf.nn.missing import MISSING, fill_missing
 from segcrf.nn.model import (
     MIN_LOG_SIGMA,
     Heads,
@@ -54,6 +55,7 @@ __all__ = [
     "DURATION_FAMILIES",
     "ENCODERS",
     "MIN_LOG_SIGMA",
+    "MISSING",
     "TRANSITION_FAMILIES",
     "ConstrainedTransitions",
     "CustomEncoder",
@@ -89,6 +91,7 @@ __all__ = [
     "adopt_encoder",
     "check_causal",
     "cycle",
+    "fill_missing",
     "import_path_of",
     "left_to_right",
     "log_frequencies",

@@ -22,7 +22,7 @@ from torch.nn import functional
 from segcrf._validation import InputError, check_choice, check_whole
 from segcrf.nn.decoding import Decoded, DecodingRule
 from segcrf.nn.encoders import Encoder
-from segcrf.nn.preparation import Preparation
+from segcrf.nn.preparation import Preparation, check_steps
 from segcrf.structures import POSTERIORS, Structure, SwitchingRegression
 
 __all__ = [
@@ -309,6 +309,5 @@ def check_causal(model: JointModel | SwitchingModel) -> None:
     if not model.encoder.causal:
         advice = "later frames are unknown when a frame is decided: fit with bidirectional=False"
         raise InputError("bidirectional", "True", "False for a stream", advice)
-    if model.preparation is not None and model.preparation.per_recording:
-        advice = "mean and deviation of the recording are unknown before its end: fit with standardize='dataset'"
-        raise InputError("standardize", "'recording'", "'dataset' for a stream", advice)
+    if model.preparation is not None:
+        check_steps(model.preparation)

@@ -97,7 +97,9 @@ def build_model(parameters: Parameters, sizes: Sizes, frame_loss: float) -> Join
         frame_loss: weight of the loss of frames; above 0, a learned factor scales the emissions.
     """
     encoder = _build_encoder(parameters, sizes.num_channels)
-    preparation = Preparation(sizes.num_channels, sizes.num_targets, per_recording=sizes.per_recording)
+    preparation = Preparation(
+        sizes.num_channels, sizes.num_targets, per_recording=sizes.per_recording, missing=parameters.missing
+    )
     crf = _build_crf(sizes, frame_loss)
     if parameters.switching is not None:
         assert parameters.posterior is not None

@@ -111,7 +111,7 @@ def fit_model(
         raise InputError("switching", f"{parameters.switching!r} without targets", "targets to predict", advice)
     if start is None:
         looks_ahead = parameters.bidirectional and not getattr(parameters.encoder, "causal", False)
-        preparation = choose_preparation(parameters.standardize, looks_ahead, train, validate)
+        preparation = choose_preparation(parameters.standardize, looks_ahead, parameters.missing, train, validate)
         longest = longest_duration(train.labels) if parameters.structure == "semi-markov" else None
         sizes = Sizes(len(coder.classes), train.signals[0].shape[1], num_targets, longest, preparation.per_recording)
     else:
@@ -137,7 +137,7 @@ def _open_recordings(
     examples: Examples, parameters: Parameters, start: Trained | None
 ) -> tuple[ClassCoder, Labelled, Labelled]:
     """Check all recordings, learn the classes, and separate training from validation recordings."""
-    train = read_labelled(examples.X, examples.y, examples.targets)
+    train = read_labelled(examples.X, examples.y, examples.targets, gaps=parameters.missing != "error")
     known = None if start is None else start.setting.coder
     coder = ClassCoder.learn(train.labels, parameters.classes) if known is None else known.extended(train.labels)
     train = replace(train, labels=coder.encode(train.labels))
@@ -147,15 +147,19 @@ def _open_recordings(
     if examples.validation is None:
         return coder, *split_recordings(train, parameters.validation_fraction, parameters.seed, groups)
     check_any_labelled(train.labels, "training")
-    return coder, train, _open_validation(_check_validation(examples.validation), coder, train)
+    return (
+        coder,
+        train,
+        _open_validation(_check_validation(examples.validation), coder, train, parameters.missing != "error"),
+    )
 
 
-def _open_validation(given: Sequence[Given], coder: ClassCoder, train: Labelled) -> Labelled:
+def _open_validation(given: Sequence[Given], coder: ClassCoder, train: Labelled, gaps: bool) -> Labelled:
     """Check recordings for validation: they must be like those for training."""
     num_targets = 0 if train.targets is None else train.targets[0].shape[1]
     targets = given[2] if num_targets and len(given) > 2 else None
     with about_argument("validation"):
-        held = read_labelled(given[0], given[1], targets, train.signals[0].shape[1], num_targets)
+        held = read_labelled(given[0], given[1], targets, train.signals[0].shape[1], num_targets, gaps=gaps)
         held = replace(held, labels=coder.encode(held.labels))
     check_any_labelled(held.labels, "validation")
     return held

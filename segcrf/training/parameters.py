@@ -28,7 +28,7 @@ from segcrf._validation import (
     frames_per_second,
 )
 from segcrf.losses import FORMS, REGRESSIONS, Combiner
-from segcrf.nn import ENCODERS, DecodingRule
+from segcrf.nn import ENCODERS, MISSING, DecodingRule
 from segcrf.structures import POSTERIORS
 from segcrf.training.rules import DECODINGS, check_decoding
 
@@ -193,6 +193,7 @@ class Parameters:
     standardize: str = _name(
         "auto", STANDARDIZATIONS, "standardise channels by the mean and deviation of", special=("auto",)
     )
+    missing: str = _name("error", MISSING, "what replaces missing values (NaN) of the signal", command_line=False)
     frame_loss: float | str = _number(
         "auto", "initial weight of a cross-entropy of single frames, which fades", special=("auto",)
     )

@@ -59,7 +59,12 @@ def extended_sizes(start: Trained, num_classes: int) -> Sizes:
 def restored_preparation(start: Trained) -> Preparation:
     """Return the preparation of an earlier training: its weights expect its scales."""
     sizes = start.setting.sizes
-    preparation = Preparation(sizes.num_channels, sizes.num_targets, per_recording=sizes.per_recording)
+    preparation = Preparation(
+        sizes.num_channels,
+        sizes.num_targets,
+        per_recording=sizes.per_recording,
+        missing=start.setting.parameters.missing,
+    )
     prefix = "preparation."
     preparation.load_state_dict(
         {name[len(prefix) :]: value for name, value in start.weights.items() if name.startswith(prefix)}

@@ -288,3 +288,25 @@ def test_another_decoding_rule_holds_in_every_method_and_in_the_saved_model(tmp_
     assert fitted.decoding_ == DecodingRule(0.3)
     with pytest.raises(ValueError, match="learned nothing"):
         Segmenter().set_decoding(factor=2.0)
+
+
+# --------------------------------------------------------------------------------------------------- missing values
+@pytest.mark.parametrize("missing", ["hold", "interpolate"])
+@pytest.mark.parametrize("standardize", ["dataset", "recording", "auto"])
+def test_missing_values_are_replaced_everywhere(missing: str, standardize: str, tmp_path: Path) -> None:
+    X, y, _ = recordings()
+    gaps = [np.where(np.random.default_rng(i).random(x.shape) < 0.2, np.nan, x) for i, x in enumerate(X)]
+    model = Segmenter(**SMALL, missing=missing, standardize=standardize).fit(gaps, y)
+    assert model.score(gaps, y) > 0.5
+    model.save(tmp_path / "model")
+    loaded = Segmenter.load(tmp_path / "model")
+    assert [a.tolist() for a in loaded.predict(gaps)] == [a.tolist() for a in model.predict(gaps)]
+    with rejects("X", got="inf in channel 1", recording=0, frame=3):
+        loaded.predict([np.where(np.arange(20).reshape(10, 2) == 7, np.inf, 1.0)])
+
+
+def test_missing_values_are_rejected_unless_they_are_replaced() -> None:
+    X, y, _ = recordings()
+    X[2][7, 1] = np.nan
+    with rejects("X", got="nan in channel 1", advice="missing='hold'", recording=2, frame=7):
+        Segmenter(**SMALL).fit(X, y)
