@@ -11,7 +11,17 @@ from segcrf.nn.durations import (
     PoissonDurations,
     UniformDurations,
 )
-from segcrf.nn.encoders import ENCODERS, Encoder, GRUEncoder, LSTMEncoder, SequenceDropout, TCNEncoder, make_encoder
+from segcrf.nn.encoders import (
+    ENCODERS,
+    Encoder,
+    GRUEncoder,
+    LSTMEncoder,
+    SequenceDropout,
+    TCNEncoder,
+    linear_by_frame,
+    make_encoder,
+    step_by_frame,
+)
 from segcrf.nn.model import (
     MIN_LOG_SIGMA,
     Heads,
@@ -75,7 +85,9 @@ __all__ = [
     "UniformDurations",
     "cycle",
     "left_to_right",
+    "linear_by_frame",
     "log_frequencies",
     "make_encoder",
+    "step_by_frame",
     "to_tensor",
 ]

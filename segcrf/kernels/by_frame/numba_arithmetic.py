@@ -12,7 +12,7 @@ import numpy as np
 
 from segcrf.kernels.numba_runtime import exact_part
 
-__all__ = ["add_products", "begin_with", "sigmoid", "tanh"]
+__all__ = ["add_products", "begin_with", "copy", "sigmoid", "tanh"]
 
 _LOG2E = 1.4426950408889634
 _LN2_HIGH, _LN2_LOW = 0.693147180369123816490, 1.90821492927058770002e-10
@@ -52,6 +52,14 @@ def add_products(weights, at, x, sums):
         for j in range(count):
             sums[j] = sums[j] + only[j] * a
     return at + inputs * count
+
+
+@exact_part
+def copy(source, target):
+    """Copy a contiguous array (rows, columns)."""
+    source, target = source.ravel(), target.ravel()
+    for j in range(len(source)):
+        target[j] = source[j]
 
 
 # Inlined by LLVM into loops that become SIMD code; without any licence of fastmath, so that each lane and the rest of

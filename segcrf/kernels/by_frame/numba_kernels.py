@@ -15,13 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segcrf.kernels.by_frame.numba_arithmetic import add_products, begin_with, sigmoid, tanh
-from segcrf.kernels.numba_runtime import array, exact, share
+from segcrf.kernels.by_frame.numba_arithmetic import add_products, begin_with, copy, sigmoid, tanh
+from segcrf.kernels.numba_runtime import exact, share
+
+Weights = np.ndarray[Any, Any]
 
 __all__ = ["gru", "linear", "lstm", "tcn"]
 
 
-def lstm(x: Tensor, weights: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+def lstm(x: Tensor, weights: Weights, state: Tensor) -> tuple[Tensor, Tensor]:
     """Return the hidden values of the last layer, (B, N, H), and the state after the last frame.
 
     Args:
@@ -32,7 +34,7 @@ def lstm(x: Tensor, weights: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     return _run(_lstm, x, weights, state)
 
 
-def gru(x: Tensor, weights: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+def gru(x: Tensor, weights: Weights, state: Tensor) -> tuple[Tensor, Tensor]:
     """Return the hidden values of the last layer, (B, N, H), and the state after the last frame.
 
     Args:
@@ -44,7 +46,7 @@ def gru(x: Tensor, weights: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     return _run(_gru, x, weights, state)
 
 
-def tcn(x: Tensor, weights: Tensor, state: Tensor, dilations: tuple[int, ...], taps: int) -> tuple[Tensor, Tensor]:
+def tcn(x: Tensor, weights: Weights, state: Tensor, dilations: Weights, taps: int) -> tuple[Tensor, Tensor]:
     """Return the output of a causal temporal convolutional network, (B, N, H), and the state after the last frame.
 
     Args:
@@ -52,31 +54,34 @@ def tcn(x: Tensor, weights: Tensor, state: Tensor, dilations: tuple[int, ...], t
         weights: flat: the bias (H) and the weights (F, H) of the first map; of each block the bias and the weights
             (taps, H, H) of its filter, and the bias and the weights (H, H) of its mix.
         state: before the first frame, (B, R, H): of each block its last (taps - 1) * dilation inputs, the oldest first.
-        dilations: frames between two taps, of each block.
+        dilations: frames between two taps, of each block, int64.
         taps: frames that one filter covers.
     """
-    return _run(_tcn, x, weights, state, np.array(dilations, np.int64), taps)
+    return _run(_tcn, x, weights, state, dilations, taps)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Return ``x @ weight.T + bias``, (M, out), for x (M, in), weight (out, in) and bias (out,)."""
-    out = x.new_empty(len(x), len(weight))
-    weights = array(torch.cat([bias[None], weight.t()]).flatten())
-    inputs = array(x), weights, out.numpy()
-    share(lambda first, last: _linear(*inputs, first, last), len(x), float(weight.numel()) * len(x))
-    return out
+    signal = _view(x)
+    out = np.empty((len(x), len(bias)), signal.dtype)
+    inputs = signal, _view(weight), _view(bias), out
+    share(lambda first, last: _linear(*inputs, first, last), len(out), float(weight.numel()) * len(out))
+    return torch.from_numpy(out)
 
 
-def _run(kernel: Callable[..., Any], x: Tensor, weights: Tensor, state: Tensor, *more: Any) -> tuple[Tensor, Tensor]:
-    batch, frames, _ = x.shape
-    out, after = x.new_empty(batch, frames, state.shape[-1]), torch.empty_like(state, memory_format=_PLAIN)
-    inputs = array(x), weights.numpy(), array(state), out.numpy(), after.numpy(), *more
-    work = float(weights.numel()) * batch * frames + state.numel()
+def _run(kernel: Callable[..., Any], x: Tensor, weights: Weights, state: Tensor, *more: Any) -> tuple[Tensor, Tensor]:
+    signal, before = _view(x), _view(state)
+    batch, frames, _ = signal.shape
+    out, after = np.empty((batch, frames, before.shape[-1]), signal.dtype), np.empty_like(before)
+    inputs = signal, weights, before, out, after, *more
+    work = float(weights.size) * batch * frames + before.size
     share(lambda first, last: kernel(*inputs, first, last), batch, work)
-    return out, after
+    return torch.from_numpy(out), torch.from_numpy(after)
 
 
-_PLAIN = torch.contiguous_format
+def _view(tensor: Tensor) -> Weights:
+    """Return a NumPy view of a CPU tensor, contiguous."""
+    return tensor.detach().contiguous().numpy()
 
 
 @exact
@@ -130,7 +135,7 @@ def _tcn(x, weights, state, out, after, dilations, taps, first, last):
     ring = np.empty((rows, hidden), x.dtype)  # of each block, its past inputs: frame t in row t modulo their number
     inner, mixed = np.empty(hidden, x.dtype), np.empty(hidden, x.dtype)
     for b in range(first, last):
-        ring[:] = state[b]
+        copy(state[b], ring)
         for t in range(frames):
             h, top = out[b, t], 0
             at = begin_with(weights, 0, h)
@@ -153,12 +158,19 @@ def _tcn(x, weights, state, out, after, dilations, taps, first, last):
         top = 0
         for dilation in dilations:
             reach = (taps - 1) * dilation
-            for row in range(reach):
-                after[b, top + row] = ring[top + (frames + row) % reach]
+            split = frames % reach if reach > 0 else 0  # the oldest frame
+            copy(ring[top + split : top + reach], after[b, top : top + reach - split])
+            copy(ring[top : top + split], after[b, top + reach - split : top + reach])
             top += reach
 
 
 @exact
-def _linear(x, weights, out, first, last):
+def _linear(x, weight, bias, out, first, last):
+    outputs, inputs = weight.shape
+    packed = np.empty(outputs * (inputs + 1), x.dtype)
+    packed[:outputs] = bias
+    for j in range(outputs):
+        for i in range(inputs):
+            packed[outputs * (i + 1) + j] = weight[j, i]
     for row in range(first, last):
-        add_products(weights, begin_with(weights, 0, out[row]), x[row], out[row])
+        add_products(packed, begin_with(packed, 0, out[row]), x[row], out[row])
