@@ -61,12 +61,13 @@ def tcn(x: Tensor, weights: Weights, state: Tensor, dilations: Weights, taps: in
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Return ``x @ weight.T + bias``, (M, out), for x (M, in), weight (out, in) and bias (out,)."""
-    signal = _view(x)
-    out = np.empty((len(x), len(bias)), signal.dtype)
-    inputs = signal, _view(weight), _view(bias), out
-    share(lambda first, last: _linear(*inputs, first, last), len(out), float(weight.numel()) * len(out))
-    return torch.from_numpy(out)
+    """Return ``x @ weight.T + bias``, (..., out), for x (..., in), weight (out, in) and bias (out,)."""
+    signal, table = _view(x), _view(weight)
+    rows = signal.reshape(-1, table.shape[1])
+    out = np.empty((len(rows), len(table)), signal.dtype)
+    inputs = rows, table, _view(bias), out
+    share(lambda first, last: _linear(*inputs, first, last), len(rows), float(table.size) * len(rows))
+    return torch.from_numpy(out.reshape(*signal.shape[:-1], len(table)))
 
 
 def _run(kernel: Callable[..., Any], x: Tensor, weights: Weights, state: Tensor, *more: Any) -> tuple[Tensor, Tensor]:

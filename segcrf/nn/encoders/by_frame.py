@@ -11,7 +11,7 @@ from torch.nn import functional
 from segcrf._validation import InputError
 from segcrf.nn.encoders.base import Encoder, State
 
-__all__ = ["linear_by_frame", "step_by_frame"]
+__all__ = ["kernels_may_run", "linear_by_frame", "step_by_frame"]
 
 
 def step_by_frame(encoder: Encoder, x: Tensor, state: State = None) -> tuple[Tensor, State]:
@@ -84,22 +84,28 @@ def linear_by_frame(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         >>> torch.equal(whole[1:2, 7:8], one)
         True
     """
-    if x.shape[-1:] != weight.shape[1:]:
-        raise InputError("x", f"shape {tuple(x.shape)}", f"(..., {weight.shape[1]}), as the weight has inputs")
+    if x.dim() == 0 or x.shape[-1] != weight.shape[1]:
+        raise InputError("x", f"shape {tuple(x.shape)}", f"(..., {weight.shape[1]}): the inputs of the weight come last")
+    if bias.shape != weight.shape[:1]:
+        raise InputError("bias", f"shape {tuple(bias.shape)}", f"({len(weight)},): one bias for each row of the weight")
     if x.dtype != weight.dtype or x.device != weight.device:
         expected = f"{weight.dtype} on {weight.device}, as the weight"
         raise InputError("x", f"{x.dtype} on {x.device}", expected, "convert it by x.to(weight)")
-    rows = x.reshape(-1, x.shape[-1])
-    shape = (*x.shape[:-1], len(weight))
-    if _runs_in_kernel(x):
+    if kernels_may_run(weight):
         from segcrf.kernels.by_frame import numba_kernels
 
-        return numba_kernels.linear(rows, weight, bias).reshape(shape)
-    pieces = [functional.linear(row.clone(), weight, bias) for row in rows.split(1)]
-    return torch.cat([x.new_empty(0, len(weight)), *pieces]).reshape(shape)
+        return numba_kernels.linear(x, weight, bias)
+    frames = [functional.linear(frame.clone(), weight, bias) for frame in x.reshape(-1, x.shape[-1]).split(1)]
+    return torch.cat([x.new_empty(0, len(weight)), *frames]).reshape(*x.shape[:-1], len(weight))
 
 
-def _runs_in_kernel(x: Tensor) -> bool:
-    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    plain = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
-    return plain and not (traced or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"))
+def kernels_may_run(weight: Tensor) -> bool:
+    """Return whether the kernels by frame can run here and now, given one weight.
+
+    They have no gradients and are no PyTorch operators, so nothing may differentiate, cast or trace them.
+    """
+    if torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+        return False
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
+    return weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from segcrf._validation import InputError
-from segcrf.nn.encoders.stepping import SteppingEncoder
+from segcrf.nn.encoders.stepping import SteppingEncoder, add_plain_parameters, submodules
 from segcrf.structures import frame_mask
 
 __all__ = ["TCNEncoder"]
@@ -82,6 +82,8 @@ class TCNEncoder(SteppingEncoder):
         self.receptive_field = 1 + (kernel_size - 1) * (2**layers - 1)
         self.lift = nn.Conv1d(in_features, hidden, 1)
         self.blocks = nn.ModuleList(_DilatedBlock(hidden, kernel_size, 2**i, causal, dropout) for i in range(layers))
+        # Of each block the inputs that its filter needs, the oldest first.
+        self.state_shape = (self.receptive_field - 1, hidden)
         self._taps, self._dilations = kernel_size, np.array([2**i for i in range(layers)], np.int64)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -99,23 +101,23 @@ class TCNEncoder(SteppingEncoder):
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, receptive_field={self.receptive_field}"
 
-    @property
-    def state_shape(self) -> tuple[int, ...]:
-        """``(receptive_field - 1, H)``: block by block, its last inputs that its filter needs, the oldest first."""
-        return self.receptive_field - 1, self.out_features
-
     def _stack(self) -> list[_DilatedBlock]:
         return [block for block in self.blocks if isinstance(block, _DilatedBlock)]
 
     def _parameters_in_order(self) -> list[Tensor] | None:
-        maps = [self.lift, *(part for block in self._stack() for part in (block.filter, block.mix))]
-        if any(type(part) is not nn.Conv1d for part in maps):
-            return None
-        return [weight for part in maps for weight in (part.bias, part.weight) if weight is not None]
+        blocks = submodules(submodules(self)["blocks"]).values()
+        maps = [submodules(self)["lift"], *(submodules(block)[name] for block in blocks for name in ("filter", "mix"))]
+        parameters: list[Tensor] = []
+        for part in maps:
+            if not add_plain_parameters(part, nn.Conv1d, ("weight", "bias"), parameters):
+                return None
+        return parameters
 
     def _pack(self, parameters: list[Tensor]) -> Tensor:
-        # A bias (H) as it is; a weight (H, inputs, taps) as (taps, inputs, H).
-        return torch.cat([weight.permute(*reversed(range(weight.dim()))).flatten() for weight in parameters])
+        parts: list[Tensor] = []
+        for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
+            parts += [bias, weight.permute(2, 1, 0).flatten()]  # (taps, inputs, H)
+        return torch.cat(parts)
 
     def _step_exactly(self, x: Tensor, weights: Any, state: Tensor) -> tuple[Tensor, Tensor]:
         from segcrf.kernels.by_frame import numba_kernels

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from segcrf.nn.encoders.base import State
-from segcrf.nn.encoders.stepping import SteppingEncoder
+from segcrf.nn.encoders.stepping import SteppingEncoder, add_plain_parameters, submodules
 
 __all__ = ["GRUEncoder", "LSTMEncoder", "SequenceDropout"]
 
@@ -73,6 +73,7 @@ class _RecurrentLayer(nn.Module):
         return back.flip(1), state
 
 
+_WEIGHTS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 _Seams = tuple[list[State], list[State]]
 
 
@@ -80,7 +81,7 @@ class _RecurrentEncoder(SteppingEncoder):
     """What LSTM and GRU share: a stack of recurrent layers with dropout after each."""
 
     cell: type[nn.LSTM] | type[nn.GRU]
-    _memories: int  # vectors that a layer carries from frame to frame
+    _memories: int  # vectors that a layer carries from frame to frame: the hidden values, and the cells of an LSTM
 
     def __init__(
         self,
@@ -98,6 +99,7 @@ class _RecurrentEncoder(SteppingEncoder):
             _RecurrentLayer(self.cell, in_features if i == 0 else width, hidden, bidirectional) for i in range(layers)
         )
         self.dropout = SequenceDropout(dropout)
+        self.state_shape = (layers, self._memories, hidden)
 
     def _stack(self) -> list[_RecurrentLayer]:
         return [layer for layer in self.layers if isinstance(layer, _RecurrentLayer)]
@@ -107,16 +109,12 @@ class _RecurrentEncoder(SteppingEncoder):
             x = self.dropout(layer(x, lengths))
         return x
 
-    @property
-    def state_shape(self) -> tuple[int, ...]:
-        """``(layers, 2, H)`` of an LSTM: hidden values and cells; ``(layers, 1, H)`` of a GRU: hidden values."""
-        return len(self.layers), self._memories, self.out_features
-
     def _parameters_in_order(self) -> list[Tensor] | None:
-        cells = [layer.ahead for layer in self._stack()]
-        if any(type(cell) is not self.cell for cell in cells):
-            return None
-        return [weight for c in cells for weight in (c.weight_ih_l0, c.weight_hh_l0, c.bias_ih_l0, c.bias_hh_l0)]
+        parameters: list[Tensor] = []
+        for layer in submodules(submodules(self)["layers"]).values():
+            if not add_plain_parameters(submodules(layer)["ahead"], self.cell, _WEIGHTS, parameters):
+                return None
+        return parameters
 
     def _step_in_torch(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         after: list[Tensor] = []

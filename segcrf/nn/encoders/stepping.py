@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from segcrf._validation import InputError
 from segcrf.nn.encoders.base import Encoder, State
+from segcrf.nn.encoders.by_frame import kernels_may_run
 
-__all__ = ["SteppingEncoder"]
+__all__ = ["SteppingEncoder", "add_plain_parameters", "submodules"]
 
 _Weights = npt.NDArray[Any]
 
@@ -32,16 +32,16 @@ class SteppingEncoder(Encoder):
 
     The kernel reads a packed copy of the weights. Changes of parameters are noticed, except a change of their memory
     through ``parameter.data`` or NumPy, which PyTorch does not count; call ``train()`` or ``eval()`` after it.
+
+    Attributes:
+        state_shape: shape of the state of one recording.
     """
+
+    state_shape: tuple[int, ...]
 
     def __init__(self) -> None:
         super().__init__()
         self._packed = _PackedWeights()
-
-    @property
-    @abstractmethod
-    def state_shape(self) -> tuple[int, ...]:
-        """The shape of the state of one recording."""
 
     @property
     def exact_steps(self) -> bool:
@@ -61,11 +61,12 @@ class SteppingEncoder(Encoder):
             return self._step_exactly(x, self._packed.read(parameters, self._pack), before)
         if x.shape[1] == 0:  # PyTorch's recurrent networks take one frame or more
             return x.new_zeros(x.shape[0], 0, self.out_features), before
-        return self._step_in_torch(x, before)
+        features, after = self._step_in_torch(x, before)
+        return features, after.to(x.dtype)  # autocast computes in another type
 
     @abstractmethod
     def _parameters_in_order(self) -> list[Tensor] | None:
-        """Return the parameters in the order of ``_pack``; None if a submodule was replaced by another kind."""
+        """Return the parameters in the order of ``_pack``; None if a submodule is not plain."""
 
     @abstractmethod
     def _pack(self, parameters: list[Tensor]) -> Tensor:
@@ -81,14 +82,8 @@ class SteppingEncoder(Encoder):
 
     def _read_exactly(self) -> list[Tensor] | None:
         """Return the parameters if the kernel can run here and now."""
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():
-            return None
-        if self.training or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
-            return None
-        parameters = self._parameters_in_order()
-        if parameters is None or parameters[0].device.type != "cpu" or parameters[0].dtype not in _EXACT_DTYPES:
-            return None
-        return parameters
+        parameters = None if self.training else self._parameters_in_order()
+        return parameters if parameters is not None and kernels_may_run(parameters[0]) else None
 
     def _check_signal(self, x: Tensor, weight: Tensor | None) -> None:
         if x.dim() != 3 or x.shape[2] != self.in_features:
@@ -112,7 +107,28 @@ class SteppingEncoder(Encoder):
         return state
 
 
-_EXACT_DTYPES = (torch.float32, torch.float64)
+# An attribute of an nn.Module costs a microsecond, all those of an encoder as much as its kernel: read the dictionaries.
+def submodules(module: nn.Module) -> dict[str, nn.Module]:
+    """Return the direct submodules by name."""
+    return cast(dict[str, nn.Module], module._modules)
+
+
+def add_plain_parameters(
+    module: nn.Module, kind: type[nn.Module], names: tuple[str, ...], parameters: list[Tensor]
+) -> bool:
+    """Append the parameters with these names of a plain module; return whether it is plain.
+
+    A plain module is of just this kind and has no hook, so that its parameters are all that it does.
+    """
+    if type(module) is not kind or module._forward_pre_hooks or module._forward_hooks:
+        return False
+    found = module._parameters
+    for name in names:
+        parameter = found.get(name)
+        if parameter is None:
+            return False
+        parameters.append(parameter)
+    return True
 
 
 class _PackedWeights:
@@ -134,13 +150,11 @@ class _PackedWeights:
 
     def read(self, parameters: list[Tensor], pack: Callable[[list[Tensor]], Tensor]) -> _Weights:
         """Return the packed copy of ``parameters`` as they are."""
-        stamps = [_stamp(parameter) for parameter in parameters]
+        stamps: list[object] = []
+        for parameter in parameters:
+            # An inference tensor counts no versions: a new object equals no other, so every call packs its weights.
+            stamps += (object(),) if parameter.is_inference() else (parameter.data_ptr(), parameter._version)
         if self._kept is None or self._kept[0] != stamps:
             memory = [parameter.detach() for parameter in parameters]
             self._kept = stamps, memory, np.ascontiguousarray(pack(memory).numpy())
         return self._kept[2]
-
-
-def _stamp(parameter: Tensor) -> object:
-    # An inference tensor counts no versions: its stamp equals no other, so its weights are packed in every call.
-    return object() if parameter.is_inference() else (parameter.data_ptr(), parameter._version)
