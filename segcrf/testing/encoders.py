@@ -1,8 +1,8 @@
 """The contract of every encoder: padding changes nothing, pieces equal the whole, causal means causal.
 
 A test class subclasses :class:`EncoderContract` and supplies the fixture ``encoder``: encoders of ``CHANNELS`` input
-channels, in float64 and in evaluation mode. What a stream needs is tested by ``step_by_frame``, in both float64 and
-float32, and to the last bit.
+channels, in float64 and in evaluation mode. For causal ones, :class:`CausalEncoderContract` tests what a stream needs:
+features by ``step_by_frame``, in float64 and in float32, the same to the last bit.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.utils import _pytree as tree
 from segcrf.nn import Encoder, step_by_frame
 from segcrf.testing.errors import rejects
 
-__all__ = ["EncoderContract", "signal"]
+__all__ = ["CausalEncoderContract", "EncoderContract", "in_pieces", "same", "signal"]
 
 CHANNELS = 3
 
@@ -60,13 +60,6 @@ class EncoderContract:
     def encoder(self) -> Encoder:
         """Return the encoder under test."""
         raise NotImplementedError
-
-    @pytest.fixture(params=[torch.float64, torch.float32], ids=["float64", "float32"])
-    def causal(self, encoder: Encoder, request: pytest.FixtureRequest) -> Encoder:
-        """Return the encoder under test in both types, if it can step."""
-        if not encoder.causal:
-            pytest.skip("this encoder sees later frames")
-        return encoder.to(request.param)
 
     def test_padding_and_batch_composition_change_nothing(self, encoder: Encoder) -> None:
         lengths, x = torch.tensor([17, 5, 1]), signal(3, 17, CHANNELS)
@@ -115,7 +108,20 @@ class EncoderContract:
         assert grad[:, 6:].abs().max() == 0.0
         assert grad[:, 5].abs().max() > 0.0
 
-    # ------------------------------------------------------------------------------ frames as they are measured
+
+class CausalEncoderContract:
+    """What a causal encoder owes a stream: the same bits, however the frames are cut into calls."""
+
+    @pytest.fixture
+    def encoder(self) -> Encoder:
+        """Return the causal encoder under test."""
+        raise NotImplementedError
+
+    @pytest.fixture(params=[torch.float64, torch.float32], ids=["float64", "float32"])
+    def causal(self, encoder: Encoder, request: pytest.FixtureRequest) -> Encoder:
+        """Return the encoder under test in both types."""
+        return encoder.to(request.param)
+
     @pytest.mark.parametrize("seed", range(5))
     def test_frames_in_any_pieces_give_the_same_bits(self, causal: Encoder, seed: int) -> None:
         x = signal(2, 40, CHANNELS).to(_dtype(causal))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from segcrf.nn import Encoder, GRUEncoder, LSTMEncoder, SequenceDropout, TCNEncoder, make_encoder
-from segcrf.testing.encoders import EncoderContract, signal
+from segcrf.testing.encoders import CausalEncoderContract, EncoderContract, signal
 from segcrf.testing.errors import rejects
 
 Build = Callable[[], Encoder]
@@ -41,6 +41,12 @@ def build(make: Build) -> Encoder:
 
 class TestEncoders(EncoderContract):
     @pytest.fixture(params=ALL, ids=NAMES)
+    def encoder(self, request: pytest.FixtureRequest) -> Encoder:
+        return build(request.param)
+
+
+class TestCausalEncoders(CausalEncoderContract):
+    @pytest.fixture(params=CAUSAL.values(), ids=CAUSAL)
     def encoder(self, request: pytest.FixtureRequest) -> Encoder:
         return build(request.param)
 
