@@ -177,12 +177,16 @@ def test_pytorch_runs_in_training_and_where_a_module_is_changed(kind: str) -> No
         with torch.autocast("cpu"):
             assert not encoder.exact_steps
             if kind != "lstm":  # PyTorch lacks an LSTM in bfloat16 on many CPUs
-                features, state = encoder.step(x)
+                _, state = encoder.step(x)
                 assert state.dtype == x.dtype
                 torch.testing.assert_close(encoder.step(x, state)[0], encoder(x.repeat(1, 2, 1))[:, 9:])
         seen: list[str] = []
         inner = next(part for part in encoder.modules() if isinstance(part, nn.LSTM | nn.GRU | nn.Conv1d))
-        handle = inner.register_forward_hook(lambda *_: seen.append("hook"))
+
+        def hook(*_: Any) -> None:
+            seen.append("hook")
+
+        handle = inner.register_forward_hook(hook)
         assert not encoder.exact_steps
         encoder.step(x)
         assert seen == ["hook"]
@@ -289,16 +293,19 @@ class _Step(nn.Module):
         return self.encoder.step(x, state)
 
 
+@pytest.mark.filterwarnings("ignore:The tensor attributes")  # PyTorch's exporter warns of PyTorch's own networks
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_step_can_be_exported(kind: str) -> None:
+def test_a_step_can_be_exported_and_compiled(kind: str) -> None:
     encoder, x = build(kind, 3, 4), random(2, 6, 3)
     with torch.no_grad():
         _, state = encoder.step(x)
         program = torch.export.export(_Step(encoder), (x, state))
         features, after = program.module()(x, state)
         expected, left = encoder.step(x, state)
+        compiled, _ = torch.compile(_Step(encoder), backend="eager", fullgraph=kind == "tcn")(x, state)
     torch.testing.assert_close(features, expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(after, left, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(compiled, expected, rtol=1e-5, atol=1e-5)
 
 
 # ------------------------------------------------------------------------------------------ encoders of other people

@@ -11,7 +11,7 @@ from torch.nn import functional
 from segcrf._validation import InputError
 from segcrf.nn.encoders.base import Encoder, State
 
-__all__ = ["kernels_may_run", "linear_by_frame", "step_by_frame"]
+__all__ = ["kernels_can_read", "kernels_may_run", "linear_by_frame", "step_by_frame"]
 
 
 def step_by_frame(encoder: Encoder, x: Tensor, state: State = None) -> tuple[Tensor, State]:
@@ -85,13 +85,15 @@ def linear_by_frame(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         True
     """
     if x.dim() == 0 or x.shape[-1] != weight.shape[1]:
-        raise InputError("x", f"shape {tuple(x.shape)}", f"(..., {weight.shape[1]}): the inputs of the weight come last")
+        raise InputError(
+            "x", f"shape {tuple(x.shape)}", f"(..., {weight.shape[1]}): the inputs of the weight come last"
+        )
     if bias.shape != weight.shape[:1]:
         raise InputError("bias", f"shape {tuple(bias.shape)}", f"({len(weight)},): one bias for each row of the weight")
     if x.dtype != weight.dtype or x.device != weight.device:
         expected = f"{weight.dtype} on {weight.device}, as the weight"
         raise InputError("x", f"{x.dtype} on {x.device}", expected, "convert it by x.to(weight)")
-    if kernels_may_run(weight):
+    if kernels_may_run() and kernels_can_read(weight):
         from segcrf.kernels.by_frame import numba_kernels
 
         return numba_kernels.linear(x, weight, bias)
@@ -99,13 +101,13 @@ def linear_by_frame(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.cat([x.new_empty(0, len(weight)), *frames]).reshape(*x.shape[:-1], len(weight))
 
 
-def kernels_may_run(weight: Tensor) -> bool:
-    """Return whether the kernels by frame can run here and now, given one weight.
-
-    They have no gradients and are no PyTorch operators, so nothing may differentiate, cast or trace them.
-    """
+def kernels_may_run() -> bool:
+    """Return whether nothing differentiates, casts or traces here: the kernels by frame are no PyTorch operators."""
     if torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
         return False
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
-        return False
+    return not (torch.compiler.is_compiling() or torch.jit.is_tracing())  # pyright: ignore[reportPrivateImportUsage]
+
+
+def kernels_can_read(weight: Tensor) -> bool:
+    """Return whether a weight is where the kernels by frame run, in a type that they know."""
     return weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64)

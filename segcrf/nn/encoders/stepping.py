@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from segcrf._validation import InputError
 from segcrf.nn.encoders.base import Encoder, State
-from segcrf.nn.encoders.by_frame import kernels_may_run
+from segcrf.nn.encoders.by_frame import kernels_can_read, kernels_may_run
 
 __all__ = ["SteppingEncoder", "add_plain_parameters", "submodules"]
 
@@ -82,8 +82,10 @@ class SteppingEncoder(Encoder):
 
     def _read_exactly(self) -> list[Tensor] | None:
         """Return the parameters if the kernel can run here and now."""
-        parameters = None if self.training else self._parameters_in_order()
-        return parameters if parameters is not None and kernels_may_run(parameters[0]) else None
+        if self.training or not kernels_may_run():
+            return None
+        parameters = self._parameters_in_order()
+        return parameters if parameters is not None and kernels_can_read(parameters[0]) else None
 
     def _check_signal(self, x: Tensor, weight: Tensor | None) -> None:
         if x.dim() != 3 or x.shape[2] != self.in_features:
@@ -107,10 +109,11 @@ class SteppingEncoder(Encoder):
         return state
 
 
-# An attribute of an nn.Module costs a microsecond, all those of an encoder as much as its kernel: read the dictionaries.
+# A look-up of an attribute by nn.Module costs a microsecond, those of an encoder together as much as its kernel. So the
+# next two functions read the dictionaries of a module.
 def submodules(module: nn.Module) -> dict[str, nn.Module]:
     """Return the direct submodules by name."""
-    return cast(dict[str, nn.Module], module._modules)
+    return cast(dict[str, nn.Module], module._modules)  # pyright: ignore[reportPrivateUsage]
 
 
 def add_plain_parameters(
@@ -120,9 +123,10 @@ def add_plain_parameters(
 
     A plain module is of just this kind and has no hook, so that its parameters are all that it does.
     """
-    if type(module) is not kind or module._forward_pre_hooks or module._forward_hooks:
+    hooks = module._forward_pre_hooks or module._forward_hooks  # pyright: ignore[reportPrivateUsage]
+    if type(module) is not kind or hooks:
         return False
-    found = module._parameters
+    found = module._parameters  # pyright: ignore[reportPrivateUsage]
     for name in names:
         parameter = found.get(name)
         if parameter is None:
