@@ -21,7 +21,9 @@ from segcrf.nn.encoders import (
     TCNEncoder,
     adopt_encoder,
     import_path_of,
+    linear_by_frame,
     make_encoder,
+    step_by_frame,
 )
 from segcrf.nn.missing import MISSING, fill_missing
 from segcrf.nn.model import (
@@ -94,7 +96,9 @@ __all__ = [
     "fill_missing",
     "import_path_of",
     "left_to_right",
+    "linear_by_frame",
     "log_frequencies",
     "make_encoder",
+    "step_by_frame",
     "to_tensor",
 ]
