@@ -117,8 +117,8 @@ class _StructuredModel(nn.Module):
         """Return what the heads make of the next frames of recordings that are still being measured.
 
         On a CPU, in evaluation mode, the result of a frame is the same to the last bit in every call. It depends
-        neither on how the frames are cut into calls, nor on the other recordings. It agrees with a call of the model on whole
-        recordings up to rounding.
+        neither on how the frames are cut into calls, nor on the other recordings. It agrees with a call of the model
+        on whole recordings up to rounding.
 
         Args:
             x: the next raw frames (B, N, F).
