@@ -13,15 +13,19 @@ from segcrf.nn.durations import (
 )
 from segcrf.nn.encoders import (
     ENCODERS,
+    CustomEncoder,
     Encoder,
     GRUEncoder,
     LSTMEncoder,
     SequenceDropout,
     TCNEncoder,
+    adopt_encoder,
+    import_path_of,
     linear_by_frame,
     make_encoder,
     step_by_frame,
 )
+from segcrf.nn.missing import MISSING, fill_missing
 from segcrf.nn.model import (
     MIN_LOG_SIGMA,
     Heads,
@@ -30,6 +34,7 @@ from segcrf.nn.model import (
     StructuredLayer,
     SwitchingModel,
     SwitchingModelOutput,
+    check_causal,
 )
 from segcrf.nn.preparation import Preparation, Standardizer, to_tensor
 from segcrf.nn.torchcrf import CRF
@@ -52,8 +57,10 @@ __all__ = [
     "DURATION_FAMILIES",
     "ENCODERS",
     "MIN_LOG_SIGMA",
+    "MISSING",
     "TRANSITION_FAMILIES",
     "ConstrainedTransitions",
+    "CustomEncoder",
     "Decoded",
     "DecodingRule",
     "Durations",
@@ -83,7 +90,11 @@ __all__ = [
     "TCNEncoder",
     "Transitions",
     "UniformDurations",
+    "adopt_encoder",
+    "check_causal",
     "cycle",
+    "fill_missing",
+    "import_path_of",
     "left_to_right",
     "linear_by_frame",
     "log_frequencies",

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segcrf._validation import check_choice, check_whole
+from segcrf._validation import InputError, check_choice, check_whole
 from segcrf.nn.decoding import Decoded, DecodingRule
 from segcrf.nn.encoders import Encoder
-from segcrf.nn.preparation import Preparation
+from segcrf.nn.preparation import Preparation, check_steps
 from segcrf.structures import POSTERIORS, Structure, SwitchingRegression
 
 __all__ = [
@@ -33,11 +33,14 @@ __all__ = [
     "StructuredLayer",
     "SwitchingModel",
     "SwitchingModelOutput",
+    "check_causal",
 ]
 
 #: Smallest log-deviation of standardised targets: an error of one hundredth of their deviation. Targets without noise
 #: would drive the log-deviation to minus infinity, and the weight of their loss to infinity.
 MIN_LOG_SIGMA = -4.6
+# In the buffer of the largest delay: the decoding rule has none.
+_NO_LIMIT = -1
 
 
 class StructuredLayer(Protocol):
@@ -88,6 +91,7 @@ class _StructuredModel(nn.Module):
 
     decode_factor: Tensor
     decode_by_frame: Tensor
+    decode_max_delay: Tensor
 
     def __init__(self, encoder: Encoder, crf: StructuredLayer, preparation: Preparation | None) -> None:
         super().__init__()
@@ -95,8 +99,9 @@ class _StructuredModel(nn.Module):
         self.encoder = encoder
         self.crf = cast(nn.Module, crf)
         self.class_head = nn.Linear(encoder.out_features, crf.num_classes)
-        self.register_buffer("decode_factor", torch.ones(()))
+        self.register_buffer("decode_factor", torch.ones((), dtype=torch.float64))
         self.register_buffer("decode_by_frame", torch.zeros((), dtype=torch.bool))
+        self.register_buffer("decode_max_delay", torch.full((), _NO_LIMIT))
 
     def prepare(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return raw signals (B, T, F) as the encoder expects them."""
@@ -112,8 +117,22 @@ class _StructuredModel(nn.Module):
 
     @property
     def decoding_rule(self) -> DecodingRule:
-        """The decoding rule, as the buffers ``decode_factor`` and ``decode_by_frame`` hold it."""
-        return DecodingRule(float(self.decode_factor), bool(self.decode_by_frame))
+        """The decoding rule; the buffers hold it, so that a ``state_dict`` does. :meth:`set_decoding_rule` sets it."""
+        delay = int(self.decode_max_delay)
+        limit = None if delay == _NO_LIMIT else delay
+        return DecodingRule(float(self.decode_factor), bool(self.decode_by_frame), limit)
+
+    def set_decoding_rule(self, rule: DecodingRule) -> None:
+        """Decode by another rule from here on.
+
+        Raises:
+            InputError: the rule has a ``max_delay``, and the model needs the whole recording.
+        """
+        if rule.max_delay is not None:
+            check_causal(cast("JointModel | SwitchingModel", self))
+        self.decode_factor.fill_(rule.factor)
+        self.decode_by_frame.fill_(rule.by_frame)
+        self.decode_max_delay.fill_(_NO_LIMIT if rule.max_delay is None else rule.max_delay)
 
     def decode(self, dist: Structure) -> Decoded:
         """Return the labelling of a distribution by :attr:`decoding_rule`."""
@@ -131,9 +150,8 @@ class JointModel(_StructuredModel):
         preparation: from the raw signal to what the encoder expects; None: the signal as it is.
 
     Attributes:
-        decode_factor: buffer (), the factor of the decoding rule; 1 unless it is set.
-        decode_by_frame: buffer () bool, whether the decoding rule takes the most probable class of each frame instead
-            of the most probable sequence; False unless it is set.
+        decode_factor, decode_by_frame, decode_max_delay: buffers () of the decoding rule. It takes the most probable
+            sequence unless :meth:`set_decoding_rule` sets another.
 
     Example:
         >>> from segcrf.nn import LinearChainCRF, LSTMEncoder
@@ -277,3 +295,19 @@ class SwitchingModel(_StructuredModel):
 
     def extra_repr(self) -> str:
         return f"posterior={self.posterior!r}"
+
+
+def check_causal(model: JointModel | SwitchingModel) -> None:
+    """Raise for a model that needs later frames, or the whole recording.
+
+    Args:
+        model: of a stream, or with a largest delay.
+
+    Raises:
+        InputError: the parameter of the Segmenter with another value than such a model needs.
+    """
+    if not model.encoder.causal:
+        advice = "later frames are unknown when a frame is decided: fit with bidirectional=False"
+        raise InputError("bidirectional", "True", "False for a stream", advice)
+    if model.preparation is not None:
+        check_steps(model.preparation)

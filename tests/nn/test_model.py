@@ -124,9 +124,12 @@ def test_a_model_decodes_by_sequence_or_frame_by_frame() -> None:
     dist = model(torch.randn(2, 40, 3), torch.tensor([40, 25])).dist
     assert torch.equal(model.decode(dist).labels, dist.mode)
     assert torch.equal(model.decode(dist).starts, dist.best.starts)
-    model.decode_factor.fill_(2.0)
-    model.decode_by_frame.fill_(True)
-    assert model.decoding_rule == DecodingRule(factor=2.0, by_frame=True)
+    rule = DecodingRule(factor=2.0, by_frame=True)
+    model.set_decoding_rule(rule)
+    assert model.decoding_rule == rule
+    other = build()
+    other.load_state_dict(model.state_dict())
+    assert other.decoding_rule == rule
     shown = model.decode(dist)
     assert torch.equal(shown.labels, dist.scaled(emissions=2.0).posterior_mode)
     for labels, starts, length in zip(shown.labels, shown.starts, (40, 25), strict=True):

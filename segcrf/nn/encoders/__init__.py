@@ -11,16 +11,20 @@ Every encoder keeps three promises, which the tests check:
 from segcrf.nn.encoders.base import Encoder
 from segcrf.nn.encoders.by_frame import linear_by_frame, step_by_frame
 from segcrf.nn.encoders.convolutional import TCNEncoder
+from segcrf.nn.encoders.custom import CustomEncoder, adopt_encoder, import_path_of
 from segcrf.nn.encoders.recurrent import GRUEncoder, LSTMEncoder, SequenceDropout
 from segcrf.nn.encoders.registry import ENCODERS, make_encoder
 
 __all__ = [
     "ENCODERS",
+    "CustomEncoder",
     "Encoder",
     "GRUEncoder",
     "LSTMEncoder",
     "SequenceDropout",
     "TCNEncoder",
+    "adopt_encoder",
+    "import_path_of",
     "linear_by_frame",
     "make_encoder",
     "step_by_frame",
