@@ -46,7 +46,7 @@ class TestEncoders(EncoderContract):
 
 
 class TestCausalEncoders(CausalEncoderContract):
-    @pytest.fixture(params=CAUSAL.values(), ids=CAUSAL)
+    @pytest.fixture(params=list(CAUSAL.values()), ids=list(CAUSAL))
     def encoder(self, request: pytest.FixtureRequest) -> Encoder:
         return build(request.param)
 

@@ -231,7 +231,9 @@ def test_an_optimizer_step_is_noticed() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_copies_and_pickles_have_weights_of_their_own(kind: str) -> None:
     encoder, x = build(kind, 3, 4), random(1, 9, 3)
+    size = len(pickle.dumps(encoder))
     expected, _ = in_pieces(encoder, x, [9])
+    assert len(pickle.dumps(encoder)) == size  # without the packed copy
     twins = copy.deepcopy(encoder), pickle.loads(pickle.dumps(encoder))
     for twin in twins:
         assert same(in_pieces(twin, x, [9])[0], expected)
