@@ -1,13 +1,16 @@
 """Inference: a trained model at work on whole recordings, on streams, exported, and stored."""
 
+from segcrf.inference.constrained import Constrained, constrain, decode_constrained
 from segcrf.inference.export import export_onnx
 from segcrf.inference.predict import (
     CONFIDENCES,
+    blank_uncertain,
     predict_bands,
     predict_labels,
     predict_probabilities,
     predict_targets,
 )
+from segcrf.inference.prompts import Known, Prompts, read_prompts
 from segcrf.inference.recordings import Inferred, infer
 from segcrf.inference.saved_model import (
     best_model_folder,
