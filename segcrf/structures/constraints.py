@@ -43,7 +43,7 @@ def minimum_duration(dist: Structure, frames: int | Sequence[int]) -> SemiMarkov
 
     Example:
         >>> from segcrf import LinearChain
-        >>> emissions = torch.tensor([[[1.0, 0.0], [1.0, 0.0], [0.0, 3.0], [1.0, 0.0], [1.0, 0.0]]])
+        >>> emissions = torch.tensor([[[1.0, 0.0], [1.0, 0.0], [0.0, 3.0], [1.0, 0.4], [1.0, 0.0]]])
         >>> chain = LinearChain(emissions, torch.zeros(2, 2))
         >>> chain.mode
         tensor([[0, 0, 1, 0, 0]])
@@ -82,11 +82,10 @@ def most_accurate(dist: Structure | Alignment) -> Best:
 
     Example:
         >>> from segcrf import LinearChain
-        >>> emissions = torch.tensor([[[0.0, 2.0, 1.9], [1.9, 0.0, 2.0]]])
-        >>> no_switch_to_2 = torch.zeros(3, 3).index_fill(1, torch.tensor([2]), -torch.inf).fill_diagonal_(0.0)
-        >>> chain = LinearChain(emissions, no_switch_to_2)
-        >>> chain.posterior_mode, most_accurate(chain).labels
-        (tensor([[1, 2]]), tensor([[2, 2]]))
+        >>> pairs = torch.tensor([[0.4, 0.0, 0.0], [0.0, 0.25, 0.0], [0.0, 0.35, 0.0]])     # of two frames
+        >>> chain = LinearChain(torch.zeros(1, 2, 3), pairs.log())
+        >>> chain.posterior_mode, most_accurate(chain).labels       # 0, then 1 has probability 0
+        (tensor([[0, 1]]), tensor([[2, 1]]))
     """
     right = dist.marginals.labels
     if isinstance(dist, Structure):
