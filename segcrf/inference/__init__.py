@@ -1,6 +1,6 @@
 """Inference: a trained model at work on whole recordings, on streams, exported, and stored."""
 
-from segcrf.inference.constrained import Constrained, constrain, decode_constrained
+from segcrf.inference.constrained import Constrained, decode_constrained
 from segcrf.inference.export import export_onnx
 from segcrf.inference.predict import (
     CONFIDENCES,
@@ -24,12 +24,17 @@ from segcrf.inference.stream import SignalStream, Stream, check_streamable_fit, 
 
 __all__ = [
     "CONFIDENCES",
+    "Constrained",
     "Inferred",
+    "Known",
+    "Prompts",
     "SignalStream",
     "Stream",
     "best_model_folder",
+    "blank_uncertain",
     "check_replaceable",
     "check_streamable_fit",
+    "decode_constrained",
     "export_onnx",
     "holds_checkpoint",
     "infer",
@@ -39,6 +44,7 @@ __all__ = [
     "predict_probabilities",
     "predict_targets",
     "read_model",
+    "read_prompts",
     "remove_checkpoint",
     "write_model",
 ]

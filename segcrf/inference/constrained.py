@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from segcrf.inference.recordings import Inferred
 from segcrf.nn import Decoded
 from segcrf.structures import Alignment, Best, Structure, minimum_duration, most_accurate, transcript
 
-__all__ = ["Constrained", "constrain", "decode_constrained"]
+__all__ = ["Constrained", "decode_constrained"]
 
 
 class Constrained(NamedTuple):
@@ -51,11 +52,11 @@ def decode_constrained(found: Inferred, prompts: Prompts) -> Iterator[Constraine
     for rows in [[row] for row in range(len(known))] if alone else [list(range(len(known)))]:
         own = [known[row] for row in rows]
         whole, decoded = (dist[rows[0]] if alone else dist for dist in (found.dist, found.bands.dist))
-        dist = constrain(whole, own)
+        dist = _constrain(whole, own)
         for row, feasible in zip(rows, (_log_z(dist) > -torch.inf).tolist(), strict=True):
             if not feasible:
                 raise _conflict(found.dist[row], known[row], found.recordings[row], prompts.classes)
-        scored = dist if found.bands.dist is found.dist else constrain(decoded, own)
+        scored = dist if found.bands.dist is found.dist else _constrain(decoded, own)
         yield Constrained([found.recordings[row] for row in rows], dist, _decode(scored, found.bands.by_frame, own))
 
 
@@ -66,7 +67,7 @@ def _decode(dist: Structure | Alignment, by_frame: bool, known: Sequence[Known])
     return most_accurate(dist) if by_frame else dist.best
 
 
-def constrain(dist: Structure, known: Sequence[Known]) -> Structure | Alignment:
+def _constrain(dist: Structure, known: Sequence[Known]) -> Structure | Alignment:
     """Return the distribution given what is known about each of its recordings.
 
     Args:
@@ -113,7 +114,7 @@ def _conflict(dist: Structure, known: Known, recording: int, classes: Sequence[o
     """Return the error that says where what is known about one recording leaves no labelling, and what to relax."""
 
     def feasible(**changes: Any) -> bool:
-        return bool(_log_z(constrain(dist, [known._replace(**changes)])) > -torch.inf)
+        return bool(_log_z(_constrain(dist, [known._replace(**changes)])) > -torch.inf)
 
     kinds = [kind for kind, value in known._asdict().items() if value is not None]
     enough = [f"`{kind}`" for kind in kinds if feasible(**{kind: None})]
@@ -134,7 +135,7 @@ def _first_conflict(dist: Structure, known: Known) -> int:
     fine, conflict = 0, int(dist.lengths[0])
     while conflict - fine > 1:
         frames = (fine + conflict) // 2
-        possible = bool(_log_z(constrain(dist, [_until(known, frames)])) > -torch.inf)
+        possible = bool(_log_z(_constrain(dist, [_until(known, frames)])) > -torch.inf)
         fine, conflict = (frames, conflict) if possible else (fine, frames)
     return conflict - 1
 
@@ -165,7 +166,7 @@ def _conflict_at(dist: Structure, known: Known, frame: int, classes: Sequence[ob
 
 def _conflict_in_order(dist: Structure, order: Sequence[int], classes: Sequence[object]) -> tuple[str, str]:
     """Return what is wrong with a transcript by itself, or with the minimum duration, and what would fit."""
-    for place, (before, label) in enumerate(zip(order[:-1], order[1:], strict=True)):
+    for place, (before, label) in enumerate(itertools.pairwise(order)):
         steps = range(1, int(dist.lengths[0]))
         if not any(_may_follow(dist, before, label, frame) for frame in steps):
             got = f"{classes[label]!r} after {classes[before]!r} (bands {place} and {place + 1})"

@@ -122,9 +122,7 @@ def predict_targets(model: Model, signals: Sequence[Array], posterior: str | Non
     return ask_model(model, signals, values)[0]
 
 
-def predict_bands(
-    model: Model, signals: Sequence[Array], confidence: str, prompts: Prompts | None = None
-) -> Segments:
+def predict_bands(model: Model, signals: Sequence[Array], confidence: str, prompts: Prompts | None = None) -> Segments:
     """Return the bands of all recordings, with their confidence as the score.
 
     Args:

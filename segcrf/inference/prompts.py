@@ -123,19 +123,14 @@ class _Reader:
         return self.coder.classes.tolist()
 
     def read_given(self, values: Any) -> list[Array | None]:
-        if _is_table(values):
-            labels = self._bands(values, "given").to_labels(self.lengths)
-        else:
-            labels = self._labels(values)
+        labels = self._bands(values, "given").to_labels(self.lengths) if _is_table(values) else self._labels(values)
         return [None if (row == UNLABELLED).all() else row for row in labels]
 
     def _labels(self, values: Any) -> list[Array]:
         """Return labels (T,) per recording as class indices."""
         nothing = "" if self.coder.named else UNLABELLED
         if isinstance(values, list | tuple) and len(values) == len(self.lengths):
-            values = [
-                np.full(n, nothing) if row is None else row for row, n in zip(values, self.lengths, strict=True)
-            ]
+            values = [np.full(n, nothing) if row is None else row for row, n in zip(values, self.lengths, strict=True)]
         arrays = check_matching(values, "given", self.lengths)
         kind = find_label_kind(arrays, "given")
         if self.coder.named != (kind == "name"):
@@ -171,9 +166,7 @@ class _Reader:
         for name in list(dict.fromkeys(table["label"].tolist())) if "label" in table else [None]:
             # Class by class: bands of different classes may overlap.
             bands = self._bands(table if name is None else table[table["label"] == name], "forbid")
-            for recording, start, end, label in zip(
-                bands.recording, bands.start, bands.end, bands.label, strict=True
-            ):
+            for recording, start, end, label in zip(bands.recording, bands.start, bands.end, bands.label, strict=True):
                 forbidden[recording][start:end, label] = True
         return [each if each.any() else None for each in forbidden]
 

@@ -54,11 +54,13 @@ def minimum_duration(dist: Structure, frames: int | Sequence[int]) -> SemiMarkov
     least = [min(value, longest) for value in _check_minimum(frames, dist.num_classes)]
     chain = _with_durations(dist)
     size = max(*least, chain.max_duration)
-    tables = {name: _extended(getattr(chain.potentials, name), chain.tail, size) for name in _TABLES}
+    scores = chain.potentials
+    durations, first, last = (
+        _extended(table, chain.tail, size) for table in (scores.durations, scores.first, scores.last)
+    )
     age = torch.arange(1, size + 1, device=chain.tail.device)
     short = age < torch.as_tensor(least, device=age.device)[:, None]
-    tables["durations"] = tables["durations"].masked_fill(short, -torch.inf)
-    return chain.replace(**tables)
+    return chain.replace(durations=durations.masked_fill(short, -torch.inf), first=first, last=last)
 
 
 def most_accurate(dist: Structure | Alignment) -> Best:
@@ -94,9 +96,6 @@ def most_accurate(dist: Structure | Alignment) -> Best:
     return dist.from_places(
         [_best_path(place, row[None, : place.emissions.shape[1], order]) for order, place, row in rows]
     )
-
-
-_TABLES = ("durations", "first", "last")
 
 
 def _with_durations(dist: Structure) -> SemiMarkov:

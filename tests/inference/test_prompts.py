@@ -130,11 +130,17 @@ def test_minimum_durations_are_rounded_up_to_frames(value: Any, sampling_rate: f
             {"argument": "given", "got": "'fly'", "expected": "'rest', 'run', 'walk'", "recording": 0, "frame": 1},
         ),
         ({"given": [[0, 1, 2], [0, 0]]}, {"argument": "given", "got": "integers", "kind": InputTypeError}),
-        ({"given": bands((0, 0, 1, "fly"))}, {"argument": "given", "got": "'fly'", "expected": "'rest', 'run', 'walk'"}),
+        (
+            {"given": bands((0, 0, 1, "fly"))},
+            {"argument": "given", "got": "'fly'", "expected": "'rest', 'run', 'walk'"},
+        ),
         ({"given": bands((0, 0, 4, "walk"))}, {"argument": "given", "got": r"\[0, 4\)", "recording": 0}),
         ({"given": bands((5, 0, 1, "walk"))}, {"argument": "given", "got": "recording 5", "expected": "0 to 1"}),
         ({"given": bands((0, 0, 2, "walk"), (0, 1, 3, "run"))}, {"argument": "given", "got": r"frames \[1, 3\)"}),
-        ({"given": bands((0, 0, 1, "run"))[["start", "end", "label"]]}, {"argument": "given", "expected": "'recording'"}),
+        (
+            {"given": bands((0, 0, 1, "run"))[["start", "end", "label"]]},
+            {"argument": "given", "expected": "'recording'"},
+        ),
         ({"forbid": bands((0, 0, 1, "run"))[["recording", "start"]]}, {"argument": "forbid", "expected": "'end'"}),
         ({"forbid": "walk"}, {"argument": "forbid", "got": "'walk'", "kind": InputTypeError}),
         ({"forbid": ["walk", ["run"]]}, {"argument": "forbid", "kind": InputTypeError}),
@@ -253,9 +259,7 @@ def test_answers_are_those_of_the_outcomes_that_agree(
     assert sorted(seen) == list(range(len(known)))
 
 
-def check_decoding(
-    truth: Enumeration, known: Known, labels: Any, starts: Any, by_frame: bool, case: Case
-) -> None:
+def check_decoding(truth: Enumeration, known: Known, labels: Any, starts: Any, by_frame: bool, case: Case) -> None:
     posterior, frames = truth.label_marginals, np.arange(len(labels))
     if not by_frame:
         close(truth.scores[truth.agreeing(labels, starts)].max(), truth.best_score, case)

@@ -5,6 +5,7 @@ The oracle lists every outcome and keeps those that obey the constraint, by a pr
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -37,7 +38,7 @@ every = pytest.mark.parametrize(
 def bands(labels: Any, starts: Any) -> list[tuple[int, int, int]]:
     """Class, first frame and the frame after the last one, of the bands of one outcome."""
     first = [*np.flatnonzero(starts), len(labels)]
-    return [(int(labels[a]), int(a), int(z)) for a, z in zip(first[:-1], first[1:], strict=True)]
+    return [(int(labels[a]), int(a), int(z)) for a, z in itertools.pairwise(first)]
 
 
 def lasts(minimum: list[int]) -> Keep:
@@ -92,9 +93,7 @@ def test_a_minimum_duration_keeps_exactly_the_outcomes_with_it(
 
 @shared
 @given(data=st.data())
-def test_a_minimum_duration_that_nothing_obeys_has_no_mass(
-    cases: st.SearchStrategy[Case], data: st.DataObject
-) -> None:
+def test_a_minimum_duration_that_nothing_obeys_has_no_mass(cases: st.SearchStrategy[Case], data: st.DataObject) -> None:
     case = data.draw(cases)
     minimum = minima(data, case)
     got = minimum_duration(make(case, validate_args=False), minimum)
