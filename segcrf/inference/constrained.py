@@ -53,10 +53,10 @@ def decode_constrained(found: Inferred, prompts: Prompts) -> Iterator[Constraine
         own = [known[row] for row in rows]
         whole, decoded = (dist[rows[0]] if alone else dist for dist in (found.dist, found.bands.dist))
         dist = _constrain(whole, own)
-        for row, feasible in zip(rows, (_log_z(dist) > -torch.inf).tolist(), strict=True):
+        scored = dist if found.bands.dist is found.dist else _constrain(decoded, own)
+        for row, feasible in zip(rows, _feasible(scored), strict=True):
             if not feasible:
                 raise _conflict(found.dist[row], known[row], found.recordings[row], prompts.classes)
-        scored = dist if found.bands.dist is found.dist else _constrain(decoded, own)
         yield Constrained([found.recordings[row] for row in rows], dist, _decode(scored, found.bands.by_frame, own))
 
 
@@ -104,9 +104,13 @@ def _allowed(dist: Structure, known: Sequence[Known]) -> Tensor | None:
     return torch.from_numpy(allowed).to(dist.emissions.device)
 
 
-def _log_z(dist: Structure | Alignment) -> Tensor:
-    """Return the log partition (B,); -inf where nothing is allowed."""
-    return torch.cat([place.log_z for place in dist.places]) if isinstance(dist, Alignment) else dist.log_z
+def _feasible(dist: Structure | Alignment) -> list[bool]:
+    """Return for each recording whether any labelling is allowed.
+
+    The best score says it, because the best labelling costs less than a sum and is needed anyway.
+    """
+    parts = dist.places if isinstance(dist, Alignment) else [dist]
+    return [score > -torch.inf for part in parts for score in part.best.score.tolist()]
 
 
 # ---------------------------------------------------------------------------------------------------------- conflicts
@@ -114,7 +118,7 @@ def _conflict(dist: Structure, known: Known, recording: int, classes: Sequence[o
     """Return the error that says where what is known about one recording leaves no labelling, and what to relax."""
 
     def feasible(**changes: Any) -> bool:
-        return bool(_log_z(_constrain(dist, [known._replace(**changes)])) > -torch.inf)
+        return _feasible(_constrain(dist, [known._replace(**changes)]))[0]
 
     kinds = [kind for kind, value in known._asdict().items() if value is not None]
     enough = [f"`{kind}`" for kind in kinds if feasible(**{kind: None})]
@@ -135,7 +139,7 @@ def _first_conflict(dist: Structure, known: Known) -> int:
     fine, conflict = 0, int(dist.lengths[0])
     while conflict - fine > 1:
         frames = (fine + conflict) // 2
-        possible = bool(_log_z(_constrain(dist, [_until(known, frames)])) > -torch.inf)
+        possible = _feasible(_constrain(dist, [_until(known, frames)]))[0]
         fine, conflict = (frames, conflict) if possible else (fine, frames)
     return conflict - 1
 
