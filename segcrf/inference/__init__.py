@@ -10,7 +10,7 @@ from segcrf.inference.predict import (
     predict_probabilities,
     predict_targets,
 )
-from segcrf.inference.prompts import Known, Prompts, read_prompts
+from segcrf.inference.prompts import Known, Prompts, duration_in_frames, read_prompts
 from segcrf.inference.recordings import Inferred, infer
 from segcrf.inference.saved_model import (
     best_model_folder,
@@ -35,6 +35,7 @@ __all__ = [
     "check_replaceable",
     "check_streamable_fit",
     "decode_constrained",
+    "duration_in_frames",
     "export_onnx",
     "holds_checkpoint",
     "infer",

@@ -26,7 +26,7 @@ from segcrf._validation import (
 from segcrf.data import ClassCoder
 from segcrf.segments import Segments
 
-__all__ = ["Known", "Prompts", "read_prompts"]
+__all__ = ["Known", "Prompts", "duration_in_frames", "read_prompts"]
 
 Array = npt.NDArray[Any]
 
@@ -107,6 +107,30 @@ def read_prompts(
     known = [Known(*row) for row in zip(*columns, strict=True)]
     anything = any(value is not None for each in known for value in each)
     return Prompts(reader.classes, known) if anything else None
+
+
+def duration_in_frames(value: float, sampling_rate: float | None) -> int:
+    """Return a minimum duration in frames, rounded up to 1 or more.
+
+    A millionth of a frame more does not count, so that 0.1 seconds at 30 frames per second are 3 frames.
+
+    Args:
+        value: seconds, or frames without a sampling rate.
+        sampling_rate: frames per second.
+
+    Raises:
+        InputError: the value is negative or no number, or it is no whole number of frames without a sampling rate.
+
+    Example:
+        >>> duration_in_frames(0.1, 30.0), duration_in_frames(0.11, 30.0)
+        (3, 4)
+    """
+    check_number(value, "min_duration", 0.0)
+    frames = float(value) * frames_per_second(sampling_rate)
+    if sampling_rate is None and frames != round(frames):
+        advice = "a duration is in seconds if there is a sampling_rate"
+        raise InputError("min_duration", repr(value), "a whole number of frames", advice)
+    return max(1, math.ceil(frames * (1.0 - 1e-6)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,19 +220,10 @@ class _Reader:
         if isinstance(values, Mapping):
             least = [1] * len(self.classes)
             for name, value in values.items():
-                least[self._index(name, "min_duration", repr(name))] = self._frames(value)
+                least[self._index(name, "min_duration", repr(name))] = duration_in_frames(value, self.sampling_rate)
         else:
-            least = [self._frames(values)] * len(self.classes)
+            least = [duration_in_frames(values, self.sampling_rate)] * len(self.classes)
         return [None if max(least) == 1 else least] * len(self.lengths)
-
-    def _frames(self, value: Any) -> int:
-        """Return a duration in frames, rounded up; rounding errors of a product do not count."""
-        check_number(value, "min_duration", 0.0)
-        frames = float(value) * frames_per_second(self.sampling_rate)
-        if self.sampling_rate is None and frames != round(frames):
-            advice = "it is in seconds if there is a sampling_rate"
-            raise InputError("min_duration", repr(value), "a whole number of frames", advice)
-        return max(1, math.ceil(frames * (1.0 - 1e-12)))
 
     def _bands(self, table: Any, argument: str) -> Segments:
         """Return the bands of a table, without those that have no label."""
