@@ -18,7 +18,7 @@ from segcrf.inference import duration_in_frames
 if TYPE_CHECKING:
     from segcrf.data import RecordingTable
 
-__all__ = ["add_prompt_options", "parse_durations", "read_prompt_options"]
+__all__ = ["add_prompt_options", "read_prompt_options"]
 
 Array = npt.NDArray[Any]
 
@@ -41,7 +41,7 @@ def add_prompt_options(command: Any) -> None:
     )
     group.add_argument(
         "--min-duration",
-        type=parse_durations,
+        type=_parse_durations,
         metavar="D|A=D,...",
         help="shortest band, of all classes or by class, in the unit of the time column, else in frames; the edges of "
         "a recording may cut bands shorter",
@@ -51,7 +51,7 @@ def add_prompt_options(command: Any) -> None:
     )
 
 
-def parse_durations(text: str) -> float | dict[str, float]:
+def _parse_durations(text: str) -> float | dict[str, float]:
     """Return a duration, or durations by class.
 
     Args:
@@ -61,7 +61,7 @@ def parse_durations(text: str) -> float | dict[str, float]:
         argparse.ArgumentTypeError: it is neither a number nor numbers by class.
 
     Example:
-        >>> parse_durations("0.5"), parse_durations("walk=2,run=1")
+        >>> _parse_durations("0.5"), _parse_durations("walk=2,run=1")
         (0.5, {'walk': 2.0, 'run': 1.0})
     """
     try:
