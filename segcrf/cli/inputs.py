@@ -13,11 +13,20 @@ from segcrf.data import Columns, RecordingTable, TableError, columns_of, listing
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from pathlib import Path
 
     from segcrf.segmenter import Segmenter
 
-__all__ = ["FittedModel", "labels_of", "load_model", "predict_classes", "read_for_model", "read_with_columns"]
+__all__ = [
+    "FittedModel",
+    "check_no_overlap",
+    "check_within",
+    "labels_of",
+    "load_model",
+    "predict_classes",
+    "read_for_model",
+    "read_with_columns",
+]
 
 Array = npt.NDArray[Any]
 
@@ -103,20 +112,71 @@ def labels_of(recordings: RecordingTable) -> list[Array]:
     return recordings.labels
 
 
-def predict_classes(
-    model: Segmenter, recordings: RecordingTable, signals: Sequence[Array] | None = None
-) -> list[Array]:
+def predict_classes(model: Segmenter, recordings: RecordingTable) -> list[Array]:
     """Predict the class of every frame by name, also if the model was fitted on class indices.
 
     Args:
         model: the model.
-        recordings: the table, for errors.
-        signals: those to predict; None: all of the table.
+        recordings: the table.
 
     Returns:
         Text (T,) of each recording.
     """
     with naming_options_and_rows(recordings):
-        predicted = model.predict(recordings.signals if signals is None else signals)
+        predicted = model.predict(recordings.signals)
     names = np.asarray(model.classes_)
     return [names[labels] if labels.dtype.kind in "iu" else labels for labels in predicted]
+
+
+def check_within(bands: Any, recordings: RecordingTable, path: str | Path) -> None:
+    """Check that bands in frames lie within their recordings.
+
+    Args:
+        bands: a data frame with recording, start and end, indexed by row.
+        recordings: the recordings.
+        path: file of the bands.
+
+    Raises:
+        TableError: a band does not. The error carries its row.
+    """
+    length = dict(zip(recordings.names, recordings.lengths, strict=True))
+    outside = bands[(bands["start"] < 0) | (bands["end"] > bands["recording"].map(length))]
+    if len(outside):
+        band = outside.iloc[0]
+        expected = f"frames 0 to {length[band['recording']]}, as in {recordings.source}"
+        raise TableError(
+            "start and end",
+            f"a band of frames {band['start']} to {band['end']}",
+            expected,
+            "give the recordings that were segmented, with times in the same unit",
+            file=path,
+            row=int(outside.index[0]),
+            recording=band["recording"],
+        )
+
+
+def check_no_overlap(bands: Any, path: str | Path) -> None:
+    """Check that bands in frames lie side by side.
+
+    Args:
+        bands: a data frame with recording, start and end, indexed by row.
+        path: file of the bands.
+
+    Raises:
+        TableError: two bands share a frame. The error carries the row of one.
+    """
+    sorted_bands = bands.sort_values(["recording", "start"], kind="stable")
+    one, next_one = sorted_bands.iloc[:-1], sorted_bands.iloc[1:]
+    same = one["recording"].to_numpy() == next_one["recording"].to_numpy()
+    overlapping = np.flatnonzero(same & (one["end"].to_numpy() > next_one["start"].to_numpy()))
+    if overlapping.size:
+        first, second = (int(part.index[overlapping[0]]) for part in (one, next_one))
+        raise TableError(
+            "column 'end'",
+            f"a band that overlaps the band of row {second}",
+            "one class per frame",
+            "cut one of the two bands",
+            file=path,
+            row=first,
+            recording=one["recording"].iloc[overlapping[0]],
+        )

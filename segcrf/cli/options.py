@@ -194,7 +194,12 @@ MODEL_OPTIONS = tuple(_model_option(parameter) for parameter in PARAMETERS.value
 #: The option, as it is typed, of each parameter that errors may name.
 OPTION_OF = {option.parameter: option.option for option in MODEL_OPTIONS} | {
     "directory": "--model",
+    "forbid": "--forbid",
+    "given": "--given",
+    "min_confidence": "--min-confidence",
+    "min_duration": "--min-duration",
     "resume": "--resume",
     "targets": "--targets",
+    "transcript": "--transcript",
     "validation": "--validation",
 }

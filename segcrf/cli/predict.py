@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from segcrf import plot
 from segcrf._validation import UNLABELLED, InputError
-from segcrf.cli.inputs import load_model, predict_classes, read_for_model
+from segcrf.cli.inputs import load_model, read_for_model
 from segcrf.cli.messages import count, naming_options_and_rows, warn
 from segcrf.cli.options import add_column_options, add_command, add_encoder_option
+from segcrf.cli.prompts import add_prompt_options, read_prompt_options
 from segcrf.data import (
     Columns,
     RecordingTable,
@@ -59,6 +60,7 @@ def add_predict_command(commands: Any) -> None:
     command.add_argument("--plot", type=Path, metavar="FILE.png", help="also draw the first recording and its bands")
     add_column_options(command)
     add_encoder_option(command)
+    add_prompt_options(command)
 
 
 def run_predict(arguments: argparse.Namespace) -> None:
@@ -72,14 +74,18 @@ def run_predict(arguments: argparse.Namespace) -> None:
     columns, model = fitted.columns, fitted.segmenter
     wanted = _with_truth(columns, arguments.data) if arguments.plot else columns.without_answers()
     recordings = read_for_model(fitted, arguments.data, wanted)
+    known = read_prompt_options(arguments, recordings, model.classes_)
     model.set_params(sampling_rate=None)  # bands get the times of the file's own clock, gaps and all
     with naming_options_and_rows(recordings):
-        segments = model.predict_segments(recordings.signals, recordings=recordings.names)
+        bands: Any = model.predict_segments(recordings.signals, min_confidence=arguments.min_confidence, **known)
+    segments = bands.assign(recording=np.array(recordings.names)[bands["recording"]])
     write_table(segments_to_times(segments, recordings), arguments.out)
+    labels = _labels_of_frames(segments, recordings)
     if arguments.frames:
-        write_table(_tabulate_frames(model, recordings, columns.targets), arguments.frames)
+        posterior = model.predict_proba(recordings.signals, **known)
+        write_table(_tabulate_frames(model, recordings, labels, posterior, columns.targets), arguments.frames)
     if arguments.plot:
-        chart: Any = _draw_first(model, recordings)
+        chart: Any = _draw_first(model, recordings, labels[0])
         with write_atomically(arguments.plot) as temporary:
             chart.savefig(temporary)
     print(f"{arguments.out}: {count(len(segments), 'band')} in {count(len(recordings.names), 'recording')}")
@@ -109,7 +115,20 @@ def _with_truth(columns: Columns, path: str) -> Columns:
     return dataclasses.replace(columns, label=label, targets=targets)
 
 
-def _tabulate_frames(model: Segmenter, recordings: RecordingTable, targets: Sequence[str]) -> pd.DataFrame:
+def _labels_of_frames(segments: Any, recordings: RecordingTable) -> list[Array]:
+    """Return the label of every frame from a table of bands, which cover their recordings."""
+    frames = (segments["end"] - segments["start"]).to_numpy()
+    labels = np.repeat(segments["label"].to_numpy(), frames)
+    return np.split(labels, np.cumsum(recordings.lengths)[:-1])
+
+
+def _tabulate_frames(
+    model: Segmenter,
+    recordings: RecordingTable,
+    labels: Sequence[Array],
+    posterior: Sequence[Array],
+    targets: Sequence[str],
+) -> pd.DataFrame:
     """Return one row per frame: recording, frame or time, label, posterior of every class, predicted targets."""
     import pandas as pd
 
@@ -118,9 +137,9 @@ def _tabulate_frames(model: Segmenter, recordings: RecordingTable, targets: Sequ
         table["frame"] = np.concatenate([np.arange(length) for length in recordings.lengths])
     else:
         table[recordings.columns.time] = recordings.clock()
-    table["label"] = np.concatenate(predict_classes(model, recordings))
-    posterior = np.concatenate(model.predict_proba(recordings.signals))
-    table |= {f"p({name})": posterior[:, index] for index, name in enumerate(model.classes_)}
+    table["label"] = np.concatenate(labels)
+    share = np.concatenate(posterior)
+    table |= {f"p({name})": share[:, index] for index, name in enumerate(model.classes_)}
     if model.n_targets_:
         values = np.concatenate(model.predict_targets(recordings.signals))
         names = targets or [str(index) for index in range(model.n_targets_)]
@@ -128,11 +147,11 @@ def _tabulate_frames(model: Segmenter, recordings: RecordingTable, targets: Sequ
     return pd.DataFrame(table)
 
 
-def _draw_first(model: Segmenter, recordings: RecordingTable) -> Figure:
+def _draw_first(model: Segmenter, recordings: RecordingTable, labels: Array) -> Figure:
     """Draw the first recording with its bands, and the true bands above them if they are known."""
     classes = [str(name) for name in model.classes_]
     signal = recordings.signals[0]
-    tracks = {"predicted": _to_indices(predict_classes(model, recordings, [signal])[0], classes)}
+    tracks = {"predicted": _to_indices(labels, classes)}
     if recordings.labels is not None:
         true = recordings.labels[0]
         unknown = sorted({str(label) for label in np.unique(true)} - {*classes, ""})

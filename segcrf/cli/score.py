@@ -10,12 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segcrf._validation import InputError
-from segcrf.cli.inputs import labels_of, load_model, predict_classes, read_for_model
+from segcrf.cli.inputs import (
+    check_no_overlap,
+    check_within,
+    labels_of,
+    load_model,
+    predict_classes,
+    read_for_model,
+)
 from segcrf.cli.messages import warn
 from segcrf.cli.options import add_column_options, add_command, add_encoder_option, parse_names
 from segcrf.data import (
     Columns,
-    RecordingTable,
     TableError,
     class_order,
     listing,
@@ -103,8 +109,8 @@ def _score_table(arguments: argparse.Namespace) -> Report:
         advice = "name the column of the truth with --label, or rename the classes"
         raise TableError("column 'label'", got, "a class in common", advice, file=arguments.predicted)
     _check_ignored(arguments.ignore, class_order([*labels_of(truth), np.array(classes)]))
-    _check_within(bands, truth, arguments.predicted)
-    _check_no_overlap(bands, arguments.predicted)
+    check_within(bands, truth, arguments.predicted)
+    check_no_overlap(bands, arguments.predicted)
     absent = [name for name in truth.names if name not in set(bands["recording"])]
     if absent:
         warn(f"{arguments.predicted}: there is no band of recording {listing(absent)}; its frames count as wrong")
@@ -112,43 +118,6 @@ def _score_table(arguments: argparse.Namespace) -> Report:
     names = np.array([*classes, "", ""])  # -1 and below: no band, no class
     predicted = [names[np.maximum(labels, -1)] for labels in segments.to_labels(truth.lengths)]
     return Report.of(truth, predicted, ignore=arguments.ignore, pooled=not arguments.per_recording)
-
-
-def _check_within(bands: Any, truth: RecordingTable, path: Path) -> None:
-    """Check that bands in frames lie within their recordings."""
-    length = dict(zip(truth.names, truth.lengths, strict=True))
-    outside = bands[(bands["start"] < 0) | (bands["end"] > bands["recording"].map(length))]
-    if len(outside):
-        band = outside.iloc[0]
-        expected = f"frames 0 to {length[band['recording']]}, as in {truth.source}"
-        raise TableError(
-            "start and end",
-            f"a band of frames {band['start']} to {band['end']}",
-            expected,
-            "give the recordings that were segmented, with times in the same unit",
-            file=path,
-            row=int(outside.index[0]),
-            recording=band["recording"],
-        )
-
-
-def _check_no_overlap(bands: Any, path: Path) -> None:
-    """Check that bands in frames lie side by side."""
-    sorted_bands = bands.sort_values(["recording", "start"], kind="stable")
-    one, next_one = sorted_bands.iloc[:-1], sorted_bands.iloc[1:]
-    same = one["recording"].to_numpy() == next_one["recording"].to_numpy()
-    overlapping = np.flatnonzero(same & (one["end"].to_numpy() > next_one["start"].to_numpy()))
-    if overlapping.size:
-        first, second = (int(part.index[overlapping[0]]) for part in (one, next_one))
-        raise TableError(
-            "column 'end'",
-            f"a band that overlaps the band of row {second}",
-            "one class per frame",
-            "cut one of the two bands",
-            file=path,
-            row=first,
-            recording=one["recording"].iloc[overlapping[0]],
-        )
 
 
 def _check_ignored(ignored: Sequence[str], known: Sequence[str]) -> None:

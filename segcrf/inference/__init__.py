@@ -1,14 +1,17 @@
 """Inference: a trained model at work on whole recordings, on streams, exported, and stored."""
 
+from segcrf.inference.constrained import Constrained, decode_constrained
 from segcrf.inference.export import export_onnx
 from segcrf.inference.predict import (
     CONFIDENCES,
+    blank_uncertain,
     predict_bands,
     predict_labels,
     predict_probabilities,
     predict_targets,
 )
 from segcrf.inference.predictor import Predictor
+from segcrf.inference.prompts import Known, Prompts, duration_in_frames, read_prompts
 from segcrf.inference.recordings import Inferred, infer
 from segcrf.inference.saved_model import (
     best_model_folder,
@@ -22,12 +25,18 @@ from segcrf.inference.stream import SignalStream, Stream, open_stream
 
 __all__ = [
     "CONFIDENCES",
+    "Constrained",
     "Inferred",
+    "Known",
     "Predictor",
+    "Prompts",
     "SignalStream",
     "Stream",
     "best_model_folder",
+    "blank_uncertain",
     "check_replaceable",
+    "decode_constrained",
+    "duration_in_frames",
     "export_onnx",
     "holds_checkpoint",
     "infer",
@@ -37,6 +46,7 @@ __all__ = [
     "predict_probabilities",
     "predict_targets",
     "read_model",
+    "read_prompts",
     "remove_checkpoint",
     "write_model",
 ]

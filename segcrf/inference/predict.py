@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from segcrf._validation import UNLABELLED, InputError, check_number
+from segcrf.inference.constrained import Constrained, decode_constrained
+from segcrf.inference.prompts import Prompts
 from segcrf.inference.recordings import Inferred, infer
 from segcrf.nn import JointModel, SwitchingModel
 from segcrf.segments import Segments
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 __all__ = [
     "CONFIDENCES",
+    "blank_uncertain",
     "predict_bands",
     "predict_labels",
     "predict_probabilities",
@@ -24,22 +31,26 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 Model = JointModel | SwitchingModel
-Question = Callable[[Inferred], Tensor]
+Question = Callable[[Any], Tensor]
 
 
-def ask_model(model: Model, signals: Sequence[Array], *questions: Question) -> list[list[Array]]:
+def ask_model(
+    model: Model, signals: Sequence[Array], *questions: Question, prompts: Prompts | None = None
+) -> list[list[Array]]:
     """Answer questions about recordings.
 
     Args:
         model: in evaluation mode.
         signals: raw signals (T, F); they are moved to the model's device.
-        questions: each makes one row per recording (B, T, ...) of what the model infers.
+        questions: each makes one row per recording (B, T, ...) of what the model infers: of an :class:`Inferred`, or
+            with prompts of a :class:`Constrained`.
+        prompts: what is known about the recordings.
 
     Returns:
         For each question one array (T, ...) per recording.
     """
     answers: list[list[Array]] = [[np.empty(0)] * len(signals) for _ in questions]
-    for found in infer(model, signals):
+    for found in _answers(model, signals, prompts):
         for answer, question in zip(answers, questions, strict=True):
             rows = question(found).cpu().numpy()
             for row, recording in zip(rows, found.recordings, strict=True):
@@ -47,14 +58,49 @@ def ask_model(model: Model, signals: Sequence[Array], *questions: Question) -> l
     return answers
 
 
-def predict_labels(model: Model, signals: Sequence[Array]) -> list[Array]:
-    """Return the decoded class indices (T,) of each recording."""
-    return ask_model(model, signals, _labels)[0]
+def _answers(model: Model, signals: Sequence[Array], prompts: Prompts | None) -> Iterator[Inferred | Constrained]:
+    for found in infer(model, signals):
+        if prompts is None:
+            yield found
+        else:
+            with torch.no_grad():
+                yield from decode_constrained(found, prompts)
 
 
-def predict_probabilities(model: Model, signals: Sequence[Array]) -> list[Array]:
-    """Return the posterior probabilities (T, C) of each recording."""
-    return ask_model(model, signals, lambda found: found.dist.marginals.labels)[0]
+def predict_labels(
+    model: Model, signals: Sequence[Array], prompts: Prompts | None = None, *, min_confidence: float | None = None
+) -> list[Array]:
+    """Return the decoded class indices (T,) of each recording.
+
+    Args:
+        model: in evaluation mode.
+        signals: raw signals (T, F).
+        prompts: what is known about the recordings.
+        min_confidence: bands with less confidence become -100; the confidence is that of ``"frames"``.
+
+    Raises:
+        InputError: no labelling agrees with the prompts, or ``min_confidence`` is not from 0 to 1.
+    """
+    if min_confidence is None:
+        return ask_model(model, signals, _labels, prompts=prompts)[0]
+    _check_min_confidence(min_confidence)
+    bands = predict_bands(model, signals, "frames", prompts)
+    assert bands.score is not None
+    return list(bands.select(bands.score >= min_confidence).to_labels([len(signal) for signal in signals]))
+
+
+def predict_probabilities(model: Model, signals: Sequence[Array], prompts: Prompts | None = None) -> list[Array]:
+    """Return the posterior probabilities (T, C) of each recording, given the prompts.
+
+    Args:
+        model: in evaluation mode.
+        signals: raw signals (T, F).
+        prompts: what is known about the recordings.
+
+    Raises:
+        InputError: no labelling agrees with the prompts.
+    """
+    return ask_model(model, signals, lambda found: found.dist.marginals.labels, prompts=prompts)[0]
 
 
 def predict_targets(model: Model, signals: Sequence[Array], posterior: str | None = None) -> list[Array]:
@@ -77,35 +123,64 @@ def predict_targets(model: Model, signals: Sequence[Array], posterior: str | Non
     return ask_model(model, signals, values)[0]
 
 
-def predict_bands(model: Model, signals: Sequence[Array], confidence: str) -> Segments:
+def predict_bands(model: Model, signals: Sequence[Array], confidence: str, prompts: Prompts | None = None) -> Segments:
     """Return the bands of all recordings, with their confidence as the score.
 
     Args:
         model: in evaluation mode.
         signals: raw signals (T, F).
         confidence: ``"frames"`` or ``"band"``, see :meth:`segcrf.Segmenter.predict_segments`.
+        prompts: what is known about the recordings.
+
+    Raises:
+        InputError: no labelling agrees with the prompts.
     """
-    labels, starts, each = ask_model(model, signals, _labels, _starts, CONFIDENCES[confidence])
+    labels, starts, each = ask_model(model, signals, _labels, _starts, CONFIDENCES[confidence], prompts=prompts)
     bands = Segments.from_labels(labels, starts)
     first = np.cumsum([0, *map(len, labels)])[bands.recording] + bands.start
     mean = np.add.reduceat(np.concatenate(each).astype(np.float64), first) / bands.durations
     return bands.with_score(mean)
 
 
-def _labels(found: Inferred) -> Tensor:
+def blank_uncertain(table: pd.DataFrame, min_confidence: float) -> pd.DataFrame:
+    """Return a table of bands without the labels of uncertain bands.
+
+    Their rows stay, with start, end and confidence, so that they can be looked at, labelled and given back as known.
+
+    Args:
+        table: columns ``label`` and ``confidence``, as :meth:`segcrf.Segmenter.predict_segments` returns them.
+        min_confidence: the label of a band with less becomes "", or -100 where classes are indices.
+
+    Raises:
+        InputError: ``min_confidence`` is not from 0 to 1.
+
+    Example:
+        >>> import pandas as pd
+        >>> table = pd.DataFrame({"label": ["rest", "walk"], "confidence": [0.9, 0.5]})
+        >>> blank_uncertain(table, 0.6)["label"].tolist()
+        ['rest', '']
+    """
+    _check_min_confidence(min_confidence)
+    blanked: Any = table
+    indices = blanked["label"].dtype.kind in "iu"
+    label = blanked["label"].mask(blanked["confidence"] < min_confidence, UNLABELLED if indices else "")
+    return blanked.assign(label=label)
+
+
+def _labels(found: Inferred | Constrained) -> Tensor:
     return found.bands.labels
 
 
-def _starts(found: Inferred) -> Tensor:
+def _starts(found: Inferred | Constrained) -> Tensor:
     return found.bands.starts
 
 
-def _frame_confidence(found: Inferred) -> Tensor:
+def _frame_confidence(found: Inferred | Constrained) -> Tensor:
     """(B, T): posterior probability of the class that was decoded."""
     return found.dist.marginals.labels.gather(-1, found.bands.labels.clamp(min=0)[..., None])[..., 0]
 
 
-def _band_confidence(found: Inferred) -> Tensor:
+def _band_confidence(found: Inferred | Constrained) -> Tensor:
     """(B, T): posterior probability of the band that a frame lies in."""
     dist, lengths = found.dist, found.dist.lengths.tolist()
     shown = (found.bands.labels, found.bands.starts)
@@ -118,3 +193,10 @@ def _band_confidence(found: Inferred) -> Tensor:
 
 #: What the confidence of a band is made of, by name.
 CONFIDENCES: dict[str, Question] = {"frames": _frame_confidence, "band": _band_confidence}
+
+
+def _check_min_confidence(value: float) -> None:
+    """Raise unless a smallest confidence is a number from 0 to 1."""
+    check_number(value, "min_confidence", 0.0)
+    if value > 1:
+        raise InputError("min_confidence", repr(value), "a probability from 0 to 1")

@@ -12,6 +12,7 @@ from segcrf.structures.checks import (
     check_scores_shape,
     check_weights,
 )
+from segcrf.structures.constraints import minimum_duration, most_accurate
 from segcrf.structures.distribution import Best, LabelDistribution, Marginals
 from segcrf.structures.linear_chain import LinearChain, LinearChainPotentials
 from segcrf.structures.masked_frames import GAPS, Gapped
@@ -52,6 +53,8 @@ __all__ = [
     "evidence",
     "frame_mask",
     "logsumexp",
+    "minimum_duration",
+    "most_accurate",
     "sum_between",
     "survival",
     "timestamps",

@@ -12,9 +12,10 @@ how probable each class is, per frame    :func:`evidence`, or :func:`segcrf.loss
 boundaries, but for a few frames         :func:`boundary_tolerance`
 one labelled frame in each band          :func:`timestamps`
 the order of the bands, not their times  :func:`transcript`
+how long the bands of a class last       :func:`~segcrf.structures.minimum_duration`
 =======================================  ===========================================================================
 
-The last three count bands, which labels alone do not do: a switch somewhere in a window is one switch, not a flicker.
+Alignments count bands, which labels alone do not do: a switch somewhere in a window is one switch, not a flicker.
 They run over an expanded state space, the places in the list of bands, from left to right, and are exact.
 """
 
@@ -27,9 +28,10 @@ from torch import Tensor
 
 from segcrf._validation import UNLABELLED, InputError, check_same_number, check_whole
 from segcrf.kernels import frame_mask
+from segcrf.segments import Segments
 from segcrf.structures.base import Structure
 from segcrf.structures.checks import check_feasible, check_labels, check_weights
-from segcrf.structures.distribution import LabelDistribution, Marginals
+from segcrf.structures.distribution import Best, LabelDistribution, Marginals
 from segcrf.structures.semi_markov import SemiMarkov
 
 __all__ = ["Alignment", "allowed_classes", "boundary_tolerance", "evidence", "timestamps", "transcript"]
@@ -98,6 +100,7 @@ class Alignment(LabelDistribution):
 
     Attributes:
         orders: per recording, the classes (M,) of its bands.
+        places: per recording, the structure of its T frames over the M places in its order, (1, T, M), float64.
         lengths: (B,), as in the structure that was restricted.
     """
 
@@ -107,7 +110,7 @@ class Alignment(LabelDistribution):
         self.lengths, self.num_classes, self._dtype = dist.lengths, dist.num_classes, dist.dtype
         self._whole = dist.double()
         rows = enumerate(zip(orders, windows, strict=True))
-        self._placed = [_places(self._whole, recording, order, window) for recording, (order, window) in rows]
+        self.places = [_places(self._whole, recording, order, window) for recording, (order, window) in rows]
 
     def __repr__(self) -> str:
         recordings, frames, classes = self._whole.emissions.shape
@@ -128,7 +131,7 @@ class Alignment(LabelDistribution):
         event = (self._batch_shape[0], self._event_shape[0])
         checked = check_labels(value, event, self.num_classes, self.lengths)
         agreeing: list[Tensor] = []
-        for order, placed, row in zip(self.orders, self._placed, checked, strict=True):
+        for order, placed, row in zip(self.orders, self.places, checked, strict=True):
             known = row[: placed.emissions.shape[1], None]
             scores = placed.emissions.masked_fill(((known != order) & (known != UNLABELLED))[None], -torch.inf)
             agreeing.append(placed.replace(emissions=scores).log_z)
@@ -137,19 +140,59 @@ class Alignment(LabelDistribution):
     @property
     def mode(self) -> Tensor:
         """The most probable labels (B, T) that agree with what is known, -100 beyond lengths: a forced alignment."""
-        found = self.lengths.new_full((*self._batch_shape, *self._event_shape), UNLABELLED)
-        best = [placed.best for placed in self._placed]
-        self._check_feasible(torch.cat([each.score for each in best]))
-        for row, order, each in zip(found, self.orders, best, strict=True):
-            row[: each.labels.shape[1]] = order[each.labels[0]]
-        return found
+        return self.best.labels
+
+    @property
+    def best(self) -> Best:
+        """The most probable labelling that agrees with what is known, with its score and the starts of its bands."""
+        return self.from_places([placed.best for placed in self.places])
+
+    def from_places(self, paths: Sequence[Best]) -> Best:
+        """Return labellings of the places, one per recording, as labellings of the classes.
+
+        Args:
+            paths: labellings (1, T) of :attr:`places`.
+
+        Raises:
+            InputError: a score is -inf, so the bands of that recording do not fit.
+        """
+        score = torch.cat([path.score for path in paths])
+        self._check_feasible(score)
+        labels = self.lengths.new_full((*self._batch_shape, *self._event_shape), UNLABELLED)
+        starts = torch.zeros_like(labels, dtype=torch.bool)
+        for row, begins, order, path in zip(labels, starts, self.orders, paths, strict=True):
+            frames = path.labels.shape[1]
+            row[:frames], begins[:frames] = order[path.labels[0]], path.starts[0]
+        return Best(score.to(self._dtype), labels, starts)
+
+    def band_probability(self, bands: Segments) -> Tensor:
+        """Return the probability (N,) that each band, as a whole, is a band, given what is known.
+
+        Args:
+            bands: of this batch, as for :meth:`Structure.band_probability`.
+
+        Raises:
+            ValueError: a band lies beyond the recordings, or has no such class.
+        """
+        recording, start, end, label = self.band_columns(bands)
+        self._check_feasible(self._log_z)
+        total = torch.zeros(len(label), dtype=torch.float64, device=label.device)
+        for number, (order, placed) in enumerate(zip(self.orders, self.places, strict=True)):
+            own = (recording == number).nonzero()[:, 0]
+            which, place = (label[own][:, None] == order).nonzero(as_tuple=True)
+            if len(which):
+                row = own[which]
+                columns = torch.zeros_like(row), start[row], end[row], place
+                each = placed._band_log_prob(*columns).exp()  # pyright: ignore[reportPrivateUsage]
+                total.index_add_(0, row, each.to(total.dtype))
+        return total.clamp(max=1.0).to(self._dtype)
 
     @property
     def marginals(self) -> Marginals:
         """Posterior probabilities of labels, transitions and band starts, given what is known."""
         self._check_feasible(self._log_z)
         found: list[Marginals] = []
-        for order, placed in zip(self.orders, self._placed, strict=True):
+        for order, placed in zip(self.orders, self.places, strict=True):
             classes = torch.nn.functional.one_hot(order, self.num_classes).double()
             labels, transitions, starts = placed.marginals
             padding = (0, 0, 0, self._event_shape[0] - labels.shape[1])
@@ -159,7 +202,7 @@ class Alignment(LabelDistribution):
 
     @property
     def _log_z(self) -> Tensor:
-        total = torch.cat([placed.log_z for placed in self._placed])
+        total = torch.cat([placed.log_z for placed in self.places])
         self._check_feasible(total)
         return total
 
@@ -179,11 +222,11 @@ def transcript(dist: Structure, orders: Sequence[Sequence[int]]) -> Alignment:
 
     Args:
         dist: over B recordings.
-        orders: per recording, the classes of its bands, first to last. Bands of a linear chain are maximal, so no
-            two neighbours are the same there.
+        orders: per recording, the classes of its bands, first to last. No two neighbours are the same, unless ``dist``
+            is semi-Markov and lets bands of this class touch.
 
     Raises:
-        ValueError: a recording without bands, an unknown class, or neighbours of one class in a linear chain.
+        ValueError: a recording without bands, an unknown class, or neighbours of one class that may not touch.
 
     Source: the lattice of Graves et al., "Connectionist Temporal Classification", 2006, without its blank; for video,
         Huang, Fei-Fei and Niebles, "Connectionist Temporal Modeling for Weakly Supervised Action Labeling", 2016.
@@ -196,8 +239,7 @@ def transcript(dist: Structure, orders: Sequence[Sequence[int]]) -> Alignment:
         >>> transcript(dist, [[1, 0]]).mode
         tensor([[1, 0, 0]])
     """
-    touching = isinstance(dist, SemiMarkov)
-    checked = _check_orders(orders, len(dist.lengths), dist.num_classes, touching)
+    checked = _check_orders(orders, len(dist.lengths), _touching(dist))
     places = [torch.as_tensor(order, device=dist.lengths.device) for order in checked]
     return Alignment(dist, places, [None] * len(places))
 
@@ -311,10 +353,16 @@ def _check_classes_at(values: Iterable[int], num_classes: int, recording: int, f
         raise InputError("sets", f"class {odd[0]}", expected, advice, recording=recording, frame=frame)
 
 
-def _check_orders(
-    values: Sequence[Sequence[int]], num_recordings: int, num_classes: int, touching: bool
-) -> list[list[int]]:
-    """Return the classes of bands in order, per recording, after checking them."""
+def _touching(dist: Structure) -> list[bool]:
+    """Return for each class whether two of its bands may touch."""
+    if not isinstance(dist, SemiMarkov):
+        return [False] * dist.num_classes
+    return (dist.transitions.diagonal() > -torch.inf).tolist()
+
+
+def _check_orders(values: Sequence[Sequence[int]], num_recordings: int, touching: Sequence[bool]) -> list[list[int]]:
+    """Return the classes of bands in order, per recording, after checking them; ``touching`` says which may touch."""
+    num_classes = len(touching)
     check_same_number(len(values), num_recordings, "orders", "emissions")
     checked: list[list[int]] = []
     for recording, order in enumerate(values):
@@ -325,9 +373,9 @@ def _check_orders(
             if not 0 <= label < num_classes:
                 got, expected = f"class {label} in band {place}", f"0 to {num_classes - 1}"
                 raise InputError("orders", got, expected, "renumber the classes", recording=recording)
-            if place and not touching and label == classes[place - 1]:
+            if place and label == classes[place - 1] and not touching[label]:
                 got = f"bands {place - 1} and {place} of one class, {label}"
-                expected = "maximal runs, as the bands of a linear chain are"
+                expected = "maximal runs, as bands are that may not touch"
                 raise InputError("orders", got, expected, "list them as one", recording=recording)
         checked.append(classes)
     return checked
