@@ -34,6 +34,7 @@ from segcrf.nn.model import (
     StructuredLayer,
     SwitchingModel,
     SwitchingModelOutput,
+    can_step,
     check_causal,
 )
 from segcrf.nn.preparation import Preparation, Standardizer, to_tensor
@@ -91,6 +92,7 @@ __all__ = [
     "Transitions",
     "UniformDurations",
     "adopt_encoder",
+    "can_step",
     "check_causal",
     "cycle",
     "fill_missing",

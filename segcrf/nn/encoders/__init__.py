@@ -8,10 +8,10 @@ Every encoder keeps three promises, which the tests check:
   it gives a frame the same features, to the last bit, however the frames are cut into calls.
 """
 
-from segcrf.nn.encoders.base import Encoder
+from segcrf.nn.encoders.base import Encoder, State
 from segcrf.nn.encoders.by_frame import linear_by_frame, step_by_frame
 from segcrf.nn.encoders.convolutional import TCNEncoder
-from segcrf.nn.encoders.custom import CustomEncoder, adopt_encoder, import_path_of
+from segcrf.nn.encoders.custom import CustomEncoder, adopt_encoder, check_has_steps, import_path_of
 from segcrf.nn.encoders.recurrent import GRUEncoder, LSTMEncoder, SequenceDropout
 from segcrf.nn.encoders.registry import ENCODERS, make_encoder
 
@@ -22,8 +22,10 @@ __all__ = [
     "GRUEncoder",
     "LSTMEncoder",
     "SequenceDropout",
+    "State",
     "TCNEncoder",
     "adopt_encoder",
+    "check_has_steps",
     "import_path_of",
     "linear_by_frame",
     "make_encoder",
