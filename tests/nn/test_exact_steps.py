@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from segcrf.kernels.by_frame import numba_kernels
-from segcrf.nn import Encoder, GRUEncoder, LSTMEncoder, TCNEncoder, linear_by_frame, step_by_frame
+from segcrf.nn import CustomEncoder, Encoder, GRUEncoder, LSTMEncoder, TCNEncoder, linear_by_frame, step_by_frame
 from segcrf.testing.encoders import CausalEncoderContract, in_pieces, same
 from segcrf.testing.errors import rejects
 
@@ -349,6 +349,15 @@ def test_a_step_that_is_not_exact_is_called_frame_by_frame() -> None:
         step_by_frame(encoder, x, torch.zeros(3))
     with rejects("state", got="2 recordings", expected="list of 3 states"):
         step_by_frame(encoder, x, [None, None])
+
+
+def test_a_module_of_a_user_says_whether_its_steps_are_exact() -> None:
+    module, x = _Average().eval(), random(2, 8, 3)
+    custom = CustomEncoder(module, 3)
+    assert not custom.exact_steps
+    assert same(in_pieces(custom, x, [8])[0], in_pieces(module, x, [1, 7])[0])
+    with torch.no_grad():
+        assert CustomEncoder(build("gru", 3, 4), 3).exact_steps
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])

@@ -28,7 +28,9 @@ class CustomEncoder(Encoder):
     padding into the valid frames: recordings of different lengths then run one by one.
 
     A module without a ``chunks`` method encodes each recording as a whole, and one without ``step`` has no stream. Both
-    methods are those of :class:`Encoder`. A module with ``step`` declares ``causal = True``.
+    methods are those of :class:`Encoder`. A module with ``step`` declares ``causal = True``, and also
+    ``exact_steps = True`` if its steps are the same in every call to the last bit; otherwise a stream calls it frame by
+    frame.
 
     Args:
         module: the module, which is not copied.
@@ -55,6 +57,10 @@ class CustomEncoder(Encoder):
         features = self._probe()
         self.out_features = features.shape[2]
         self.stride = round(PROBED / features.shape[1])
+
+    @property
+    def exact_steps(self) -> bool:
+        return bool(getattr(self.module, "exact_steps", False))
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         if self._takes_lengths:
