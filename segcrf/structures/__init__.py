@@ -15,6 +15,7 @@ from segcrf.structures.checks import (
 from segcrf.structures.distribution import Best, LabelDistribution, Marginals
 from segcrf.structures.linear_chain import LinearChain, LinearChainPotentials
 from segcrf.structures.masked_frames import GAPS, Gapped
+from segcrf.structures.online import Decided, OnlineDecoder, RunningBands
 from segcrf.structures.reductions import sum_between, without_padding
 from segcrf.structures.semi_markov import SemiMarkov, SemiMarkovPotentials, survival
 from segcrf.structures.semirings import KBest, Log, Max, Sample, Semiring, logsumexp
@@ -25,6 +26,7 @@ __all__ = [
     "POSTERIORS",
     "Alignment",
     "Best",
+    "Decided",
     "Gapped",
     "KBest",
     "LabelDistribution",
@@ -33,7 +35,9 @@ __all__ = [
     "Log",
     "Marginals",
     "Max",
+    "OnlineDecoder",
     "Prediction",
+    "RunningBands",
     "Sample",
     "SemiMarkov",
     "SemiMarkovPotentials",
