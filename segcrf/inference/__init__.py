@@ -18,11 +18,13 @@ from segcrf.inference.saved_model import (
     write_model,
 )
 from segcrf.inference.stream import SignalStream, Stream, check_streamable_fit, open_stream
+from segcrf.inference.streams import SignalStreams
 
 __all__ = [
     "CONFIDENCES",
     "Inferred",
     "SignalStream",
+    "SignalStreams",
     "Stream",
     "best_model_folder",
     "check_replaceable",

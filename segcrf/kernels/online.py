@@ -1,13 +1,15 @@
 """Online decoding: which compiled functions advance the streams of a structure, and how the state of a stream is laid out.
 
 A stream is one row of two flat arrays, ``reals`` (float64) and ``wholes`` (int64). A row holds a header, values of fixed
-size, and a ring of one record for each undecided frame: frame t lies in record ``t % capacity``. The record of the frame
-after the last one is in use too, so the capacity exceeds the number of undecided frames by one at least.
+size, and a ring of one record for each undecided frame: frame t lies in record ``t % capacity``, and the
+capacity is a power of two. The record of the frame after the last one is in use too, so the capacity exceeds the number
+of undecided frames by one at least.
 """
 
 from __future__ import annotations
 
 import importlib
+from functools import cache
 from typing import Any, NamedTuple
 
 __all__ = [
@@ -51,6 +53,7 @@ class Sizes(NamedTuple):
     wholes_of_frame: int
 
 
+@cache
 def online_kernels(structure: str) -> Any:
     """Return the module of compiled functions that advance streams of ``"linear_chain"`` or ``"semi_markov"``.
 

@@ -117,7 +117,7 @@ class OnlineDecoder:
         self._durations = scores[1].shape[1] if self._kernels_of == "semi_markov" else 1
         self._by_frame, self._max_delay = by_frame, max_delay
         self._tables: tuple[Any, ...] = self._kernels.lay_out(*scores)
-        self._capacity = UNDECIDED_AT_ONCE if max_delay is None else int(max_delay) + 1
+        self._capacity = UNDECIDED_AT_ONCE if max_delay is None else 1 << int(max_delay).bit_length()
         sizes = self._sizes
         rows = (
             sizes.reals + self._capacity * sizes.reals_of_frame,
@@ -125,7 +125,7 @@ class OnlineDecoder:
         )
         self._state = np.empty((streams, rows[0])), np.empty((streams, rows[1]), np.int64)
         self._kernels.begin(self._tables, *self._state)
-        self._make_room()
+        self._begin_spare()
 
     # -------------------------------------------------------------------------------------------------- the streams
     @property
@@ -195,7 +195,11 @@ class OnlineDecoder:
         scores = _check_stream_scores(emissions, self.streams, self.num_classes)
         counts = _check_counts(lengths, *scores.shape[:2])
         self._copy_state()
-        parts = [self._advance(scores[:, t : t + _PIECE], counts, t) for t in range(0, scores.shape[1], _PIECE)]
+        if scores.shape[1] <= _PIECE:
+            parts = [self._advance(scores, counts)]
+        else:
+            pieces = ((t, scores[:, t : t + _PIECE]) for t in range(0, scores.shape[1], _PIECE))
+            parts = [self._advance(piece, np.clip(counts - t, 0, piece.shape[1])) for t, piece in pieces]
         self._state, self._spare = self._spare, self._state
         return parts[0] if len(parts) == 1 else self._joined(parts)
 
@@ -241,14 +245,14 @@ class OnlineDecoder:
         _check_facts(state, self._facts)
         self._state = state["reals"].numpy().copy(), state["wholes"].numpy().copy()
         self._capacity = int(state["capacity"])
-        self._make_room()
+        self._begin_spare()
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in ("_spare", "_room")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._make_room()
+        self._begin_spare()
 
     @property
     def _facts(self) -> dict[str, Any]:
@@ -285,23 +289,26 @@ class OnlineDecoder:
         for spare, values in zip(self._spare, self._state, strict=True):
             np.copyto(spare, values)
 
-    def _make_room(self, rows: int = 0) -> None:
-        """Provide for ``rows`` decided frames, and for a spare state of the same size."""
-        if not rows or len(self._room[0]) < rows:
-            size = max(rows, 1)
-            columns = [np.empty(size, np.int64) for _ in range(3)]
-            self._room = (*columns, np.empty(size, np.bool_), np.empty((size, self.num_classes)))
-        if not rows:
-            self._spare = np.empty_like(self._state[0]), np.empty_like(self._state[1])
+    def _begin_spare(self) -> None:
+        """Provide for a spare state of the same size, and for a decided frame."""
+        self._spare = np.empty_like(self._state[0]), np.empty_like(self._state[1])
+        self._room: tuple[Any, ...] = ((),)
+        self._make_room(1)
 
-    def _advance(self, scores: Floats, counts: Ints, done: int) -> Decided:
-        """Advance the spare state by scores of frames of this call from ``done`` on."""
-        lengths = np.clip(counts - done, 0, scores.shape[1])
-        wholes = self._spare[1]
-        pending = wholes[:, FRAMES] - wholes[:, DECIDED]
-        if self._max_delay is None and (most := int(pending.max()) + scores.shape[1]) >= self._capacity:
-            self._grow(1 << most.bit_length())
-        self._make_room(int(pending.sum() + lengths.sum()))
+    def _make_room(self, rows: int) -> None:
+        """Provide for ``rows`` decided frames."""
+        if len(self._room[0]) < rows:
+            columns = [np.empty(rows, np.int64) for _ in range(3)]
+            self._room = (*columns, np.empty(rows, np.bool_), np.empty((rows, self.num_classes)))
+
+    def _advance(self, scores: Floats, lengths: Ints) -> Decided:
+        """Advance the spare state by the scores of at most ``_PIECE`` frames."""
+        if self._max_delay is None:
+            wholes = self._spare[1]
+            most = int((wholes[:, FRAMES] - wholes[:, DECIDED]).max()) + scores.shape[1]
+            if most >= self._capacity:
+                self._grow(1 << most.bit_length())
+        self._make_room(len(lengths) * (self._capacity + scores.shape[1]))
         answer = self._kernels.advance(scores, lengths, self._tables, self._rule, *self._spare, self._room)
         if answer[1] != ALLOWED:
             raise self._rejection(*answer[1:], scores)
@@ -309,8 +316,10 @@ class OnlineDecoder:
 
     def _taken(self, rows: int) -> Decided:
         """Return the first rows of the memory for decided frames."""
-        stream, frame, label, start, posterior = (values[:rows].copy() for values in self._room)
-        return Decided(stream, frame, label, start, posterior)
+        stream, frame, label, start, posterior = self._room
+        return Decided(
+            stream[:rows].copy(), frame[:rows].copy(), label[:rows].copy(), start[:rows].copy(), posterior[:rows].copy()
+        )
 
     def _joined(self, parts: list[Decided]) -> Decided:
         """Return the decided frames of consecutive pieces, sorted by stream and frame."""
@@ -389,13 +398,18 @@ def _check_stream_scores(values: Tensor, streams: int, classes: int) -> Floats:
         check_scores_shape(values, "emissions", shape, "(n, N, C)")
         wanted = f"shape (n, N, C) = ({streams}, N, {classes}): streams, frames, classes"
         raise InputError("emissions", f"shape {shape}", wanted)
-    return values.detach().to("cpu", torch.float64).contiguous().numpy()
+    held = values.detach()
+    if held.device.type != "cpu" or held.dtype not in (torch.float32, torch.float64):
+        held = held.to("cpu", torch.float64)
+    return np.ascontiguousarray(held.numpy(), np.float64)
 
 
 def _check_counts(values: Tensor | Sequence[int] | None, streams: int, frames: int) -> Ints:
     """Return how many of ``frames`` frames each stream has, (n,) int64."""
     if values is None:
-        return np.full(streams, frames, np.int64)
+        counts = np.empty(streams, np.int64)
+        counts.fill(frames)
+        return counts
     counts = np.asarray(values)
     if counts.dtype.kind not in "iu":
         raise InputTypeError("lengths", str(counts.dtype), "integers (frames per stream)", "convert them to integers")

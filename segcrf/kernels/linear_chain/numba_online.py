@@ -128,6 +128,8 @@ def finish(which, tables, rule, reals, wholes, decided):
         possible = _normalise(stream.message + tables.end, work.posterior)
         if not possible or (not rule.by_frame and best[label] == -np.inf):
             return rows, FORBIDDEN, i, last, 0
+        if count == 0:
+            continue
         _sweep(tables, rule, stream, work, decided, rows, count)
         if rule.by_frame:
             for r in range(count):
@@ -251,7 +253,7 @@ def _take(scores, frame, tables, rule, stream, work):
     peak = scores[first_largest(scores)]
     if peak == -np.inf:
         return False
-    record = stream.messages[frame % rule.capacity]
+    record = stream.messages[frame & (rule.capacity - 1)]
     message, earlier, reached = stream.message, work.earlier, work.shares
     if frame == 0:
         for j in range(classes):
@@ -286,7 +288,7 @@ def _take(scores, frame, tables, rule, stream, work):
 def _take_best(scores, frame, tables, rule, stream, work):
     """Advance the best labellings by a frame: of equal ones the first class before it, as in `max_product`."""
     classes, best, reached = scores.size, stream.best, work.earlier
-    before = stream.before[frame % rule.capacity]
+    before = stream.before[frame & (rule.capacity - 1)]
     for j in range(classes):
         reached[j], before[j] = -np.inf, 0
         if frame == 0:
@@ -364,7 +366,7 @@ def _agreed(rule, stream, work, late):
             number += alive[c]
         if number <= 1:
             return frame + 1 - header[DECIDED]
-        before = stream.before[frame % rule.capacity]
+        before = stream.before[frame & (rule.capacity - 1)]
         for c in range(best.size):
             work.earlier[c] = 0.0
         for c in range(best.size):
@@ -382,7 +384,7 @@ def _find_origins(rule, stream, work):
     for c in range(origins.size):
         origins[c] = c
     for frame in range(header[FRAMES] - 1, header[DECIDED], -1):
-        before = stream.before[frame % rule.capacity]
+        before = stream.before[frame & (rule.capacity - 1)]
         for c in range(origins.size):
             origins[c] = before[origins[c]]
 
@@ -393,7 +395,7 @@ def _trace(rule, stream, label, path, count):
     frame = stream.header[FRAMES] - 1
     for k in range(count - 1, -1, -1):
         path[k] = label
-        label = stream.before[frame % rule.capacity, label]
+        label = stream.before[frame & (rule.capacity - 1), label]
         frame -= 1
 
 
@@ -411,8 +413,8 @@ def _sweep(tables, rule, stream, work, decided, row, count):
                 decided.posterior[row + frame - oldest, c] = posterior[c]
         if frame == oldest:
             return
-        after = stream.messages[frame % rule.capacity]
-        record = stream.messages[(frame - 1) % rule.capacity]
+        after = stream.messages[frame & (rule.capacity - 1)]
+        record = stream.messages[(frame - 1) & (rule.capacity - 1)]
         for i in range(classes):
             earlier[i] = 0.0
         for j in range(classes):

@@ -43,9 +43,12 @@ from segcrf.kernels.semi_markov.numba_online_state import (
     CLOSED,
     ENTERED,
     FRESH,
+    INVERSE,
+    LOW,
     NUM_RECORD,
     OLD,
     STEP,
+    WEIGHT,
     Stream,
     Tables,
     Work,
@@ -56,13 +59,15 @@ from segcrf.kernels.semi_markov.numba_tables import duration_score
 
 __all__ = ["advance", "begin", "current", "filtered", "finish", "following", "lay_out", "sizes"]
 
+_FAR = 1e4  # nats: sums of scores beyond it are not used
+_SPAN = 300.0  # nats
 _NEGLIGIBLE = 1e-32  # a probability below it is not spread further: posteriors are absolute to 1e-16
 
 
 def sizes(tables: Any) -> Sizes:
     """Return the sizes of a stream's state."""
     classes, size = tables[1].shape
-    reals = (8 + 2 * size + 1) * classes
+    reals = (10 + 2 * size) * classes
     return Sizes(reals, NUM_HEADER + 2 * classes, NUM_RECORD * classes, 3 * classes)
 
 
@@ -72,7 +77,7 @@ def begin(tables: Any, reals: Any, wholes: Any) -> None:
     reals[...] = -np.inf
     wholes[...] = 0
     wholes[..., LABEL] = -1
-    reals[..., 4 * classes : 5 * classes] = 0.0  # the prefix sums
+    reals[..., 5 * classes : 6 * classes] = 0.0  # the prefix sums
 
 
 def lay_out(*scores: Any) -> tuple[Any, ...]:
@@ -85,7 +90,18 @@ def lay_out(*scores: Any) -> tuple[Any, ...]:
             longest[row, c] = possible[c].nonzero()[0][-1] + 1 if possible[c].any() else 0
             if possible[c, -1] and tail[c] > -np.inf:
                 longest[row, c] = np.iinfo(np.int64).max
-    return transitions, durations, tail, start, end, first, last, edge, longest
+    best = _largest(durations, 1)
+    top = _largest(transitions.ravel(), 0)
+    lengths = np.exp(durations - best[:, None])[:, ::-1].copy()
+    steps = np.exp(transitions - top)
+    tops = np.append(best, top)
+    return transitions, durations, tail, start, end, first, last, edge, longest, steps, lengths, tops
+
+
+def _largest(scores: Any, axis: int) -> Any:
+    """Return the largest scores along an axis, 0 where all are -inf."""
+    top = scores.max(axis)
+    return np.where(top > -np.inf, top, 0.0)
 
 
 @explicit
@@ -133,6 +149,8 @@ def finish(which, tables, rule, reals, wholes, decided):
             possible = last_band(last, tables, stream, work)
         if not possible:
             return rows, FORBIDDEN, i, last, 0
+        if count == 0:
+            continue
         _sweep(tables, rule, stream, work, decided, rows, count)
         if rule.by_frame:
             _label_by_frame(header, decided, rows, work, count)
@@ -218,7 +236,7 @@ def _take(scores, frame, tables, rule, stream, work):
     peak = scores[first_largest(scores)]
     if peak == -np.inf:
         return False
-    record, slot, terms = stream.records[frame % rule.capacity], frame % size, work.terms
+    record, slot, terms = stream.records[frame & (rule.capacity - 1)], frame % size, work.terms
     for c in range(classes):
         x = scores[c] - peak
         oldest, beyond = stream.running[c, slot], stream.beyond[c]
@@ -233,6 +251,7 @@ def _take(scores, frame, tables, rule, stream, work):
         if frame == 0:
             stream.opening[c] = tables.start[c]
         stream.running[c, slot] = record[ENTERED, c] = stream.entering[c]
+        record[INVERSE, c] = stream.inverse[c]
         stream.opening[c] += x
         record[STEP, c] = x
         running = stream.running[c]
@@ -269,17 +288,26 @@ def _add_by_age(running, slot, scores, terms):
 def _close(frame, tables, rule, stream, work):
     """Find the log-mass of the bands that end at a frame, and of those that begin at the next."""
     classes, size = tables.durations.shape
-    record, terms = stream.records[frame % rule.capacity], work.terms
+    record, terms = stream.records[frame & (rule.capacity - 1)], work.terms
     for c in range(classes):
         _add_by_age(stream.running[c], frame % size, tables.durations[c], terms)
         terms[size] = stream.beyond[c] + tables.durations[c, size - 1]
         terms[size + 1] = stream.opening[c] + duration_score(tables.first, tables.tail, c, frame + 1)
         record[CLOSED, c] = log_of_sum(terms, size + 2)
         record[OLD, c] = terms[size]
+    top = record[CLOSED, first_largest(record[CLOSED])]
+    for i in range(classes):
+        record[WEIGHT, i] = exponential(record[CLOSED, i] - top) if top > -np.inf else 0.0
     for j in range(classes):
+        total = 0.0
         for i in range(classes):
-            work.sums[i] = record[CLOSED, i] + tables.transitions[i, j]
-        stream.entering[j] = log_of_sum(work.sums, classes)
+            total += record[WEIGHT, i] * tables.steps[i, j]
+        if total >= LOW:
+            stream.entering[j], stream.inverse[j] = np.log(total) + top + tables.tops[classes], 1.0 / total
+        else:
+            for i in range(classes):
+                work.sums[i] = record[CLOSED, i] + tables.transitions[i, j]
+            stream.entering[j], stream.inverse[j] = log_of_sum(work.sums, classes), 0.0
 
 
 @part
@@ -343,14 +371,15 @@ def _sweep(tables, rule, stream, work, decided, row, count):
     header, begun, older, posterior = stream.header, work.begun, work.older, work.posterior
     classes, size = tables.durations.shape
     oldest, frame = header[DECIDED], header[FRAMES] - 1
+    _scale(frame + 1 - oldest, oldest, rule, stream, work)
     while True:
         if frame - oldest < count:
             for c in range(classes):
                 decided.posterior[row + frame - oldest, c] = min(max(posterior[c], 0.0), 1.0)
         if frame == oldest:
             return
-        here = stream.records[frame % rule.capacity]
-        record = stream.records[(frame - 1) % rule.capacity]
+        here = stream.records[frame & (rule.capacity - 1)]
+        record = stream.records[(frame - 1) & (rule.capacity - 1)]
         for c in range(classes):
             work.sums[c] = 0.0
         for c in range(classes):
@@ -358,28 +387,72 @@ def _sweep(tables, rule, stream, work, decided, row, count):
             older[c] -= fresh
             if frame - size > oldest:
                 begun[frame - size - oldest, c] += fresh
-            share = begun[frame - oldest, c]
+            k = frame - oldest
+            share = begun[k, c] + work.scales[c, k] * work.spread[c, k]
             posterior[c] -= share
-            if share > _NEGLIGIBLE:
+            work.entered[c] = share * here[INVERSE, c]
+            if here[INVERSE, c] == 0.0 and share > _NEGLIGIBLE:
                 for i in range(classes):
                     x = record[CLOSED, i] + tables.transitions[i, c] - here[ENTERED, c]
                     work.sums[i] += share * exponential(x)
         frame -= 1
         for i in range(classes):
-            ended = work.sums[i]
+            ended = 0.0
+            for c in range(classes):
+                ended += tables.steps[i, c] * work.entered[c]
+            ended = work.sums[i] + record[WEIGHT, i] * ended
             posterior[i] += ended
             older[i] += ended * record[OLD, i]
-            if ended > _NEGLIGIBLE:
+            if ended > _NEGLIGIBLE and frame > oldest:
                 _spread(ended, frame, i, oldest, tables, rule, stream, work)
+
+
+@part
+def _scale(count, oldest, rule, stream, work):
+    """Scale the log-masses of the bands that begin at undecided frames, so that `_spread` needs no exponentials.
+
+    They are relative to the largest of each class. A class that is forbidden at one of these frames is not scaled.
+    """
+    for c in range(work.anchor.size):
+        total, most, top = 0.0, 0.0, -np.inf
+        for k in range(count):
+            record = stream.records[(oldest + k) & (rule.capacity - 1)]
+            work.emitted[c, k] = total
+            work.spread[c, k] = 0.0
+            if most < _FAR:
+                work.scales[c, k] = record[ENTERED, c] - total
+                top = max(top, work.scales[c, k])
+                total += record[STEP, c]
+                most = max(most, abs(total))
+        work.emitted[c, count] = total
+        scales = work.scales[c, :count]
+        if most >= _FAR or top == -np.inf:
+            work.anchor[c] = np.inf
+            scales[:] = 0.0
+            continue
+        work.anchor[c] = top
+        for k in range(count):
+            x = scales[k] - top
+            e = exp(max(x, -700.0))
+            scales[k] = e if x > -700.0 else 0.0
 
 
 @part
 def _spread(ended, frame, label, oldest, tables, rule, stream, work):
     """Spread the probability that a band ends at a frame over the undecided frames at which it may have begun."""
-    size, terms = tables.durations.shape[1], work.terms
-    count = min(size, frame - oldest)
-    emitted = -stream.records[frame % rule.capacity, CLOSED, label]
-    slot = frame % rule.capacity
+    size, terms, last = tables.durations.shape[1], work.terms, frame - oldest
+    count = min(size, last)
+    closed = stream.records[frame & (rule.capacity - 1), CLOSED, label]
+    scaled = work.anchor[label] < np.inf
+    x = work.emitted[label, last + 1] - closed + work.anchor[label] + tables.tops[label] if scaled else np.inf
+    if x < _SPAN:  # what underflows is below exp(_SPAN - 700), relative to 1
+        factor, low = ended * exponential(x), last - count + 1
+        spread = work.spread[label, low : last + 1]
+        lengths = tables.lengths[label, size - count :]
+        for k in range(count):
+            spread[k] += factor * lengths[k]
+        return
+    slot, emitted = frame & (rule.capacity - 1), -closed
     for d in range(count):
         emitted += stream.records[slot, STEP, label]
         terms[d] = emitted + stream.records[slot, ENTERED, label] + tables.durations[label, d]
@@ -389,4 +462,4 @@ def _spread(ended, frame, label, oldest, tables, rule, stream, work):
         e = exp(max(x, -700.0))
         terms[d] = e if x > -700.0 else 0.0
     for d in range(count):
-        work.begun[frame - d - oldest, label] += ended * terms[d]
+        work.begun[last - d, label] += ended * terms[d]

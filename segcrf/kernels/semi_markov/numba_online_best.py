@@ -69,7 +69,7 @@ def _drop_opening(c, frame, tables, stream):
 def close_best(frame, tables, rule, stream, work):
     """Find the best band of each class that ends at a frame, and the best that begins at the next one."""
     classes, size = tables.durations.shape
-    closed, links = work.sums, stream.links[frame % rule.capacity]
+    closed, links = work.sums, stream.links[frame & (rule.capacity - 1)]
     for c in range(classes):
         closed[c], links[LASTED, c] = -np.inf, 1
         if stream.alive[c] > frame:
@@ -85,7 +85,7 @@ def close_best(frame, tables, rule, stream, work):
                 best, begun = total, 0
         if best > -np.inf:
             closed[c], links[LASTED, c] = best + stream.sums[c], frame + 1 - begun
-    after = stream.links[(frame + 1) % rule.capacity]
+    after = stream.links[(frame + 1) & (rule.capacity - 1)]
     oldest = stream.header[DECIDED]
     for j in range(classes):
         stream.enter[j], after[BEFORE, j] = -np.inf, 0
@@ -199,8 +199,8 @@ def agreed(frame, tables, rule, stream, work, late):
             after = k
     for k in range(1, count):
         for c in range(tables.tail.size):
-            i = stream.links[(oldest + k) % rule.capacity, BEFORE, c]
-            lasted = stream.links[(oldest + k - 1) % rule.capacity, LASTED, i]
+            i = stream.links[(oldest + k) & (rule.capacity - 1), BEFORE, c]
+            lasted = stream.links[(oldest + k - 1) & (rule.capacity - 1), LASTED, i]
             work.shared[k, c] = _common(i, k - lasted, k, work)
     return _visit(frame, tables, rule, stream, work, origin, False, True)
 
@@ -231,14 +231,16 @@ def _visit(frame, tables, rule, stream, work, origin, drop, common):
                     others += 1
                     if drop:
                         stream.long[row, c] = -np.inf
-        for s in range(max(1, frame - size + 1, stream.alive[c]), frame + 1):
-            if stream.logs[c, s % ring] > -np.inf and frame - s < tables.longest[0, c]:
+        slot = frame % ring
+        for s in range(frame, max(1, frame - size + 1, stream.alive[c]) - 1, -1):
+            if stream.logs[c, slot] > -np.inf and frame - s < tables.longest[0, c]:
                 if common:
                     shortest = min(shortest, _common(c, s - oldest, count, work))
                 elif _origin(c, s, oldest, rule, stream) != origin:
                     others += 1
                     if drop:
-                        stream.logs[c, s % ring] = -np.inf
+                        stream.logs[c, slot] = -np.inf
+            slot = slot - 1 if slot > 0 else ring - 1
     return shortest if common else others
 
 
@@ -260,7 +262,7 @@ def _common(label, start, stop, work):
 def _origin(label, start, oldest, rule, stream):
     """Return where a band and its history are at the oldest undecided frame: twice the class, plus 1 if it begins there."""
     if start > oldest:
-        return stream.links[start % rule.capacity, ORIGIN, label]
+        return stream.links[start & (rule.capacity - 1), ORIGIN, label]
     return 2 * label + (1 if start == oldest else 0)
 
 
@@ -269,7 +271,7 @@ def find_origins(rule, stream):
     """Find where all bands that begin at undecided frames are at the oldest of these."""
     oldest = stream.header[DECIDED]
     for s in range(oldest + 1, stream.header[FRAMES]):
-        links, ended = stream.links[s % rule.capacity], stream.links[(s - 1) % rule.capacity]
+        links, ended = stream.links[s & (rule.capacity - 1)], stream.links[(s - 1) & (rule.capacity - 1)]
         for c in range(stream.enter.size):
             i = links[BEFORE, c]
             links[ORIGIN, c] = _origin(i, s - ended[LASTED, i], oldest, rule, stream)
@@ -288,5 +290,5 @@ def trace_bands(frame, rule, stream, work):
         if start <= oldest:
             return
         stop = start
-        label = stream.links[start % rule.capacity, BEFORE, label]
-        start -= stream.links[(start - 1) % rule.capacity, LASTED, label]
+        label = stream.links[start & (rule.capacity - 1), BEFORE, label]
+        start -= stream.links[(start - 1) & (rule.capacity - 1), LASTED, label]

@@ -16,13 +16,16 @@ __all__ = [
     "CLOSED",
     "ENTERED",
     "FRESH",
+    "INVERSE",
     "LASTED",
+    "LOW",
     "NUM_RECORD",
     "OLD",
     "ORIGIN",
     "STEP",
     "Stream",
     "Tables",
+    "WEIGHT",
     "Work",
     "make_work",
     "view_stream",
@@ -34,7 +37,11 @@ ENTERED = 1  # log-mass of the bands that begin at it, before its score
 CLOSED = 2  # log-mass of the bands that end at it
 OLD = 3  # share of those that are older than K frames
 FRESH = 4  # share of the bands that exceed K frames since this frame in all those beyond K
-NUM_RECORD = 5
+WEIGHT = 5  # exp(CLOSED - the largest)
+INVERSE = 6  # 1 / scaled sum of the weights before a band that begins at it; 0 where that sum has lost digits
+NUM_RECORD = 7
+
+LOW = 1e-150  # a scaled sum above it has lost nothing that float64 resolves
 
 #: Rows of the whole record of a frame.
 BEFORE = 0  # the class before the best band that begins at it
@@ -54,6 +61,9 @@ class Tables(NamedTuple):
     last: Any
     edge: Any  # survival
     longest: Any  # (2, C): the longest possible duration, of bands and of the first one
+    steps: Any  # (C, C): exp(transitions - the largest)
+    lengths: Any  # (C, K): exp(durations - the largest of the class), from K down to 1
+    tops: Any  # (C + 1,): the largest duration score of each class, and the largest transition
 
 
 class Stream(NamedTuple):
@@ -65,6 +75,7 @@ class Stream(NamedTuple):
     links: Any  # (capacity, 3, C): whole records
     message: Any  # (C,): log-sum over the labellings so far, less that of the best class
     entering: Any  # (C,): log-mass of the bands that begin at the next frame
+    inverse: Any  # (C,): INVERSE of the next frame
     opening: Any  # (C,): of the band that began with the recording
     beyond: Any  # (C,): of the bands older than K frames
     sums: Any  # (C,): prefix sums of the scores
@@ -72,7 +83,7 @@ class Stream(NamedTuple):
     long: Any  # (2, C): of the best band beyond K, and of the one that began with the recording
     running: Any  # (C, K): log-mass by start, start s in column s % K
     logs: Any  # (C, K + 1): best score by start less the prefix sum there, start s in column s % (K + 1)
-    records: Any  # (capacity, 5, C): real records
+    records: Any  # (capacity, 7, C): real records
 
 
 class Work(NamedTuple):
@@ -88,14 +99,19 @@ class Work(NamedTuple):
     until: Any  # (capacity,)
     shared: Any  # (capacity, C)
     chosen: Any  # (2,): class and start of a running band
+    emitted: Any  # (C, capacity + 1): sums of STEP over the undecided frames before
+    scales: Any  # (C, capacity): exp(ENTERED - emitted - anchor)
+    spread: Any  # (C, capacity): sums to be multiplied by these
+    anchor: Any  # (C,)
+    entered: Any  # (C,)
 
 
 @part
 def view_stream(reals, wholes, tables, rule):
     """Return views of the state of one stream."""
     classes, size = tables.durations.shape
-    fixed, a, b = 8 * classes, 8 * classes + classes * size, 8 * classes + classes * (2 * size + 1)
-    rows = reals[:fixed].reshape((8, classes))
+    fixed, a, b = 9 * classes, (9 + size) * classes, (10 + 2 * size) * classes
+    rows = reals[:fixed].reshape((9, classes))
     links = wholes[NUM_HEADER + 2 * classes :]
     return Stream(
         wholes[:NUM_HEADER],
@@ -108,7 +124,8 @@ def view_stream(reals, wholes, tables, rule):
         rows[3],
         rows[4],
         rows[5],
-        rows[6:8],
+        rows[6],
+        rows[7:9],
         reals[fixed:a].reshape((classes, size)),
         reals[a:b].reshape((classes, size + 1)),
         reals[b:].reshape((rule.capacity, NUM_RECORD, classes)),
@@ -130,4 +147,9 @@ def make_work(tables, rule):
         np.empty(rule.capacity, np.int64),
         np.empty((rule.capacity, classes), np.int64),
         np.empty(2, np.int64),
+        np.empty((classes, rule.capacity + 1)),
+        np.empty((classes, rule.capacity)),
+        np.empty((classes, rule.capacity)),
+        np.empty(classes),
+        np.empty(classes),
     )
