@@ -65,13 +65,13 @@ class RunningBands(NamedTuple):
 class OnlineDecoder:
     """Decode the class scores of n recordings at once while they come in.
 
-    A *prefix* is a recording cut after its last frame so far, as if from a longer recording: without ``end`` scores, and
-    with the running band of a semi-Markov chain scored by its survival, as :attr:`Structure.filtered` defines it. The
-    posterior of a frame is its marginal under the distribution of the prefix at which the frame is decided;
+    A *prefix* is a recording cut after its last frame so far, as if from a longer recording: without ``end`` scores,
+    and with the running band of a semi-Markov chain scored by its survival, as :attr:`Structure.filtered` defines it.
+    The posterior of a frame is its marginal under the distribution of the prefix at which the frame is decided;
     :meth:`finish` decides under the distribution of the whole recording.
 
-    How the frames are cut into calls, and what the other streams do, changes nothing: labels, posteriors and the time of
-    each decision are the same bit for bit. Memory is O(C) for each undecided frame, and O(C K) for each stream of a
+    How the frames are cut into calls, and what the other streams do, changes nothing: labels, posteriors and the time
+    of each decision are the same bit for bit. Memory is O(C) for each undecided frame, and O(C K) for each stream of a
     semi-Markov chain.
 
     Args:
@@ -243,6 +243,7 @@ class OnlineDecoder:
             InputError: the state is that of a decoder with another structure, rule or number of streams.
         """
         _check_facts(state, self._facts)
+        _check_values(state, self.streams, self._sizes)
         self._state = state["reals"].numpy().copy(), state["wholes"].numpy().copy()
         self._capacity = int(state["capacity"])
         self._begin_spare()
@@ -448,3 +449,19 @@ def _check_facts(state: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         if state[name] != value:
             advice = "load it into a decoder that is made as the one that returned it"
             raise InputError("state", f"{name} = {state[name]!r}", repr(value), advice)
+
+
+def _check_values(state: Mapping[str, Any], streams: int, sizes: Sizes) -> None:
+    """Raise for the state of a decoder that has been damaged: kernels address memory by it."""
+    capacity, reals, wholes = state["capacity"], state["reals"], state["wholes"]
+    shapes = (
+        (streams, sizes.reals + capacity * sizes.reals_of_frame),
+        (streams, sizes.wholes + capacity * sizes.wholes_of_frame),
+    )
+    sound = (tuple(reals.shape), tuple(wholes.shape)) == shapes and capacity & (capacity - 1) == 0
+    sound = sound and (reals.dtype, wholes.dtype) == (torch.float64, torch.int64)
+    if sound:
+        frames, decided = wholes[:, FRAMES], wholes[:, DECIDED]
+        sound = bool(((decided >= 0) & (decided <= frames) & (frames - decided < capacity)).all())
+    if not sound:
+        raise InputError("state", "arrays that do not belong together", "what `state_dict` returned, unchanged")

@@ -13,7 +13,7 @@ Source: Guedon, "Estimating hidden semi-Markov chains from discrete sequences", 
 # The functions below are compiled: Numba infers the types of their arguments, and Python never sees them.
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -49,9 +49,7 @@ from segcrf.kernels.semi_markov.numba_online_state import (
     OLD,
     STEP,
     WEIGHT,
-    Stream,
     Tables,
-    Work,
     make_work,
     view_stream,
 )
