@@ -1,9 +1,9 @@
-"""Online decoding: which compiled functions advance the streams of a structure, and how the state of a stream is laid out.
+"""Online decoding: which compiled functions advance the streams of a structure, and the layout of a stream's state.
 
-A stream is one row of two flat arrays, ``reals`` (float64) and ``wholes`` (int64). A row holds a header, values of fixed
-size, and a ring of one record for each undecided frame: frame t lies in record ``t % capacity``, and the
-capacity is a power of two. The record of the frame after the last one is in use too, so the capacity exceeds the number
-of undecided frames by one at least.
+A stream is one row of two flat arrays, ``reals`` (float64) and ``wholes`` (int64). A row holds a header, values of
+fixed size, and a ring of one record for each undecided frame: frame t lies in record ``t % capacity``, and the capacity
+is a power of two. The record of the frame after the last one is in use too, so the capacity exceeds the number of
+undecided frames by one at least.
 """
 
 from __future__ import annotations

@@ -401,13 +401,24 @@ def _sweep(tables, rule, stream, work, decided, row, count):
             ended = work.sums[i] + record[WEIGHT, i] * ended
             posterior[i] += ended
             older[i] += ended * record[OLD, i]
-            if ended > _NEGLIGIBLE and frame > oldest:
+            last = frame - oldest
+            if ended <= _NEGLIGIBLE or last == 0:
+                continue
+            x = np.inf
+            if work.anchor[i] < np.inf:
+                x = work.emitted[i, last + 1] - record[CLOSED, i] + work.anchor[i] + tables.tops[i]
+            if x < _SPAN:  # what underflows is below exp(_SPAN - 700), relative to 1
+                factor, shift = ended * exponential(x), size - 1 - last
+                spread, lengths = work.spread[i], tables.lengths[i]
+                for k in range(max(1, last - size + 1), last + 1):
+                    spread[k] += factor * lengths[k + shift]
+            else:
                 _spread(ended, frame, i, oldest, tables, rule, stream, work)
 
 
 @part
 def _scale(count, oldest, rule, stream, work):
-    """Scale the log-masses of the bands that begin at undecided frames, so that `_spread` needs no exponentials.
+    """Scale the log-masses of the bands that begin at undecided frames, so that `_sweep` needs no exponentials.
 
     They are relative to the largest of each class. A class that is forbidden at one of these frames is not scaled.
     """
@@ -437,20 +448,13 @@ def _scale(count, oldest, rule, stream, work):
 
 @part
 def _spread(ended, frame, label, oldest, tables, rule, stream, work):
-    """Spread the probability that a band ends at a frame over the undecided frames at which it may have begun."""
-    size, terms, last = tables.durations.shape[1], work.terms, frame - oldest
-    count = min(size, last)
-    closed = stream.records[frame & (rule.capacity - 1), CLOSED, label]
-    scaled = work.anchor[label] < np.inf
-    x = work.emitted[label, last + 1] - closed + work.anchor[label] + tables.tops[label] if scaled else np.inf
-    if x < _SPAN:  # what underflows is below exp(_SPAN - 700), relative to 1
-        factor, low = ended * exponential(x), last - count + 1
-        spread = work.spread[label, low : last + 1]
-        lengths = tables.lengths[label, size - count :]
-        for k in range(count):
-            spread[k] += factor * lengths[k]
-        return
-    slot, emitted = frame & (rule.capacity - 1), -closed
+    """Spread the probability that a band ends at a frame over the undecided frames at which it may have begun.
+
+    This is for a class without scales: log-masses are far apart, or the class is forbidden somewhere.
+    """
+    terms, last = work.terms, frame - oldest
+    count, slot = min(tables.durations.shape[1], last), frame & (rule.capacity - 1)
+    emitted = -stream.records[slot, CLOSED, label]
     for d in range(count):
         emitted += stream.records[slot, STEP, label]
         terms[d] = emitted + stream.records[slot, ENTERED, label] + tables.durations[label, d]

@@ -1,4 +1,4 @@
-"""Best segmentations of streams of the semi-Markov chain, with the sums and the choices among equals of `numba_viterbi`.
+"""Best segmentations of streams of the semi-Markov chain, with the sums and choices among equals of `numba_viterbi`.
 
 A running band is a hypothesis: a class and a start, with its best history. Frames are decided up to where the histories
 of all hypotheses agree that may still win. Where each hypothesis is at the oldest undecided frame is carried along, so
@@ -95,7 +95,7 @@ def close_best(frame, tables, rule, stream, work):
     for j in range(classes):
         i = after[BEFORE, j]
         if frame >= oldest:
-            after[ORIGIN, j] = _origin(i, frame + 1 - links[LASTED, i], oldest, rule, stream)
+            after[ORIGIN, j] = _origin(i, frame + 1 - links[LASTED, i], oldest, stream.links)
     _reduce(stream)
 
 
@@ -181,13 +181,13 @@ def last_band(frame, tables, stream, work):
 
 @part
 def agreed(frame, tables, rule, stream, work, late):
-    """Return on how many of the oldest frames all labellings agree that may still win; write them as `trace_bands` does.
+    """Return on how many of the oldest frames all labellings agree that may still win, and write these labels.
 
     ``late``: the oldest frame must be decided, so labellings are dropped that disagree with the best one on it.
     """
     oldest = stream.header[DECIDED]
-    origin = _origin(work.chosen[0], work.chosen[1], oldest, rule, stream)
-    same = _visit(frame, tables, rule, stream, work, origin, late, False) == 0
+    origin = _origin(work.chosen[0], work.chosen[1], oldest, stream.links)
+    same = _visit(frame, tables, stream, work, origin, late, False) == 0
     if not (same or late):
         return 0
     trace_bands(frame, rule, stream, work)
@@ -201,12 +201,12 @@ def agreed(frame, tables, rule, stream, work, late):
         for c in range(tables.tail.size):
             i = stream.links[(oldest + k) & (rule.capacity - 1), BEFORE, c]
             lasted = stream.links[(oldest + k - 1) & (rule.capacity - 1), LASTED, i]
-            work.shared[k, c] = _common(i, k - lasted, k, work)
-    return _visit(frame, tables, rule, stream, work, origin, False, True)
+            work.shared[k, c] = _common(i, k - lasted, k, work.shared, work.path, work.begins, work.until)
+    return _visit(frame, tables, stream, work, origin, False, True)
 
 
 @part
-def _visit(frame, tables, rule, stream, work, origin, drop, common):
+def _visit(frame, tables, stream, work, origin, drop, common):
     """Visit every running band that may still win.
 
     Returns how many have another class or start than ``origin`` at the oldest undecided frame, after the scores of
@@ -214,7 +214,8 @@ def _visit(frame, tables, rule, stream, work, origin, drop, common):
     """
     classes, size = tables.durations.shape
     oldest, ring, others, shortest = stream.header[DECIDED], size + 1, 0, frame + 1 - stream.header[DECIDED]
-    count = shortest
+    count, links = shortest, stream.links
+    shared, path, begins, until = work.shared, work.path, work.begins, work.until
     for c in range(classes):
         if stream.alive[c] > frame:
             continue
@@ -226,8 +227,8 @@ def _visit(frame, tables, rule, stream, work, origin, drop, common):
                 possible = tables.longest[0, c] == _UNLIMITED
             if possible and stream.long[row, c] > -np.inf:
                 if common:
-                    shortest = min(shortest, _common(c, start - oldest, count, work))
-                elif _origin(c, start, oldest, rule, stream) != origin:
+                    shortest = min(shortest, _common(c, start - oldest, count, shared, path, begins, until))
+                elif _origin(c, start, oldest, links) != origin:
                     others += 1
                     if drop:
                         stream.long[row, c] = -np.inf
@@ -235,8 +236,8 @@ def _visit(frame, tables, rule, stream, work, origin, drop, common):
         for s in range(frame, max(1, frame - size + 1, stream.alive[c]) - 1, -1):
             if stream.logs[c, slot] > -np.inf and frame - s < tables.longest[0, c]:
                 if common:
-                    shortest = min(shortest, _common(c, s - oldest, count, work))
-                elif _origin(c, s, oldest, rule, stream) != origin:
+                    shortest = min(shortest, _common(c, s - oldest, count, shared, path, begins, until))
+                elif _origin(c, s, oldest, links) != origin:
                     others += 1
                     if drop:
                         stream.logs[c, slot] = -np.inf
@@ -245,24 +246,24 @@ def _visit(frame, tables, rule, stream, work, origin, drop, common):
 
 
 @part
-def _common(label, start, stop, work):
+def _common(label, start, stop, shared, path, begins, until):
     """Return how many undecided frames a band and its history have in common with the chosen path.
 
     The band covers the undecided frames ``start`` to ``stop - 1``, where a start before the oldest one is negative.
     """
-    if start > 0 and work.shared[start, label] < start:
-        return work.shared[start, label]
+    if start > 0 and shared[start, label] < start:
+        return shared[start, label]
     first = max(start, 0)
-    if work.path[first] != label or (work.begins[first] != 0) != (start >= 0):
+    if path[first] != label or (begins[first] != 0) != (start >= 0):
         return first
-    return min(stop, work.until[first])
+    return min(stop, until[first])
 
 
 @part
-def _origin(label, start, oldest, rule, stream):
-    """Return where a band and its history are at the oldest undecided frame: twice the class, plus 1 if it begins there."""
+def _origin(label, start, oldest, links):
+    """Return where a band and its history are at the oldest undecided frame: see `ORIGIN`."""
     if start > oldest:
-        return stream.links[start & (rule.capacity - 1), ORIGIN, label]
+        return links[start & (len(links) - 1), ORIGIN, label]
     return 2 * label + (1 if start == oldest else 0)
 
 
@@ -274,7 +275,7 @@ def find_origins(rule, stream):
         links, ended = stream.links[s & (rule.capacity - 1)], stream.links[(s - 1) & (rule.capacity - 1)]
         for c in range(stream.enter.size):
             i = links[BEFORE, c]
-            links[ORIGIN, c] = _origin(i, s - ended[LASTED, i], oldest, rule, stream)
+            links[ORIGIN, c] = _origin(i, s - ended[LASTED, i], oldest, stream.links)
 
 
 @part
