@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from segcrf._validation import InputError, InputTypeError, check_positive, check_whole
+from segcrf.nn import DecodingRule
 from segcrf.segments import Segments
 from segcrf.structures import Decided, OnlineDecoder
 
@@ -29,25 +30,22 @@ class LayerDecoder:
     Args:
         layer: makes a structure of class scores (B, T, C).
         streams: n.
-        factor, by_frame, max_delay: the decoding rule, as in :class:`segcrf.inference.Stream`.
+        rule: the decoding rule.
     """
 
-    def __init__(
-        self, layer: Callable[[Tensor], Any], streams: int, factor: float, by_frame: bool, max_delay: int | None
-    ) -> None:
+    def __init__(self, layer: Callable[[Tensor], Any], streams: int, rule: DecodingRule) -> None:
         check_whole(streams, "streams", 1)
-        check_positive(factor, "factor")
-        if max_delay is not None:
-            check_whole(max_delay, "max_delay", 0 if by_frame else 1)
-        self._layer, self._factor = layer, factor
-        self._rule: dict[str, Any] = {"by_frame": by_frame, "max_delay": max_delay, "streams": streams}
+        check_positive(rule.factor, "factor")
+        if rule.max_delay is not None:
+            check_whole(rule.max_delay, "max_delay", 0 if rule.by_frame else 1)
+        self._layer, self._streams, self._rule = layer, streams, rule
         self._unchanged = False  # whether the layer uses class scores as they are
         self._online: OnlineDecoder | None = None
 
     @property
     def streams(self) -> int:
         """The number n of recordings."""
-        return self._rule["streams"]
+        return self._streams
 
     @property
     def online(self) -> OnlineDecoder | None:
@@ -62,9 +60,9 @@ class LayerDecoder:
     @property
     def settings(self) -> str:
         """What a representation shows of the decoding rule."""
-        shown = "" if self._factor == 1.0 else f", factor={self._factor:g}"
-        shown += ", by_frame" if self._rule["by_frame"] else ""
-        return shown + ("" if self._rule["max_delay"] is None else f", max_delay={self._rule['max_delay']}")
+        factor, by_frame, delay = self._rule.factor, self._rule.by_frame, self._rule.max_delay
+        shown = ("" if factor == 1.0 else f", factor={factor:g}") + (", by_frame" if by_frame else "")
+        return shown + ("" if delay is None else f", max_delay={delay}")
 
     def push(self, pieces: Mapping[int, Tensor]) -> Decided | None:
         """Take the class scores (N, C) of the next frames of some recordings; return what is decided.
@@ -120,7 +118,8 @@ class LayerDecoder:
         dist = self._layer(scores[None])
         emissions = getattr(dist, "emissions", None)
         try:
-            online = OnlineDecoder(dist, **self._rule)
+            by_frame, delay = self._rule.by_frame, self._rule.max_delay
+            online = OnlineDecoder(dist, by_frame=by_frame, max_delay=delay, streams=self._streams)
         except InputTypeError as error:
             error.argument = "layer"
             raise
@@ -132,7 +131,7 @@ class LayerDecoder:
     def _emissions(self, scores: Tensor) -> Tensor:
         """Return the emissions (N, C) that the layer makes of class scores, times the factor of the decoding rule."""
         emissions = scores if self._unchanged else self._layer(scores[None]).emissions[0]
-        return emissions if self._factor == 1.0 else emissions * self._factor
+        return emissions if self._rule.factor == 1.0 else emissions * self._rule.factor
 
 
 class GrowingBands:

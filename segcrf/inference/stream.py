@@ -16,7 +16,7 @@ from torch import Tensor
 
 from segcrf._validation import InputError
 from segcrf.inference.layer_decoder import NO_BANDS, GrowingBands, LayerDecoder
-from segcrf.nn import JointModel, SwitchingModel, to_tensor
+from segcrf.nn import DecodingRule, JointModel, SwitchingModel, to_tensor
 from segcrf.segments import Segments
 
 __all__ = ["SignalStream", "Stepping", "Stream", "check_streamable_fit", "open_stream"]
@@ -77,7 +77,7 @@ class Stream:
         by_frame: bool = False,
         max_delay: int | None = None,
     ) -> None:
-        self._decoder = LayerDecoder(layer, 1, factor, by_frame, max_delay)
+        self._decoder = LayerDecoder(layer, 1, DecodingRule(factor, by_frame, max_delay))
         self._bands = GrowingBands()
         self._finished = 0  # frames of the recording, if it is finished
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from segcrf._validation import InputError, InputTypeError
 from segcrf.inference.layer_decoder import NO_BANDS, GrowingBands, LayerDecoder
 from segcrf.inference.stream import Stepping
+from segcrf.nn import DecodingRule
 from segcrf.segments import Segments
 from segcrf.structures import Decided, OnlineDecoder
 
@@ -32,7 +33,7 @@ class SignalStreams:
         streams: number n of slots.
         prepare: turns frames as they are measured, (N, F), into what the encoder expects.
         show: turns the number of a slot and its finished bands into what is returned; None: bands as they are.
-        rule: ``factor``, ``by_frame`` and ``max_delay`` as in :class:`Stream`.
+        rule: the decoding rule; None: the most probable labelling, without a limit of the delay.
 
     Raises:
         InputError: ``streams`` is below 1, or a setting of the rule is wrong.
@@ -58,11 +59,10 @@ class SignalStreams:
         *,
         prepare: Callable[[Any], Tensor] = torch.as_tensor,
         show: Callable[[int, Segments], Any] | None = None,
-        **rule: Any,
+        rule: DecodingRule | None = None,
     ) -> None:
         self._encoder, self._head, self._prepare, self._show = encoder, head, prepare, show
-        settings = {"factor": 1.0, "by_frame": False, "max_delay": None} | rule
-        self._decoder = LayerDecoder(layer, streams, **settings)
+        self._decoder = LayerDecoder(layer, streams, rule or DecodingRule())
         self._bands = [GrowingBands() for _ in range(streams)]
         self._states: list[Any] = [None] * streams
 

@@ -218,10 +218,10 @@ class OnlineDecoder:
         ended = _check_which(which, self._state[1][:, FRAMES])
         self._copy_state()
         self._make_room(int(self.pending.sum()))
-        done = self._kernels.finish(ended, self._tables, self._rule, *self._spare, self._room)
-        if done[1] != ALLOWED:
-            raise self._rejection(*done[1:], None)
-        decided = self._taken(done[0])
+        rows, wrong, *place = self._kernels.finish(ended, self._tables, self._rule, *self._spare, self._room)
+        if wrong != ALLOWED:
+            raise self._rejection(wrong, place, None)
+        decided = self._taken(rows)
         for stream in ended:
             self._kernels.begin(self._tables, self._spare[0][stream], self._spare[1][stream])
         self._state, self._spare = self._spare, self._state
@@ -310,10 +310,10 @@ class OnlineDecoder:
             if most >= self._capacity:
                 self._grow(1 << most.bit_length())
         self._make_room(len(lengths) * (self._capacity + scores.shape[1]))
-        answer = self._kernels.advance(scores, lengths, self._tables, self._rule, *self._spare, self._room)
-        if answer[1] != ALLOWED:
-            raise self._rejection(*answer[1:], scores)
-        return self._taken(answer[0])
+        rows, wrong, *place = self._kernels.advance(scores, lengths, self._tables, self._rule, *self._spare, self._room)
+        if wrong != ALLOWED:
+            raise self._rejection(wrong, place, scores)
+        return self._taken(rows)
 
     def _taken(self, rows: int) -> Decided:
         """Return the first rows of the memory for decided frames."""
@@ -338,8 +338,13 @@ class OnlineDecoder:
         grown = [_grown(state, sizes, before, capacity) for state in (self._state, self._spare)]
         self._state, self._spare = grown
 
-    def _rejection(self, wrong: int, stream: int, frame: int, label: int, scores: Floats | None) -> InputError:
-        """Return the error for a frame that cannot be taken, or with ``scores`` None for a recording's end."""
+    @staticmethod
+    def _rejection(wrong: int, where: Sequence[int], scores: Floats | None) -> InputError:
+        """Return the error for a frame that cannot be taken, or with ``scores`` None for a recording's end.
+
+        ``where`` it is: the stream, the frame and the class.
+        """
+        stream, frame, label = where
         place: dict[str, Any] = {"recording": stream, "frame": frame}
         if wrong == NO_SCORE and scores is not None:
             bad = scores[stream, :, label]

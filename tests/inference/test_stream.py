@@ -18,7 +18,7 @@ from torch import Tensor
 from segcrf import InputTypeError, LinearChain, LinearChainCRF, Segmenter, Segments, SemiMarkovCRF
 from segcrf.data import switching_sinusoid
 from segcrf.inference import SignalStream, SignalStreams, Stream, check_streamable_fit
-from segcrf.nn import GRUEncoder, LSTMEncoder, TCNEncoder
+from segcrf.nn import DecodingRule, GRUEncoder, LSTMEncoder, TCNEncoder
 from segcrf.testing.cases import Case, chains
 from segcrf.testing.errors import rejects
 
@@ -273,8 +273,8 @@ def test_the_next_class_is_predicted() -> None:
 def test_slots_begin_and_end_at_their_own_times(kind: str) -> None:
     torch.manual_seed(0)
     encoder, head, layer = LSTMEncoder(2, 4).eval(), torch.nn.Linear(4, 3), some_layer(kind)
-    rule = {"by_frame": True, "max_delay": 4, "factor": 3.0}
-    streams = SignalStreams(encoder, head, layer, 4, **rule)
+    rule: dict[str, Any] = {"by_frame": True, "max_delay": 4, "factor": 3.0}
+    streams = SignalStreams(encoder, head, layer, 4, rule=DecodingRule(**rule))
     assert repr(streams) == "SignalStreams(LSTMEncoder, n=4, no frames)" and streams.decoder is None
     alone: dict[int, SignalStream] = {}
     got: dict[int, list[Any]] = {slot: [] for slot in range(4)}
@@ -293,7 +293,7 @@ def test_slots_begin_and_end_at_their_own_times(kind: str) -> None:
             got[slot] += rows_of([streams.finish(slot)])
             expected[slot] += rows_of([alone.pop(slot).finish()])
         if turn == 20:
-            other = SignalStreams(encoder, head, layer, 4, **rule)
+            other = SignalStreams(encoder, head, layer, 4, rule=DecodingRule(**rule))
             other.load_state_dict(pickle.loads(pickle.dumps(streams.state_dict())))
             streams = other
         assert got == expected
