@@ -74,6 +74,9 @@ class Segmenter(Predictor):
             ``"frame"``: the most probable class of each frame. Validation recordings choose how much the signal counts;
             without them it counts twice. ``"auto"``: they also choose between the two; without them, ``"frame"``. A
             :class:`segcrf.nn.DecodingRule`: as it is.
+        max_delay: frames after which a label is decided, for live use: every method and stream then decides a frame by
+            at most so many later frames, and validation recordings choose the rule under this delay. It needs an
+            encoder that sees no later frames. 0: at once. None: by the whole recording.
         sampling_rate: frames per second. Tables are in seconds; None: in frames.
         classes: names of the classes, in order. None: those of the training labels, sorted.
         max_epochs: largest number of epochs. An epoch shows every frame once, and has at least 16 batches.
@@ -139,6 +142,7 @@ class Segmenter(Predictor):
         switching: str | None = None,
         posterior: str | None = None,
         decoding: str | DecodingRule | Mapping[str, Any] = "auto",
+        max_delay: int | None = None,
         sampling_rate: float | None = None,
         classes: Sequence[str] | None = None,
         max_epochs: int = 30,
@@ -159,7 +163,8 @@ class Segmenter(Predictor):
         self.bidirectional, self.dropout, self.noise, self.standardize = bidirectional, dropout, noise, standardize
         self.missing = missing
         self.frame_loss, self.regression, self.combine = frame_loss, regression, combine
-        self.switching, self.posterior, self.decoding = switching, posterior, decoding
+        self.switching, self.posterior = switching, posterior
+        self.decoding, self.max_delay = decoding, max_delay
         self.sampling_rate, self.classes = sampling_rate, classes
         self.max_epochs, self.batch_size, self.window, self.balance = max_epochs, batch_size, window, balance
         self.learning_rate, self.weight_decay, self.patience, self.clip = learning_rate, weight_decay, patience, clip

@@ -21,7 +21,8 @@ from segcrf.inference.saved_model import (
     remove_checkpoint,
     write_model,
 )
-from segcrf.inference.stream import SignalStream, Stream, open_stream
+from segcrf.inference.stream import SignalStream, Stream
+from segcrf.inference.streams import SignalStreams
 
 __all__ = [
     "CONFIDENCES",
@@ -31,6 +32,7 @@ __all__ = [
     "Predictor",
     "Prompts",
     "SignalStream",
+    "SignalStreams",
     "Stream",
     "best_model_folder",
     "blank_uncertain",
@@ -40,7 +42,6 @@ __all__ = [
     "export_onnx",
     "holds_checkpoint",
     "infer",
-    "open_stream",
     "predict_bands",
     "predict_labels",
     "predict_probabilities",

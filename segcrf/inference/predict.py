@@ -14,7 +14,7 @@ from segcrf._validation import UNLABELLED, InputError, check_number
 from segcrf.inference.constrained import Constrained, decode_constrained
 from segcrf.inference.prompts import Prompts
 from segcrf.inference.recordings import Inferred, infer
-from segcrf.nn import JointModel, SwitchingModel
+from segcrf.nn import DelayedDecoded, JointModel, SwitchingModel
 from segcrf.segments import Segments
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def predict_probabilities(model: Model, signals: Sequence[Array], prompts: Promp
     Raises:
         InputError: no labelling agrees with the prompts.
     """
-    return ask_model(model, signals, lambda found: found.dist.marginals.labels, prompts=prompts)[0]
+    return ask_model(model, signals, _posteriors, prompts=prompts)[0]
 
 
 def predict_targets(model: Model, signals: Sequence[Array], posterior: str | None = None) -> list[Array]:
@@ -175,9 +175,16 @@ def _starts(found: Inferred | Constrained) -> Tensor:
     return found.bands.starts
 
 
+def _posteriors(found: Inferred | Constrained) -> Tensor:
+    """(B, T, C): given the whole recording, or what is known when a delay ends."""
+    if isinstance(found.bands, DelayedDecoded):
+        return found.bands.posteriors
+    return found.dist.marginals.labels
+
+
 def _frame_confidence(found: Inferred | Constrained) -> Tensor:
     """(B, T): posterior probability of the class that was decoded."""
-    return found.dist.marginals.labels.gather(-1, found.bands.labels.clamp(min=0)[..., None])[..., 0]
+    return _posteriors(found).gather(-1, found.bands.labels.clamp(min=0)[..., None])[..., 0]
 
 
 def _band_confidence(found: Inferred | Constrained) -> Tensor:

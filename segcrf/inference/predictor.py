@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,7 +22,8 @@ from segcrf.inference.predict import (
     predict_targets,
 )
 from segcrf.inference.prompts import Prompts, read_prompts
-from segcrf.inference.stream import SignalStream, open_stream
+from segcrf.inference.stream import SignalStream
+from segcrf.inference.streams import SignalStreams
 from segcrf.nn import DecodingRule, JointModel, SwitchingModel
 from segcrf.segments import Segments
 from segcrf.structures import POSTERIORS
@@ -213,32 +215,44 @@ class Predictor:
         table = bands.to_table(classes=names, sampling_rate=self.sampling_rate, recordings=recordings)
         return table if min_confidence is None else blank_uncertain(table, min_confidence)
 
-    def stream(self, *, max_delay: int | None = None, recording: object = 0) -> SignalStream:
+    def stream(self, *, recording: object = 0) -> SignalStream:
         """Begin a recording that is still being measured.
 
-        Bands are those of the most probable sequence; what ``val_decode_by_frame`` chose needs the whole recording.
+        All calls together give the labels of :meth:`predict`, however the frames are cut into calls. ``decoding_`` says
+        how long a frame waits: at most ``max_delay`` frames; without it, until later frames cannot change its label.
 
         Args:
-            max_delay: frames after which a label is decided although later frames could change it; None: no limit.
             recording: name in the tables.
 
         Returns:
             A :class:`~segcrf.inference.SignalStream`. Its ``push`` takes the next frames (N, F) and returns a table of
-            the finished bands, as :meth:`predict_segments` but without confidence; ``finish`` returns the others.
+            the finished bands, as :meth:`predict_segments`; ``finish`` returns the others. The confidence of a band is
+            the mean probability of its class, given what was known when each frame was decided.
 
         Raises:
-            ValueError: the encoder looks at later frames; the bands are semi-Markov; recordings are standardised by
-                themselves, as a whole; or ``max_delay`` is below 1.
+            InputError: the encoder looks at later frames; recordings are standardised by themselves, as a whole; or the
+                rule decides by frame without a ``max_delay``.
         """
-        self._check_fitted()
-        now = copy.copy(self)  # another fit does not change a running stream
+        now = self._as_it_is()
+        return SignalStream(now.model_, now._check_frames, functools.partial(now._show, [recording]))
 
-        def show(bands: Segments) -> pd.DataFrame:
-            return bands.to_table(
-                classes=now.classes_.tolist(), sampling_rate=now.sampling_rate, recordings=[recording]
-            )
+    def streams(self, n: int, *, recordings: Sequence[object] | None = None) -> SignalStreams:
+        """Begin n recordings that are still being measured, each at its own time.
 
-        return open_stream(self.model_, lambda frames: now._check_signals([frames])[0], show, max_delay=max_delay)
+        Args:
+            n: number of slots.
+            recordings: names of the slots in the tables; None: their indices.
+
+        Returns:
+            A :class:`~segcrf.inference.SignalStreams`. Its ``push`` takes the next frames by slot and returns one table
+            of the finished bands; ``finish(slot)`` ends one recording, and the slot may begin another.
+
+        Raises:
+            InputError: as of :meth:`stream`, or ``n`` is below 1.
+        """
+        now = self._as_it_is()
+        names = list(range(n)) if recordings is None else list(recordings)
+        return SignalStreams(now.model_, n, now._check_frames, functools.partial(now._show, names))
 
     def score(self, X: Given, y: Given) -> float:
         """Return the share of labelled frames, of all recordings together, that have the right predicted class.
@@ -274,6 +288,23 @@ class Predictor:
         lengths = [len(signal) for signal in signals]
         coder = self._coder
         return read_prompts(coder, lengths, sampling_rate=self.sampling_rate, recordings=recordings, **known)
+
+    def _as_it_is(self) -> Predictor:
+        """Return what another fit, or another decoding rule, does not change: streams run on."""
+        self._check_fitted()
+        now = copy.copy(self)
+        now.model_ = copy.deepcopy(self.model_)
+        return now
+
+    def _check_frames(self, frames: Any) -> Array:
+        if getattr(frames, "ndim", 0) == 2 and not len(frames):
+            return np.empty((0, self.n_features_in_))
+        return self._check_signals([frames])[0]
+
+    def _show(self, recordings: Sequence[object], bands: Segments) -> pd.DataFrame:
+        return bands.to_table(
+            classes=self.classes_.tolist(), sampling_rate=self.sampling_rate, recordings=list(recordings)
+        )
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "model_"):

@@ -1,7 +1,7 @@
 """Modules with parameters: CRF layers, their transitions, durations, preparation, encoders, models, decoding."""
 
 from segcrf.nn.crf import LinearChainCRF, SemiMarkovCRF
-from segcrf.nn.decoding import Decoded, DecodingRule
+from segcrf.nn.decoding import Decoded, DecodingRule, DelayedDecoded
 from segcrf.nn.durations import (
     DURATION_FAMILIES,
     Durations,
@@ -64,6 +64,7 @@ __all__ = [
     "CustomEncoder",
     "Decoded",
     "DecodingRule",
+    "DelayedDecoded",
     "Durations",
     "Encoder",
     "FullTransitions",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional
 
 from segcrf._validation import UNLABELLED, check_choice, check_positive, check_whole
-from segcrf.structures import Structure
+from segcrf.structures import OnlineDecoder, Structure
 
-__all__ = ["Decoded", "DecodingRule"]
+__all__ = ["Decoded", "DecodingRule", "DelayedDecoded"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class DecodingRule:
 
     def decode(self, dist: Structure) -> Decoded:
         """Return the labelling of ``dist`` by this rule."""
-        return Decoded(dist if self.factor == 1.0 else dist.scaled(emissions=self.factor), self.by_frame)
+        scaled = dist if self.factor == 1.0 else dist.scaled(emissions=self.factor)
+        return Decoded(scaled, self.by_frame) if self.max_delay is None else DelayedDecoded(scaled, self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,3 +79,44 @@ class Decoded:
         labels = self.labels
         before = functional.pad(labels[:, :-1], (1, 0), value=UNLABELLED)
         return (labels != before) & (labels != UNLABELLED)
+
+
+class DelayedDecoded(Decoded):
+    """One labelling of a batch that a live system finds: every label is decided after ``max_delay`` frames.
+
+    It is what :class:`segcrf.Stream` decides frame by frame, to the bit.
+
+    Args:
+        dist: the distribution, its emissions multiplied by the factor of the rule.
+        rule: with a ``max_delay``.
+    """
+
+    _found: tuple[Tensor, ...]
+
+    def __init__(self, dist: Structure, rule: DecodingRule) -> None:
+        super().__init__(dist, rule.by_frame)
+        decoder = OnlineDecoder(dist, by_frame=rule.by_frame, max_delay=rule.max_delay, streams=len(dist.lengths))
+        parts = decoder.push(dist.emissions, dist.lengths), decoder.finish()
+        shape = dist.emissions.shape
+        labels, starts = np.full(shape[:2], UNLABELLED), np.zeros(shape[:2], np.bool_)
+        posteriors = np.zeros(shape)
+        for part in parts:
+            labels[part.stream, part.frame] = part.label
+            starts[part.stream, part.frame] = part.start
+            posteriors[part.stream, part.frame] = part.posterior
+        device = dist.emissions.device
+        found = (torch.from_numpy(array).to(device) for array in (labels, starts, posteriors))
+        object.__setattr__(self, "_found", tuple(found))
+
+    @property
+    def labels(self) -> Tensor:
+        return self._found[0]
+
+    @property
+    def starts(self) -> Tensor:
+        return self._found[1]
+
+    @property
+    def posteriors(self) -> Tensor:
+        """(B, T, C) probability of each class at each frame, by what is known when the frame is decided."""
+        return self._found[2]

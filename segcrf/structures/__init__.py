@@ -16,6 +16,7 @@ from segcrf.structures.constraints import minimum_duration, most_accurate
 from segcrf.structures.distribution import Best, LabelDistribution, Marginals
 from segcrf.structures.linear_chain import LinearChain, LinearChainPotentials
 from segcrf.structures.masked_frames import GAPS, Gapped
+from segcrf.structures.online import Decided, OnlineDecoder, RunningBands
 from segcrf.structures.reductions import sum_between, without_padding
 from segcrf.structures.semi_markov import SemiMarkov, SemiMarkovPotentials, survival
 from segcrf.structures.semirings import KBest, Log, Max, Sample, Semiring, logsumexp
@@ -26,6 +27,7 @@ __all__ = [
     "POSTERIORS",
     "Alignment",
     "Best",
+    "Decided",
     "Gapped",
     "KBest",
     "LabelDistribution",
@@ -34,7 +36,9 @@ __all__ = [
     "Log",
     "Marginals",
     "Max",
+    "OnlineDecoder",
     "Prediction",
+    "RunningBands",
     "Sample",
     "SemiMarkov",
     "SemiMarkovPotentials",

@@ -241,7 +241,7 @@ def _recipes(
 
     shared = {each.name for each in fields(Recipe)} & {each.name for each in fields(Parameters)}
     given: dict[str, Any] = {name: getattr(parameters, name) for name in shared}
-    given |= {"fingerprint": fingerprint, "rules": candidate_rules(parameters.decoding)}
+    given |= {"fingerprint": fingerprint, "rules": candidate_rules(parameters.decoding, parameters.max_delay)}
     if isinstance(parameters.learning_rate, str | None):
         given["learning_rate"] = 0.0  # it is chosen when training begins
     trials = {weight: f"frame_loss={weight:g}" if len(weights) > 1 else "" for weight in weights}
@@ -312,7 +312,7 @@ class _Fit:
         model.crf.init_from(self.labels)  # pyright: ignore[reportCallIssue]
         if self.start is not None:
             copy_weights(model, self.start.weights)
-        model.set_decoding_rule(default_rule(self.parameters.decoding))
+        model.set_decoding_rule(default_rule(self.parameters.decoding, self.parameters.max_delay))
         objective = build_objective(self.parameters, sizes.num_targets, weight)
         return model, objective, build_combiner(self.parameters, sizes.num_targets, weight)
 

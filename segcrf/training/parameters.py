@@ -209,6 +209,7 @@ class Parameters:
         "auto", "how labels are read off the probabilities",
         check_decoding, choices=tuple(DECODINGS),
     )  # fmt: skip
+    max_delay: int | None = _whole(None, 0, "frames after which a label is decided, for live use", special=(None,))
     sampling_rate: float | None = _row(None, "frames per second", _check_sampling_rate, command_line=False)
     classes: Sequence[str] | None = _row(None, "names of the classes, in order", _check_later, command_line=False)
     max_epochs: int = _whole(30, 1, "largest number of epochs")
@@ -303,6 +304,7 @@ def check_parameters(parameters: Parameters) -> None:
     for name, parameter in PARAMETERS.items():
         parameter.check(getattr(parameters, name))
     _check_losses(parameters)
+    _check_delay(parameters)
     if parameters.switching is not None:
         _check_switching(parameters)
     elif parameters.posterior is not None:
@@ -321,6 +323,24 @@ def _check_losses(parameters: Parameters) -> None:
             f"regression to be one of {', '.join(map(repr, fitting))}, with losses above zero",
             "or give combine='sum', which adds up log-likelihoods",
         )
+
+
+def _check_delay(parameters: Parameters) -> None:
+    """Raise for a largest delay that other parameters exclude."""
+    delay = parameters.max_delay
+    if delay is None:
+        return
+    own = not isinstance(parameters.encoder, str)
+    for name, needed, wrong in (
+        ("bidirectional", False, parameters.bidirectional and not own),
+        ("standardize", "dataset", parameters.standardize == "recording"),
+        ("missing", "hold", parameters.missing == "interpolate"),
+        ("decoding", "frame", delay == 0 and parameters.decoding == "sequence"),
+    ):
+        if wrong:
+            got = f"{delay} with {name}={getattr(parameters, name)!r}"
+            advice = "what comes later is unknown when a frame is decided"
+            raise InputError("max_delay", got, f"{name}={needed!r}", advice)
 
 
 def _check_switching(parameters: Parameters) -> None:

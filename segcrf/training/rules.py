@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from segcrf._validation import InputTypeError, check_choice
@@ -19,36 +20,40 @@ FACTORS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 USUAL_FACTOR = 2.0
 
 
-def candidate_rules(decoding: str | DecodingRule | Mapping[str, Any]) -> tuple[DecodingRule, ...]:
+def candidate_rules(
+    decoding: str | DecodingRule | Mapping[str, Any], max_delay: int | None = None
+) -> tuple[DecodingRule, ...]:
     """Return the rules that validation recordings choose among.
 
     Args:
         decoding: as of :class:`segcrf.Segmenter`; a rule is the only candidate.
+        max_delay: likewise. A sequence cannot be decided without a delay, so 0 leaves the rules by frame.
 
     Example:
         >>> len(candidate_rules("auto")), len(candidate_rules("frame")), len(candidate_rules(DecodingRule(3.0)))
         (12, 6, 1)
     """
     if isinstance(decoding, str):
-        return tuple(DecodingRule(factor, by_frame) for factor in FACTORS for by_frame in DECODINGS[decoding])
-    return (default_rule(decoding),)
+        ways = [by_frame for by_frame in DECODINGS[decoding] if by_frame or max_delay != 0]
+        return tuple(DecodingRule(factor, by_frame, max_delay) for factor in FACTORS for by_frame in ways)
+    return (default_rule(decoding, max_delay),)
 
 
-def default_rule(decoding: str | DecodingRule | Mapping[str, Any]) -> DecodingRule:
+def default_rule(decoding: str | DecodingRule | Mapping[str, Any], max_delay: int | None = None) -> DecodingRule:
     """Return the rule of a model that has no validation recordings to choose one.
 
     Args:
         decoding: as of :class:`segcrf.Segmenter`.
+        max_delay: likewise; a rule with a delay of its own keeps it.
 
     Example:
         >>> default_rule("auto")
         DecodingRule(factor=2.0, by_frame=True, max_delay=None)
     """
-    if isinstance(decoding, DecodingRule):
-        return decoding
-    if not isinstance(decoding, str):
-        return DecodingRule(**decoding)
-    return DecodingRule(USUAL_FACTOR, by_frame=DECODINGS[decoding][-1])
+    if isinstance(decoding, str):
+        return DecodingRule(USUAL_FACTOR, DECODINGS[decoding][-1], max_delay)
+    rule = decoding if isinstance(decoding, DecodingRule) else DecodingRule(**decoding)
+    return rule if rule.max_delay is not None else replace(rule, max_delay=max_delay)
 
 
 def check_decoding(value: Any, name: str) -> None:

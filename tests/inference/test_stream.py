@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import io
+import pickle
 from typing import Any
 
 import numpy as np
@@ -14,8 +17,8 @@ from torch import Tensor
 
 from segcrf import InputTypeError, LinearChain, LinearChainCRF, Segmenter, Segments, SemiMarkovCRF
 from segcrf.data import switching_sinusoid
-from segcrf.inference import SignalStream, Stream
-from segcrf.nn import GRUEncoder, LSTMEncoder, TCNEncoder
+from segcrf.inference import SignalStream, SignalStreams, Stream, check_streamable_fit
+from segcrf.nn import DecodingRule, GRUEncoder, LSTMEncoder, TCNEncoder
 from segcrf.testing.cases import Case, chains
 from segcrf.testing.errors import rejects
 
@@ -121,7 +124,8 @@ def test_a_signal_is_encoded_as_it_comes_in(encoder: Any) -> None:
 
 def test_a_rejected_call_changes_nothing() -> None:
     emissions = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
-    stream = Stream(LinearChainCRF(3))
+    layer = LinearChainCRF(3)
+    stream = Stream(layer)
     bands = [stream.push(emissions[:4])]
     spoilt = emissions[4:].clone()
     spoilt[2, 1] = torch.nan
@@ -134,8 +138,7 @@ def test_a_rejected_call_changes_nothing() -> None:
         stream.push(spoilt[:, :2])
     assert stream.frames == 4
     bands += [stream.push(emissions[4:]), stream.finish()]
-    expected = Stream(LinearChainCRF(3))
-    expected._layer = stream._layer
+    expected = Stream(layer)
     assert torch.equal(labels_of(bands, 10), labels_of([expected.push(emissions), expected.finish()], 10))
 
 
@@ -150,8 +153,10 @@ def test_misuse_says_what_to_do() -> None:
     for again in (stream.finish, lambda: stream.push(torch.zeros(1, 2))):
         with pytest.raises(ValueError, match="is finished; begin another one"):
             again()
-    with rejects("layer", got="SemiMarkov", advice="decode pieces", kind=InputTypeError):
-        Stream(SemiMarkovCRF(2, 3)).push(torch.zeros(1, 2))
+    with rejects("layer", got="int", advice="decode pieces", kind=InputTypeError):
+        Stream(lambda _: 3).push(torch.zeros(1, 2))
+    with rejects("factor", got="0"):
+        Stream(LinearChainCRF(2), factor=0.0)
     varying = LinearChain(torch.zeros(1, 2, 2), torch.zeros(1, 1, 2, 2))
     with rejects("layer", got="LinearChain with transitions of every step", kind=InputTypeError):
         Stream(lambda _: varying).push(torch.zeros(2, 2))
@@ -169,9 +174,149 @@ def test_a_stream_shows_where_it_is() -> None:
     stream.push(torch.tensor([[9.0, 0.0], [9.0, 0.0], [0.0, 9.0]]))
     assert repr(stream) == "Stream(2 classes, 3 frames, 1 undecided, max_delay=5; class 1 since frame 2)"
     encoder = LSTMEncoder(1, 4).eval()
+    semi = Stream(SemiMarkovCRF(2, 3), factor=2.0, by_frame=True, max_delay=0)
+    assert repr(semi) == "Stream(no frames, factor=2, by_frame, max_delay=0)"
+    semi = Stream(SemiMarkovCRF(2, 3), factor=2.0, by_frame=True, max_delay=0)
+    assert repr(semi) == "Stream(no frames, factor=2, by_frame, max_delay=0)"
     assert repr(SignalStream(encoder, lambda features: features, stream)) == f"SignalStream(LSTMEncoder, {stream!r})"
     stream.finish()
     assert repr(stream) == "Stream(2 classes, 3 frames, 0 undecided, max_delay=5; finished)"
+
+
+# ------------------------------------------------------------------------------------------ confidence, state, slots
+def some_layer(kind: str) -> Any:
+    torch.manual_seed(1)
+    if kind == "chain":
+        return LinearChainCRF(3, emission_scale=True)
+    return SemiMarkovCRF(3, 6, min_duration=2, durations="geometric", self_transitions=True, censored=True)
+
+
+def some_scores(frames: int = 120, seed: int = 0) -> Tensor:
+    rng = np.random.default_rng(seed)
+    truth = np.repeat(rng.integers(0, 3, frames), 7)[:frames]
+    return torch.from_numpy(rng.normal(size=(frames, 3)) + 1.5 * np.eye(3)[truth]).float()
+
+
+RULES: list[dict[str, Any]] = [
+    {},
+    {"max_delay": 5, "factor": 1.7},
+    {"by_frame": True, "max_delay": 0},
+    {"by_frame": True, "max_delay": 9, "factor": 0.6},
+    {"by_frame": True},
+]
+
+
+def rows_of(bands: list[Segments]) -> list[tuple[Any, ...]]:
+    joined = Segments.concatenate(bands)
+    assert joined.score is not None
+    return list(zip(joined.start, joined.end, joined.label, joined.score, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["chain", "semi-markov"])
+@pytest.mark.parametrize("rule", RULES, ids=str)
+def test_bands_and_confidences_do_not_depend_on_how_the_frames_are_cut(kind: str, rule: dict[str, Any]) -> None:
+    layer, scores = some_layer(kind), some_scores()
+    at_once = rows_of(pushed(Stream(layer, **rule), scores, []))
+    assert rows_of(pushed(Stream(layer, **rule), scores, list(range(1, 120)))) == at_once
+    assert rows_of(pushed(Stream(layer, **rule), scores, [0, 3, 3, 50, 51, 90])) == at_once
+    with torch.no_grad():
+        dist = layer(scores[None]).scaled(emissions=rule.get("factor", 1.0))
+    if rule == {"by_frame": True}:  # all is decided at the end
+        expected = Segments.from_labels(dist.posterior_mode)
+        assert [row[:3] for row in at_once] == list(zip(expected.start, expected.end, expected.label, strict=True))
+        confidence = dist.double().mean_marginal(expected)
+        np.testing.assert_allclose([row[3] for row in at_once], confidence.numpy(), rtol=1e-9)
+    if rule == {}:
+        best = dist.best
+        expected = Segments.from_labels(best.labels, best.starts)
+        assert [row[:3] for row in at_once] == list(zip(expected.start, expected.end, expected.label, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["chain", "semi-markov"])
+@pytest.mark.parametrize("encoder", [LSTMEncoder(2, 4, layers=2), TCNEncoder(2, 4, layers=3, causal=True)])
+def test_a_saved_stream_goes_on_as_if_it_had_not_stopped(kind: str, encoder: Any) -> None:
+    torch.manual_seed(0)
+    encoder, head, layer = encoder.eval(), torch.nn.Linear(4, 3), some_layer(kind)
+    signal = 5 * torch.randn(80, 2)
+
+    def fresh() -> SignalStream:
+        return SignalStream(encoder, head, Stream(layer, max_delay=20))
+
+    expected = rows_of(pushed(fresh(), signal, list(range(10, 80, 10))))
+    stream = fresh()
+    bands = []
+    for turn, piece in enumerate(signal.split(10)):
+        file = io.BytesIO()
+        torch.save(stream.state_dict(), file)
+        file.seek(0)
+        stream = pickle.loads(pickle.dumps(stream)) if turn % 3 == 0 else copy.deepcopy(stream)
+        if turn % 3 == 1:
+            stream = fresh()
+            stream.load_state_dict(torch.load(file, weights_only=True))
+        bands.append(stream.push(piece))
+    assert rows_of([*bands, stream.finish()]) == expected
+    stream.load_state_dict(stream.state_dict())
+    with pytest.raises(ValueError, match="is finished"):
+        stream.finish()
+
+
+def test_the_next_class_is_predicted() -> None:
+    layer = some_layer("semi-markov")
+    stream = Stream(layer)
+    scores = some_scores(20)
+    stream.push(scores)
+    after = layer(torch.cat([scores, torch.zeros(1, 3)])[None]).double().filtered[0, -1]
+    torch.testing.assert_close(stream.following, after, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["chain", "semi-markov"])
+def test_slots_begin_and_end_at_their_own_times(kind: str) -> None:
+    torch.manual_seed(0)
+    encoder, head, layer = LSTMEncoder(2, 4).eval(), torch.nn.Linear(4, 3), some_layer(kind)
+    rule: dict[str, Any] = {"by_frame": True, "max_delay": 4, "factor": 3.0}
+    streams = SignalStreams(encoder, head, layer, 4, rule=DecodingRule(**rule))
+    assert repr(streams) == "SignalStreams(LSTMEncoder, n=4, no frames)" and streams.decoder is None
+    alone: dict[int, SignalStream] = {}
+    got: dict[int, list[Any]] = {slot: [] for slot in range(4)}
+    expected: dict[int, list[Any]] = {slot: [] for slot in range(4)}
+    rng = np.random.default_rng(0)
+    for turn in range(40):
+        pieces = {slot: 5 * torch.randn(rng.integers(0, 6), 2) for slot in range(4) if rng.random() < 0.7}
+        listed = [pieces.get(slot) for slot in range(4)]
+        for slot, bands in streams.push(pieces if turn % 2 else listed).items():
+            got[slot] += rows_of([bands])
+        for slot, piece in pieces.items():
+            own = alone.setdefault(slot, SignalStream(encoder, head, Stream(layer, **rule)))
+            expected[slot] += rows_of([own.push(piece)])
+        slot = int(rng.integers(4))
+        if turn % 5 == 4 and streams.frames[slot]:
+            got[slot] += rows_of([streams.finish(slot)])
+            expected[slot] += rows_of([alone.pop(slot).finish()])
+        if turn == 20:
+            other = SignalStreams(encoder, head, layer, 4, rule=DecodingRule(**rule))
+            other.load_state_dict(pickle.loads(pickle.dumps(streams.state_dict())))
+            streams = other
+        assert got == expected
+    assert "OnlineDecoder" in repr(streams)
+
+
+def test_a_wrong_slot_changes_nothing() -> None:
+    encoder, head = LSTMEncoder(1, 4).eval(), torch.nn.Linear(4, 2)
+    streams = SignalStreams(encoder, head, LinearChainCRF(2), 2)
+    with rejects("slot", got="2", expected="0 to 1"):
+        streams.push({2: torch.zeros(1, 1)})
+    with rejects("signals", got="1 entries", expected="2"):
+        streams.push([None])
+    with rejects("signals", got="Tensor", kind=InputTypeError):
+        streams.push(torch.zeros(2, 1, 1))  # type: ignore[arg-type]
+    with rejects("slot", got="slot 1, which has no frame"):
+        streams.finish(1)
+    streams.push({0: torch.zeros(3, 1)})
+    with rejects("emissions", recording=1, frame=0, got="nan"):
+        streams.push({0: torch.zeros(3, 1), 1: torch.full((1, 1), torch.nan)})
+    assert streams.frames.tolist() == [3, 0]
+    with rejects("state", got="2 slots", expected="3"):
+        SignalStreams(encoder, head, LinearChainCRF(2), 3).load_state_dict(streams.state_dict())
 
 
 # ------------------------------------------------------------------------------------------------------- Segmenter
@@ -190,8 +335,10 @@ def test_a_segmenter_decodes_what_is_still_being_measured(fitted: tuple[Segmente
     tables = [stream.push(piece) for piece in np.array_split(signals[0], 9)]
     label, since = stream.decoder.current
     got = pd.concat([*tables, stream.finish()], ignore_index=True)
-    expected = segmenter.predict_segments([signals[0]], ["live"]).drop(columns="confidence")
-    pd.testing.assert_frame_equal(got, expected, check_dtype=False)
+    assert got["confidence"].between(0.0, 1.0).all()
+    expected = segmenter.predict_segments([signals[0]], ["live"])
+    drop = {"columns": "confidence"}  # of the whole recording there, of the frames so far here
+    pd.testing.assert_frame_equal(got.drop(**drop), expected.drop(**drop), check_dtype=False)
     assert segmenter.classes_[label] == got["label"].iloc[-1] and since / 100.0 == got["start"].iloc[-1]
 
 
@@ -201,6 +348,14 @@ def test_a_segmenter_that_needs_later_frames_says_what_to_fit(fitted: tuple[Segm
         Segmenter().stream()
     with pytest.raises(ValueError, match=r"2 channels.*1"):
         segmenter.stream().push(np.zeros((5, 2)))
+    for name, value, advice in (
+        ("bidirectional", True, "fit with bidirectional=False"),
+        ("structure", "tree", "fit with one of these"),
+        ("standardize", "recording", "fit with standardize='dataset'"),
+    ):
+        needed = {"bidirectional": False, "structure": "linear-chain", "standardize": "dataset"} | {name: value}
+        with rejects(name, got=repr(value), advice=advice):
+            check_streamable_fit(**needed)  # type: ignore[arg-type]
     both = Segmenter(hidden=4, max_epochs=1, progress=False).fit(signals, [np.arange(len(x)) % 2 for x in signals])
     with rejects("bidirectional"):
         both.stream()
