@@ -16,8 +16,10 @@ from segcrf._validation import UNLABELLED, InputError, check_choice, check_match
 from segcrf.data import Given, check_any_labelled, check_signals
 from segcrf.inference import (
     CONFIDENCES,
+    Prompts,
     SignalStream,
     best_model_folder,
+    blank_uncertain,
     check_replaceable,
     check_streamable_fit,
     open_stream,
@@ -26,6 +28,7 @@ from segcrf.inference import (
     predict_probabilities,
     predict_targets,
     read_model,
+    read_prompts,
     write_model,
 )
 from segcrf.losses import Combiner
@@ -269,32 +272,67 @@ class Segmenter:
         return self
 
     # ----------------------------------------------------------------------------------------------- predicting
-    def predict(self, X: Given) -> list[Array]:
-        """Return the classes, decoded over each whole recording.
+    def predict(
+        self,
+        X: Given,
+        *,
+        given: Any = None,
+        forbid: Any = None,
+        transcript: Any = None,
+        min_duration: Any = None,
+        min_confidence: float | None = None,
+    ) -> list[Array]:
+        """Return the classes, decoded over each whole recording, exactly under what is known about it.
+
+        What is known restricts the distribution of the labels, so neighbouring frames change with a known one.
 
         Args:
             X: signals, (T, F) each.
+            given: classes that are known: labels (T,) per recording, written as in ``fit`` (-100 or "" where unknown;
+                None for a recording without any); or a table of bands as :meth:`predict_segments` returns it. Its rows
+                without a label are unknown.
+            forbid: classes that cannot occur: names for all recordings, a list of names per recording, or a table of
+                bands in which the class cannot be.
+            transcript: per recording the names of its bands in order; None for a recording of unknown order.
+            min_duration: shortest band, in seconds if the Segmenter has a ``sampling_rate``, else in frames; one number
+                or a dict by class. The first and the last band may be shorter: the edges of the recording cut them.
+            min_confidence: the labels of bands with less confidence become -100 or "". The confidence is that of
+                :meth:`predict_segments` with ``confidence="frames"``.
 
         Returns:
             Labels (T,) of each recording, written as in ``fit``.
 
         Raises:
             ValueError, TypeError: the signals are not as in ``fit``, or there was no fit; likewise below.
+            InputError: nothing agrees with what is known. It names the recording, the frame and what to relax.
         """
         signals = self._check_signals(X)
-        return [self._trained.setting.coder.decode(array) for array in predict_labels(self.model_, signals)]
+        prompts = self._read_prompts(
+            signals, given=given, forbid=forbid, transcript=transcript, min_duration=min_duration
+        )
+        labels = predict_labels(self.model_, signals, prompts, min_confidence=min_confidence)
+        return [self._trained.setting.coder.decode(array) for array in labels]
 
-    def predict_proba(self, X: Given) -> list[Array]:
+    def predict_proba(
+        self, X: Given, *, given: Any = None, forbid: Any = None, transcript: Any = None, min_duration: Any = None
+    ) -> list[Array]:
         """Return the posterior probability of each class at each frame, given the whole recording.
 
         Args:
             X: signals, (T, F) each.
+            given: as in :meth:`predict`; the probabilities are given what is known.
+            forbid: as in :meth:`predict`.
+            transcript: as in :meth:`predict`.
+            min_duration: as in :meth:`predict`.
 
         Returns:
             Probabilities (T, C) of each recording, in the order of ``classes_``; they sum to one over the classes.
         """
         signals = self._check_signals(X)
-        return predict_probabilities(self.model_, signals)
+        prompts = self._read_prompts(
+            signals, given=given, forbid=forbid, transcript=transcript, min_duration=min_duration
+        )
+        return predict_probabilities(self.model_, signals, prompts)
 
     def predict_targets(self, X: Given, *, posterior: str | None = None) -> list[Array]:
         """Return the predicted targets at each frame.
@@ -321,7 +359,16 @@ class Segmenter:
         return predict_targets(self.model_, self._check_signals(X), posterior or fitted.posterior)
 
     def predict_segments(
-        self, X: Given, recordings: Sequence[object] | None = None, *, confidence: str = "frames"
+        self,
+        X: Given,
+        recordings: Sequence[object] | None = None,
+        *,
+        confidence: str = "frames",
+        given: Any = None,
+        forbid: Any = None,
+        transcript: Any = None,
+        min_duration: Any = None,
+        min_confidence: float | None = None,
     ) -> pd.DataFrame:
         """Return the bands of each recording.
 
@@ -330,7 +377,14 @@ class Segmenter:
             recordings: their names; None: their indices.
             confidence: ``"frames"``, the mean posterior probability of the class over the band: the share of the band
                 that is expected to be right; or ``"band"``, the posterior probability of the whole band from first to
-                last frame: small where a boundary is uncertain, and slow with ``"semi-markov"``: a Python loop.
+                last frame: small where a boundary is uncertain, and slow with ``"semi-markov"`` or ``min_duration``: a
+                Python loop.
+            given: as in :meth:`predict`; a table names recordings as ``recordings`` does.
+            forbid: likewise.
+            transcript: as in :meth:`predict`.
+            min_duration: as in :meth:`predict`.
+            min_confidence: the label of a band with less ``confidence`` becomes "" (-100 where classes are indices).
+                Its row stays, to be looked at, labelled and passed as ``given``.
 
         Returns:
             A table with a row per band: ``recording``, ``start`` and ``end`` (half-open; in frames, or in seconds if
@@ -341,8 +395,13 @@ class Segmenter:
         """
         check_choice(confidence, "confidence", tuple(CONFIDENCES))
         signals = self._check_signals(X)
-        bands = predict_bands(self.model_, signals, confidence)
-        return bands.to_table(classes=self.classes_.tolist(), sampling_rate=self.sampling_rate, recordings=recordings)
+        prompts = self._read_prompts(
+            signals, recordings, given=given, forbid=forbid, transcript=transcript, min_duration=min_duration
+        )
+        bands = predict_bands(self.model_, signals, confidence, prompts)
+        names = self.classes_.tolist()
+        table = bands.to_table(classes=names, sampling_rate=self.sampling_rate, recordings=recordings)
+        return table if min_confidence is None else blank_uncertain(table, min_confidence)
 
     def stream(self, *, max_delay: int | None = None, recording: object = 0) -> SignalStream:
         """Begin a recording that is still being measured.
@@ -392,6 +451,14 @@ class Segmenter:
         true = np.concatenate(self._trained.setting.coder.encode(arrays))
         check_any_labelled([true], "score")
         return float((np.concatenate(predicted) == true)[true != UNLABELLED].mean())
+
+    def _read_prompts(
+        self, signals: Sequence[Array], recordings: Sequence[object] | None = None, **known: Any
+    ) -> Prompts | None:
+        """Return what is known about recordings, in frames; None: nothing."""
+        lengths = [len(signal) for signal in signals]
+        coder = self._trained.setting.coder
+        return read_prompts(coder, lengths, sampling_rate=self.sampling_rate, recordings=recordings, **known)
 
     def _check_signals(self, X: Given) -> list[Array]:
         """Return signals as arrays (T, F) if they are like those of ``fit``."""

@@ -175,9 +175,9 @@ class ClassCoder:
         """Return class indices in the form in which the user writes labels.
 
         Args:
-            indices: integers of any shape, 0 to C - 1.
+            indices: integers of any shape, 0 to C - 1, or -100 for no label.
         """
-        return self.classes[indices] if self.named else indices
+        return np.append(self.classes, "")[np.where(indices == UNLABELLED, -1, indices)] if self.named else indices
 
 
 def check_signals(values: Sequence[npt.ArrayLike], num_channels: int | None = None) -> list[Array]:
