@@ -170,8 +170,8 @@ def _conflict_at(dist: Structure, known: Known, frame: int, classes: Sequence[ob
 
 def _conflict_in_order(dist: Structure, order: Sequence[int], classes: Sequence[object]) -> tuple[str, str]:
     """Return what is wrong with a transcript by itself, or with the minimum duration, and what would fit."""
+    steps = range(1, int(dist.lengths[0]) if dist.potentials.transitions.dim() == 4 else 2)
     for place, (before, label) in enumerate(itertools.pairwise(order)):
-        steps = range(1, int(dist.lengths[0]))
         if not any(_may_follow(dist, before, label, frame) for frame in steps):
             got = f"{classes[label]!r} after {classes[before]!r} (bands {place} and {place + 1})"
             return got, "a step that the model allows (its score is -inf)"

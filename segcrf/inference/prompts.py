@@ -257,11 +257,9 @@ class _Reader:
 
     def _index(self, name: object, argument: str, got: str, recording: int | None = None) -> int:
         """Return the index of a class by its name."""
-        try:
-            return self.classes.index(name)
-        except ValueError:
-            expected = f"one of {self.classes}"
-            raise InputError(argument, got, expected, "correct its spelling", recording=recording) from None
+        if not _is_name(name) or name not in self.classes:
+            raise InputError(argument, got, f"one of {self.classes}", "correct its spelling", recording=recording)
+        return self.classes.index(name)
 
 
 def _is_table(values: object) -> bool:
@@ -269,7 +267,7 @@ def _is_table(values: object) -> bool:
 
 
 def _is_name(value: object) -> bool:
-    return isinstance(value, str | int | np.integer)
+    return isinstance(value, str | int | np.integer) and not isinstance(value, bool)
 
 
 def _list_of(values: Any, argument: str, expected: str) -> list[Any]:

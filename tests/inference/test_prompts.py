@@ -178,6 +178,12 @@ def test_what_cannot_be_read_is_named(values: dict[str, Any], fields: dict[str, 
         read_prompts(CODER, [3, 2], **values)
 
 
+@pytest.mark.parametrize("values", [{"forbid": [True]}, {"transcript": [[1.0]]}, {"min_duration": {True: 2}}])
+def test_only_integers_are_indices(values: dict[str, Any]) -> None:
+    with pytest.raises((InputError, InputTypeError)):
+        read_prompts(NUMBERS, [3], **values)
+
+
 # ----------------------------------------------------------------------------------------------------------- decoding
 def runs(labels: Any, starts: Any) -> list[tuple[int, int]]:
     """Class and duration of each band of one outcome."""
