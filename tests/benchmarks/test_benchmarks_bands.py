@@ -344,7 +344,7 @@ def long_bands(frames=60):
 TINY = training.Budget(steps=32, epochs=9, hidden=4, weights=1, seeds=1, batch_size=4, window=64)
 
 
-@pytest.mark.parametrize("loss", ["chain", "semi"])
+@pytest.mark.parametrize("loss", ["chain", pytest.param("semi", marks=pytest.mark.slow)])
 def test_a_layer_is_a_segmenter_with_its_defaults(loss):
     toy = long_bands()
     trained = training.fit(toy, "bidirectional", training.Network(loss), 0, TINY)
@@ -726,6 +726,7 @@ def test_no_interval_takes_recordings_of_a_few_people_for_many(kept):
         assert gap["task"] != "ecg_ludb" or gap["edit"]["interval"]
 
 
+@pytest.mark.slow  # the documentation draws the same
 def test_everything_on_the_page_can_be_drawn(kept, tmp_path):
     assert report.tables(kept) and figures.save_all(kept, tmp_path)
 

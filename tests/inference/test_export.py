@@ -150,7 +150,10 @@ def test_an_onnx_file_decodes_at_other_sizes(name: str, tmp_path: Path) -> None:
         assert torch.equal(decode(path, x, lengths), layer(x, lengths).mode), (batch, frames)
 
 
-@pytest.mark.parametrize("encoder", [LSTMEncoder, TCNEncoder, pytest.param(GRUEncoder, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "encoder",
+    [LSTMEncoder, pytest.param(TCNEncoder, marks=pytest.mark.slow), pytest.param(GRUEncoder, marks=pytest.mark.slow)],
+)
 def test_an_encoder_goes_with_it(encoder: Any, tmp_path: Path) -> None:
     onnx()
     model = JointModel(encoder(2, hidden=4), layers()["chain"], num_targets=1).train()
