@@ -33,7 +33,7 @@ SIZES = [(1, 1), (1, 60), (3, 57), (5, 300)]
 
 
 def layers() -> dict[str, nn.Module]:
-    """Layers whose scores are as large as their emissions."""
+    """Layers with scores as large as their emissions."""
     torch.manual_seed(0)
     constrained = ConstrainedTransitions(PottsTransitions(3), forbidden=[(0, 2)])
     made: dict[str, nn.Module] = {
@@ -69,7 +69,7 @@ class Decoder(nn.Module):
 
 @contextmanager
 def recurrent_layers_as_loops() -> Iterator[None]:
-    """PyTorch traces an LSTM or GRU at a fixed T unless told to keep its loop."""
+    """PyTorch traces an LSTM or GRU at a fixed T, unless its loop is kept."""
     patches = pytest.importorskip("torch.export._patches", reason="this torch cannot export an LSTM for any T")
     with patches.register_lstm_while_loop_decomposition(), patches.register_gru_while_loop_decomposition():
         yield
@@ -166,7 +166,7 @@ def test_an_encoder_goes_with_it(encoder: Any, tmp_path: Path) -> None:
 
 
 class Announced(nn.Module):
-    """A layer whose transitions depend on the signal."""
+    """A layer with transitions that depend on the signal."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -32,7 +32,7 @@ Call = Callable[..., list[Tensor]]
 
 # ------------------------------------------------------------------------------------------------- the interpreter
 def serve(pipe: Any) -> None:
-    """Answer calls of kernels in a process whose Triton interprets; blocks and pieces are small, to have several."""
+    """Answer calls of kernels in a process where Triton interprets; blocks and pieces are small, to have several."""
     warnings.simplefilter("ignore")  # NumPy's, of log(0)
     torch.set_num_threads(1)
     chain = importlib.import_module("segcrf.kernels.linear_chain.triton_kernels")

@@ -89,12 +89,12 @@ def test_groups_are_one_name_per_recording_and_two_at_least() -> None:
         model.fit(**data, groups=["a", "b", "b", "b", "b"])
 
 
-def test_classes_without_training_frames_are_told_by_name() -> None:
+def test_classes_without_training_frames_are_reported_by_name() -> None:
     X, labels, _ = recordings()
     options = SMALL | {"max_epochs": 1}
-    with pytest.warns(TrainingWarning, match="no training frame is of class jump, never: it cannot be learned") as told:
+    with pytest.warns(TrainingWarning, match="no training frame is of class jump, never: it cannot be learned") as seen:
         model = Segmenter(**options, classes=["rest", "jump", *NAMES[1:], "never"]).fit(X, [NAMES[k] for k in labels])
-    assert told[0].filename == __file__ and model.notes_[0] == str(told[0].message)
+    assert seen[0].filename == __file__ and model.notes_[0] == str(seen[0].message)
     assert model.predict_proba(X)[0].shape == (len(X[0]), 5)
     with pytest.warns(TrainingWarning, match="no training frame is of class 1:"):
         Segmenter(**options).fit(X, [np.where(k == 1, 2, k) for k in labels])

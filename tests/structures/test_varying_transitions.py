@@ -77,7 +77,7 @@ def test_a_forbidden_step_is_named_with_its_frame(backend: str) -> None:
 
 
 @pytest.mark.parametrize("size", [(2, 4, 3, 3), (2, 3, 3), (3, 2), (1, 3, 3, 3), (2, 3, 3, 2)])
-def test_transitions_of_the_wrong_shape_are_refused(size: tuple[int, ...]) -> None:
+def test_transitions_of_the_wrong_shape_are_rejected(size: tuple[int, ...]) -> None:
     with rejects("transitions", got="shape", expected=r"shape \((B, T - 1, )?C, C\) = "):
         LinearChain(torch.zeros(2, 4, 3), torch.zeros(size))
 
