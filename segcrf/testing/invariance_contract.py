@@ -30,7 +30,7 @@ __all__ = ["InvarianceContract"]
 class InvarianceContract(StructureUnderTest):
     """Derivatives, padding, batches, samples and bad input.
 
-    First derivatives are compared entry by entry, second ones along random directions, which takes a tenth of the time.
+    First derivatives are compared entry by entry, second ones along random directions, which is much quicker.
     """
 
     @on_every_backend
