@@ -2,46 +2,28 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
-from segcrf._validation import UNLABELLED, InputError, check_choice, check_matching, frames_per_second
-from segcrf.data import Given, check_any_labelled, check_signals
-from segcrf.inference import (
-    CONFIDENCES,
-    SignalStream,
-    best_model_folder,
-    check_replaceable,
-    check_streamable_fit,
-    open_stream,
-    predict_bands,
-    predict_labels,
-    predict_probabilities,
-    predict_targets,
-    read_model,
-    write_model,
-)
+from segcrf._validation import InputError, InputTypeError, frames_per_second
+from segcrf.data import Given
+from segcrf.inference import Predictor, best_model_folder, check_replaceable, read_model, write_model
 from segcrf.losses import Combiner
-from segcrf.segments import Segments
-from segcrf.structures import POSTERIORS
+from segcrf.nn import DecodingRule
 from segcrf.training import PARAMETERS, SCORES, Examples, Parameters, Trained, check_parameters, fit_model, to_plain
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["Segmenter"]
 
 Array = npt.NDArray[Any]
 
 
-class Segmenter:
+class Segmenter(Predictor):
     """Find the class of every frame of a recording, in solid bands, and predict targets beside it.
 
     A recurrent or convolutional encoder and a structured layer, trained together. Recordings are lists of ``(T, F)``
@@ -52,7 +34,9 @@ class Segmenter:
     Args:
         structure: structured layer. ``"linear-chain"`` learns what a switch costs;
             ``"semi-markov"`` also learns how long the bands of each class last.
-        encoder: encoder of the signal: ``"lstm"``, ``"gru"`` or ``"tcn"``.
+        encoder: encoder of the signal: ``"lstm"``, ``"gru"`` or ``"tcn"``; or your own, see
+            :class:`segcrf.nn.CustomEncoder`: an ``nn.Module``, which every fit copies, or a callable such as its class,
+            called with the number of channels. ``hidden``, ``layers`` and ``dropout`` are then without effect.
         hidden: features per frame and direction.
         layers: layers of the encoder. None: 1 recurrent layer, or 6 convolutions.
         bidirectional: whether the class of a frame may depend on later frames. False for live use.
@@ -62,6 +46,9 @@ class Segmenter:
             ``"recording"``, the recording itself, for offsets and gains without meaning; ``"auto"``, the latter if
             most of a channel's variance is such an offset, see :func:`segcrf.data.offset_share`, and the encoder is
             bidirectional.
+        missing: what replaces missing values (NaN) of the signal. ``"hold"``: the last measured value of the channel,
+            and its mean before the first; ``"interpolate"``: a straight line between measured neighbours, not for live
+            use; ``"error"``: nothing, such recordings are rejected.
         frame_loss: initial weight of a cross-entropy of single frames, which fades. It is added to the likelihood of
             the sequence until half of the epochs are over, see :class:`segcrf.losses.FadingWeights`. ``"auto"``: 0; but
             where the median band lasts 50 frames or more the likelihood alone may learn slowly, so 1 and 0 are both
@@ -83,6 +70,10 @@ class Segmenter:
             target. None: one regression for all classes.
         posterior: class probability that mixes the regressions of a switching model. ``"filter"``, given the signal so
             far, if the targets lie in the future (needs ``bidirectional=False``); ``"smooth"``, given the recording.
+        decoding: how labels are read off the probabilities. ``"sequence"``: the most probable sequence of bands;
+            ``"frame"``: the most probable class of each frame. Validation recordings choose how much the signal counts;
+            without them it counts twice. ``"auto"``: they also choose between the two; without them, ``"frame"``. A
+            :class:`segcrf.nn.DecodingRule`: as it is.
         sampling_rate: frames per second. Tables are in seconds; None: in frames.
         classes: names of the classes, in order. None: those of the training labels, sorted.
         max_epochs: largest number of epochs. An epoch shows every frame once, and has at least 16 batches.
@@ -134,18 +125,20 @@ class Segmenter:
         self,
         *,
         structure: str = "linear-chain",
-        encoder: str = "lstm",
+        encoder: str | nn.Module | Callable[[int], nn.Module] = "lstm",
         hidden: int = 64,
         layers: int | None = None,
         bidirectional: bool = True,
         dropout: float = 0.3,
         noise: float = 0.1,
         standardize: str = "auto",
+        missing: str = "error",
         frame_loss: float | str = "auto",
         regression: str = "auto",
         combine: str | Mapping[str, float] | Combiner = "auto",
         switching: str | None = None,
         posterior: str | None = None,
+        decoding: str | DecodingRule | Mapping[str, Any] = "auto",
         sampling_rate: float | None = None,
         classes: Sequence[str] | None = None,
         max_epochs: int = 30,
@@ -164,8 +157,9 @@ class Segmenter:
     ) -> None:
         self.structure, self.encoder, self.hidden, self.layers = structure, encoder, hidden, layers
         self.bidirectional, self.dropout, self.noise, self.standardize = bidirectional, dropout, noise, standardize
+        self.missing = missing
         self.frame_loss, self.regression, self.combine = frame_loss, regression, combine
-        self.switching, self.posterior = switching, posterior
+        self.switching, self.posterior, self.decoding = switching, posterior, decoding
         self.sampling_rate, self.classes = sampling_rate, classes
         self.max_epochs, self.batch_size, self.window, self.balance = max_epochs, batch_size, window, balance
         self.learning_rate, self.weight_decay, self.patience, self.clip = learning_rate, weight_decay, patience, clip
@@ -217,6 +211,7 @@ class Segmenter:
         groups: Sequence[Any] | None = None,
         validation: Sequence[Given | None] | None = None,
         resume: bool = False,
+        warm_start: bool = False,
     ) -> Segmenter:
         """Learn from labelled recordings. A fit that fails or is interrupted leaves the Segmenter as it was before.
 
@@ -230,6 +225,8 @@ class Segmenter:
                 epoch; None: some recordings are held out, see ``validation_fraction``.
             resume: continue from the checkpoint in ``directory``, which an earlier fit of the same data with the same
                 parameters left; without a checkpoint, begin.
+            warm_start: go on from the weights and scales of the fitted (or loaded) model instead of random ones.
+                Classes that it does not know are appended to ``classes_``. Architecture, channels and targets stay.
 
         Returns:
             self.
@@ -239,6 +236,8 @@ class Segmenter:
             ValueError: the checkpoint is of another fit, or a loss became infinite or NaN.
             ImportError: Lightning is not installed.
         """
+        if warm_start:
+            self._check_fitted()
         parameters = Parameters(**self.get_params())
         check_parameters(parameters)
         best = best_model_folder(parameters.directory)
@@ -252,13 +251,15 @@ class Segmenter:
                 write_model(best, trained.to_config(), trained.to_tensors())
 
         examples = Examples(X, y, targets, groups, validation)
-        return self._adopt(fit_model(parameters, examples, resume=resume, on_best=keep), parameters.device)
+        start = dataclasses.replace(self._trained, weights=self.model_.state_dict()) if warm_start else None
+        trained = fit_model(parameters, examples, start=start, resume=resume, on_best=keep)
+        return self._adopt(trained, parameters.device)
 
     def _adopt(self, trained: Trained, device: str | torch.device) -> Segmenter:
         """Become what was trained."""
         setting, model = trained.setting, trained.build_model(device)
         self._trained = dataclasses.replace(trained, weights=model.state_dict())
-        self.model_, self.classes_ = model, setting.coder.classes
+        self.model_, self._coder, self.classes_ = model, setting.coder, setting.coder.classes
         self.n_features_in_, self.n_targets_ = setting.sizes.num_channels, setting.sizes.num_targets
         self.standardize_ = "recording" if setting.sizes.per_recording else "dataset"
         self.max_duration_ = setting.sizes.max_duration
@@ -267,140 +268,6 @@ class Segmenter:
         self.frame_loss_, self.learning_rate_ = trained.frame_loss, trained.learning_rate
         self.history_, self.best_epoch_, self.notes_ = trained.history, trained.best_epoch, trained.notes
         return self
-
-    # ----------------------------------------------------------------------------------------------- predicting
-    def predict(self, X: Given) -> list[Array]:
-        """Return the classes, decoded over each whole recording.
-
-        Args:
-            X: signals, (T, F) each.
-
-        Returns:
-            Labels (T,) of each recording, written as in ``fit``.
-
-        Raises:
-            ValueError, TypeError: the signals are not as in ``fit``, or there was no fit; likewise below.
-        """
-        signals = self._check_signals(X)
-        return [self._trained.setting.coder.decode(array) for array in predict_labels(self.model_, signals)]
-
-    def predict_proba(self, X: Given) -> list[Array]:
-        """Return the posterior probability of each class at each frame, given the whole recording.
-
-        Args:
-            X: signals, (T, F) each.
-
-        Returns:
-            Probabilities (T, C) of each recording, in the order of ``classes_``; they sum to one over the classes.
-        """
-        signals = self._check_signals(X)
-        return predict_probabilities(self.model_, signals)
-
-    def predict_targets(self, X: Given, *, posterior: str | None = None) -> list[Array]:
-        """Return the predicted targets at each frame.
-
-        Args:
-            X: signals, (T, F) each.
-            posterior: of a switching model, the class probability to mix by; None: the model's own.
-
-        Returns:
-            Predictions (T, R) of each recording, in the unit of the targets in ``fit``.
-
-        Raises:
-            ValueError: ``fit`` had no targets; or a ``posterior`` was given to a model without ``switching``.
-        """
-        self._check_fitted()
-        if self.target_scaler_ is None:
-            raise ValueError("predict_targets: the model was fitted without targets; give fit(X, y, targets=...)")
-        fitted = self._trained.setting.parameters
-        if posterior is not None:
-            check_choice(posterior, "posterior", POSTERIORS)
-            if fitted.switching is None:
-                advice = "this model has one regression for all classes: leave it out, or fit with switching='mean'"
-                raise InputError("posterior", repr(posterior), "None", advice)
-        return predict_targets(self.model_, self._check_signals(X), posterior or fitted.posterior)
-
-    def predict_segments(
-        self, X: Given, recordings: Sequence[object] | None = None, *, confidence: str = "frames"
-    ) -> pd.DataFrame:
-        """Return the bands of each recording.
-
-        Args:
-            X: signals, (T, F) each.
-            recordings: their names; None: their indices.
-            confidence: ``"frames"``, the mean posterior probability of the class over the band: the share of the band
-                that is expected to be right; or ``"band"``, the posterior probability of the whole band from first to
-                last frame: small where a boundary is uncertain, and slow with ``"semi-markov"``: a Python loop.
-
-        Returns:
-            A table with a row per band: ``recording``, ``start`` and ``end`` (half-open; in frames, or in seconds if
-            the Segmenter has a ``sampling_rate``), ``label``, and ``confidence``.
-
-        Raises:
-            ValueError: there are fewer names than recordings, or a repeated one; or ``confidence`` is unknown.
-        """
-        check_choice(confidence, "confidence", tuple(CONFIDENCES))
-        signals = self._check_signals(X)
-        bands = predict_bands(self.model_, signals, confidence)
-        return bands.to_table(classes=self.classes_.tolist(), sampling_rate=self.sampling_rate, recordings=recordings)
-
-    def stream(self, *, max_delay: int | None = None, recording: object = 0) -> SignalStream:
-        """Begin a recording that is still being measured.
-
-        Bands are those of the most probable sequence; what ``val_decode_by_frame`` chose needs the whole recording.
-
-        Args:
-            max_delay: frames after which a label is decided although later frames could change it; None: no limit.
-            recording: name in the tables.
-
-        Returns:
-            A :class:`~segcrf.inference.SignalStream`. Its ``push`` takes the next frames (N, F) and returns a table of
-            the finished bands, as :meth:`predict_segments` but without confidence; ``finish`` returns the others.
-
-        Raises:
-            ValueError: the encoder looks at later frames; the bands are semi-Markov; recordings are standardised by
-                themselves, as a whole; or ``max_delay`` is below 1.
-        """
-        self._check_fitted()
-        fitted = self._trained.setting.parameters
-        check_streamable_fit(fitted.bidirectional, fitted.structure, self.standardize_)
-        now = copy.copy(self)  # another fit of this Segmenter does not change a running stream
-
-        def show(bands: Segments) -> pd.DataFrame:
-            return bands.to_table(
-                classes=now.classes_.tolist(), sampling_rate=now.sampling_rate, recordings=[recording]
-            )
-
-        return open_stream(self.model_, lambda frames: now._check_signals([frames])[0], show, max_delay=max_delay)
-
-    def score(self, X: Given, y: Given) -> float:
-        """Return the share of labelled frames, of all recordings together, whose predicted class is right.
-
-        Args:
-            X: signals, (T, F) each.
-            y: true labels, (T,) each, written as in ``fit``; unlabelled frames are left out.
-
-        Returns:
-            The frame accuracy, from 0 to 1; higher is better.
-
-        Raises:
-            ValueError, TypeError: signals or labels are not as in ``fit``, or no frame has a label.
-        """
-        signals = self._check_signals(X)
-        predicted = predict_labels(self.model_, signals)
-        arrays = check_matching(y, "y", [len(array) for array in predicted])
-        true = np.concatenate(self._trained.setting.coder.encode(arrays))
-        check_any_labelled([true])
-        return float((np.concatenate(predicted) == true)[true != UNLABELLED].mean())
-
-    def _check_signals(self, X: Given) -> list[Array]:
-        """Return signals as arrays (T, F) if they are like those of ``fit``."""
-        self._check_fitted()
-        return check_signals(X, self.n_features_in_)
-
-    def _check_fitted(self) -> None:
-        if not hasattr(self, "model_"):
-            raise ValueError("this Segmenter has learned nothing yet; call fit, or Segmenter.load, first")
 
     # --------------------------------------------------------------------------------------------------- storage
     def save(self, folder: str | os.PathLike[str]) -> None:
@@ -421,26 +288,40 @@ class Segmenter:
         write_model(folder, trained.to_config(), trained.to_tensors())
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> Segmenter:
+    def load(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        device: str | torch.device = "cpu",
+        encoder: nn.Module | Callable[[int], nn.Module] | None = None,
+    ) -> Segmenter:
         """Read a model that ``save`` wrote. Nothing in it is executed.
 
         Args:
             folder: the folder of the model.
             device: where it runs.
+            encoder: what ``Segmenter(encoder=...)`` was, if it was your own: a model folder holds its weights, and
+                where its class can be imported from, but no program.
 
         Returns:
             A Segmenter that predicts as the saved one did.
 
         Raises:
             ValueError: the folder is missing, damaged or of another program, or this machine lacks the device.
+            InputError: ``encoder`` is missing, or is given and the model does not need it.
         """
         PARAMETERS["device"].check(device)
         config, tensors = read_model(folder, forbidding=SCORES)
         try:
             parameters = config["parameters"] | {"device": str(device), "directory": None}
-            trained = Trained.restore(config | {"parameters": parameters}, tensors)
+            trained = Trained.restore(config | {"parameters": parameters}, tensors, encoder)
             check_parameters(trained.setting.parameters)
-            return cls(**parameters).set_params(device=device)._adopt(trained, device)
+            model = cls(**parameters).set_params(device=device, encoder=trained.setting.parameters.encoder)
+            return model._adopt(trained, device)
+        except (InputError, InputTypeError):
+            raise
         except (KeyError, TypeError, RuntimeError) as error:
             advice = "copy the folder again, or save the model again"
+            if encoder is not None:
+                advice = "pass the encoder that the model was fitted with"
             raise ValueError(f"{folder}: its files do not belong together, found {error!r}; {advice}") from error

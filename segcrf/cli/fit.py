@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import sys
 import warnings
 from pathlib import Path
@@ -22,7 +23,16 @@ from segcrf.cli.options import (
     parse_names,
     parse_some_names,
 )
-from segcrf.data import Columns, RecordingTable, TableError, class_order, listing, read_recordings, save_columns
+from segcrf.data import (
+    Columns,
+    RecordingTable,
+    TableError,
+    class_order,
+    listing,
+    load_columns,
+    read_recordings,
+    save_columns,
+)
 from segcrf.inference import saved_model
 
 if TYPE_CHECKING:
@@ -53,6 +63,13 @@ def add_fit_command(commands: Any) -> None:
         "--targets", type=parse_names, default=(), metavar="A,B,...", help="columns of regression targets"
     )
     command.add_argument("--validation", metavar="FILE", help="recordings for early stopping (default: some of TRAIN)")
+    command.add_argument(
+        "--from",
+        type=Path,
+        dest="start",
+        metavar="MODEL",
+        help="go on from the weights of this model, with the columns of its table; new classes are appended",
+    )
     command.add_argument("--resume", action="store_true", help="go on from the last checkpoint of a killed fit")
     command.add_argument(
         "--overwrite", action="store_true", help="replace the model that is in FOLDER, or begin a killed fit anew"
@@ -71,8 +88,7 @@ def run_fit(arguments: argparse.Namespace) -> None:
     folder: Path = arguments.model
     checkpoint = _check_writable(folder, arguments)
     _check_objective(arguments)
-    label = arguments.label or "label"
-    columns = Columns(arguments.recording, arguments.time, label, arguments.channels, arguments.targets)
+    columns = _columns_of(arguments)
     train = read_recordings(arguments.train, columns)
     train.check_sampling_rate()
     train.check_labelled()
@@ -87,7 +103,9 @@ def run_fit(arguments: argparse.Namespace) -> None:
         with naming_options_and_rows(train, held), warnings.catch_warnings():
             warnings.simplefilter("ignore", TrainingWarning)  # the progress bar and the notes report them
             data = train.signals, labels_of(train)
-            model.fit(*data, targets=train.targets, validation=validation, resume=arguments.resume)
+            warm = arguments.start is not None
+            resume = arguments.resume
+            model.fit(*data, targets=train.targets, validation=validation, resume=resume, warm_start=warm)
         model.save(folder)
         save_columns(folder, train.columns, train.sampling_rate)
     saved_model.remove_checkpoint(checkpoint)
@@ -129,6 +147,18 @@ def _check_objective(arguments: argparse.Namespace) -> None:
         raise InputError("--posterior", got, "an encoder that does not see the future", advice)
 
 
+def _columns_of(arguments: argparse.Namespace) -> Columns:
+    """Return the columns that were given, and those of the model that the fit goes on from."""
+    if arguments.start is None:
+        label = arguments.label or "label"
+        return Columns(arguments.recording, arguments.time, label, arguments.channels, arguments.targets)
+    if not arguments.start.is_dir():
+        raise InputError("--from", f"{arguments.start}, which is no folder", "a model that fit wrote")
+    columns, _ = load_columns(arguments.start)
+    given = {each.name: getattr(arguments, each.name) for each in dataclasses.fields(columns)}
+    return dataclasses.replace(columns, **{role: value for role, value in given.items() if value})
+
+
 def _check_targets(train: RecordingTable) -> None:
     """Check that there is something to learn in every column of targets."""
     for index, name in enumerate(train.columns.targets):
@@ -157,8 +187,12 @@ def _make_segmenter(arguments: argparse.Namespace, train: RecordingTable, checkp
 
     if arguments.device is not None:
         _check_device(arguments.device)
-    classes = class_order(labels_of(train))
     given = given_parameters(arguments)
+    if arguments.start is not None:
+        encoder = given.pop("encoder", None)
+        model = Segmenter.load(arguments.start, encoder=None if isinstance(encoder, str) else encoder)
+        return model.set_params(sampling_rate=train.sampling_rate, directory=checkpoint, **given)
+    classes = class_order(labels_of(train))
     return Segmenter(classes=classes, sampling_rate=train.sampling_rate, directory=checkpoint, **given)
 
 

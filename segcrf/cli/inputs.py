@@ -44,7 +44,7 @@ def load_model(arguments: argparse.Namespace) -> FittedModel:
     """
     from segcrf.segmenter import Segmenter
 
-    segmenter = Segmenter.load(arguments.model)
+    segmenter = Segmenter.load(arguments.model, encoder=arguments.encoder)
     columns, sampling_rate = load_columns(arguments.model)
     given = {role: getattr(arguments, role) for role in ("recording", "time", "label")}
     columns = dataclasses.replace(columns, **{role: name for role, name in given.items() if name is not None})

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import importlib
+import os
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from segcrf.training import PARAMETERS, Parameter
@@ -15,6 +18,7 @@ __all__ = [
     "ModelOption",
     "add_column_options",
     "add_command",
+    "add_encoder_option",
     "add_model_options",
     "given_parameters",
     "parse_names",
@@ -88,6 +92,37 @@ def given_parameters(arguments: argparse.Namespace) -> dict[str, Any]:
     return {parameter: value for parameter, value in values.items() if value is not None}
 
 
+def add_encoder_option(command: Any) -> None:
+    """Add ``--encoder``, for models with an encoder that the user wrote.
+
+    Args:
+        command: the parser of a command that loads a model.
+    """
+    text = "encoder that fit was given as MODULE:NAME, imported from the working directory or installed packages"
+    command.add_argument("--encoder", type=_parse_encoder, metavar="MODULE:NAME", help=text)
+
+
+def _parse_encoder(text: str) -> Any:
+    """Return the encoder of a name, or import ``module:name``.
+
+    Raises:
+        argparse.ArgumentTypeError: the module or the name in it is missing, or the name is not a callable.
+    """
+    module, colon, name = text.partition(":")
+    if not colon:
+        return text
+    sys.path.insert(0, os.getcwd())  # a console script does not look there
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a class or function in a module: {error}") from error
+    finally:
+        sys.path.remove(os.getcwd())
+    if not callable(found):
+        raise argparse.ArgumentTypeError(f"got {text!r}, which is {type(found).__name__}, expected a class or function")
+    return found
+
+
 def parse_names(text: str) -> tuple[str, ...]:
     """Return names separated by commas.
 
@@ -130,8 +165,10 @@ def _model_option(parameter: Parameter) -> ModelOption:
         return ModelOption(parameter.name, option, {"action": "store_false", "default": None, "help": text})
     automatic = "; or auto" if "auto" in parameter.special else ""
     choices = f" ({', '.join(parameter.choices)})" if parameter.choices else automatic
+    if parameter.name == "encoder":
+        choices = f" ({', '.join(parameter.choices)}, or MODULE:NAME of your own)"
     settings: dict[str, Any] = {"metavar": _METAVARS.get(parameter.name, "N"), "help": parameter.help + choices}
-    kind = parameter.kind
+    kind = _parse_encoder if parameter.name == "encoder" else parameter.kind
     if kind is not str:
         settings["type"] = _parse_number_or_word if "auto" in parameter.special else kind
     return ModelOption(parameter.name, _RENAMED.get(parameter.name, f"--{parameter.name.replace('_', '-')}"), settings)
@@ -145,7 +182,7 @@ _SWITCHES = {
 #: Options that are shorter than the names of their parameters.
 _RENAMED = {"max_epochs": "--epochs"}
 _METAVARS = {
-    **dict.fromkeys(("structure", "encoder", "combine", "posterior", "device"), "NAME"),
+    **dict.fromkeys(("structure", "encoder", "combine", "posterior", "decoding", "device"), "NAME"),
     **dict.fromkeys(("dropout", "validation_fraction"), "SHARE"),
     "standardize": "BY", "frame_loss": "WEIGHT", "regression": "LOSS", "switching": "FORM", "window": "FRAMES",
     "learning_rate": "RATE", "balance": "RATIO", "patience": "EPOCHS",

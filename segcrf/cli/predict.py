@@ -13,7 +13,7 @@ from segcrf import plot
 from segcrf._validation import UNLABELLED, InputError
 from segcrf.cli.inputs import load_model, predict_classes, read_for_model
 from segcrf.cli.messages import count, naming_options_and_rows, warn
-from segcrf.cli.options import add_column_options, add_command
+from segcrf.cli.options import add_column_options, add_command, add_encoder_option
 from segcrf.data import (
     Columns,
     RecordingTable,
@@ -58,6 +58,7 @@ def add_predict_command(commands: Any) -> None:
     )
     command.add_argument("--plot", type=Path, metavar="FILE.png", help="also draw the first recording and its bands")
     add_column_options(command)
+    add_encoder_option(command)
 
 
 def run_predict(arguments: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from segcrf._validation import InputError
 from segcrf.cli.inputs import labels_of, load_model, predict_classes, read_for_model
 from segcrf.cli.messages import warn
-from segcrf.cli.options import add_column_options, add_command, parse_names
+from segcrf.cli.options import add_column_options, add_command, add_encoder_option, parse_names
 from segcrf.data import (
     Columns,
     RecordingTable,
@@ -58,6 +58,7 @@ def add_score_command(commands: Any) -> None:
     )
     command.add_argument("--json", action="store_true", help="print JSON")
     add_column_options(command)
+    add_encoder_option(command)
 
 
 def run_score(arguments: argparse.Namespace) -> None:

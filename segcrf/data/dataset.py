@@ -84,7 +84,13 @@ class Labelled:
 
 
 def read_labelled(
-    X: Given, y: Given, targets: Given | None, num_channels: int | None = None, num_targets: int | None = None
+    X: Given,
+    y: Given,
+    targets: Given | None,
+    num_channels: int | None = None,
+    num_targets: int | None = None,
+    *,
+    gaps: bool = False,
 ) -> Labelled:
     """Check recordings and return them as arrays; the labels stay as they were given.
 
@@ -94,6 +100,7 @@ def read_labelled(
         targets: regression targets, (T, R) each; or None.
         num_channels: F of the training recordings, if these are other recordings.
         num_targets: R of the training recordings, if these are other recordings.
+        gaps: whether signals may have missing values (NaN).
 
     Returns:
         The arrays, one per recording. An array is copied or converted only if necessary.
@@ -103,7 +110,7 @@ def read_labelled(
         InputError: shapes do not match, a signal is not finite, a target is infinite, or targets are missing. The
             error carries the recording and the frame.
     """
-    signals = check_signals(X, num_channels)
+    signals = check_signals(X, num_channels, gaps=gaps)
     lengths = [len(signal) for signal in signals]
     if num_targets and targets is None:
         raise InputError(
@@ -152,6 +159,25 @@ class ClassCoder:
             return cls(np.array(sorted(found), dtype=str), named)
         return cls(np.arange(max(max(int(array.max()) for array in labels) + 1, 1)), named)
 
+    def extended(self, labels: Sequence[Array]) -> ClassCoder:
+        """Return a coder with the classes of more labels appended to these, sorted among themselves.
+
+        Args:
+            labels: (T,) each, in the same form as the labels that the classes were learned from.
+
+        Raises:
+            InputTypeError: the labels are neither indices nor names, or are mixed.
+
+        Example:
+            >>> ClassCoder(np.array(["rest", "walk"]), True).extended([np.array(["walk", "run", ""])]).classes.tolist()
+            ['rest', 'walk', 'run']
+        """
+        learned, known = ClassCoder.learn(labels), self.classes.tolist()
+        if learned.named != self.named:
+            return self  # `encode` reports labels in the other form
+        new = [name for name in learned.classes.tolist() if name not in known]
+        return self if not new else ClassCoder(np.array(known + new), self.named)
+
     def encode(self, labels: Sequence[Array]) -> list[Array]:
         """Return arrays of class indices, with -100 where there is no label.
 
@@ -180,12 +206,15 @@ class ClassCoder:
         return self.classes[indices] if self.named else indices
 
 
-def check_signals(values: Sequence[npt.ArrayLike], num_channels: int | None = None) -> list[Array]:
+def check_signals(
+    values: Sequence[npt.ArrayLike], num_channels: int | None = None, *, gaps: bool = False
+) -> list[Array]:
     """Return recordings as a list of numeric, finite (T, F) arrays with the same number of channels.
 
     Args:
         values: one array per recording.
         num_channels: expected F; None: that of recording 0.
+        gaps: whether values may be missing (NaN).
 
     Raises:
         InputTypeError: the value is not a list of arrays, or an array is not numeric.
@@ -208,16 +237,16 @@ def check_signals(values: Sequence[npt.ArrayLike], num_channels: int | None = No
             reference = "as in recording 0" if num_channels is None else "as in fit"
             advice = "give every recording the same channels in the same order"
             raise InputError("X", f"{array.shape[1]} channels", f"{expected}, {reference}", advice, recording=i)
-        _check_finite(array, i)
+        _check_finite(array, i, gaps)
     return arrays
 
 
-def _check_finite(array: Array, recording: int) -> None:
-    bad = ~np.isfinite(array)
+def _check_finite(array: Array, recording: int, gaps: bool) -> None:
+    bad = np.isinf(array) if gaps else ~np.isfinite(array)
     if bad.any():
         frame, channel = (int(index) for index in np.argwhere(bad)[0])
         got = f"{array[frame, channel]} in channel {channel}"
-        advice = "fill the gap, or cut the recording in two there"
+        advice = "fill the gap, cut the recording in two there, or fit with missing='hold'"
         raise InputError("X", got, "a finite number", advice, recording=recording, frame=frame)
 
 

@@ -49,7 +49,9 @@ def offset_share(recordings: Labelled) -> float:
     labels = np.concatenate([k[frames] for k, frames in zip(recordings.labels, known, strict=True)])
     residual = np.concatenate(signals).astype(np.float64)
     for label in np.unique(labels):
-        residual[labels == label] -= residual[labels == label].mean(axis=0)
+        of_class = residual[labels == label]
+        known = np.maximum((~np.isnan(of_class)).sum(axis=0), 1)
+        residual[labels == label] = np.nan_to_num(of_class - np.nansum(of_class, axis=0) / known)
     between = np.zeros(residual.shape[1])
     for part in np.split(residual, np.cumsum([len(signal) for signal in signals])[:-1]):
         between += len(part) * part.mean(axis=0) ** 2
@@ -57,13 +59,16 @@ def offset_share(recordings: Labelled) -> float:
     return float(np.median(between / np.where(total > 0.0, total, 1.0)))
 
 
-def choose_preparation(standardize: str, bidirectional: bool, train: Labelled, validate: Labelled) -> Preparation:
+def choose_preparation(
+    standardize: str, bidirectional: bool, missing: str, train: Labelled, validate: Labelled
+) -> Preparation:
     """Measure the scales of channels and targets on the training recordings.
 
     Args:
         standardize: ``"dataset"``, ``"recording"``, or ``"auto"``: the latter where most of a channel's variance is an
             offset of its recording, and the encoder may see the whole recording.
         bidirectional: whether it may.
+        missing: what replaces missing values.
         train: recordings to learn from.
         validate: recordings that, with the others, decide for ``"auto"``.
     """
@@ -72,7 +77,9 @@ def choose_preparation(standardize: str, bidirectional: bool, train: Labelled, v
         own = bidirectional and offset_share(everything) > OFFSETS_DOMINATE
         standardize = "recording" if own else "dataset"
     num_targets = train.targets[0].shape[1] if train.targets else 0
-    preparation = Preparation(train.signals[0].shape[1], num_targets, per_recording=standardize == "recording")
+    preparation = Preparation(
+        train.signals[0].shape[1], num_targets, per_recording=standardize == "recording", missing=missing
+    )
     if preparation.channels is not None:
         preparation.channels = Standardizer.fit(train.signals)
     if train.targets:

@@ -8,6 +8,7 @@ from segcrf.inference.predict import (
     predict_probabilities,
     predict_targets,
 )
+from segcrf.inference.predictor import Predictor
 from segcrf.inference.recordings import Inferred, infer
 from segcrf.inference.saved_model import (
     best_model_folder,
@@ -17,16 +18,16 @@ from segcrf.inference.saved_model import (
     remove_checkpoint,
     write_model,
 )
-from segcrf.inference.stream import SignalStream, Stream, check_streamable_fit, open_stream
+from segcrf.inference.stream import SignalStream, Stream, open_stream
 
 __all__ = [
     "CONFIDENCES",
     "Inferred",
+    "Predictor",
     "SignalStream",
     "Stream",
     "best_model_folder",
     "check_replaceable",
-    "check_streamable_fit",
     "export_onnx",
     "holds_checkpoint",
     "infer",

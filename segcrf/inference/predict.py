@@ -63,13 +63,14 @@ def predict_targets(model: Model, signals: Sequence[Array], posterior: str | Non
     Args:
         model: with targets.
         signals: raw signals (T, F).
-        posterior: probability of the classes that mixes the regressions of a switching model.
+        posterior: probability of the classes that mixes the regressions of a switching model; None: the model's own.
     """
     in_unit = torch.nn.Identity() if model.preparation is None else model.preparation.to_unit_of_targets
 
     def values(found: Inferred) -> Tensor:
-        if found.switching is not None and posterior is not None:
-            return in_unit(found.switching.predict(posterior=posterior).mean)
+        if found.switching is not None:
+            assert isinstance(model, SwitchingModel)
+            return in_unit(found.switching.predict(posterior=posterior or model.posterior).mean)
         assert found.predictions is not None
         return in_unit(found.predictions)
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from segcrf.nn import Decoded, JointModel, SwitchingModel, to_tensor
+from segcrf.nn import Decoded, Heads, JointModel, SwitchingModel, can_step, to_tensor
 from segcrf.structures import Structure, SwitchingRegression
 
 __all__ = ["Inferred", "infer"]
@@ -55,12 +55,8 @@ def infer(
     with torch.no_grad():
         for group in _groups([len(signal) for signal in signals], chunk):
             lengths = torch.tensor([len(signals[i]) for i in group], device=device)
-            # Each recording by itself, so that its digits do not depend on its batch.
-            prepared = [model.prepare(to_tensor(signals[i]).to(device)[None])[0] for i in group]
-            x = torch.nn.utils.rnn.pad_sequence(prepared, batch_first=True)
-            long = x.shape[1] > chunk  # and then it is alone
-            features = model.encoder.chunks(x, chunk) if long else [model.encoder(x, lengths)]
-            pieces = [model.heads(piece) for piece in features]
+            raw = [to_tensor(signals[i]).to(device) for i in group]
+            pieces = _pieces(model, raw, lengths, chunk)
             dist = model.dist(torch.cat([piece.emissions for piece in pieces], dim=1), lengths)
             predicted = [piece.predictions for piece in pieces if piece.predictions is not None]
             predictions = torch.cat(predicted, dim=1) if predicted else None
@@ -69,6 +65,26 @@ def infer(
                 yield Inferred(group, dist, bands, None, model.switching(dist, predictions))
             else:
                 yield Inferred(group, dist, bands, predictions)
+
+
+def _pieces(model: JointModel | SwitchingModel, signals: list[Tensor], lengths: Tensor, chunk: int) -> list[Heads]:
+    """Return what the heads make of recordings, padded to the longest, in pieces of at most ``chunk`` frames.
+
+    A model that can run live takes its steps here too, so that a stream gives the same labels to the last bit.
+    """
+    if can_step(model):
+        x, state = torch.nn.utils.rnn.pad_sequence([each.double() for each in signals], batch_first=True), None
+        pieces: list[Heads] = []
+        for piece in x.split(chunk, dim=1):
+            heads, state = model.step(piece, state)
+            pieces.append(heads)
+        return pieces
+    # Each recording by itself, so that its digits do not depend on its batch.
+    prepared = [model.prepare(signal[None])[0] for signal in signals]
+    x = torch.nn.utils.rnn.pad_sequence(prepared, batch_first=True)
+    long = x.shape[1] > chunk  # and then it is alone
+    features = model.encoder.chunks(x, chunk) if long else [model.encoder(x, lengths)]
+    return [model.heads(piece) for piece in features]
 
 
 def _groups(lengths: Sequence[int], chunk: int) -> Iterator[list[int]]:

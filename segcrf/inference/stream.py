@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from segcrf._validation import InputError, InputTypeError, check_whole
-from segcrf.nn import JointModel, SwitchingModel, to_tensor
+from segcrf.nn import JointModel, SwitchingModel, check_causal, to_tensor
 from segcrf.segments import Segments
 from segcrf.structures import LinearChain
 
-__all__ = ["SignalStream", "Stepping", "Stream", "check_streamable_fit", "open_stream"]
+__all__ = ["SignalStream", "Stepping", "Stream", "open_stream"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -298,7 +298,12 @@ def open_stream(
         check: returns frames as an array (N, F), or raises for those that cannot be used.
         show: turns finished bands into what the stream returns.
         max_delay: as of :class:`Stream`.
+
+    Raises:
+        InputError: the model needs later frames, or the whole recording.
+        InputTypeError: the bands are semi-Markov.
     """
+    check_causal(model)
     device = model.class_head.weight.device
     decoder = Stream(lambda scores: model.decode(model.dist(scores)).dist, max_delay=max_delay)
 
@@ -385,23 +390,3 @@ def _check_still_allowed(best: np.ndarray[Any, Any], frame: int) -> None:
     if best.max() == -np.inf:
         advice = "nothing of this call was taken: relax the -inf scores, or end the recording before this frame"
         raise InputError("emissions", "no allowed labelling", "one at least", advice, frame=frame)
-
-
-def check_streamable_fit(bidirectional: bool, structure: str, standardize: str) -> None:
-    """Raise for a fitted model that needs later frames.
-
-    Args:
-        bidirectional: whether the encoder looks at later frames.
-        structure: name of the structure.
-        standardize: ``"dataset"``, or ``"recording"``, which needs the whole recording.
-
-    Raises:
-        InputError: the parameter with another value than a stream needs.
-    """
-    if bidirectional:
-        raise InputError("bidirectional", "True", "False for a stream", "fit with bidirectional=False")
-    if structure != "linear-chain":
-        raise InputError("structure", repr(structure), "'linear-chain' for a stream", "fit with that")
-    if standardize != "dataset":
-        advice = "mean and deviation of the recording are unknown before its end: fit with standardize='dataset'"
-        raise InputError("standardize", repr(standardize), "'dataset' for a stream", advice)

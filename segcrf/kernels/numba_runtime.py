@@ -24,6 +24,8 @@ from segcrf.kernels.layout import working_dtype
 __all__ = [
     "array",
     "compiled",
+    "exact",
+    "exact_part",
     "exp",
     "explicit",
     "exponentiate",
@@ -57,6 +59,19 @@ def explicit(function: Callable[..., Any]) -> Callable[..., Any]:
 def part(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a part of an `explicit` function, without an entry point for Python."""
     return _compiled(function, fastmath={"contract", "nsz"}, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
+def exact(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile as `compiled` does, but round every multiplication and every sum by itself, in the order as written.
+
+    A result has the same bits in a vector and in the rest of a loop, whatever the sizes of the arrays are.
+    """
+    return _compiled(function)
+
+
+def exact_part(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a part of an `exact` function, without an entry point for Python."""
+    return _compiled(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:

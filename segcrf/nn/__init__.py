@@ -11,7 +11,21 @@ from segcrf.nn.durations import (
     PoissonDurations,
     UniformDurations,
 )
-from segcrf.nn.encoders import ENCODERS, Encoder, GRUEncoder, LSTMEncoder, SequenceDropout, TCNEncoder, make_encoder
+from segcrf.nn.encoders import (
+    ENCODERS,
+    CustomEncoder,
+    Encoder,
+    GRUEncoder,
+    LSTMEncoder,
+    SequenceDropout,
+    TCNEncoder,
+    adopt_encoder,
+    import_path_of,
+    linear_by_frame,
+    make_encoder,
+    step_by_frame,
+)
+from segcrf.nn.missing import MISSING, fill_missing
 from segcrf.nn.model import (
     MIN_LOG_SIGMA,
     Heads,
@@ -20,6 +34,8 @@ from segcrf.nn.model import (
     StructuredLayer,
     SwitchingModel,
     SwitchingModelOutput,
+    can_step,
+    check_causal,
 )
 from segcrf.nn.preparation import Preparation, Standardizer, to_tensor
 from segcrf.nn.torchcrf import CRF
@@ -42,8 +58,10 @@ __all__ = [
     "DURATION_FAMILIES",
     "ENCODERS",
     "MIN_LOG_SIGMA",
+    "MISSING",
     "TRANSITION_FAMILIES",
     "ConstrainedTransitions",
+    "CustomEncoder",
     "Decoded",
     "DecodingRule",
     "Durations",
@@ -73,9 +91,16 @@ __all__ = [
     "TCNEncoder",
     "Transitions",
     "UniformDurations",
+    "adopt_encoder",
+    "can_step",
+    "check_causal",
     "cycle",
+    "fill_missing",
+    "import_path_of",
     "left_to_right",
+    "linear_by_frame",
     "log_frequencies",
     "make_encoder",
+    "step_by_frame",
     "to_tensor",
 ]

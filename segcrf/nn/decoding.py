@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional
 
-from segcrf._validation import UNLABELLED
+from segcrf._validation import UNLABELLED, check_choice, check_positive, check_whole
 from segcrf.structures import Structure
 
 __all__ = ["Decoded", "DecodingRule"]
@@ -22,6 +22,11 @@ class DecodingRule:
         by_frame: take the most probable class of each frame by itself, :attr:`Structure.posterior_mode`. Otherwise take
             the most probable sequence as a whole, :attr:`Structure.mode`, which leaves out a band at an uncertain
             position.
+        max_delay: frames after which a label is decided, by what is known then: 0 or more by frame, 1 or more for
+            sequences. None: every label is decided by the whole recording.
+
+    Raises:
+        InputError: ``factor`` is not above 0, or ``max_delay`` is too small.
 
     Example:
         >>> import torch
@@ -33,6 +38,13 @@ class DecodingRule:
 
     factor: float = 1.0
     by_frame: bool = False
+    max_delay: int | None = None
+
+    def __post_init__(self) -> None:
+        check_positive(self.factor, "factor")
+        check_choice(self.by_frame, "by_frame", (True, False))
+        if self.max_delay is not None:
+            check_whole(self.max_delay, "max_delay", 0 if self.by_frame else 1)
 
     def decode(self, dist: Structure) -> Decoded:
         """Return the labelling of ``dist`` by this rule."""

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segcrf._validation import check_choice, check_whole
+from segcrf._validation import InputError, check_choice, check_whole
 from segcrf.nn.decoding import Decoded, DecodingRule
-from segcrf.nn.encoders import Encoder
-from segcrf.nn.preparation import Preparation
+from segcrf.nn.encoders import Encoder, State, check_has_steps, linear_by_frame, step_by_frame
+from segcrf.nn.preparation import Preparation, check_steps
 from segcrf.structures import POSTERIORS, Structure, SwitchingRegression
 
 __all__ = [
@@ -33,11 +33,15 @@ __all__ = [
     "StructuredLayer",
     "SwitchingModel",
     "SwitchingModelOutput",
+    "can_step",
+    "check_causal",
 ]
 
 #: Smallest log-deviation of standardised targets: an error of one hundredth of their deviation. Targets without noise
 #: would drive the log-deviation to minus infinity, and the weight of their loss to infinity.
 MIN_LOG_SIGMA = -4.6
+# In the buffer of the largest delay: the decoding rule has none.
+_NO_LIMIT = -1
 
 
 class StructuredLayer(Protocol):
@@ -88,6 +92,7 @@ class _StructuredModel(nn.Module):
 
     decode_factor: Tensor
     decode_by_frame: Tensor
+    decode_max_delay: Tensor
 
     def __init__(self, encoder: Encoder, crf: StructuredLayer, preparation: Preparation | None) -> None:
         super().__init__()
@@ -95,12 +100,41 @@ class _StructuredModel(nn.Module):
         self.encoder = encoder
         self.crf = cast(nn.Module, crf)
         self.class_head = nn.Linear(encoder.out_features, crf.num_classes)
-        self.register_buffer("decode_factor", torch.ones(()))
+        self.register_buffer("decode_factor", torch.ones((), dtype=torch.float64))
         self.register_buffer("decode_by_frame", torch.zeros((), dtype=torch.bool))
+        self.register_buffer("decode_max_delay", torch.full((), _NO_LIMIT))
 
     def prepare(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return raw signals (B, T, F) as the encoder expects them."""
         return x if self.preparation is None else self.preparation(x, lengths).to(self.class_head.weight.dtype)
+
+    def heads(self, features: Tensor, *, by_frame: bool = False) -> Heads:
+        """Return what the heads make of features (B, T, H); ``by_frame`` as of :meth:`step`."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def step(self, x: Tensor, state: State = None) -> tuple[Heads, State]:
+        """Return what the heads make of the next frames of recordings that are still being measured.
+
+        On a CPU, in evaluation mode, the result of a frame is the same to the last bit in every call. It depends
+        neither on how the frames are cut into calls, nor on the other recordings. It agrees with a call of the model
+        on whole recordings up to rounding.
+
+        Args:
+            x: the next raw frames (B, N, F).
+            state: what the previous call returned; None at the first frame.
+
+        Returns:
+            What the heads make of these frames, and the state for the next call.
+
+        Raises:
+            InputError: the model needs later frames, or the whole recording.
+        """
+        gap, encoded = (None, None) if state is None else state
+        if self.preparation is not None:
+            x, gap = self.preparation.step(x, gap)
+        features, encoded = step_by_frame(self.encoder, x.to(self.class_head.weight.dtype), encoded)
+        return self.heads(features, by_frame=True), (gap, encoded)
 
     def dist(self, emissions: Tensor, lengths: Tensor | None = None) -> Structure:
         """Return the distribution over label sequences for class scores (B, T, C) and lengths (B,).
@@ -112,8 +146,22 @@ class _StructuredModel(nn.Module):
 
     @property
     def decoding_rule(self) -> DecodingRule:
-        """The decoding rule, as the buffers ``decode_factor`` and ``decode_by_frame`` hold it."""
-        return DecodingRule(float(self.decode_factor), bool(self.decode_by_frame))
+        """The decoding rule; the buffers hold it, so that a ``state_dict`` does. :meth:`set_decoding_rule` sets it."""
+        delay = int(self.decode_max_delay)
+        limit = None if delay == _NO_LIMIT else delay
+        return DecodingRule(float(self.decode_factor), bool(self.decode_by_frame), limit)
+
+    def set_decoding_rule(self, rule: DecodingRule) -> None:
+        """Decode by another rule from here on.
+
+        Raises:
+            InputError: the rule has a ``max_delay``, and the model needs the whole recording.
+        """
+        if rule.max_delay is not None:
+            check_causal(cast("JointModel | SwitchingModel", self))
+        self.decode_factor.fill_(rule.factor)
+        self.decode_by_frame.fill_(rule.by_frame)
+        self.decode_max_delay.fill_(_NO_LIMIT if rule.max_delay is None else rule.max_delay)
 
     def decode(self, dist: Structure) -> Decoded:
         """Return the labelling of a distribution by :attr:`decoding_rule`."""
@@ -131,9 +179,8 @@ class JointModel(_StructuredModel):
         preparation: from the raw signal to what the encoder expects; None: the signal as it is.
 
     Attributes:
-        decode_factor: buffer (), the factor of the decoding rule; 1 unless it is set.
-        decode_by_frame: buffer () bool, whether the decoding rule takes the most probable class of each frame instead
-            of the most probable sequence; False unless it is set.
+        decode_factor, decode_by_frame, decode_max_delay: buffers () of the decoding rule. It takes the most probable
+            sequence unless :meth:`set_decoding_rule` sets another.
 
     Example:
         >>> from segcrf.nn import LinearChainCRF, LSTMEncoder
@@ -171,12 +218,15 @@ class JointModel(_StructuredModel):
         scores, predictions, log_sigma = self.heads(features)
         return ModelOutput(self.dist(scores, lengths), predictions, features, log_sigma, scores)
 
-    def heads(self, features: Tensor) -> Heads:
-        """Return the class scores and predictions of features (B, T, H)."""
-        predictions = None if self.target_head is None else self.target_head(features)
+    def heads(self, features: Tensor, *, by_frame: bool = False) -> Heads:
+        """Return the class scores and predictions of features (B, T, H); ``by_frame`` as of :meth:`step`."""
+        scores = _apply(self.class_head, features, by_frame)
+        predictions = None if self.target_head is None else _apply(self.target_head, features, by_frame)
+        if self.sigma_head is None:
+            return Heads(scores, predictions, None)
         # Softplus instead of a clamp: below its floor a clamp has no gradient, and the deviation would stay there.
-        floored = None if self.sigma_head is None else functional.softplus(self.sigma_head(features) - MIN_LOG_SIGMA)
-        return Heads(self.class_head(features), predictions, None if floored is None else floored + MIN_LOG_SIGMA)
+        floored = functional.softplus(_apply(self.sigma_head, features, by_frame) - MIN_LOG_SIGMA)
+        return Heads(scores, predictions, floored + MIN_LOG_SIGMA)
 
 
 class SwitchingModelOutput(NamedTuple):
@@ -265,9 +315,10 @@ class SwitchingModel(_StructuredModel):
         switching = self.switching(self.dist(scores, lengths), means)
         return SwitchingModelOutput(switching, features, self.posterior, scores)
 
-    def heads(self, features: Tensor) -> Heads:
-        """Return the class scores and the predictions per class, (B, T, C, R), of features (B, T, H)."""
-        return Heads(self.class_head(features), self.target_head(features).unflatten(-1, self.shape), None)
+    def heads(self, features: Tensor, *, by_frame: bool = False) -> Heads:
+        """Return the class scores and the predictions per class, (B, T, C, R); arguments as in :class:`JointModel`."""
+        means = _apply(self.target_head, features, by_frame).unflatten(-1, self.shape)
+        return Heads(_apply(self.class_head, features, by_frame), means, None)
 
     def switching(self, dist: Structure, means: Tensor | None) -> SwitchingRegression:
         """Return classes and targets in one distribution, from predictions per class (B, T, C, R)."""
@@ -277,3 +328,33 @@ class SwitchingModel(_StructuredModel):
 
     def extra_repr(self) -> str:
         return f"posterior={self.posterior!r}"
+
+
+def _apply(head: nn.Linear, features: Tensor, by_frame: bool) -> Tensor:
+    return linear_by_frame(features, head.weight, head.bias) if by_frame else head(features)
+
+
+def can_step(model: JointModel | SwitchingModel) -> bool:
+    """Return whether a model can encode frames as they are measured, see :meth:`JointModel.step`."""
+    try:
+        check_causal(model)
+    except InputError:
+        return False
+    return True
+
+
+def check_causal(model: JointModel | SwitchingModel) -> None:
+    """Raise for a model that needs later frames, or the whole recording.
+
+    Args:
+        model: of a stream, or with a largest delay.
+
+    Raises:
+        InputError: the parameter of the Segmenter with another value than such a model needs.
+    """
+    if not model.encoder.causal:
+        advice = "later frames are unknown when a frame is decided: fit with bidirectional=False"
+        raise InputError("bidirectional", "True", "False for a stream", advice)
+    check_has_steps(model.encoder)
+    if model.preparation is not None:
+        check_steps(model.preparation)

@@ -10,9 +10,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from segcrf._validation import InputError, check_choice
+from segcrf.nn.missing import MISSING, fill_missing
 from segcrf.structures import frame_mask
 
-__all__ = ["Preparation", "Standardizer", "to_tensor"]
+__all__ = ["Preparation", "Standardizer", "check_steps", "to_tensor"]
 
 Array = npt.NDArray[Any]
 
@@ -95,6 +97,7 @@ class Preparation(nn.Module):
         num_targets: targets R; 0 for none.
         per_recording: standardise every recording by its own mean and deviation, for offsets and gains without
             meaning. Otherwise by fixed ones, which are 0 and 1 until they are set.
+        missing: what replaces missing values (NaN), see :func:`fill_missing`.
 
     Attributes:
         channels: the :class:`Standardizer` of the signal, or None with ``per_recording``.
@@ -106,8 +109,12 @@ class Preparation(nn.Module):
         tensor([-1.,  1.])
     """
 
-    def __init__(self, num_channels: int, num_targets: int = 0, *, per_recording: bool = False) -> None:
+    def __init__(
+        self, num_channels: int, num_targets: int = 0, *, per_recording: bool = False, missing: str = "error"
+    ) -> None:
+        check_choice(missing, "missing", MISSING)
         super().__init__()
+        self.missing = missing
         self.channels = None if per_recording else Standardizer.identity(num_channels)
         self.targets = Standardizer.identity(num_targets) if num_targets else None
 
@@ -117,9 +124,33 @@ class Preparation(nn.Module):
         return self.channels is None
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return raw signals (B, T, F) standardised, float32; ``lengths`` (B,) are all T if None."""
+        """Return raw signals (B, T, F) standardised and without gaps, float32; ``lengths`` (B,) are all T if None."""
         standardized = _by_own_scale(x.double(), lengths) if self.channels is None else self.channels(x)
-        return standardized.float()
+        return fill_missing(standardized, self.missing, lengths).float()
+
+    def step(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Prepare the next frames of recordings that are still being measured.
+
+        All calls together return what one call with all frames returns, to the bit.
+
+        Args:
+            x: the next raw frames (B, N, F).
+            state: what the previous call returned; None at the first frame.
+
+        Returns:
+            The prepared frames, float32, and the state for the next call: the last value of each channel.
+
+        Raises:
+            InputError: the preparation needs later frames.
+        """
+        check_steps(self)
+        assert self.channels is not None
+        standardized = self.channels(x)
+        if self.missing == "error":
+            return standardized.float(), None
+        last = standardized.new_zeros(len(x), x.shape[2]) if state is None else state
+        filled = fill_missing(torch.cat([last[:, None], standardized], 1), self.missing)[:, 1:]
+        return filled.float(), filled[:, -1] if filled.shape[1] else last
 
     def to_unit_of_targets(self, predictions: Tensor) -> Tensor:
         """Return standardised predictions (..., R) in the unit of the targets, float64."""
@@ -131,13 +162,25 @@ def _by_own_scale(x: Tensor, lengths: Tensor | None) -> Tensor:
     """Standardise each recording of (B, T, F) float64 by its own valid frames; the rest becomes 0."""
     if lengths is None:
         lengths = torch.full(x.shape[:1], x.shape[1], device=x.device)
-    inside, count = frame_mask(lengths, x.shape[1])[..., None], lengths[:, None, None]
-    mean = x.where(inside, 0.0).sum(1, keepdim=True) / count
+    inside = frame_mask(lengths, x.shape[1])[..., None]
+    known = inside & ~x.isnan()
+    count = known.sum(1, keepdim=True).clamp(min=1)
+    mean = x.where(known, 0.0).sum(1, keepdim=True) / count
     residual = (x - mean).where(inside, 0.0)
-    deviation = (residual.square().sum(1, keepdim=True) / count).sqrt()
+    deviation = (residual.where(known, 0.0).square().sum(1, keepdim=True) / count).sqrt()
     return residual / _scale_of(mean, deviation)
 
 
 def _scale_of(mean: Tensor, deviation: Tensor) -> Tensor:
     """Return the deviation, and 1 where a channel is constant."""
     return deviation.where(deviation > _CONSTANT * mean.abs().clamp(min=_TINY), 1.0)
+
+
+def check_steps(preparation: Preparation) -> None:
+    """Raise for a preparation that needs later frames, or the whole recording."""
+    if preparation.per_recording:
+        advice = "mean and deviation of the recording are unknown before its end: fit with standardize='dataset'"
+        raise InputError("standardize", "'recording'", "'dataset' for a stream", advice)
+    if preparation.missing == "interpolate":
+        advice = "the next measured value is unknown when a frame is decided: fit with missing='hold'"
+        raise InputError("missing", "'interpolate'", "'hold' or 'error' for a stream", advice)

@@ -23,6 +23,8 @@ from .parameters import to_plain as to_plain
 from .recipe import Recipe as Recipe
 from .recipe import Result as Result
 from .resuming import check_resumable as check_resumable
+from .rules import candidate_rules as candidate_rules
+from .rules import default_rule as default_rule
 from .selection import find_learning_rate as find_learning_rate
 from .temperature import TEMPERATURE_SCOPES as TEMPERATURE_SCOPES
 from .temperature import fit_temperature as fit_temperature

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
+from segcrf._validation import InputError
 from segcrf.losses import (
     FORMS,
     Combiner,
@@ -22,7 +23,17 @@ from segcrf.losses import (
     SwitchingObjective,
     UncertaintyWeights,
 )
-from segcrf.nn import JointModel, LinearChainCRF, Preparation, SemiMarkovCRF, SwitchingModel, make_encoder
+from segcrf.nn import (
+    Encoder,
+    JointModel,
+    LinearChainCRF,
+    Preparation,
+    SemiMarkovCRF,
+    SwitchingModel,
+    adopt_encoder,
+    import_path_of,
+    make_encoder,
+)
 from segcrf.segments import Segments
 from segcrf.training.parameters import Parameters
 
@@ -85,19 +96,32 @@ def build_model(parameters: Parameters, sizes: Sizes, frame_loss: float) -> Join
         sizes: numbers of classes, channels and targets, and the longest duration.
         frame_loss: weight of the loss of frames; above 0, a learned factor scales the emissions.
     """
-    options: dict[str, Any] = {"hidden": parameters.hidden, "dropout": parameters.dropout}
-    both = parameters.bidirectional
-    options |= {"causal": not both} if parameters.encoder == "tcn" else {"bidirectional": both}
-    if parameters.layers is not None:
-        options["layers"] = parameters.layers
-    encoder = make_encoder(parameters.encoder, sizes.num_channels, **options)
-    preparation = Preparation(sizes.num_channels, sizes.num_targets, per_recording=sizes.per_recording)
+    encoder = _build_encoder(parameters, sizes.num_channels)
+    preparation = Preparation(
+        sizes.num_channels, sizes.num_targets, per_recording=sizes.per_recording, missing=parameters.missing
+    )
     crf = _build_crf(sizes, frame_loss)
     if parameters.switching is not None:
         assert parameters.posterior is not None
         return SwitchingModel(encoder, crf, sizes.num_targets, posterior=parameters.posterior, preparation=preparation)
     heteroscedastic = parameters.regression == "beta_nll"
     return JointModel(encoder, crf, sizes.num_targets, heteroscedastic=heteroscedastic, preparation=preparation)
+
+
+def _build_encoder(parameters: Parameters, num_channels: int) -> Encoder:
+    if not isinstance(parameters.encoder, str):
+        encoder = adopt_encoder(parameters.encoder, num_channels)
+        if not (encoder.causal or parameters.bidirectional):
+            expected = "an encoder that sees no later frames, because bidirectional=False"
+            advice = "set causal = True on a module that is causal, or leave bidirectional out"
+            raise InputError("encoder", f"{import_path_of(parameters.encoder)} without causal = True", expected, advice)
+        return encoder
+    options: dict[str, Any] = {"hidden": parameters.hidden, "dropout": parameters.dropout}
+    both = parameters.bidirectional
+    options |= {"causal": not both} if parameters.encoder == "tcn" else {"bidirectional": both}
+    if parameters.layers is not None:
+        options["layers"] = parameters.layers
+    return make_encoder(parameters.encoder, num_channels, **options)
 
 
 def _build_crf(sizes: Sizes, frame_loss: float) -> LinearChainCRF | SemiMarkovCRF:

@@ -32,7 +32,15 @@ from segcrf.segments import Segments
 from segcrf.training.building import Sizes, build_combiner, build_model, build_objective, longest_duration
 from segcrf.training.diagnostics import TrainingWarning
 from segcrf.training.parameters import CUSTOM, Parameters
+from segcrf.training.rules import candidate_rules, default_rule
 from segcrf.training.trained import Setting, Trained
+from segcrf.training.warm_start import (
+    check_continues,
+    copy_weights,
+    digest_weights,
+    extended_sizes,
+    restored_preparation,
+)
 
 __all__ = ["LEARNING_RATE", "Examples", "fit_model", "has_long_bands"]
 
@@ -73,6 +81,7 @@ def fit_model(
     parameters: Parameters,
     examples: Examples,
     *,
+    start: Trained | None = None,
     resume: bool = False,
     on_best: Callable[[Trained], None] | None = None,
 ) -> Trained:
@@ -81,6 +90,7 @@ def fit_model(
     Args:
         parameters: checked parameters of a Segmenter.
         examples: recordings, which are checked here.
+        start: an earlier training to go on from; None: begin with random weights.
         resume: continue from the checkpoint in the directory, if there is one.
         on_best: called with each model that is better than all before, while training runs.
 
@@ -94,31 +104,42 @@ def fit_model(
         raise InputError("combine", "'custom', which stands for a callable", "the callable itself", advice)
     # PyTorch requires Python's own numbers, and a checkpoint holds nothing else.
     parameters = parameters.to_builtin()
-    coder, train, validate = _open_recordings(examples, parameters)
+    coder, train, validate = _open_recordings(examples, parameters, start)
     num_targets = 0 if train.targets is None else train.targets[0].shape[1]
     if parameters.switching is not None and not num_targets:
         advice = "give fit(X, y, targets=...), or switching=None"
         raise InputError("switching", f"{parameters.switching!r} without targets", "targets to predict", advice)
-    preparation = choose_preparation(parameters.standardize, parameters.bidirectional, train, validate)
-    longest = longest_duration(train.labels) if parameters.structure == "semi-markov" else None
-    sizes = Sizes(len(coder.classes), train.signals[0].shape[1], num_targets, longest, preparation.per_recording)
-    plain = Parameters(**parameters.to_dict())  # copies that later changes of the caller do not reach
+    if start is None:
+        looks_ahead = parameters.bidirectional and not getattr(parameters.encoder, "causal", False)
+        preparation = choose_preparation(parameters.standardize, looks_ahead, parameters.missing, train, validate)
+        longest = longest_duration(train.labels) if parameters.structure == "semi-markov" else None
+        sizes = Sizes(len(coder.classes), train.signals[0].shape[1], num_targets, longest, preparation.per_recording)
+    else:
+        check_continues(parameters, start, train)
+        preparation, sizes = restored_preparation(start), extended_sizes(start, len(coder.classes))
+    # Copies that later changes of the caller do not reach.
+    plain = replace(Parameters(**parameters.to_dict()), encoder=copy.deepcopy(parameters.encoder))
     setting = Setting(plain, coder, sizes)
     fingerprint = {} if parameters.directory is None else _fingerprint(setting, (train, validate))
     weights = _frame_losses(parameters.frame_loss, train.labels, bool(validate.labels))
+    if start is not None:
+        fingerprint, weights = fingerprint | {"start": digest_weights(start.weights)}, [start.frame_loss]
     recipes = _recipes(parameters, weights, fingerprint, resume)
-    notes = _warn_of_unseen(coder, train.labels)
+    notes = _warn_of_unseen(coder, train.labels) if start is None else _note_forgettable(coder, train.labels)
     data = prepare_recordings(preparation, train), prepare_recordings(preparation, validate)
-    fit = _Fit(parameters, setting, preparation, train.labels, data, resume, on_best)
+    fit = _Fit(parameters, setting, preparation, start, train.labels, data, resume, on_best)
     trained = fit.best_of(recipes)
     return replace(trained, notes=notes + trained.notes)
 
 
 # ------------------------------------------------------------------------------------------------------ recordings
-def _open_recordings(examples: Examples, parameters: Parameters) -> tuple[ClassCoder, Labelled, Labelled]:
+def _open_recordings(
+    examples: Examples, parameters: Parameters, start: Trained | None
+) -> tuple[ClassCoder, Labelled, Labelled]:
     """Check all recordings, learn the classes, and separate training from validation recordings."""
-    train = read_labelled(examples.X, examples.y, examples.targets)
-    coder = ClassCoder.learn(train.labels, parameters.classes)
+    train = read_labelled(examples.X, examples.y, examples.targets, gaps=parameters.missing != "error")
+    known = None if start is None else start.setting.coder
+    coder = ClassCoder.learn(train.labels, parameters.classes) if known is None else known.extended(train.labels)
     train = replace(train, labels=coder.encode(train.labels))
     if isinstance(parameters.combine, Mapping):
         _check_loss_weights(parameters.combine, ("crf",) if train.targets is None else ("crf", "regression"))
@@ -126,15 +147,19 @@ def _open_recordings(examples: Examples, parameters: Parameters) -> tuple[ClassC
     if examples.validation is None:
         return coder, *split_recordings(train, parameters.validation_fraction, parameters.seed, groups)
     check_any_labelled(train.labels)
-    return coder, train, _open_validation(_check_validation(examples.validation), coder, train)
+    return (
+        coder,
+        train,
+        _open_validation(_check_validation(examples.validation), coder, train, parameters.missing != "error"),
+    )
 
 
-def _open_validation(given: Sequence[Given], coder: ClassCoder, train: Labelled) -> Labelled:
+def _open_validation(given: Sequence[Given], coder: ClassCoder, train: Labelled, gaps: bool) -> Labelled:
     """Check recordings for validation: they must be like those for training."""
     num_targets = 0 if train.targets is None else train.targets[0].shape[1]
     targets = given[2] if num_targets and len(given) > 2 else None
     with about_argument("validation"):
-        held = read_labelled(given[0], given[1], targets, train.signals[0].shape[1], num_targets)
+        held = read_labelled(given[0], given[1], targets, train.signals[0].shape[1], num_targets, gaps=gaps)
         held = replace(held, labels=coder.encode(held.labels))
     check_any_labelled(held.labels, "validation: y")
     return held
@@ -164,8 +189,7 @@ def _frame_losses(given: float | str, labels: Sequence[Array], validated: bool) 
 
 def _warn_of_unseen(coder: ClassCoder, labels: Sequence[Array]) -> list[str]:
     """Warn of classes without a training frame; return the warning as a note."""
-    seen = np.unique(np.concatenate(labels))
-    absent = [str(name) for index, name in enumerate(coder.classes.tolist()) if index not in seen]
+    absent = _absent_classes(coder, labels)
     if not absent:
         return []
     text = (
@@ -174,6 +198,20 @@ def _warn_of_unseen(coder: ClassCoder, labels: Sequence[Array]) -> list[str]:
     )
     warnings.warn(text, TrainingWarning, stacklevel=4)  # points at the call of Segmenter.fit
     return [text]
+
+
+def _note_forgettable(coder: ClassCoder, labels: Sequence[Array]) -> list[str]:
+    """Return a note on classes that an earlier training learned, and that have no frame in this one."""
+    absent = _absent_classes(coder, labels)
+    if not absent:
+        return []
+    return [f"no training frame is of class {', '.join(absent)}: it may be forgotten; add recordings with it"]
+
+
+def _absent_classes(coder: ClassCoder, labels: Sequence[Array]) -> list[str]:
+    """Return the names of classes without a frame."""
+    seen = np.unique(np.concatenate(labels))
+    return [str(name) for index, name in enumerate(coder.classes.tolist()) if index not in seen]
 
 
 def _fingerprint(setting: Setting, parts: Sequence[Labelled]) -> dict[str, Any]:
@@ -202,7 +240,8 @@ def _recipes(
         raise ImportError(f"fit needs Lightning ({error}); pip install 'segcrf[train]'") from error
 
     shared = {each.name for each in fields(Recipe)} & {each.name for each in fields(Parameters)}
-    given: dict[str, Any] = {name: getattr(parameters, name) for name in shared} | {"fingerprint": fingerprint}
+    given: dict[str, Any] = {name: getattr(parameters, name) for name in shared}
+    given |= {"fingerprint": fingerprint, "rules": candidate_rules(parameters.decoding)}
     if isinstance(parameters.learning_rate, str | None):
         given["learning_rate"] = 0.0  # it is chosen when training begins
     trials = {weight: f"frame_loss={weight:g}" if len(weights) > 1 else "" for weight in weights}
@@ -220,6 +259,7 @@ class _Fit:
     parameters: Parameters
     setting: Setting
     preparation: Preparation
+    start: Trained | None
     labels: Sequence[Array]
     data: tuple[list[Recording], list[Recording]]
     resume: bool
@@ -270,6 +310,9 @@ class _Fit:
             model = build_model(self.parameters, sizes, weight)
         model.preparation = copy.deepcopy(self.preparation)
         model.crf.init_from(self.labels)  # pyright: ignore[reportCallIssue]
+        if self.start is not None:
+            copy_weights(model, self.start.weights)
+        model.set_decoding_rule(default_rule(self.parameters.decoding))
         objective = build_objective(self.parameters, sizes.num_targets, weight)
         return model, objective, build_combiner(self.parameters, sizes.num_targets, weight)
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from segcrf._validation import (
     InputError,
@@ -27,8 +28,9 @@ from segcrf._validation import (
     frames_per_second,
 )
 from segcrf.losses import FORMS, REGRESSIONS, Combiner
-from segcrf.nn import ENCODERS
+from segcrf.nn import ENCODERS, MISSING, DecodingRule
 from segcrf.structures import POSTERIORS
+from segcrf.training.rules import DECODINGS, check_decoding
 
 __all__ = ["CUSTOM", "PARAMETERS", "Parameter", "Parameters", "check_parameters", "to_plain"]
 
@@ -38,7 +40,8 @@ COMBINERS = ("sum", "running-mean", "uncertainty")
 SWITCHING = ("mean", *FORMS)
 # These losses are above zero, as a combiner that divides by them requires.
 ERRORS = ("mse", "smooth_l1")
-# A model folder stores this in place of a combiner without a name: that is a program, and programs are never stored.
+# A model folder stores this in place of a combiner or an encoder without a name: these are programs, and programs are
+# never stored.
 CUSTOM = "custom"
 
 Rule = Callable[[Any, str], object]
@@ -126,6 +129,17 @@ def _check_combine(value: Any, name: str) -> None:
         raise InputTypeError(name, type(value).__name__, expected, "a callable makes a scalar of the named losses")
 
 
+def _check_encoder(value: Any, name: str) -> None:
+    if isinstance(value, str) and value != CUSTOM:
+        check_choice(value, name, tuple(ENCODERS))
+    elif not callable(value):
+        if value == CUSTOM:
+            got, advice = "'custom', which stands for a module", "set_params(encoder=...) with it to fit again"
+            raise InputError(name, got, "the module itself, or a callable that builds it", advice)
+        expected = f"one of {', '.join(map(repr, ENCODERS))}, an nn.Module, or a callable from the channels to a module"
+        raise InputTypeError(name, type(value).__name__, expected)
+
+
 def _check_device(value: object, name: str) -> None:
     """Raise for a device that this machine does not have."""
     counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
@@ -166,7 +180,9 @@ class Parameters:
     """All parameters of a Segmenter by name; :data:`PARAMETERS` describes each of them."""
 
     structure: str = _name("linear-chain", STRUCTURES, "structured layer")
-    encoder: str = _name("lstm", tuple(ENCODERS), "encoder of the signal")
+    encoder: str | nn.Module | Callable[[int], nn.Module] = _row(
+        "lstm", "encoder of the signal", _check_encoder, choices=tuple(ENCODERS)
+    )
     hidden: int = _whole(64, 1, "features per frame and direction")
     layers: int | None = _whole(None, 1, "layers of the encoder", special=(None,))
     bidirectional: bool = _flag(True, "whether the class of a frame may depend on later frames")
@@ -177,6 +193,7 @@ class Parameters:
     standardize: str = _name(
         "auto", STANDARDIZATIONS, "standardise channels by the mean and deviation of", special=("auto",)
     )
+    missing: str = _name("error", MISSING, "what replaces missing values (NaN) of the signal", command_line=False)
     frame_loss: float | str = _number(
         "auto", "initial weight of a cross-entropy of single frames, which fades", special=("auto",)
     )
@@ -188,6 +205,10 @@ class Parameters:
     posterior: str | None = _name(
         None, POSTERIORS, "class probability that mixes the regressions of a switching model", special=(None,)
     )
+    decoding: str | DecodingRule | Mapping[str, Any] = _row(
+        "auto", "how labels are read off the probabilities",
+        check_decoding, choices=tuple(DECODINGS),
+    )  # fmt: skip
     sampling_rate: float | None = _row(None, "frames per second", _check_sampling_rate, command_line=False)
     classes: Sequence[str] | None = _row(None, "names of the classes, in order", _check_later, command_line=False)
     max_epochs: int = _whole(30, 1, "largest number of epochs")
@@ -232,7 +253,7 @@ class Parameters:
 
     def to_builtin(self) -> Parameters:
         """Return the same parameters as Python's own numbers and text, which PyTorch and checkpoints require."""
-        return replace(Parameters(**self.to_dict()), combine=self.combine)
+        return replace(Parameters(**self.to_dict()), combine=self.combine, encoder=self.encoder)
 
 
 #: Every parameter by name, in the order of the constructor.
@@ -250,6 +271,8 @@ def to_plain(value: Any) -> Any:
     """
     if value is None or type(value) in (bool, int, float, str):
         return value
+    if isinstance(value, DecodingRule):
+        value = asdict(value)
     if isinstance(value, Mapping):
         return {str(name): to_plain(each) for name, each in value.items()}
     if callable(value):

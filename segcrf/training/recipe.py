@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from segcrf.losses import JointObjective, SwitchingObjective
-from segcrf.nn import JointModel, ModelOutput, SwitchingModel, SwitchingModelOutput
+from segcrf.nn import DecodingRule, JointModel, ModelOutput, SwitchingModel, SwitchingModelOutput
+from segcrf.training.rules import candidate_rules
 
 __all__ = ["Model", "Objective", "Output", "Recipe", "Result"]
 
@@ -48,6 +49,8 @@ class Recipe:
     """Batches per epoch at most; None: all."""
     validate_every: int = 1
     """Epochs from one validation to the next."""
+    rules: tuple[DecodingRule, ...] = candidate_rules("auto")
+    """Decoding rules that validation chooses among."""
 
 
 @dataclass(frozen=True, repr=False)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from segcrf._validation import InputError
 from segcrf.data import Batch
 from segcrf.losses import Combiner, FadingWeights, Losses, SwitchingObjective
-from segcrf.nn import SwitchingModel
+from segcrf.nn import DecodingRule, SwitchingModel
 from segcrf.training import diagnostics
 from segcrf.training.diagnostics import Watch
 from segcrf.training.optimizer import parameter_groups, warm_up_then_cosine
@@ -135,7 +135,7 @@ class Task(pl.LightningModule):
 
     # ---------------------------------------------------------------------------------------------- validation
     def on_validation_epoch_start(self) -> None:
-        self.validation = ValidationScores()
+        self.validation = ValidationScores(self.recipe.rules)
 
     def validation_step(self, batch: Batch, _: int) -> None:
         output = self.model.from_prepared(batch.signal, batch.lengths)
@@ -144,8 +144,8 @@ class Task(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         scores = self.validation.scores()
-        self.model.decode_factor.fill_(scores["decode_factor"])
-        self.model.decode_by_frame.fill_(scores["decode_by_frame"])
+        chosen = scores["decode_factor"], bool(scores["decode_by_frame"])
+        self.model.set_decoding_rule(DecodingRule(*chosen, self.recipe.rules[0].max_delay))
         self.log_dict({f"val_{name}": value for name, value in scores.items()})
 
     # ----------------------------------------------------------------------------------------------- optimiser

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segcrf._validation import InputError
 from segcrf.data import ClassCoder
-from segcrf.nn import JointModel, SwitchingModel
+from segcrf.nn import JointModel, SwitchingModel, import_path_of
 from segcrf.training.building import Sizes, build_model
-from segcrf.training.parameters import Parameters
+from segcrf.training.parameters import CUSTOM, Parameters
 
 __all__ = ["SCORES", "Setting", "Trained"]
 
@@ -76,8 +77,10 @@ class Trained:
     def to_config(self) -> dict[str, Any]:
         """Return everything but the tensors in a form that JSON can hold."""
         coder, sizes = self.setting.coder, self.setting.sizes
+        parameters, encoder = self.setting.parameters, self.setting.parameters.encoder
         return {
-            "parameters": self.setting.parameters.to_dict(),
+            "parameters": parameters.to_dict(),
+            "encoder": encoder if isinstance(encoder, str) else import_path_of(encoder),
             "classes": coder.classes.tolist(),
             "labels": "name" if coder.named else "index",
             "channels": sizes.num_channels,
@@ -96,12 +99,21 @@ class Trained:
         return {f"model.{name}": tensor for name, tensor in self.weights.items()}
 
     @classmethod
-    def restore(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Trained:
+    def restore(cls, config: dict[str, Any], tensors: dict[str, Tensor], encoder: Any = None) -> Trained:
         """Return what :meth:`to_config` and :meth:`to_tensors` were made of.
 
+        Args:
+            config: the one.
+            tensors: the other.
+            encoder: the module or callable that stands behind an encoder that is not one of this library.
+
         Raises:
+            InputError: there is such an encoder, and ``encoder`` is missing; or there is none.
             KeyError, TypeError: something is missing, or there is something else.
         """
+        _check_encoder_given(config, encoder)
+        if encoder is not None:
+            config = config | {"parameters": config["parameters"] | {"encoder": encoder}}
         coder = ClassCoder(np.array(config["classes"]), config["labels"] == "name")
         per_recording = config["standardize"] == "recording"
         sizes = Sizes(len(coder.classes), config["channels"], config["targets"], config["max_duration"], per_recording)
@@ -115,3 +127,13 @@ class Trained:
             config["best_epoch"],
             config["notes"],
         )
+
+
+def _check_encoder_given(config: dict[str, Any], encoder: Any) -> None:
+    """Raise for a model with an encoder of its own that is not given, and for one that is given needlessly."""
+    own = config["parameters"]["encoder"] == CUSTOM
+    if own and encoder is None:
+        advice = "models hold no program: pass its class, or a function that builds it, as encoder="
+        raise InputError("encoder", "None", f"the encoder of this model, {config['encoder']}", advice)
+    if not own and encoder is not None:
+        raise InputError("encoder", repr(encoder), f"None: this model has the encoder {config['encoder']!r}")

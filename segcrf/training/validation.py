@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,6 @@ from segcrf.training.recipe import Output
 
 __all__ = ["ValidationScores"]
 
-# Factors by which decoding may weigh the signal beyond the weight that the likelihood found best.
-DECODE_FACTORS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-
 
 class ValidationScores:
     """Collects predictions for validation windows, scores them by every decoding rule, and chooses the best rule.
@@ -26,14 +23,16 @@ class ValidationScores:
     the epoch. They also choose the decoding rule: the factor that weighs the signal, and the whole sequence or frame by
     frame, see :class:`segcrf.nn.DecodingRule`.
 
+    Args:
+        rules: the decoding rules to try.
+
     Attributes:
-        predicted: decoded labels of each recording, by decoding rule ``(factor, by_frame)``.
+        predicted: decoded labels of each recording, by decoding rule.
         true: labels of each recording.
     """
 
-    def __init__(self) -> None:
-        rules = [(factor, by_frame) for factor in DECODE_FACTORS for by_frame in (False, True)]
-        self.predicted: dict[tuple[float, bool], list[npt.NDArray[np.int64]]] = {rule: [] for rule in rules}
+    def __init__(self, rules: Sequence[DecodingRule]) -> None:
+        self.predicted: dict[DecodingRule, list[npt.NDArray[np.int64]]] = {rule: [] for rule in rules}
         self.true: list[npt.NDArray[np.int64]] = []
         self.square, self.known = 0.0, 0
 
@@ -41,8 +40,8 @@ class ValidationScores:
         """Decode the output for a batch by every rule, and add up the squared errors of its targets."""
         lengths = batch.lengths.tolist()
         self.true += [row[:length] for row, length in zip(batch.labels.cpu().numpy(), lengths, strict=True)]
-        for (factor, by_frame), predicted in self.predicted.items():
-            decoded = DecodingRule(factor, by_frame).decode(output.dist).labels.cpu().numpy()
+        for rule, predicted in self.predicted.items():
+            decoded = rule.decode(output.dist).labels.cpu().numpy()
             predicted += [row[:length] for row, length in zip(decoded, lengths, strict=True)]
         if batch.targets is not None and output.predictions is not None:
             error = (output.predictions - batch.targets)[~batch.targets.isnan()]
@@ -64,10 +63,11 @@ class ValidationScores:
     def _scores_by_rule(self) -> Generator[dict[str, float], None, None]:
         """Yield the scores of each rule; of rules that agree on every frame, only those of the first."""
         seen: set[bytes] = set()
-        for (factor, by_frame), predicted in self.predicted.items():
+        for rule, predicted in self.predicted.items():
             labels = np.concatenate(predicted).tobytes()
             if labels not in seen:
-                yield {"decode_factor": factor, "decode_by_frame": float(by_frame), **self._band_scores(predicted)}
+                chosen = {"decode_factor": rule.factor, "decode_by_frame": float(rule.by_frame)}
+                yield {**chosen, **self._band_scores(predicted)}
             seen.add(labels)
 
     def _band_scores(self, predicted: list[npt.NDArray[np.int64]]) -> dict[str, float]:

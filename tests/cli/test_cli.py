@@ -659,3 +659,38 @@ def test_the_tables_to_try_replace_nothing(tmp_path: Path, refuse):
     assert "new.csv: exists already" in refuse("demo", "--tables", tmp_path)
     assert "new.csv: is a file, expected a folder" in refuse("demo", "--tables", tmp_path / "new.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["new.csv"]
+
+
+# ------------------------------------------------------------------------------------------------ own encoder
+def test_an_own_encoder_is_imported_from_the_working_directory(place: Path, run: Callable[..., tuple[int, str, str]]):
+    (place / "mynet.py").write_text(
+        "from torch import nn\n\ndef make(channels):\n    return nn.Linear(channels, 8)\n\nsize = 3\n"
+    )
+    fit = ["fit", "train.csv", "--model", "own", *COLUMNS, *SMALL]
+    code, _, err = run(*fit, "--encoder", "mynet:make")
+    assert code == 0, err
+    code, _, err = run("predict", "test.csv", "--model", "own", "--out", "own.csv", "--encoder", "mynet:make")
+    assert code == 0, err
+    code, out, _ = run("score", "test.csv", "--model", "own", "--encoder", "mynet:make", "--json")
+    assert code == 0 and json.loads(out)
+    code, _, err = run("predict", "test.csv", "--model", "own", "--out", "own.csv")
+    assert code == BAD_INPUT and "mynet:make" in err and err.count("\n") == 1
+    for wrong in ("mynet:size", "mynet:absent", "absent:make", "mynet:"):
+        code, _, err = run(*fit, "--overwrite", "--encoder", wrong)
+        assert code == BAD_INPUT and wrong in err, wrong
+
+
+# ------------------------------------------------------------------------------------------------------- warm start
+def test_fit_goes_on_from_a_model_with_new_classes(place: Path, run: Callable[..., tuple[int, str, str]]):
+    table = long_table(5)
+    table["state"] = table["state"].replace({"on": "idle"})
+    table.to_csv(place / "later.csv", index=False)
+    code, out, err = run("fit", "later.csv", "--model", "later", "--from", "model", "--epochs", "1", "--quiet")
+    assert code == 0, err
+    assert Segmenter.load(place / "later").classes_.tolist() == ["off", "on", "idle"]
+    assert load_columns(place / "later") == load_columns(place / "model")
+    assert "may be forgotten" in out
+    code, _, err = run("fit", "later.csv", "--model", "x", "--from", "model", "--hidden", "9", "--quiet")
+    assert code == BAD_INPUT and "--hidden" in err and "as in the fitted model" in err
+    code, _, err = run("fit", "later.csv", "--model", "x", "--from", "absent", "--quiet")
+    assert code == BAD_INPUT and "absent" in err

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from segcrf import InputTypeError, LinearChain, LinearChainCRF, Segmenter, Segments, SemiMarkovCRF
 from segcrf.data import switching_sinusoid
-from segcrf.inference import SignalStream, Stream, check_streamable_fit
+from segcrf.inference import SignalStream, Stream
 from segcrf.nn import GRUEncoder, LSTMEncoder, TCNEncoder
 from segcrf.testing.cases import Case, chains
 from segcrf.testing.errors import rejects
@@ -201,14 +201,6 @@ def test_a_segmenter_that_needs_later_frames_says_what_to_fit(fitted: tuple[Segm
         Segmenter().stream()
     with pytest.raises(ValueError, match=r"2 channels.*1"):
         segmenter.stream().push(np.zeros((5, 2)))
-    for name, value, advice in (
-        ("bidirectional", True, "fit with bidirectional=False"),
-        ("structure", "semi-markov", "fit with that"),
-        ("standardize", "recording", "fit with standardize='dataset'"),
-    ):
-        needed = {"bidirectional": False, "structure": "linear-chain", "standardize": "dataset"} | {name: value}
-        with rejects(name, got=repr(value), advice=advice):
-            check_streamable_fit(**needed)  # type: ignore[arg-type]
     both = Segmenter(hidden=4, max_epochs=1, progress=False).fit(signals, [np.arange(len(x)) % 2 for x in signals])
     with rejects("bidirectional"):
         both.stream()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from segcrf.nn import Encoder, GRUEncoder, LSTMEncoder, SequenceDropout, TCNEncoder, make_encoder
-from segcrf.testing.encoders import EncoderContract, signal
+from segcrf.testing.encoders import CausalEncoderContract, EncoderContract, signal
 from segcrf.testing.errors import rejects
 
 Build = Callable[[], Encoder]
@@ -15,8 +15,13 @@ CAUSAL: dict[str, Build] = {
     "lstm": lambda: LSTMEncoder(3, 5),
     "lstm-3-layers": lambda: LSTMEncoder(3, 5, layers=3),
     "gru": lambda: GRUEncoder(3, 5, layers=2),
+    "gru-1-unit": lambda: GRUEncoder(3, 1),
+    "lstm-1-unit": lambda: LSTMEncoder(3, 1, layers=2),
+    "lstm-many-units": lambda: LSTMEncoder(3, 37, layers=2),
     "tcn": lambda: TCNEncoder(3, 5, layers=3, causal=True),
     "tcn-even-kernel": lambda: TCNEncoder(3, 5, layers=2, kernel_size=2, causal=True),
+    "tcn-one-tap": lambda: TCNEncoder(3, 5, layers=2, kernel_size=1, causal=True),
+    "tcn-no-layer": lambda: TCNEncoder(3, 19, layers=0, causal=True),
 }
 ANTICAUSAL: dict[str, Build] = {
     "bi-lstm": lambda: LSTMEncoder(3, 5, bidirectional=True),
@@ -36,6 +41,12 @@ def build(make: Build) -> Encoder:
 
 class TestEncoders(EncoderContract):
     @pytest.fixture(params=ALL, ids=NAMES)
+    def encoder(self, request: pytest.FixtureRequest) -> Encoder:
+        return build(request.param)
+
+
+class TestCausalEncoders(CausalEncoderContract):
+    @pytest.fixture(params=list(CAUSAL.values()), ids=list(CAUSAL))
     def encoder(self, request: pytest.FixtureRequest) -> Encoder:
         return build(request.param)
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,18 @@ from torch import Tensor
 
 from segcrf import Segments
 from segcrf.losses import FixedWeights, JointObjective, SwitchingObjective
-from segcrf.nn import MIN_LOG_SIGMA, DecodingRule, JointModel, LinearChainCRF, LSTMEncoder, SwitchingModel, TCNEncoder
+from segcrf.nn import (
+    MIN_LOG_SIGMA,
+    DecodingRule,
+    JointModel,
+    LinearChainCRF,
+    LSTMEncoder,
+    Preparation,
+    Standardizer,
+    SwitchingModel,
+    TCNEncoder,
+    can_step,
+)
 
 
 def build(num_targets: int = 2) -> JointModel:
@@ -124,11 +136,43 @@ def test_a_model_decodes_by_sequence_or_frame_by_frame() -> None:
     dist = model(torch.randn(2, 40, 3), torch.tensor([40, 25])).dist
     assert torch.equal(model.decode(dist).labels, dist.mode)
     assert torch.equal(model.decode(dist).starts, dist.best.starts)
-    model.decode_factor.fill_(2.0)
-    model.decode_by_frame.fill_(True)
-    assert model.decoding_rule == DecodingRule(factor=2.0, by_frame=True)
+    rule = DecodingRule(factor=2.0, by_frame=True)
+    model.set_decoding_rule(rule)
+    assert model.decoding_rule == rule
+    other = build()
+    other.load_state_dict(model.state_dict())
+    assert other.decoding_rule == rule
     shown = model.decode(dist)
     assert torch.equal(shown.labels, dist.scaled(emissions=2.0).posterior_mode)
     for labels, starts, length in zip(shown.labels, shown.starts, (40, 25), strict=True):
         bands = Segments.from_labels([labels[:length].numpy()])
         assert starts.nonzero().flatten().tolist() == bands.start.tolist()
+
+
+# ----------------------------------------------------------------------------------------------------- frame by frame
+@pytest.mark.parametrize("kind", ["joint", "heteroscedastic", "switching"])
+def test_steps_give_the_same_bits_in_any_pieces_and_agree_with_the_whole(kind: str) -> None:
+    torch.manual_seed(0)
+    preparation = Preparation(3, 2, missing="hold")
+    preparation.channels = Standardizer([1.0, 50.0, -1e4], [0.1, 9.0, 3.0])
+    parts: Any = LSTMEncoder(3, hidden=8, layers=2), LinearChainCRF(4), 2
+    if kind == "switching":
+        model: Any = SwitchingModel(*parts, posterior="filter", preparation=preparation)
+    else:
+        model = JointModel(*parts, heteroscedastic=kind == "heteroscedastic", preparation=preparation)
+    model.eval()
+    x = torch.randn(2, 50, 3, dtype=torch.float64) * preparation.channels.scale + preparation.channels.mean
+    x[torch.rand(x.shape) < 0.2] = torch.nan
+    whole, _ = model.step(x)
+    pieces, state = [], None
+    for piece in x.split([1, 7, 0, 30, 12], dim=1):
+        heads, state = model.step(piece, state)
+        pieces.append(heads)
+    alone = [model.step(row[None])[0] for row in x]
+    for index, value in enumerate(whole):
+        if value is not None:
+            assert torch.equal(torch.cat([piece[index] for piece in pieces], dim=1), value)
+            assert torch.equal(torch.cat([each[index] for each in alone]), value)
+    at_once = model.heads(model.encoder(model.prepare(x)))
+    torch.testing.assert_close(whole.emissions, at_once.emissions, atol=1e-5, rtol=1e-5)
+    assert can_step(model) and not can_step(JointModel(LSTMEncoder(3, hidden=4, bidirectional=True), LinearChainCRF(2)))

@@ -15,6 +15,7 @@ import torch
 from segmenters import NAMES, SMALL, everything, examples, recordings
 
 from segcrf import Segmenter
+from segcrf.nn import DecodingRule
 from segcrf.testing.errors import rejects
 from segcrf.training import loop
 
@@ -241,3 +242,71 @@ def test_a_switch_that_was_forbidden_by_hand_survives_storage_and_a_weight_that_
     model.save(tmp_path / "model")
     with pytest.raises(ValueError, match=r"tensor model\.class_head\.weight\[1, 3\]: expected finite .* found nan"):
         Segmenter.load(tmp_path / "model")
+
+
+# --------------------------------------------------------------------------------------------------------- decoding
+def test_without_validation_recordings_the_usual_rule_decodes() -> None:
+    fitted = Segmenter(**SMALL, validation_fraction=0).fit(**examples())
+    assert fitted.decoding_ == DecodingRule(2.0, by_frame=True)
+    sequence = Segmenter(**SMALL, validation_fraction=0, decoding="sequence").fit(**examples())
+    assert sequence.decoding_ == DecodingRule(2.0)
+
+
+@pytest.mark.parametrize("decoding", ["sequence", "frame"])
+def test_a_decoding_rule_by_name_leaves_the_factor_to_validation(decoding: str) -> None:
+    fitted = Segmenter(**SMALL, decoding=decoding).fit(**examples())
+    assert fitted.decoding_.by_frame == (decoding == "frame")
+    assert fitted.decoding_.factor == fitted.history_[fitted.best_epoch_]["val_decode_factor"]
+
+
+def test_a_decoding_rule_that_is_given_is_used_as_it_is_and_saved(tmp_path: Path) -> None:
+    X, y, _ = recordings()
+    rule = DecodingRule(1.5, by_frame=True)
+    fitted = Segmenter(**SMALL, decoding=rule).fit(X, y)
+    assert fitted.decoding_ == rule
+    fitted.save(tmp_path / "model")
+    loaded = Segmenter.load(tmp_path / "model")
+    assert loaded.decoding_ == rule and loaded.fit(X, y).decoding_ == rule
+
+
+def test_another_decoding_rule_holds_in_every_method_and_in_the_saved_model(tmp_path: Path) -> None:
+    X, y, _ = recordings()
+    fitted = Segmenter(**SMALL).fit(X, y)
+    assert fitted.set_decoding(factor=0.3, by_frame=False) is fitted
+    dist = fitted.model_(torch.as_tensor(X[0])[None]).dist.scaled(emissions=0.3)
+    assert np.array_equal(fitted.predict(X)[0], dist.mode[0])
+    fitted.save(tmp_path / "model")
+    loaded = Segmenter.load(tmp_path / "model")
+    assert loaded.decoding_ == DecodingRule(0.3)
+    assert [a.tolist() for a in loaded.predict(X)] == [a.tolist() for a in fitted.predict(X)]
+    with pytest.raises(TypeError, match="temperature"):
+        fitted.set_decoding(temperature=2.0)
+    with rejects("factor", got="0.0"):
+        fitted.set_decoding(factor=0.0)
+    with rejects("bidirectional"):
+        fitted.set_decoding(max_delay=5)
+    assert fitted.decoding_ == DecodingRule(0.3)
+    with pytest.raises(ValueError, match="learned nothing"):
+        Segmenter().set_decoding(factor=2.0)
+
+
+# --------------------------------------------------------------------------------------------------- missing values
+@pytest.mark.parametrize("missing", ["hold", "interpolate"])
+@pytest.mark.parametrize("standardize", ["dataset", "recording", "auto"])
+def test_missing_values_are_replaced_everywhere(missing: str, standardize: str, tmp_path: Path) -> None:
+    X, y, _ = recordings()
+    gaps = [np.where(np.random.default_rng(i).random(x.shape) < 0.2, np.nan, x) for i, x in enumerate(X)]
+    model = Segmenter(**SMALL, missing=missing, standardize=standardize).fit(gaps, y)
+    assert model.score(gaps, y) > 0.5
+    model.save(tmp_path / "model")
+    loaded = Segmenter.load(tmp_path / "model")
+    assert [a.tolist() for a in loaded.predict(gaps)] == [a.tolist() for a in model.predict(gaps)]
+    with rejects("X", got="inf in channel 1", recording=0, frame=3):
+        loaded.predict([np.where(np.arange(20).reshape(10, 2) == 7, np.inf, 1.0)])
+
+
+def test_missing_values_are_rejected_unless_they_are_replaced() -> None:
+    X, y, _ = recordings()
+    X[2][7, 1] = np.nan
+    with rejects("X", got="nan in channel 1", advice="missing='hold'", recording=2, frame=7):
+        Segmenter(**SMALL).fit(X, y)

@@ -10,13 +10,14 @@ import torch
 
 from segcrf.data import Recording, collate
 from segcrf.losses import FixedWeights, JointObjective, Losses, SwitchingObjective, UncertaintyWeights
-from segcrf.nn import JointModel, LinearChainCRF, LSTMEncoder, ModelOutput, SwitchingModel
+from segcrf.nn import DecodingRule, JointModel, LinearChainCRF, LSTMEncoder, ModelOutput, SwitchingModel
 from segcrf.structures import LinearChain
 from segcrf.testing.errors import rejects
 from segcrf.training import (
     Recipe,
     Result,
     TrainingWarning,
+    candidate_rules,
     find_learning_rate,
     optimizer,
     parameter_groups,
@@ -137,7 +138,7 @@ def test_the_factor_with_the_best_bands_is_chosen_and_kept_with_the_best_epoch()
     labels[0, 10:13] = 1
     emissions = torch.nn.functional.one_hot(labels, 2).float() * 0.5
     transitions = torch.tensor([[0.0, -4.0], [-4.0, 0.0]])
-    validation = ValidationScores()
+    validation = ValidationScores(candidate_rules("auto"))
     batch = collate([Recording(emissions[0], labels[0], None)])
     chain = LinearChain(emissions, transitions)
     assert not chain.mode.any()
@@ -160,8 +161,7 @@ def test_a_band_whose_place_is_uncertain_is_found_frame_by_frame() -> None:
     transitions = torch.tensor([[0.0, -6.0], [-3.0, 0.0]])  # 9 to enter and leave, for 6 frames of 1.4
     chain = LinearChain(emissions, transitions)
     assert not chain.mode.any() and chain.posterior_mode.any()
-    validation = ValidationScores()
-    validation.predicted = {choice: [] for choice in ((1.0, False), (1.0, True))}
+    validation = ValidationScores([DecodingRule(), DecodingRule(by_frame=True)])
     validation.add(collate([Recording(emissions[0], labels[0], None)]), ModelOutput(chain, None, emissions))
     assert validation.scores()["decode_by_frame"] == 1.0
 

@@ -12,7 +12,8 @@ from segcrf._validation import InputError
 
 __all__ = ["Encoder", "State"]
 
-#: What a causal encoder remembers between two calls of ``step``; opaque to the caller.
+#: What a causal encoder remembers between two calls of ``step``; opaque to the caller. It is a tensor, or a nest of
+#: tensors, lists, tuples and None, so that it can be saved; ``step`` never changes one that it is given.
 State = Any
 
 
@@ -23,6 +24,9 @@ class Encoder(nn.Module, ABC):
     and ``chunks``. ``step`` of an encoder that is not causal calls ``self._require_causal()``. Add the class to
     ``registry.py``, and an example of it to the tests of encoders.
 
+    ``step`` may round differently for one frame and for a hundred; then a stream takes one frame of one recording at a
+    time, by :func:`segcrf.nn.step_by_frame`. An encoder without this difference overrides ``exact_steps``.
+
     Attributes:
         in_features: channels F of the signal.
         out_features: features H of a frame.
@@ -32,6 +36,15 @@ class Encoder(nn.Module, ABC):
     in_features: int
     out_features: int
     causal: bool
+
+    @property
+    def exact_steps(self) -> bool:
+        """Whether ``step`` called here and now gives every frame the same bits in every call.
+
+        Then features and state depend neither on how the frames are cut into calls, nor on the other recordings of a
+        batch. False unless an encoder promises it.
+        """
+        return False
 
     @abstractmethod
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -50,14 +63,14 @@ class Encoder(nn.Module, ABC):
         """Encode the next frames of recordings that are still being measured.
 
         Args:
-            x: the next frames, (B, N, F), N at least 1.
-            state: what the previous call returned; None at the first frame.
+            x: the next frames, (B, N, F).
+            state: what the previous call returned for these recordings; None at the first frame.
 
         Returns:
             The features of these frames, (B, N, H), and the state for the next call.
 
         Raises:
-            InputError: the encoder is not causal.
+            InputError: the encoder is not causal, or the signal or the state does not fit it.
         """
 
     @abstractmethod

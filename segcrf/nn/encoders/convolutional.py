@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from segcrf._validation import InputError
-from segcrf.nn.encoders.base import Encoder, State
+from segcrf.nn.encoders.stepping import SteppingEncoder, add_plain_parameters, submodules
 from segcrf.structures import frame_mask
 
 __all__ = ["TCNEncoder"]
@@ -27,11 +29,14 @@ class _DilatedBlock(nn.Module):
         self.dropout = nn.Dropout1d(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = torch.relu(self.filter(functional.pad(x, self.padding)))
-        return x + self.dropout(self.mix(inner))
+        return self.after(functional.pad(x, self.padding), x)
+
+    def after(self, context: Tensor, x: Tensor) -> Tensor:
+        """Return the block's output for frames ``x`` (B, H, N), given them with the frames that the filter needs."""
+        return x + self.dropout(self.mix(torch.relu(self.filter(context))))
 
 
-class TCNEncoder(Encoder):
+class TCNEncoder(SteppingEncoder):
     """A temporal convolutional network with dilations 1, 2, 4, ...: a known receptive field and no recurrence.
 
     Args:
@@ -77,6 +82,9 @@ class TCNEncoder(Encoder):
         self.receptive_field = 1 + (kernel_size - 1) * (2**layers - 1)
         self.lift = nn.Conv1d(in_features, hidden, 1)
         self.blocks = nn.ModuleList(_DilatedBlock(hidden, kernel_size, 2**i, causal, dropout) for i in range(layers))
+        # Of each block the inputs that its filter needs, the oldest first.
+        self.state_shape = (self.receptive_field - 1, hidden)
+        self._taps, self._dilations = kernel_size, np.array([2**i for i in range(layers)], np.int64)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         valid = None if lengths is None else frame_mask(lengths.to(x.device), x.shape[1]).unsqueeze(1)
@@ -93,11 +101,37 @@ class TCNEncoder(Encoder):
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, receptive_field={self.receptive_field}"
 
-    def step(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
-        self._require_causal()
-        seen = x if state is None else torch.cat([state, x], dim=1)
-        features = self(seen)[:, seen.shape[1] - x.shape[1] :]
-        return features, seen[:, max(seen.shape[1] - (self.receptive_field - 1), 0) :]
+    def _stack(self) -> list[_DilatedBlock]:
+        return [block for block in self.blocks if isinstance(block, _DilatedBlock)]
+
+    def _parameters_in_order(self) -> list[Tensor] | None:
+        blocks = submodules(submodules(self)["blocks"]).values()
+        maps = [submodules(self)["lift"], *(submodules(block)[name] for block in blocks for name in ("filter", "mix"))]
+        parameters: list[Tensor] = []
+        for part in maps:
+            if not add_plain_parameters(part, nn.Conv1d, ("weight", "bias"), parameters):
+                return None
+        return parameters
+
+    def _pack(self, parameters: list[Tensor]) -> Tensor:
+        parts: list[Tensor] = []
+        for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
+            parts += [bias, weight.permute(2, 1, 0).flatten()]  # (taps, inputs, H)
+        return torch.cat(parts)
+
+    def _step_exactly(self, x: Tensor, weights: Any, state: Tensor) -> tuple[Tensor, Tensor]:
+        from segcrf.kernels.by_frame import numba_kernels
+
+        return numba_kernels.tcn(x, weights, state, self._dilations, self._taps)
+
+    def _step_in_torch(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        h, after, top = self.lift(x.transpose(1, 2)), [state[:, :0]], 0
+        for block in self._stack():
+            reach = block.padding[0]
+            context = torch.cat([state[:, top : top + reach].transpose(1, 2), h], dim=2)
+            after.append(context[:, :, context.shape[2] - reach :].transpose(1, 2))
+            h, top = block.after(context, h), top + reach
+        return h.transpose(1, 2), torch.cat(after, dim=1)
 
     def chunks(self, x: Tensor, size: int) -> Iterator[Tensor]:
         past = self.receptive_field - 1 if self.causal else self.receptive_field // 2

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segcrf.nn.encoders.base import Encoder, State
+from segcrf.nn.encoders.base import State
+from segcrf.nn.encoders.stepping import SteppingEncoder, add_plain_parameters, submodules
 
 __all__ = ["GRUEncoder", "LSTMEncoder", "SequenceDropout"]
 
@@ -71,13 +73,15 @@ class _RecurrentLayer(nn.Module):
         return back.flip(1), state
 
 
+_WEIGHTS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 _Seams = tuple[list[State], list[State]]
 
 
-class _RecurrentEncoder(Encoder):
+class _RecurrentEncoder(SteppingEncoder):
     """What LSTM and GRU share: a stack of recurrent layers with dropout after each."""
 
     cell: type[nn.LSTM] | type[nn.GRU]
+    _memories: int  # vectors that a layer carries from frame to frame: the hidden values, and the cells of an LSTM
 
     def __init__(
         self,
@@ -95,6 +99,7 @@ class _RecurrentEncoder(Encoder):
             _RecurrentLayer(self.cell, in_features if i == 0 else width, hidden, bidirectional) for i in range(layers)
         )
         self.dropout = SequenceDropout(dropout)
+        self.state_shape = (layers, self._memories, hidden)
 
     def _stack(self) -> list[_RecurrentLayer]:
         return [layer for layer in self.layers if isinstance(layer, _RecurrentLayer)]
@@ -104,16 +109,21 @@ class _RecurrentEncoder(Encoder):
             x = self.dropout(layer(x, lengths))
         return x
 
-    def step(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
-        self._require_causal()
-        stack = self._stack()
-        before = [None] * len(stack) if state is None else state
-        after: list[State] = []
-        for layer, s in zip(stack, before, strict=True):
-            x, s = layer.ahead(x, s)
+    def _parameters_in_order(self) -> list[Tensor] | None:
+        parameters: list[Tensor] = []
+        for layer in submodules(submodules(self)["layers"]).values():
+            if not add_plain_parameters(submodules(layer)["ahead"], self.cell, _WEIGHTS, parameters):
+                return None
+        return parameters
+
+    def _step_in_torch(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        after: list[Tensor] = []
+        for i, layer in enumerate(self._stack()):
+            memories = [memory[None].contiguous() for memory in state[:, i].unbind(1)]
+            x, left = layer.ahead(x, tuple(memories) if len(memories) > 1 else memories[0])
             x = self.dropout(x)
-            after.append(s)
-        return x, after
+            after.append(torch.cat(list(left) if isinstance(left, tuple) else [left]).transpose(0, 1))
+        return x, torch.stack(after, dim=1)
 
     def chunks(self, x: Tensor, size: int) -> Iterator[Tensor]:
         pieces = torch.split(x, size, dim=1)
@@ -169,6 +179,19 @@ class LSTMEncoder(_RecurrentEncoder):
     """
 
     cell = nn.LSTM
+    _memories = 2
+
+    def _pack(self, parameters: list[Tensor]) -> Tensor:
+        parts: list[Tensor] = []
+        for i in range(0, len(parameters), 4):
+            given, kept, bias, other_bias = parameters[i : i + 4]
+            parts += [bias + other_bias, given.t().flatten(), kept.t().flatten()]
+        return torch.cat(parts)
+
+    def _step_exactly(self, x: Tensor, weights: Any, state: Tensor) -> tuple[Tensor, Tensor]:
+        from segcrf.kernels.by_frame import numba_kernels
+
+        return numba_kernels.lstm(x, weights, state)
 
 
 class GRUEncoder(_RecurrentEncoder):
@@ -186,6 +209,19 @@ class GRUEncoder(_RecurrentEncoder):
     """
 
     cell = nn.GRU
+    _memories = 1
+
+    def _pack(self, parameters: list[Tensor]) -> Tensor:
+        parts: list[Tensor] = []
+        for i in range(0, len(parameters), 4):
+            given, kept, bias, other_bias = parameters[i : i + 4]
+            parts += [bias, given.t().flatten(), other_bias, kept.t().flatten()]
+        return torch.cat(parts)
+
+    def _step_exactly(self, x: Tensor, weights: Any, state: Tensor) -> tuple[Tensor, Tensor]:
+        from segcrf.kernels.by_frame import numba_kernels
+
+        return numba_kernels.gru(x, weights, state)
 
 
 def _reversed_within(x: Tensor, lengths: Tensor | None) -> Tensor:

@@ -1,0 +1,214 @@
+"""Predictor: what a fitted model answers about recordings, as lists of arrays, as tables, live and exported."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from segcrf._validation import UNLABELLED, InputError, check_choice, check_matching
+from segcrf.data import ClassCoder, Given, check_any_labelled, check_signals
+from segcrf.inference.predict import (
+    CONFIDENCES,
+    predict_bands,
+    predict_labels,
+    predict_probabilities,
+    predict_targets,
+)
+from segcrf.inference.stream import SignalStream, open_stream
+from segcrf.nn import DecodingRule, JointModel, SwitchingModel
+from segcrf.segments import Segments
+from segcrf.structures import POSTERIORS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Predictor"]
+
+Array = npt.NDArray[Any]
+Self = TypeVar("Self", bound="Predictor")
+
+
+class Predictor:
+    """Answer for recordings by a fitted model: the part of a :class:`segcrf.Segmenter` that does not learn.
+
+    Every method reads ``model_``, which takes the raw signal, so that all answers agree.
+
+    Attributes:
+        model_: the fitted model, in evaluation mode.
+        classes_: (C,) names of the classes, or their indices.
+        n_features_in_: channels F.
+        sampling_rate: frames per second, the unit of tables; None: tables are in frames.
+    """
+
+    model_: JointModel | SwitchingModel
+    classes_: Array
+    n_features_in_: int
+    sampling_rate: float | None
+    _coder: ClassCoder
+
+    # ------------------------------------------------------------------------------------------------- decoding
+    @property
+    def decoding_(self) -> DecodingRule:
+        """The decoding rule: how labels are read off the probabilities. :meth:`set_decoding` changes it."""
+        self._check_fitted()
+        return self.model_.decoding_rule
+
+    def set_decoding(self: Self, rule: DecodingRule | None = None, **changes: Any) -> Self:
+        """Decode by another rule from here on, in all methods, streams, exports and saved models.
+
+        Args:
+            rule: the rule; None: the present one.
+            **changes: fields of :class:`segcrf.nn.DecodingRule` that differ from ``rule``, such as ``by_frame=True``.
+
+        Returns:
+            self.
+
+        Raises:
+            InputError: a field has no such value, or ``max_delay`` is given and the encoder looks at later frames.
+            TypeError: the rule has no such field.
+
+        Example:
+            >>> segmenter.set_decoding(by_frame=False).decoding_    # doctest: +SKIP
+            DecodingRule(factor=2.0, by_frame=False, max_delay=None)
+        """
+        self._check_fitted()
+        self.model_.set_decoding_rule(dataclasses.replace(rule or self.decoding_, **changes))
+        return self
+
+    # ----------------------------------------------------------------------------------------------- predicting
+    def predict(self, X: Given) -> list[Array]:
+        """Return the classes, decoded over each whole recording.
+
+        Args:
+            X: signals, (T, F) each.
+
+        Returns:
+            Labels (T,) of each recording, written as in ``fit``.
+
+        Raises:
+            ValueError, TypeError: the signals are not as in ``fit``, or there was no fit; likewise below.
+        """
+        signals = self._check_signals(X)
+        return [self._coder.decode(array) for array in predict_labels(self.model_, signals)]
+
+    def predict_proba(self, X: Given) -> list[Array]:
+        """Return the posterior probability of each class at each frame, given the whole recording.
+
+        Args:
+            X: signals, (T, F) each.
+
+        Returns:
+            Probabilities (T, C) of each recording, in the order of ``classes_``; they sum to one over the classes.
+        """
+        signals = self._check_signals(X)
+        return predict_probabilities(self.model_, signals)
+
+    def predict_targets(self, X: Given, *, posterior: str | None = None) -> list[Array]:
+        """Return the predicted targets at each frame.
+
+        Args:
+            X: signals, (T, F) each.
+            posterior: of a switching model, the class probability to mix by; None: the model's own.
+
+        Returns:
+            Predictions (T, R) of each recording, in the unit of the targets in ``fit``.
+
+        Raises:
+            ValueError: ``fit`` had no targets; or a ``posterior`` was given to a model without ``switching``.
+        """
+        self._check_fitted()
+        if self.model_.target_head is None:
+            raise ValueError("predict_targets: the model was fitted without targets; give fit(X, y, targets=...)")
+        if posterior is not None:
+            check_choice(posterior, "posterior", POSTERIORS)
+            if not isinstance(self.model_, SwitchingModel):
+                advice = "this model has one regression for all classes: leave it out, or fit with switching='mean'"
+                raise InputError("posterior", repr(posterior), "None", advice)
+        return predict_targets(self.model_, self._check_signals(X), posterior)
+
+    def predict_segments(
+        self, X: Given, recordings: Sequence[object] | None = None, *, confidence: str = "frames"
+    ) -> pd.DataFrame:
+        """Return the bands of each recording.
+
+        Args:
+            X: signals, (T, F) each.
+            recordings: their names; None: their indices.
+            confidence: ``"frames"``, the mean posterior probability of the class over the band: the share of the band
+                that is expected to be right; or ``"band"``, the posterior probability of the whole band from first to
+                last frame: small where a boundary is uncertain, and slow with ``"semi-markov"``: a Python loop.
+
+        Returns:
+            A table with a row per band: ``recording``, ``start`` and ``end`` (half-open; in frames, or in seconds if
+            the Segmenter has a ``sampling_rate``), ``label``, and ``confidence``.
+
+        Raises:
+            ValueError: there are fewer names than recordings, or a repeated one; or ``confidence`` is unknown.
+        """
+        check_choice(confidence, "confidence", tuple(CONFIDENCES))
+        signals = self._check_signals(X)
+        bands = predict_bands(self.model_, signals, confidence)
+        return bands.to_table(classes=self.classes_.tolist(), sampling_rate=self.sampling_rate, recordings=recordings)
+
+    def stream(self, *, max_delay: int | None = None, recording: object = 0) -> SignalStream:
+        """Begin a recording that is still being measured.
+
+        Bands are those of the most probable sequence; what ``val_decode_by_frame`` chose needs the whole recording.
+
+        Args:
+            max_delay: frames after which a label is decided although later frames could change it; None: no limit.
+            recording: name in the tables.
+
+        Returns:
+            A :class:`~segcrf.inference.SignalStream`. Its ``push`` takes the next frames (N, F) and returns a table of
+            the finished bands, as :meth:`predict_segments` but without confidence; ``finish`` returns the others.
+
+        Raises:
+            ValueError: the encoder looks at later frames; the bands are semi-Markov; recordings are standardised by
+                themselves, as a whole; or ``max_delay`` is below 1.
+        """
+        self._check_fitted()
+        now = copy.copy(self)  # another fit does not change a running stream
+
+        def show(bands: Segments) -> pd.DataFrame:
+            return bands.to_table(
+                classes=now.classes_.tolist(), sampling_rate=now.sampling_rate, recordings=[recording]
+            )
+
+        return open_stream(self.model_, lambda frames: now._check_signals([frames])[0], show, max_delay=max_delay)
+
+    def score(self, X: Given, y: Given) -> float:
+        """Return the share of labelled frames, of all recordings together, that have the right predicted class.
+
+        Args:
+            X: signals, (T, F) each.
+            y: true labels, (T,) each, written as in ``fit``; unlabelled frames are left out.
+
+        Returns:
+            The frame accuracy, from 0 to 1; higher is better.
+
+        Raises:
+            ValueError, TypeError: signals or labels are not as in ``fit``, or no frame has a label.
+        """
+        signals = self._check_signals(X)
+        predicted = predict_labels(self.model_, signals)
+        arrays = check_matching(y, "y", [len(array) for array in predicted])
+        true = np.concatenate(self._coder.encode(arrays))
+        check_any_labelled([true])
+        return float((np.concatenate(predicted) == true)[true != UNLABELLED].mean())
+
+    def _check_signals(self, X: Given) -> list[Array]:
+        """Return signals as arrays (T, F) if they are like those of ``fit``."""
+        self._check_fitted()
+        preparation = self.model_.preparation
+        gaps = preparation is not None and preparation.missing != "error"
+        return check_signals(X, self.n_features_in_, gaps=gaps)
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "model_"):
+            raise ValueError("this Segmenter has learned nothing yet; call fit, or Segmenter.load, first")

@@ -1,0 +1,71 @@
+"""Decoding rules: those that validation recordings choose among, and the one that holds without them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from segcrf._validation import InputTypeError, check_choice
+from segcrf.nn import DecodingRule
+
+__all__ = ["DECODINGS", "candidate_rules", "check_decoding", "default_rule"]
+
+#: What ``decoding=`` may be by name, with the values of ``by_frame`` that it allows.
+DECODINGS = {"auto": (False, True), "sequence": (False,), "frame": (True,)}
+# Factors by which decoding may weigh the signal beyond the weight that the likelihood found best.
+FACTORS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+# Measured on validation recordings (benchmarks.rules): the best single rule over all data sets. It is what a model
+# without validation recordings decodes by.
+USUAL_FACTOR = 2.0
+
+
+def candidate_rules(decoding: str | DecodingRule | Mapping[str, Any]) -> tuple[DecodingRule, ...]:
+    """Return the rules that validation recordings choose among.
+
+    Args:
+        decoding: as of :class:`segcrf.Segmenter`; a rule is the only candidate.
+
+    Example:
+        >>> len(candidate_rules("auto")), len(candidate_rules("frame")), len(candidate_rules(DecodingRule(3.0)))
+        (12, 6, 1)
+    """
+    if isinstance(decoding, str):
+        return tuple(DecodingRule(factor, by_frame) for factor in FACTORS for by_frame in DECODINGS[decoding])
+    return (default_rule(decoding),)
+
+
+def default_rule(decoding: str | DecodingRule | Mapping[str, Any]) -> DecodingRule:
+    """Return the rule of a model that has no validation recordings to choose one.
+
+    Args:
+        decoding: as of :class:`segcrf.Segmenter`.
+
+    Example:
+        >>> default_rule("auto")
+        DecodingRule(factor=2.0, by_frame=True, max_delay=None)
+    """
+    if isinstance(decoding, DecodingRule):
+        return decoding
+    if not isinstance(decoding, str):
+        return DecodingRule(**decoding)
+    return DecodingRule(USUAL_FACTOR, by_frame=DECODINGS[decoding][-1])
+
+
+def check_decoding(value: Any, name: str) -> None:
+    """Raise for what is neither a name, nor a decoding rule or its fields.
+
+    Raises:
+        InputError: an unknown name, or a field out of range.
+        InputTypeError: something else.
+    """
+    if isinstance(value, str):
+        check_choice(value, name, tuple(DECODINGS))
+        return
+    if isinstance(value, Mapping):
+        unknown = [field for field in value if field not in DecodingRule.__dataclass_fields__]  # pyright: ignore[reportUnknownVariableType]
+        if not unknown:
+            DecodingRule(**value)
+            return
+    if not isinstance(value, DecodingRule):
+        expected = f"one of {', '.join(map(repr, DECODINGS))}, or a segcrf.nn.DecodingRule"
+        raise InputTypeError(name, repr(value), expected, "give DecodingRule(factor=..., by_frame=...)")
