@@ -175,7 +175,7 @@ INDEPENDENT = "CRF + MSE"
 GAUSSIAN = "CRF + Gaussian, σ learned"
 FILTERED = "switching, mean of the mixture, over running means"
 METHODS = (
-    Method("numbers only", functools.partial(_only, "regression"), decode=None),
+    Method("targets only", functools.partial(_only, "regression"), decode=None),
     Method("classes only", functools.partial(_only, "crf"), regression=False),
     Method("CE + MSE, frame by frame", lambda _: FrameWise(), decode="frames"),
     Method(INDEPENDENT, _mse),

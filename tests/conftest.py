@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,11 @@ _shared = settings(deadline=None, suppress_health_check=[HealthCheck.differing_e
 settings.register_profile("ci", _shared, derandomize=True, max_examples=20, database=None)
 settings.register_profile("dev", _shared, max_examples=100)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_collection_finish() -> None:
+    """Keep what is imported out of garbage collection, which otherwise walks through all of it again and again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

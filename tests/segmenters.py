@@ -60,5 +60,5 @@ def cut(recording: int, frames: int) -> Any:
 
 
 def missing(value: Any, names: Array) -> Any:
-    """Labels as objects, one of which is missing."""
+    """Labels as objects, with one missing."""
     return lambda labels: at(value, 2, 7)([names[k].astype(object) for k in labels])

@@ -95,7 +95,7 @@ pd.concat({problem: table(problem) for problem in PROBLEMS}).fillna("")
 
 def weightings(problem: str) -> list[dict]:
     """Return the rows of the summary that train both tasks with one regression."""
-    alone = ("numbers only", "classes only")
+    alone = ("targets only", "classes only")
     rows = result["summary"][problem]
     return [row for row in rows if not row["method"].startswith("switching") and row["method"] not in alone]
 

@@ -71,7 +71,7 @@ class Settings:
     Args:
         num_train: training signals, of ``train_length`` frames at 100 Hz.
         num_test: held-out signals, of ``test_length`` frames; as many again pick the penalty's weight.
-        noise: standard deviation of the noise on x, whose amplitude is 1.
+        noise: standard deviation of the noise on x, which has amplitude 1.
         mean_dwell: mean time in a mode, in seconds.
         horizon: how far ahead y lies, in frames.
         hidden: units of the causal LSTM.

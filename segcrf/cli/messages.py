@@ -69,7 +69,7 @@ def _columns_of(parameter: str, table: RecordingTable) -> str | None:
     columns = table.columns
     if parameter == "X":
         return f"channels {', '.join(columns.channels or ())}"
-    if parameter == "labels":
+    if parameter == "y":
         return f"column {columns.label!r}"
     if parameter == "targets" and columns.targets:
         return f"targets {', '.join(columns.targets)}"

@@ -85,7 +85,7 @@ class Labelled:
 
 def read_labelled(
     X: Given,
-    labels: Given,
+    y: Given,
     targets: Given | None,
     num_channels: int | None = None,
     num_targets: int | None = None,
@@ -96,7 +96,7 @@ def read_labelled(
 
     Args:
         X: signals, (T, F) each.
-        labels: class indices or names, (T,) each.
+        y: labels, class indices or names, (T,) each.
         targets: regression targets, (T, R) each; or None.
         num_channels: F of the training recordings, if these are other recordings.
         num_targets: R of the training recordings, if these are other recordings.
@@ -114,9 +114,9 @@ def read_labelled(
     lengths = [len(signal) for signal in signals]
     if num_targets and targets is None:
         raise InputError(
-            "targets", "None", f"{num_targets} per frame, as in training", "give validation=(X, labels, targets)"
+            "targets", "None", f"{num_targets} per frame, as in training", "give validation=(X, y, targets)"
         )
-    checked = check_matching(labels, "labels", lengths)
+    checked = check_matching(y, "y", lengths)
     return Labelled(signals, checked, None if targets is None else _check_targets(targets, lengths, num_targets))
 
 
@@ -151,7 +151,7 @@ class ClassCoder:
             InputTypeError: labels are neither indices nor names, or are mixed.
             InputError: a class has no name, or two classes have the same name.
         """
-        named = find_label_kind(labels) == "name"
+        named = find_label_kind(labels, "y") == "name"
         if classes is not None:
             return cls(np.array(_check_named_classes(classes), dtype=str), named)
         if named:
@@ -188,14 +188,14 @@ class ClassCoder:
             InputTypeError: the labels have the other form.
             InputError: a label is not one of the classes. The error carries the recording and the frame.
         """
-        kind = find_label_kind(labels)
+        kind = find_label_kind(labels, "y")
         if self.named != (kind == "name"):
             got = "text" if kind == "name" else "integers"
             expected = f"{'text' if self.named else 'integers'}, as in the training labels"
-            raise InputTypeError("labels", got, expected, "convert them")
+            raise InputTypeError("y", got, expected, "convert them")
         if self.named:
-            return index_class_names(labels, self.classes.tolist())
-        return check_class_indices(labels, len(self.classes))
+            return index_class_names(labels, self.classes.tolist(), "y")
+        return check_class_indices(labels, len(self.classes), "y")
 
     def decode(self, indices: Array) -> Array:
         """Return class indices in the form in which the user writes labels.
@@ -250,19 +250,19 @@ def _check_finite(array: Array, recording: int, gaps: bool) -> None:
         raise InputError("X", got, "a finite number", advice, recording=recording, frame=frame)
 
 
-def check_any_labelled(arrays: Sequence[Array], where: str) -> None:
+def check_any_labelled(arrays: Sequence[Array], argument: str = "y") -> None:
     """Raise unless at least one frame has a label.
 
     Args:
         arrays: class indices (T,) of each recording, -100 = unlabelled.
-        where: what the recordings are for, such as ``"training"``.
+        argument: name of the labels, for the error.
 
     Raises:
         InputError: every frame is unlabelled.
     """
     if all((array == UNLABELLED).all() for array in arrays):
         advice = "label some frames, or leave the recordings out"
-        raise InputError(f"{where}: labels", "no labelled frame", "one labelled frame at least", advice)
+        raise InputError(argument, "no labelled frame", "one labelled frame at least", advice)
 
 
 def _check_named_classes(values: Any) -> list[object]:

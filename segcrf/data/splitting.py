@@ -44,7 +44,7 @@ def split_recordings(
         >>> split_recordings(Labelled(signals, labels, None), 0.5, seed=0)[1].names
         ['recording 0']
     """
-    check_any_labelled(recordings.labels, "training")
+    check_any_labelled(recordings.labels)
     everything = range(len(recordings.labels))
     if fraction == 0.0:
         return recordings, recordings.take([])
@@ -91,7 +91,7 @@ def _split_in_time(recordings: Labelled, only: int, fraction: float) -> tuple[La
     known = np.flatnonzero(recordings.labels[only] != UNLABELLED)
     if len(known) < 2:
         raise InputError(
-            "labels",
+            "y",
             "the only labelled frame",
             "at least two labelled frames, one for training and one for validation",
             "label more frames, give validation recordings, or set the validation fraction to 0",

@@ -269,9 +269,9 @@ class Predictor:
         """
         signals = self._check_signals(X)
         predicted = predict_labels(self.model_, signals)
-        arrays = check_matching(y, "labels", [len(array) for array in predicted])
+        arrays = check_matching(y, "y", [len(array) for array in predicted])
         true = np.concatenate(self._coder.encode(arrays))
-        check_any_labelled([true], "score")
+        check_any_labelled([true])
         return float((np.concatenate(predicted) == true)[true != UNLABELLED].mean())
 
     def _check_signals(self, X: Given) -> list[Array]:

@@ -136,8 +136,8 @@ class SemiMarkovCRF(nn.Module):
         num_classes: C.
         max_duration: K, the longest duration in frames with a score of its own.
         durations: ``"learned"`` (a score per duration), ``"negative_binomial"``, ``"poisson"``, ``"geometric"``,
-            ``"uniform"``, or a module whose call returns a table (C, K) and a tail (C,).
-        transitions: as in :class:`LinearChainCRF`, except families whose scores differ from step to step.
+            ``"uniform"``, or a module that returns a table (C, K) and a tail (C,).
+        transitions: as in :class:`LinearChainCRF`, except families with scores that differ from step to step.
         emission_scale: learn a factor of the emissions, one at the start.
         tail: ``"geometric"`` lets bands go on beyond K; ``"none"`` makes K a hard maximum.
         min_duration: shortest band in frames, for all classes or one per class.

@@ -146,7 +146,7 @@ def _open_recordings(
     groups = None if examples.groups is None else _check_groups(examples.groups, len(train.signals))
     if examples.validation is None:
         return coder, *split_recordings(train, parameters.validation_fraction, parameters.seed, groups)
-    check_any_labelled(train.labels, "training")
+    check_any_labelled(train.labels)
     return (
         coder,
         train,
@@ -161,7 +161,7 @@ def _open_validation(given: Sequence[Given], coder: ClassCoder, train: Labelled,
     with about_argument("validation"):
         held = read_labelled(given[0], given[1], targets, train.signals[0].shape[1], num_targets, gaps=gaps)
         held = replace(held, labels=coder.encode(held.labels))
-    check_any_labelled(held.labels, "validation")
+    check_any_labelled(held.labels, "validation: y")
     return held
 
 

@@ -32,7 +32,7 @@ FILES = tuple(f"data/processed/sleep_edf_subjects/SC400{night}E0.npz" for night 
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves a folder on this machine; `cut` names a path whose connection ends half way."""
+    """Serves a folder on this machine; `cut` names a path, and its connection ends half way."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -172,7 +172,7 @@ def test_download_of_file_addresses(cache: Path, tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("change", [b"", b"other", b"more"], ids=["empty", "other", "longer"])
-def test_other_content_is_refused_and_not_kept(cache: Path, server: Server, source: Source, change: bytes) -> None:
+def test_other_content_is_rejected_and_not_kept(cache: Path, server: Server, source: Source, change: bytes) -> None:
     path = server.folder / FILES[0]
     path.write_bytes(path.read_bytes() + change if change == b"more" else change)
     with pytest.raises(data.ChecksumError, match=rf"{FILES[0]} is not the recorded file: SHA-256 .*SEGCRF_DATA"):
@@ -217,7 +217,7 @@ def test_absent_file_names_the_answer(cache: Path, server: Server, source: Sourc
         data.folder(NAME)
 
 
-def test_conversion_to_other_arrays_is_refused_and_not_kept(
+def test_conversion_to_other_arrays_is_rejected_and_not_kept(
     cache: Path, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(SOURCES, NAME, dataclasses.replace(source, digest="0" * 64))  # type: ignore[arg-type]
@@ -276,7 +276,7 @@ def test_command_lists(cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
         assert f"{source.name}: not here\n" in printed and source.url in printed and source.licence in printed
 
 
-def test_command_tells_what_is_wrong(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_says_what_is_wrong(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["data", "sleep"])
     with pytest.raises(SystemExit, match="no data set is called 'sleep'"):
         main()
@@ -311,7 +311,7 @@ def test_load_marks_unlabelled_frames_as_PyTorch_does(data_folder: Callable[[str
     assert values.tolist() == [data.UNLABELLED, *range(len(loaded.classes))]
 
 
-def test_digest_tells_any_difference() -> None:
+def test_digest_shows_any_difference() -> None:
     arrays = {"X/a": np.zeros((3, 1), np.float32), "y/a": np.zeros(3, np.int8), "r/a": np.zeros((3, 1))}
     same = convert.digest(arrays)
     assert convert.digest(dict(reversed(arrays.items()))) == same
@@ -407,7 +407,7 @@ def test_nilm_devicescope(tmp_path: Path) -> None:
     ("change", "message"),
     [({"later": 1}, "REFIT_House2 has gaps"), ({"header": "Time,Aggregate,Shower"}, "House2_2014-12.gzip has columns")],
 )
-def test_nilm_devicescope_refuses(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_nilm_devicescope_rejects(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     write_months(tmp_path, np.zeros((60, 5)), **change)
     with pytest.raises(ValueError, match=message):
         converted("nilm_devicescope", tmp_path)
@@ -481,7 +481,7 @@ def annotation(marks: list[tuple[int, int]]) -> bytes:
     ("marks", "message"),
     [([(10, 22)], "1.ii has a mark of code 22"), ([(10, 40)], "a wave ends at frame 10 without a begin or a peak")],
 )
-def test_ecg_ludb_refuses_marks(tmp_path: Path, marks: list[tuple[int, int]], message: str) -> None:
+def test_ecg_ludb_rejects_marks(tmp_path: Path, marks: list[tuple[int, int]], message: str) -> None:
     leads = "\n".join(f"1.dat 16 100(0)/mV 0 0 0 0 0 {lead}" for lead in ("ii", "v2", "v5"))
     put(tmp_path / "data/1.hea", f"1 3 500 20\n{leads}\n".encode())
     put(tmp_path / "data/1.dat", bytes(20 * 3 * 2))

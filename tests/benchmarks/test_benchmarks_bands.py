@@ -139,7 +139,7 @@ def test_networks_outlive_a_change_of_the_methods_that_read_them(run, monkeypatc
     assert trainer.calls == [] and len(found) == len(done) == len(SOME)
 
 
-def test_the_code_is_told_by_what_it_does_not_by_its_comments(tmp_path):
+def test_code_is_compared_by_what_it_does_not_by_its_comments(tmp_path):
     def digest(text):
         (tmp_path / "a.py").write_text(text, encoding="utf-8")
         cells.code.cache_clear()
@@ -184,7 +184,7 @@ def test_weights_are_tried_until_the_best_is_at_no_end_of_them(run, best, tried)
     assert len(trainer.calls) == len(tried) + 1, "the second seed trains what was chosen"
 
 
-def test_what_was_tried_is_told_where_an_end_of_it_was_chosen():
+def test_the_table_marks_a_choice_at_an_end_of_what_was_tried():
     cell = row("ce+tmse", "t", 50.0) | {"network": {"loss": "ce", "penalty": "tmse", "weight": 0.15}}
     for tried, edge, ends in (
         ([0.0, 0.05, 0.15], " (largest tried)", ["", "t"]),
@@ -213,9 +213,9 @@ def test_the_command_measures_reports_and_says_when_there_is_nothing(monkeypatch
     with pytest.raises(SystemExit, match="no cell of this budget"):
         main([*options, "--report"])
     main([*options, "--data-sets", "mocap6", "--encoders", "causal", "--methods", "ce", "median", "--seeds", "2"])
-    printed, told = capsys.readouterr()
+    printed, noted = capsys.readouterr()
     assert printed.startswith("Budget 'quick'") and "2 seeds" in printed
-    assert told.startswith("0 of 4 cells are finished and 0 networks trained")
+    assert noted.startswith("0 of 4 cells are finished and 0 networks trained")
     main([*options, "--report"])
     assert capsys.readouterr().out == printed
     main([*options, "--data-sets", "mocap6", "--encoders", "causal", "--methods", "ce", "median", "bce"])
@@ -344,7 +344,7 @@ def long_bands(frames=60):
 TINY = training.Budget(steps=32, epochs=9, hidden=4, weights=1, seeds=1, batch_size=4, window=64)
 
 
-@pytest.mark.parametrize("loss", ["chain", "semi"])
+@pytest.mark.parametrize("loss", ["chain", pytest.param("semi", marks=pytest.mark.slow)])
 def test_a_layer_is_a_segmenter_with_its_defaults(loss):
     toy = long_bands()
     trained = training.fit(toy, "bidirectional", training.Network(loss), 0, TINY)
@@ -422,11 +422,11 @@ def test_splits_are_by_person_or_house():
         ("mocap6", "14_20", "14"),
     ],
 )
-def test_whose_a_recording_is(name, identifier, person):
+def test_every_recording_has_its_person(name, identifier, person):
     assert tasks.SOURCES[name].part(identifier) == "test" and tasks.SOURCES[name].person(identifier) == person
 
 
-def test_a_task_knows_whose_each_test_recording_is(monkeypatch, tmp_path):
+def test_a_task_knows_the_person_of_each_test_recording(monkeypatch, tmp_path):
     names = ["05_1", "26_1", "31_1", "31_2", "36_1"]
     arrays = {f"X/{n}": np.zeros((8, 1)) for n in names} | {f"y/{n}": np.arange(8) % 2 for n in names}
     np.savez(tmp_path / "tidy.npz", **arrays)
@@ -551,13 +551,13 @@ def test_the_layers_are_held_against_the_best_other_and_the_penalty():
     named = dict(zip(table.header, line, strict=True))
     assert (named["CRF"], named["best other"], named["which"]) == ("63.0 ± 1.0", "61.0 ± 1.0", "CE, median filter")
     assert (named["seeds"], named["CRF − best other"]) == ("3", "+2.0 ± 0.0 [+2.0, +2.0]")
-    told = reached(found)
-    assert told["first in F1@50, by the mean"] == ["1 of 1", ""]
-    assert told["F1@50 ahead of BCE + switches by 5"] == ["1 of 1", ""]
-    assert told["bands predicted/true within 0.9 to 1.15"] == ["0 of 1", "t"]
+    verdicts = reached(found)
+    assert verdicts["first in F1@50, by the mean"] == ["1 of 1", ""]
+    assert verdicts["F1@50 ahead of BCE + switches by 5"] == ["1 of 1", ""]
+    assert verdicts["bands predicted/true within 0.9 to 1.15"] == ["0 of 1", "t"]
 
 
-def test_what_seeds_do_not_tell_apart_is_level_and_what_they_do_is_missed():
+def test_differences_within_the_seeds_are_level_and_larger_ones_are_missed():
     near, far = ((49.0, 52.0, 48.0), (44.0, 45.0, 44.5))
 
     def cells_of(scores):
@@ -726,6 +726,7 @@ def test_no_interval_takes_recordings_of_a_few_people_for_many(kept):
         assert gap["task"] != "ecg_ludb" or gap["edit"]["interval"]
 
 
+@pytest.mark.slow  # the documentation draws the same
 def test_everything_on_the_page_can_be_drawn(kept, tmp_path):
     assert report.tables(kept) and figures.save_all(kept, tmp_path)
 
@@ -793,7 +794,7 @@ def test_the_chain_is_far_ahead_on_gaze_and_power_alone(kept):
     assert behind == {("ecg_ludb", "bidirectional"), ("mocap6", "causal")}
 
 
-def test_a_nemenyi_test_does_not_tell_the_layers_from_filters_or_from_cross_entropy(kept):
+def test_a_nemenyi_test_does_not_separate_the_layers_from_filters_or_cross_entropy(kept):
     for encoder in training.ENCODERS:
         ranks = report.mean_ranks(kept, encoder)
         width = figures.nemenyi(len(ranks), len(report.complete(kept, encoder, "f1@50")[0]))
@@ -813,7 +814,7 @@ def test_two_trainings_take_twice_the_time_where_bands_are_long(kept):
     assert {ratio for key, ratio in ratios.items() if key[0] not in long} == {1.0}
 
 
-def test_the_page_tells_the_data_as_they_are(kept):
+def test_the_page_describes_the_data_as_they_are(kept):
     rates = {task: about["rate"] for task, about in kept["tasks"].items()}
     assert (rates["ecg_ludb"], rates["eye_lookatpoint"], rates["emg_gestures"]) == (125.0, 250.0, 50.0)
     real = [kept["tasks"][task]["recordings"] for task in tasks.SOURCES]
@@ -888,7 +889,7 @@ def test_the_penalty_was_tuned_to_the_end_of_its_weights_where_the_page_says(kep
     assert kept["budget"]["weights"] == 2 and not kept["budget"]["widen"]
 
 
-def test_the_penalty_was_tuned_again_with_the_result_that_the_page_tells(kept):
+def test_the_penalty_was_tuned_again_with_the_result_on_the_page(kept):
     again = {(row["task"], row["encoder"]): row for row in record.read("bands_penalty")["rows"] if row["seed"] == 0}
     assert again.keys() == means_of(kept, "edit").keys()
     before = {cell: report._rows(kept, *cell, "bce+switches")[0] for cell in again}
@@ -904,7 +905,7 @@ def test_the_penalty_was_tuned_again_with_the_result_that_the_page_tells(kept):
     assert round(report._rows(kept, *power, "crf")[0]["scores"]["f1@50"]) == 53
 
 
-def test_where_a_crf_is_not_needed_and_where_nothing_can_be_told(kept):
+def test_where_a_crf_is_not_needed_and_where_nothing_can_be_said(kept):
     for metric in report.COMPARED:
         ecg = means_of(kept, metric)["ecg_ludb", "bidirectional"]
         assert max(ecg.values()) - ecg["ce"] < 1.0

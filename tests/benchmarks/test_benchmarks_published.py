@@ -20,7 +20,7 @@ def test_the_recorded_scores_are_the_published_ones() -> None:
     assert [round(row[f"f1@{iou}"], 1) for iou in (10, 25, 50)] == [67.2, 63.1, 51.9]
 
 
-def test_another_score_is_refused_by_name() -> None:
+def test_another_score_is_rejected_by_name() -> None:
     rows = copy.deepcopy(record.read("published_scores")["rows"])
     rows[0]["f1@50"] -= 0.1
     with pytest.raises(ValueError, match=r"ED-TCN, mean over recordings, .*: got f1@50 52\.4\d+, expected 52\.6;"):

@@ -573,8 +573,8 @@ def test_errors_of_the_segmenter_name_options(run, refuse, place: Path):
     ("argument", "place_in_table"),
     [
         ("X", "train.csv: recording 'r1', row 64, channels level, other, twice"),
-        ("training: labels", "train.csv: recording 'r1', row 64, column 'state'"),
-        ("validation: labels", "test.csv: recording 'r1', row 64, column 'state'"),
+        ("y", "train.csv: recording 'r1', row 64, column 'state'"),
+        ("validation: y", "test.csv: recording 'r1', row 64, column 'state'"),
         ("window (or None)", "train.csv: recording 'r1', row 64, --window"),
     ],
 )

@@ -67,7 +67,7 @@ def test_every_method_starts_from_the_same_weights():
 
 
 def test_every_method_sees_the_same_batches():
-    """A method whose losses are the other's, under another name, ends with the same weights."""
+    """A method with the losses of another, under another name, ends with the same weights."""
     ours = train(PLAIN).model.state_dict()
     theirs = train(dataclasses.replace(CRF, losses=demo.frame_wise_losses)).model.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)

@@ -68,7 +68,7 @@ def test_a_single_labelled_recording_is_split_in_time() -> None:
     assert held.signals[0][:, 0].tolist() == [8.0, 9.0] and held.labels[0].tolist() == [1, 1]
     assert [len(array) for array in train.labels] == [8, 4]
     assert train.targets is not None and train.targets[0][-1, 0] == 7.0
-    with rejects("labels", got="the only labelled frame", expected="at least two", recording=0):
+    with rejects("y", got="the only labelled frame", expected="at least two", recording=0):
         split_recordings(labelled([-100, 1]), 0.2, seed=0)
 
 

@@ -25,12 +25,15 @@ def run(structure: str, way: str, calls: int, *flags: str) -> None:
     assert "Error" in result.stdout or "-inf" in result.stdout
 
 
-@pytest.mark.parametrize("structure", ["chain", "chain_varying", "semimarkov"])
-@pytest.mark.parametrize(("way", "calls"), [("raw", 400), ("public", 300), ("compiled", 200)])
+@pytest.mark.parametrize("structure", ["chain", pytest.param("chain_varying", marks=pytest.mark.slow), "semimarkov"])
+@pytest.mark.parametrize(
+    ("way", "calls"), [("raw", 400), ("public", 300), pytest.param("compiled", 200, marks=pytest.mark.slow)]
+)
 def test_hostile_inputs_end_in_an_error_or_minus_infinity(structure: str, way: str, calls: int) -> None:
     run(structure, way, calls)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", ["chain", "semimarkov"])
 def test_nothing_changes_without_assertions(structure: str) -> None:
     run(structure, "public", 200, "-O")

@@ -33,7 +33,7 @@ SIZES = [(1, 1), (1, 60), (3, 57), (5, 300)]
 
 
 def layers() -> dict[str, nn.Module]:
-    """Layers whose scores are as large as their emissions."""
+    """Layers with scores as large as their emissions."""
     torch.manual_seed(0)
     constrained = ConstrainedTransitions(PottsTransitions(3), forbidden=[(0, 2)])
     made: dict[str, nn.Module] = {
@@ -69,7 +69,7 @@ class Decoder(nn.Module):
 
 @contextmanager
 def recurrent_layers_as_loops() -> Iterator[None]:
-    """PyTorch traces an LSTM or GRU at a fixed T unless told to keep its loop."""
+    """PyTorch traces an LSTM or GRU at a fixed T, unless its loop is kept."""
     patches = pytest.importorskip("torch.export._patches", reason="this torch cannot export an LSTM for any T")
     with patches.register_lstm_while_loop_decomposition(), patches.register_gru_while_loop_decomposition():
         yield
@@ -150,7 +150,10 @@ def test_an_onnx_file_decodes_at_other_sizes(name: str, tmp_path: Path) -> None:
         assert torch.equal(decode(path, x, lengths), layer(x, lengths).mode), (batch, frames)
 
 
-@pytest.mark.parametrize("encoder", [LSTMEncoder, TCNEncoder, pytest.param(GRUEncoder, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "encoder",
+    [LSTMEncoder, pytest.param(TCNEncoder, marks=pytest.mark.slow), pytest.param(GRUEncoder, marks=pytest.mark.slow)],
+)
 def test_an_encoder_goes_with_it(encoder: Any, tmp_path: Path) -> None:
     onnx()
     model = JointModel(encoder(2, hidden=4), layers()["chain"], num_targets=1).train()
@@ -163,7 +166,7 @@ def test_an_encoder_goes_with_it(encoder: Any, tmp_path: Path) -> None:
 
 
 class Announced(nn.Module):
-    """A layer whose transitions depend on the signal."""
+    """A layer with transitions that depend on the signal."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -107,37 +107,39 @@ def test_of_a_checkpoint_only_what_a_fit_wrote_is_removed(tmp_path: Path) -> Non
     assert not (tmp_path / "other").exists()
 
 
-def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
-    def refused(match: str) -> None:
+def test_what_is_no_model_is_rejected(tmp_path: Path) -> None:
+    def rejected(match: str) -> None:
         with pytest.raises(ValueError, match=match):
             read_model(tmp_path / "model")
 
-    refused(r"expected a model folder with config\.json and model\.safetensors, found no such folder\. Give the folder")
+    rejected(
+        r"expected a model folder with config\.json and model\.safetensors, found no such folder\. Give the folder"
+    )
     (tmp_path / "model").mkdir()
-    refused("found an empty folder")
+    rejected("found an empty folder")
     (tmp_path / "model" / "pytorch_model.bin").write_bytes(b"")
-    refused(r"found \['pytorch_model.bin'\]")
+    rejected(r"found \['pytorch_model.bin'\]")
     (tmp_path / "model" / "pytorch_model.bin").unlink()
 
     write_model(tmp_path / "model", {}, TENSORS)
     whole = (tmp_path / "model" / "model.safetensors").read_bytes()
     for part in (b"", whole[:4], whole[:40], whole[:-1]):
         (tmp_path / "model" / "model.safetensors").write_bytes(part)
-        refused(f"found {len(part)} bytes that are not .*cut short or damaged")
+        rejected(f"found {len(part)} bytes that are not .*cut short or damaged")
     (tmp_path / "model" / "model.safetensors").write_bytes(whole)
 
     path = tmp_path / "model" / "config.json"
     config = path.read_text()
     path.write_text(config[:-5])
-    refused("expected JSON, found something else")
+    rejected("expected JSON, found something else")
     for foreign in ("[]", "{}", '{"format": "bert"}'):
         path.write_text(foreign)
-        refused("expected the format 'segcrf-segmenter', found .*belongs to another program")
+        rejected("expected the format 'segcrf-segmenter', found .*belongs to another program")
     path.write_text(json.dumps(json.loads(config) | {"format_version": saved_model.FORMAT_VERSION + 1}))
-    refused(r"expected format version 1, found 2, written by segcrf .*Install that version")
+    rejected(r"expected format version 1, found 2, written by segcrf .*Install that version")
 
 
-def test_numbers_that_are_not_finite_are_refused_by_name(tmp_path: Path) -> None:
+def test_numbers_that_are_not_finite_are_rejected_by_name(tmp_path: Path) -> None:
     for value in (torch.nan, torch.inf, -torch.inf):
         bad = TENSORS["a"].clone()
         bad[1, 2] = value

@@ -32,7 +32,7 @@ Call = Callable[..., list[Tensor]]
 
 # ------------------------------------------------------------------------------------------------- the interpreter
 def serve(pipe: Any) -> None:
-    """Answer calls of kernels in a process whose Triton interprets; blocks and pieces are small, to have several."""
+    """Answer calls of kernels in a process where Triton interprets; blocks and pieces are small, to have several."""
     warnings.simplefilter("ignore")  # NumPy's, of log(0)
     torch.set_num_threads(1)
     chain = importlib.import_module("segcrf.kernels.linear_chain.triton_kernels")
@@ -127,7 +127,7 @@ def chain_inputs(classes: int, kind: str, dtype: torch.dtype, forbidden: float =
     [
         (1, "normal", torch.float64),
         (2, "extreme", torch.float64),
-        (5, "normal", torch.bfloat16),
+        pytest.param(5, "normal", torch.bfloat16, marks=pytest.mark.slow),
         (5, "ties", torch.float32),
         (33, "normal", torch.float32),
     ],
@@ -139,7 +139,11 @@ def test_chain_by_recordings(interpreted: Call, classes: int, kind: str, dtype: 
 
 @pytest.mark.parametrize(
     ("classes", "kind", "dtype"),
-    [(1, "normal", torch.float64), (3, "extreme", torch.float64), (5, "normal", torch.float16)],
+    [
+        pytest.param(1, "normal", torch.float64, marks=pytest.mark.slow),
+        (3, "extreme", torch.float64),
+        (5, "normal", torch.float16),
+    ],
 )
 def test_chain_by_pieces_of_time(interpreted: Call, classes: int, kind: str, dtype: torch.dtype) -> None:
     potentials, lengths = chain_inputs(classes, kind, dtype)
@@ -163,9 +167,13 @@ def test_a_recording_without_a_labelling_counts_nothing(interpreted: Call, piece
 @pytest.mark.parametrize(
     ("classes", "longest", "kind", "dtype", "options"),
     [
-        (1, 2, "normal", torch.float64, {"censored": False, "self_transitions": True}),
+        pytest.param(
+            *(1, 2, "normal", torch.float64, {"censored": False, "self_transitions": True}), marks=pytest.mark.slow
+        ),
         (2, 1, "extreme", torch.float64, {"censored": False, "self_transitions": False}),
-        (3, 3, "normal", torch.float32, {"censored": True, "self_transitions": False}),
+        pytest.param(
+            *(3, 3, "normal", torch.float32, {"censored": True, "self_transitions": False}), marks=pytest.mark.slow
+        ),
         (2, 20, "ties", torch.float64, {"censored": True, "self_transitions": True}),
     ],
 )

@@ -121,7 +121,7 @@ def test_pooled_distances_and_entropies_by_hand():
     assert metrics.segmentation_entropy(true, pred, by="class", pooled=True).over == pytest.approx(1 - pooled)
 
 
-def test_entropies_tell_over_from_under_segmentation():
+def test_entropies_separate_over_from_under_segmentation():
     over = metrics.segmentation_entropy([[0, 0, 0, 0, 1, 1, 1, 1]], [[0, 0, 1, 1, 2, 2, 3, 3]])
     under = metrics.segmentation_entropy([[0, 0, 1, 1, 2, 2, 3, 3]], [[0, 0, 0, 0, 1, 1, 1, 1]])
     assert over == pytest.approx((0.5, 1.0))

@@ -35,8 +35,8 @@ BAD: list[tuple[str, Any, dict[str, Any]]] = [
     ("X", at(np.nan, 1, 17, 1), {"argument": "X", "recording": 1, "frame": 17, "got": "nan in channel 1"}),
     ("X", at(-np.inf, 0, 3, 0), {"argument": "X", "recording": 0, "frame": 3, "got": "-inf in channel 0"}),
     ("X", cut(2, 0), {"argument": "X", "recording": 2, "got": r"\(0, 2\)", "expected": "not empty"}),
-    ("X", cut(2, 9), {"argument": "labels", "recording": 2, "got": "[0-9]+ frames", "expected": "9 frames, as in X"}),
-    ("X", lambda X: X[:4], {"argument": "labels", "got": "5 recordings", "expected": "4, as in X"}),
+    ("X", cut(2, 9), {"argument": "y", "recording": 2, "got": "[0-9]+ frames", "expected": "9 frames, as in X"}),
+    ("X", lambda X: X[:4], {"argument": "y", "got": "5 recordings", "expected": "4, as in X"}),
     ("X", lambda X: [], {"argument": "X", "got": "an empty list"}),
     ("X", lambda X: [x[:, 0] for x in X], {"argument": "X", "recording": 0, "advice": r"reshape\(-1, 1\)"}),
     ("X", lambda X: X[0], {"argument": "X", "got": r"one array of shape \(\d+, 2\)", "kind": InputTypeError}),
@@ -46,14 +46,14 @@ BAD: list[tuple[str, Any, dict[str, Any]]] = [
     ("X", lambda X: X[0][:, 0], {"argument": "X", "advice": "put it in a list", "kind": InputTypeError}),
     ("X", lambda X: [*X[:3], X[3][:, :1], X[4]], {"recording": 3, "got": "1 channels", "expected": "2, as in record"}),
     ("X", lambda X: [x.astype(str) for x in X], {"recording": 0, "got": "<U32", "kind": InputTypeError}),
-    ("y", at(-1, 1, 5), {"argument": "labels", "recording": 1, "frame": 5, "got": "-1", "advice": "-100"}),
+    ("y", at(-1, 1, 5), {"argument": "y", "recording": 1, "frame": 5, "got": "-1", "advice": "-100"}),
     ("y", lambda k: [a.astype(float) for a in k], {"recording": 0, "expected": "integers", "kind": InputTypeError}),
-    ("y", lambda k: [a[:, None] for a in k], {"argument": "labels", "recording": 0, "expected": r"\(T,\)"}),
-    ("y", lambda k: [np.full_like(a, -100) for a in k], {"argument": "training: labels", "got": "no labelled frame"}),
-    ("y", lambda k: [NAMES[k[0]], *k[1:]], {"argument": "labels", "got": "integers and text", "kind": InputTypeError}),
-    ("y", lambda k: k[0], {"argument": "labels", "advice": "put it in a list", "kind": InputTypeError}),
+    ("y", lambda k: [a[:, None] for a in k], {"argument": "y", "recording": 0, "expected": r"\(T,\)"}),
+    ("y", lambda k: [np.full_like(a, -100) for a in k], {"argument": "y", "got": "no labelled frame"}),
+    ("y", lambda k: [NAMES[k[0]], *k[1:]], {"argument": "y", "got": "integers and text", "kind": InputTypeError}),
+    ("y", lambda k: k[0], {"argument": "y", "advice": "put it in a list", "kind": InputTypeError}),
     ("y", lambda k: NAMES[k[0]].tolist(), {"got": "numbers or words", "kind": InputTypeError}),
-    ("y", lambda k: [], {"argument": "labels", "got": "an empty list", "advice": "at least one"}),
+    ("y", lambda k: [], {"argument": "y", "got": "an empty list", "advice": "at least one"}),
     ("y", lambda k: [k[0], None, *k[2:]], {"recording": 1, "got": "None", "advice": "-100", "kind": InputTypeError}),
     ("y", missing(None, NAMES), {"recording": 2, "frame": 7, "got": "None", "kind": InputTypeError}),
     ("y", missing(np.nan, NAMES), {"recording": 2, "frame": 7, "got": "nan", "kind": InputTypeError}),
@@ -89,12 +89,12 @@ def test_groups_are_one_name_per_recording_and_two_at_least() -> None:
         model.fit(**data, groups=["a", "b", "b", "b", "b"])
 
 
-def test_classes_without_training_frames_are_told_by_name() -> None:
+def test_classes_without_training_frames_are_reported_by_name() -> None:
     X, labels, _ = recordings()
     options = SMALL | {"max_epochs": 1}
-    with pytest.warns(TrainingWarning, match="no training frame is of class jump, never: it cannot be learned") as told:
+    with pytest.warns(TrainingWarning, match="no training frame is of class jump, never: it cannot be learned") as seen:
         model = Segmenter(**options, classes=["rest", "jump", *NAMES[1:], "never"]).fit(X, [NAMES[k] for k in labels])
-    assert told[0].filename == __file__ and model.notes_[0] == str(told[0].message)
+    assert seen[0].filename == __file__ and model.notes_[0] == str(seen[0].message)
     assert model.predict_proba(X)[0].shape == (len(X[0]), 5)
     with pytest.warns(TrainingWarning, match="no training frame is of class 1:"):
         Segmenter(**options).fit(X, [np.where(k == 1, 2, k) for k in labels])
@@ -108,7 +108,7 @@ def test_names_that_are_not_classes_are_rejected() -> None:
     named = [NAMES[k] for k in labels]
     named[3] = named[3].astype("U9")
     named[3][4] = "wlak"
-    with rejects("labels", recording=3, frame=4, got="'wlak'", expected="one of .*'walk'"):
+    with rejects("y", recording=3, frame=4, got="'wlak'", expected="one of .*'walk'"):
         Segmenter(**SMALL, classes=list(NAMES)).fit(X, named)
 
 
@@ -119,15 +119,15 @@ def test_validation_must_be_like_training() -> None:
         model.fit(X, labels, targets=targets, validation=(X, labels))
     with rejects("validation: X", recording=0, got="1 channels", expected="2"):
         model.fit(X, labels, validation=([x[:, :1] for x in X], labels))
-    with rejects("validation: labels", recording=1, frame=3, got="3", expected="0 to 2"):
+    with rejects("validation: y", recording=1, frame=3, got="3", expected="0 to 2"):
         model.fit(X, labels, validation=(X, at(3, 1, 3)(labels)))
-    with rejects("validation: labels", recording=1, frame=3, got="'jump'", expected="one of "):
+    with rejects("validation: y", recording=1, frame=3, got="'jump'", expected="one of "):
         model.fit(X, [NAMES[k] for k in labels], validation=(X, at("jump", 1, 3)([NAMES[k] for k in labels])))
     with rejects("validation", got="float", expected=r"\(X, y\)", advice="validation_fraction", kind=InputTypeError):
         model.fit(X, labels, validation=0.2)  # type: ignore[arg-type]
     with rejects("validation", got="list of 5", kind=InputTypeError):
         model.fit(X, labels, validation=X)
-    with rejects("validation: labels", got="no labelled frame"):
+    with rejects("validation: y", got="no labelled frame"):
         model.fit(X, labels, validation=(X, [np.full_like(k, -100) for k in labels]))
 
 
@@ -140,7 +140,7 @@ def test_prediction_must_be_like_fitting(fitted: Segmenter) -> None:
         fitted.predict([np.zeros((5, 3))])
     with rejects("X", recording=1, frame=2, got="nan in channel 0"):
         fitted.predict(at(np.nan, 1, 2, 0)(X))
-    with rejects("labels", got="text", expected="integers", kind=InputTypeError):
+    with rejects("y", got="text", expected="integers", kind=InputTypeError):
         fitted.score(X, [NAMES[k] for k in labels])
     with pytest.raises(ValueError, match="fitted without targets"):
         Segmenter(**SMALL | {"max_epochs": 1}).fit(X, labels).predict_targets(X)

@@ -23,6 +23,11 @@ from segcrf.testing.structures import StructureContract
 INF = math.inf
 
 
+def in_between(value: float) -> Any:
+    """A parameter between others that are tested always."""
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
 def as_chain(case: Case, backend: str = "auto", **options: Any) -> LinearChain:
     return LinearChain(**case.potentials, lengths=case.lengths, backend=backend, **case.options, **options)
 
@@ -322,7 +327,7 @@ def test_scores_that_span_more_than_scaled_probabilities_hold(span: float, place
     assert_same_gradients(case, atol=1e-7)
 
 
-@pytest.mark.parametrize("per_frame", [0.3, 1.0, 40.0, 149.0])
+@pytest.mark.parametrize("per_frame", [0.3, in_between(1.0), in_between(40.0), 149.0])
 @pytest.mark.parametrize("by", ["end", "restrict"])
 def test_a_rare_state_survives_until_it_is_the_only_one(per_frame: float, by: str) -> None:
     # Class 0 is ahead of the others by per_frame at each frame, cannot be left, and is forbidden at the end.
@@ -342,7 +347,7 @@ def test_a_rare_state_survives_until_it_is_the_only_one(per_frame: float, by: st
     assert_same(as_chain(varying(case), "numba"), as_chain(case, "torch"), atol=1e-5)
 
 
-@pytest.mark.parametrize("per_frame", [0.3, 1.0, 40.0, 149.0])
+@pytest.mark.parametrize("per_frame", [0.3, in_between(1.0), in_between(40.0), 149.0])
 def test_a_class_that_cannot_be_reached_does_not_disturb(per_frame: float) -> None:
     # Nothing leads to class 1, though it would score best from anywhere on: its backward score has no bound.
     case = ragged(3, [1300, 1299, 1024, 900, 1], num_classes=3)
@@ -385,7 +390,7 @@ def test_one_wide_recording_does_not_change_the_others() -> None:
 # ------------------------------------------------------------------------------------------ types and memory layout
 @on_every_backend
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("num_frames", [50, 1500])
+@pytest.mark.parametrize("num_frames", [50, pytest.param(1500, marks=pytest.mark.slow)])
 def test_emissions_of_fewer_digits_are_read_as_they_are(backend: str, dtype: torch.dtype, num_frames: int) -> None:
     case = ragged(6, [num_frames, num_frames // 2], num_classes=4, scale=2.0)
     shared = {name: values.float() for name, values in case.potentials.items() if name != "emissions"}

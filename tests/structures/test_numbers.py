@@ -117,6 +117,7 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
     "semi-markov": lambda: SemiMarkovCRF(3, 5),
     "censored": lambda: SemiMarkovCRF(3, 5, durations="negative_binomial", censored=True),
 }
+SOME_LAYERS = ("chain", "semi-markov")
 every_layer = pytest.mark.parametrize("name", LAYERS)
 
 
@@ -166,8 +167,9 @@ with_inductor = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::Deprecati
 @pytest.mark.parametrize(
     ("name", "backend"),
     [
-        *((name, "aot_eager") for name in LAYERS),
-        *(pytest.param(name, "inductor", marks=with_inductor) for name in ("chain", "semi-markov")),
+        *((name, "aot_eager") for name in SOME_LAYERS),
+        *(pytest.param(name, "aot_eager", marks=pytest.mark.slow) for name in LAYERS if name not in SOME_LAYERS),
+        *(pytest.param(name, "inductor", marks=with_inductor) for name in SOME_LAYERS),
     ],
 )
 def test_a_training_step_and_decoding_compile_to_one_graph(name: str, backend: str) -> None:

@@ -187,7 +187,8 @@ def test_a_tail_that_does_not_fall_cannot_be_censored() -> None:
 # ------------------------------------------------------------------------------------------------- long and wide
 @pytest.mark.parametrize("censored", [False, True])
 @pytest.mark.parametrize(
-    ("num_classes", "longest", "lengths"), [(3, 7, [400, 399, 1, 50]), (5, 60, [300]), (2, 300, [200])]
+    ("num_classes", "longest", "lengths"),
+    [(3, 7, [400, 399, 1, 50]), pytest.param(5, 60, [300], marks=pytest.mark.slow), (2, 300, [200])],
 )
 def test_kernels_are_the_reference_on_longer_recordings(
     num_classes: int, longest: int, lengths: list[int], censored: bool

@@ -219,7 +219,7 @@ def test_there_is_no_default_posterior_and_wrong_shapes_are_rejected() -> None:
 
 
 def test_statsmodels_agrees_on_a_model_that_both_can_express() -> None:
-    """A Markov-switching regression with constant transitions: a chain whose scores are log-probabilities."""
+    """A Markov-switching regression with constant transitions: a chain with log-probabilities as scores."""
     statsmodels = pytest.importorskip(
         "statsmodels.tsa.regime_switching.markov_regression",
         reason="the second oracle of switching regression: pip install 'segcrf[test]'",

@@ -77,7 +77,7 @@ def test_a_forbidden_step_is_named_with_its_frame(backend: str) -> None:
 
 
 @pytest.mark.parametrize("size", [(2, 4, 3, 3), (2, 3, 3), (3, 2), (1, 3, 3, 3), (2, 3, 3, 2)])
-def test_transitions_of_the_wrong_shape_are_refused(size: tuple[int, ...]) -> None:
+def test_transitions_of_the_wrong_shape_are_rejected(size: tuple[int, ...]) -> None:
     with rejects("transitions", got="shape", expected=r"shape \((B, T - 1, )?C, C\) = "):
         LinearChain(torch.zeros(2, 4, 3), torch.zeros(size))
 
@@ -117,7 +117,7 @@ def test_scores_that_span_more_than_scaled_probabilities_hold(span: float) -> No
         torch.testing.assert_close(value, expected[name], rtol=1e-9, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
 
 
-@pytest.mark.parametrize("per_frame", [0.3, 40.0, 149.0])
+@pytest.mark.parametrize("per_frame", [0.3, pytest.param(40.0, marks=pytest.mark.slow), 149.0])
 def test_a_rare_state_survives_until_it_is_the_only_one(per_frame: float) -> None:
     # Class 0 is ahead of the others by per_frame at each frame, cannot be left, and is forbidden at the end.
     case = long_case(3, [1300, 900, 1], 3)

@@ -126,8 +126,8 @@ def test_where_bands_are_long_validation_chooses_whether_frames_have_a_loss(tmp_
     model = Segmenter(**SMALL, directory=tmp_path).fit(X, labels)
     assert model.frame_loss_ == best.frame_loss_ and model.history_ == best.history_
     assert model.predict_proba(X)[0].tobytes() == best.predict_proba(X)[0].tobytes()
-    told = " and ".join(f"{error:.3f} with {weight:g}" for weight, error in errors.items())
-    assert model.notes_[0] == f"frame_loss='auto' trained twice, as bands are long; validation error: {told}"
+    tried = " and ".join(f"{error:.3f} with {weight:g}" for weight, error in errors.items())
+    assert model.notes_[0] == f"frame_loss='auto' trained twice, as bands are long; validation error: {tried}"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["best", "last-frame_loss=0.ckpt", "last-frame_loss=1.ckpt"]
     kept = Segmenter.load(tmp_path / "best")
     assert kept.frame_loss_ == best.frame_loss_
@@ -151,9 +151,9 @@ def test_history_has_both_losses_and_the_best_epoch_is_kept(fitted: Segmenter) -
     names = ("crf", "regression")
     losses = {prefix + name for prefix in ("", "val_") for name in ("loss", *names)}
     scores = {f"val_{name}" for name in ("accuracy", "edit", "f1", "mse", "error", "decode_factor", "decode_by_frame")}
-    told = {f"{about}_{name}" for about in ("gradient", "weight") for name in names}
-    told |= {"epoch", "learning_rate", "gradient", "clipped", "cosine", "bands"}
-    assert [set(row) for row in fitted.history_] == [losses | scores | told] * 8
+    kept = {f"{about}_{name}" for about in ("gradient", "weight") for name in names}
+    kept |= {"epoch", "learning_rate", "gradient", "clipped", "cosine", "bands"}
+    assert [set(row) for row in fitted.history_] == [losses | scores | kept] * 8
     assert [row["epoch"] for row in fitted.history_] == list(range(8))
     errors = [(row["val_error"], row["val_loss"]) for row in fitted.history_]
     assert fitted.best_epoch_ == errors.index(min(errors))

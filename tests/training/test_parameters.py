@@ -88,7 +88,7 @@ def test_names_that_a_parameter_accepts_are_listed() -> None:
         ({"switching": "mean", "posterior": "filter"}, "posterior", "'filter' with bidirectional", "False"),
         ({"switching": "likelihood", "posterior": "smooth", "regression": "mse"}, "regression", "'mse' with", "'auto'"),
         ({"classes": ["a", "a", "b"]}, "classes", "repeated names", ""),
-        ({"classes": ["a", "b"]}, "labels", "2", "0 to 1"),
+        ({"classes": ["a", "b"]}, "y", "2", "0 to 1"),
         ({"classes": []}, "classes", "an empty list", "names"),
         ({"classes": ["a", "b", ""]}, "classes", "'' in", "marks a frame without a label"),
         ({"device": "gpu"}, "device", "'gpu'", "a device that this machine has: 'cpu'"),

@@ -37,7 +37,8 @@ def read_segments(path: str | os.PathLike[str]) -> pd.DataFrame:
         path: a .csv, .csv.gz, .tsv or .parquet file with the columns recording, start, end and label.
 
     Returns:
-        These columns, indexed by row as a spreadsheet counts; recordings and labels are text.
+        These columns, indexed by row as a spreadsheet counts; recordings and labels are text. A header without rows
+        is a table without bands.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -46,7 +47,8 @@ def read_segments(path: str | os.PathLike[str]) -> pd.DataFrame:
     """
     frame: Any = read_table(path, ("recording", "start", "end", "label"), text=["recording", "label"])
     frame["label"] = label_column(frame, "label", Path(path))
-    return frame
+    # A file without rows says nothing of the type of its columns.
+    return frame if len(frame) else frame.astype({"start": np.float64, "end": np.float64})
 
 
 def segments_to_times(segments: pd.DataFrame, recordings: RecordingTable) -> pd.DataFrame:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import gzip
 import re
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -78,7 +80,8 @@ def explain_undecodable(file: Path) -> TableError:
         file: the CSV file.
     """
     advice = "save it as UTF-8 (in a spreadsheet: CSV UTF-8)"
-    with _open_bytes(file) as stream:
+    # A compressed file may be damaged behind its first bytes too.
+    with contextlib.suppress(EOFError, OSError, zlib.error), _open_bytes(file) as stream:
         for number, line in enumerate(stream, start=1):
             if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                 return TableError("", "text in UTF-16", "UTF-8", advice, file=file)

@@ -214,6 +214,8 @@ def read_recordings(path: str | os.PathLike[str], columns: Columns) -> Recording
     if given is None:
         check_channel_columns(columns.channels or (), available, file)
     frame = read_table(file, columns.used(), text=[columns.recording, columns.label])
+    if len(frame) == 0:
+        raise TableError("", "a header without rows", "one row at least", file=file)
     names, order, bounds = _group_rows(frame, columns.recording, file)
 
     def by_recording(values: Array) -> list[Array]:

@@ -70,8 +70,6 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str], text: Seque
             frame = read_parquet(file, wanted)
         else:
             frame = read_csv(file, [name for name in text if name is not None], wanted)
-    if len(frame) == 0:
-        raise TableError("", "a header without rows", "one row at least", file=file)
     return frame
 
 

@@ -16,6 +16,9 @@ __all__ = ["class_order", "label_column", "number_column", "number_matrix", "par
 
 Array = npt.NDArray[Any]
 
+# What a column of floats adds to whole numbers.
+_ZEROS = re.compile(r"(?<=\d)\.0*$")
+
 
 def number_matrix(frame: Any, columns: Sequence[str], file: object, *, targets: bool) -> Array:
     """Return columns of numbers as (rows, columns) float32.
@@ -79,6 +82,8 @@ def number_column(frame: Any, name: str, file: object, advice: str) -> Array:
 def label_column(frame: Any, name: str, file: object) -> Array:
     """Return labels as text, "" where there is none. Whole numbers lose their ".0", and -100 means none.
 
+    All else stays as it is written: "01" is not "1".
+
     Args:
         frame: a data frame, indexed by row.
         name: the column.
@@ -102,8 +107,9 @@ def label_column(frame: Any, name: str, file: object) -> Array:
         row = int(frame.index[int(np.flatnonzero(words == kind)[0])])
         advice = "leave the cell of an unlabelled frame empty, or write -100"
         raise TableError(f"column {name!r}", got, expected, advice, file=file, row=row)
-    whole = ["" if number is None or number < 0 else str(int(number)) for number in numbers]
-    return np.array(whole)[codes]
+    none = [number is None or number < 0 for number in numbers]
+    whole = ["" if missing else _ZEROS.sub("", kind) for kind, missing in zip(kinds.tolist(), none, strict=True)]
+    return np.array(whole, dtype=str)[codes]
 
 
 def class_order(labels: Sequence[Array]) -> list[str]:
@@ -118,7 +124,7 @@ def class_order(labels: Sequence[Array]) -> list[str]:
     """
     words = {str(word) for recording in labels for word in np.unique(recording)} - {""}
     if all(word.isdecimal() for word in words):
-        return sorted(words, key=int)
+        return sorted(sorted(words), key=int)
     return sorted(words)
 
 
