@@ -140,13 +140,12 @@ class SignalStreams:
 
     def _cut(self, decided: Decided) -> dict[int, Segments]:
         """Return the finished bands of every slot with decided frames."""
-        slots, begun = np.unique(decided.stream, return_index=True)
+        slots, begun, counts = np.unique(decided.stream, return_index=True, return_counts=True)
         finished: dict[int, Segments] = {}
-        for slot, first, after in zip(slots, begun, [*begun[1:], len(decided.stream)], strict=True):
-            label, start, frame, posterior = (
-                column[first:after] for column in (decided.label, decided.start, decided.frame, decided.posterior)
-            )
-            finished[int(slot)] = self._bands[slot].cut(label, start, frame, posterior)
+        for slot, first, count in zip(slots.tolist(), begun, counts, strict=True):
+            mine = slice(first, first + count)
+            columns = decided.label[mine], decided.start[mine], decided.frame[mine], decided.posterior[mine]
+            finished[slot] = self._bands[slot].cut(*columns)
         return finished
 
     def _shown(self, slot: int, bands: Segments) -> Any:
