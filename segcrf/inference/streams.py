@@ -154,7 +154,12 @@ class SignalStreams:
         if getattr(signals, "ndim", 0) == 3:
             if len(signals) != streams:
                 raise InputError("signals", f"{len(signals)} entries", f"{streams}, one per slot")
-            flat = to_tensor(self._check(signals.reshape(-1, signals.shape[2])))
+            try:
+                flat = to_tensor(self._check(signals.reshape(-1, signals.shape[2])))
+            except InputError as error:
+                if error.frame is not None:
+                    error.recording, error.frame = divmod(error.frame, signals.shape[1])
+                raise
             frames = flat.reshape(*signals.shape).to(device)
             return [(list(range(streams)), frames)] if signals.shape[1] else []
         checked = {slot: to_tensor(self._check(frames)) for slot, frames in _by_slot(signals, streams).items()}

@@ -24,6 +24,7 @@ from segcrf.kernels import (
 from segcrf.structures.base import Structure
 from segcrf.structures.checks import check_scores_shape
 from segcrf.structures.linear_chain import LinearChain
+from segcrf.structures.online_state import check_state, grown_state
 from segcrf.structures.semi_markov import SemiMarkov, survival
 
 __all__ = ["Decided", "OnlineDecoder", "RunningBands"]
@@ -242,8 +243,7 @@ class OnlineDecoder:
         Raises:
             InputError: the state is that of a decoder with another structure, rule or number of streams.
         """
-        _check_facts(state, self._facts)
-        _check_values(state, self.streams, self._sizes)
+        check_state(state, self._facts, self._sizes)
         self._state = state["reals"].numpy().copy(), state["wholes"].numpy().copy()
         self._capacity = int(state["capacity"])
         self._begin_spare()
@@ -335,7 +335,7 @@ class OnlineDecoder:
         """Make room for more undecided frames in both states."""
         before, sizes = self._capacity, self._sizes
         self._capacity = capacity
-        grown = [_grown(state, sizes, before, capacity) for state in (self._state, self._spare)]
+        grown = [grown_state(state, sizes, before, capacity) for state in (self._state, self._spare)]
         self._state, self._spare = grown
 
     @staticmethod
@@ -378,22 +378,6 @@ def _scores_of(dist: Structure) -> tuple[str, list[Floats]]:
 
 def _arrays(scores: Sequence[Tensor]) -> list[Floats]:
     return [np.array(values.detach().double().cpu().numpy(), order="C") for values in scores]
-
-
-def _grown(state: tuple[Floats, Ints], sizes: Sizes, before: int, capacity: int) -> tuple[Floats, Ints]:
-    """Return a state with rings of more records; every undecided frame, and the next one, keeps its record."""
-    grown: list[Any] = []
-    header = state[1]
-    fixed = ((sizes.reals, sizes.reals_of_frame), (sizes.wholes, sizes.wholes_of_frame))
-    for values, (begun, width) in zip(state, fixed, strict=True):
-        larger = np.zeros((len(values), begun + capacity * width), values.dtype)
-        larger[:, :begun] = values[:, :begun]
-        old, new = (array[:, begun:].reshape(len(values), -1, width) for array in (values, larger))
-        for stream, (first, last) in enumerate(zip(header[:, DECIDED], header[:, FRAMES], strict=True)):
-            frames = np.arange(first, last + 1)
-            new[stream, frames % capacity] = old[stream, frames % before]
-        grown.append(larger)
-    return grown[0], grown[1]
 
 
 def _check_stream_scores(values: Tensor, streams: int, classes: int) -> Floats:
@@ -443,30 +427,3 @@ def _check_which(values: Sequence[int] | Ints | Tensor | None, frames: Ints) -> 
     if len(np.unique(which)) < len(which):
         raise InputError("which", f"a repeated index in {which.tolist()}", "each stream once")
     return np.sort(which).astype(np.int64)
-
-
-def _check_facts(state: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-    """Raise for the state of another decoder."""
-    needed = {*facts, "capacity", "reals", "wholes"}
-    if not isinstance(state, Mapping) or not needed <= set(state):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InputError("state", type(state).__name__, "what `state_dict` of an OnlineDecoder returned")
-    for name, value in facts.items():
-        if state[name] != value:
-            advice = "load it into a decoder that is made as the one that returned it"
-            raise InputError("state", f"{name} = {state[name]!r}", repr(value), advice)
-
-
-def _check_values(state: Mapping[str, Any], streams: int, sizes: Sizes) -> None:
-    """Raise for the state of a decoder that has been damaged: kernels address memory by it."""
-    capacity, reals, wholes = state["capacity"], state["reals"], state["wholes"]
-    shapes = (
-        (streams, sizes.reals + capacity * sizes.reals_of_frame),
-        (streams, sizes.wholes + capacity * sizes.wholes_of_frame),
-    )
-    sound = (tuple(reals.shape), tuple(wholes.shape)) == shapes and capacity & (capacity - 1) == 0
-    sound = sound and (reals.dtype, wholes.dtype) == (torch.float64, torch.int64)
-    if sound:
-        frames, decided = wholes[:, FRAMES], wholes[:, DECIDED]
-        sound = bool(((decided >= 0) & (decided <= frames) & (frames - decided < capacity)).all())
-    if not sound:
-        raise InputError("state", "arrays that do not belong together", "what `state_dict` returned, unchanged")

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from segcrf import InputTypeError, LinearChain, LinearChainCRF, Segmenter, Segments, SemiMarkovCRF
 from segcrf.data import switching_sinusoid
-from segcrf.inference import SignalStream, SignalStreams, Stream, check_streamable_fit
-from segcrf.nn import DecodingRule, GRUEncoder, LSTMEncoder, TCNEncoder
+from segcrf.inference import SignalStream, SignalStreams, Stream
+from segcrf.nn import DecodingRule, GRUEncoder, JointModel, LSTMEncoder, Preparation, Standardizer, TCNEncoder
 from segcrf.testing.cases import Case, chains
 from segcrf.testing.errors import rejects
 
@@ -113,13 +113,11 @@ def test_the_running_band_starts_where_it_says(recording: tuple[LinearChain, Ten
 )
 def test_a_signal_is_encoded_as_it_comes_in(encoder: Any) -> None:
     torch.manual_seed(0)
-    crf, head = LinearChainCRF(3).double(), torch.nn.Linear(4, 3).double()
-    encoder = encoder.double().eval()
-    signal = 10 * torch.randn(60, 2, dtype=torch.float64)
-    stream = SignalStream(encoder, head, Stream(crf), lambda frames: frames / 10)
+    model = live_model(encoder, LinearChainCRF(3), DecodingRule())
+    signal = 10 * torch.randn(60, 2)
     with torch.no_grad():
-        expected = crf(head(encoder(signal[None] / 10))).mode[0]
-    assert torch.equal(labels_of(pushed(stream, signal, [1, 1, 20, 37]), 60), expected)
+        expected = model(signal[None]).dist.mode[0]
+    assert torch.equal(labels_of(pushed(SignalStream(model), signal, [1, 1, 20, 37]), 60), expected)
 
 
 def test_a_rejected_call_changes_nothing() -> None:
@@ -173,17 +171,29 @@ def test_a_stream_shows_where_it_is() -> None:
     assert repr(stream) == "Stream(no frames, max_delay=5)"
     stream.push(torch.tensor([[9.0, 0.0], [9.0, 0.0], [0.0, 9.0]]))
     assert repr(stream) == "Stream(2 classes, 3 frames, 1 undecided, max_delay=5; class 1 since frame 2)"
-    encoder = LSTMEncoder(1, 4).eval()
     semi = Stream(SemiMarkovCRF(2, 3), factor=2.0, by_frame=True, max_delay=0)
     assert repr(semi) == "Stream(no frames, factor=2, by_frame, max_delay=0)"
-    semi = Stream(SemiMarkovCRF(2, 3), factor=2.0, by_frame=True, max_delay=0)
-    assert repr(semi) == "Stream(no frames, factor=2, by_frame, max_delay=0)"
-    assert repr(SignalStream(encoder, lambda features: features, stream)) == f"SignalStream(LSTMEncoder, {stream!r})"
+    live = SignalStream(
+        live_model(LSTMEncoder(1, 4), SemiMarkovCRF(2, 3), DecodingRule(2.0, by_frame=True, max_delay=0))
+    )
+    assert repr(live) == f"SignalStream(LSTMEncoder, {semi!r})"
     stream.finish()
     assert repr(stream) == "Stream(2 classes, 3 frames, 0 undecided, max_delay=5; finished)"
 
 
 # ------------------------------------------------------------------------------------------ confidence, state, slots
+def live_model(encoder: Any, layer: Any, rule: DecodingRule) -> JointModel:
+    torch.manual_seed(0)
+    preparation = Preparation(encoder.in_features, 1)
+    preparation.channels = Standardizer(
+        torch.full((encoder.in_features,), 3.0), torch.full((encoder.in_features,), 0.5)
+    )
+    model = JointModel(encoder, layer, 1, preparation=preparation).eval()
+    model.class_head.weight.data *= 8.0
+    model.set_decoding_rule(rule)
+    return model
+
+
 def some_layer(kind: str) -> Any:
     torch.manual_seed(1)
     if kind == "chain":
@@ -224,7 +234,7 @@ def test_bands_and_confidences_do_not_depend_on_how_the_frames_are_cut(kind: str
     if rule == {"by_frame": True}:  # all is decided at the end
         expected = Segments.from_labels(dist.posterior_mode)
         assert [row[:3] for row in at_once] == list(zip(expected.start, expected.end, expected.label, strict=True))
-        confidence = dist.double().mean_marginal(expected)
+        confidence = dist.double().mean_marginal(expected).detach()
         np.testing.assert_allclose([row[3] for row in at_once], confidence.numpy(), rtol=1e-9)
     if rule == {}:
         best = dist.best
@@ -236,11 +246,11 @@ def test_bands_and_confidences_do_not_depend_on_how_the_frames_are_cut(kind: str
 @pytest.mark.parametrize("encoder", [LSTMEncoder(2, 4, layers=2), TCNEncoder(2, 4, layers=3, causal=True)])
 def test_a_saved_stream_goes_on_as_if_it_had_not_stopped(kind: str, encoder: Any) -> None:
     torch.manual_seed(0)
-    encoder, head, layer = encoder.eval(), torch.nn.Linear(4, 3), some_layer(kind)
+    model = live_model(encoder, some_layer(kind), DecodingRule(max_delay=20))
     signal = 5 * torch.randn(80, 2)
 
     def fresh() -> SignalStream:
-        return SignalStream(encoder, head, Stream(layer, max_delay=20))
+        return SignalStream(model)
 
     expected = rows_of(pushed(fresh(), signal, list(range(10, 80, 10))))
     stream = fresh()
@@ -272,28 +282,33 @@ def test_the_next_class_is_predicted() -> None:
 @pytest.mark.parametrize("kind", ["chain", "semi-markov"])
 def test_slots_begin_and_end_at_their_own_times(kind: str) -> None:
     torch.manual_seed(0)
-    encoder, head, layer = LSTMEncoder(2, 4).eval(), torch.nn.Linear(4, 3), some_layer(kind)
-    rule: dict[str, Any] = {"by_frame": True, "max_delay": 4, "factor": 3.0}
-    streams = SignalStreams(encoder, head, layer, 4, rule=DecodingRule(**rule))
+    model = live_model(LSTMEncoder(2, 4), some_layer(kind), DecodingRule(3.0, by_frame=True, max_delay=4))
+    streams = SignalStreams(model, 4)
     assert repr(streams) == "SignalStreams(LSTMEncoder, n=4, no frames)" and streams.decoder is None
     alone: dict[int, SignalStream] = {}
     got: dict[int, list[Any]] = {slot: [] for slot in range(4)}
     expected: dict[int, list[Any]] = {slot: [] for slot in range(4)}
     rng = np.random.default_rng(0)
+
+    def sort(bands: Segments) -> None:
+        for slot in range(4):
+            got[slot] += rows_of([bands.select(bands.recording == slot)])
+
     for turn in range(40):
         pieces = {slot: 5 * torch.randn(rng.integers(0, 6), 2) for slot in range(4) if rng.random() < 0.7}
         listed = [pieces.get(slot) for slot in range(4)]
-        for slot, bands in streams.push(pieces if turn % 2 else listed).items():
-            got[slot] += rows_of([bands])
+        sort(streams.push(pieces if turn % 2 else listed))
         for slot, piece in pieces.items():
-            own = alone.setdefault(slot, SignalStream(encoder, head, Stream(layer, **rule)))
+            own = alone.setdefault(slot, SignalStream(model))
             expected[slot] += rows_of([own.push(piece)])
+            if streams.frames[slot]:
+                assert streams.targets(slot) == own.targets
         slot = int(rng.integers(4))
         if turn % 5 == 4 and streams.frames[slot]:
-            got[slot] += rows_of([streams.finish(slot)])
+            sort(streams.finish(slot))
             expected[slot] += rows_of([alone.pop(slot).finish()])
         if turn == 20:
-            other = SignalStreams(encoder, head, layer, 4, rule=DecodingRule(**rule))
+            other = SignalStreams(model, 4)
             other.load_state_dict(pickle.loads(pickle.dumps(streams.state_dict())))
             streams = other
         assert got == expected
@@ -301,14 +316,16 @@ def test_slots_begin_and_end_at_their_own_times(kind: str) -> None:
 
 
 def test_a_wrong_slot_changes_nothing() -> None:
-    encoder, head = LSTMEncoder(1, 4).eval(), torch.nn.Linear(4, 2)
-    streams = SignalStreams(encoder, head, LinearChainCRF(2), 2)
+    model = live_model(LSTMEncoder(1, 4), LinearChainCRF(2), DecodingRule())
+    streams = SignalStreams(model, 2)
     with rejects("slot", got="2", expected="0 to 1"):
         streams.push({2: torch.zeros(1, 1)})
     with rejects("signals", got="1 entries", expected="2"):
         streams.push([None])
+    with rejects("signals", got="3 entries", expected="2"):
+        streams.push(torch.zeros(3, 1, 1))
     with rejects("signals", got="Tensor", kind=InputTypeError):
-        streams.push(torch.zeros(2, 1, 1))  # type: ignore[arg-type]
+        streams.push(torch.zeros(2, 1))
     with rejects("slot", got="slot 1, which has no frame"):
         streams.finish(1)
     streams.push({0: torch.zeros(3, 1)})
@@ -316,7 +333,7 @@ def test_a_wrong_slot_changes_nothing() -> None:
         streams.push({0: torch.zeros(3, 1), 1: torch.full((1, 1), torch.nan)})
     assert streams.frames.tolist() == [3, 0]
     with rejects("state", got="2 slots", expected="3"):
-        SignalStreams(encoder, head, LinearChainCRF(2), 3).load_state_dict(streams.state_dict())
+        SignalStreams(model, 3).load_state_dict(streams.state_dict())
 
 
 # ------------------------------------------------------------------------------------------------------- Segmenter
@@ -330,7 +347,7 @@ def fitted() -> tuple[Segmenter, list[Any]]:
 
 def test_a_segmenter_decodes_what_is_still_being_measured(fitted: tuple[Segmenter, list[Any]]) -> None:
     segmenter, signals = fitted
-    segmenter.model_.decode_by_frame.fill_(False)  # which needs the whole recording
+    segmenter.set_decoding(by_frame=False)  # by frame needs a largest delay
     stream = segmenter.stream(recording="live")
     tables = [stream.push(piece) for piece in np.array_split(signals[0], 9)]
     label, since = stream.decoder.current
@@ -348,14 +365,8 @@ def test_a_segmenter_that_needs_later_frames_says_what_to_fit(fitted: tuple[Segm
         Segmenter().stream()
     with pytest.raises(ValueError, match=r"2 channels.*1"):
         segmenter.stream().push(np.zeros((5, 2)))
-    for name, value, advice in (
-        ("bidirectional", True, "fit with bidirectional=False"),
-        ("structure", "tree", "fit with one of these"),
-        ("standardize", "recording", "fit with standardize='dataset'"),
-    ):
-        needed = {"bidirectional": False, "structure": "linear-chain", "standardize": "dataset"} | {name: value}
-        with rejects(name, got=repr(value), advice=advice):
-            check_streamable_fit(**needed)  # type: ignore[arg-type]
+    with rejects("max_delay", got="None", advice=r"set_decoding\(max_delay=50\)"):
+        copy.deepcopy(segmenter).set_decoding(by_frame=True).stream()
     both = Segmenter(hidden=4, max_epochs=1, progress=False).fit(signals, [np.arange(len(x)) % 2 for x in signals])
     with rejects("bidirectional"):
         both.stream()

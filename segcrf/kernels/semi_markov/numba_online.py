@@ -323,7 +323,8 @@ def _decide(tables, rule, stream, work, decided, rows, i):
         count = agreed(frame, tables, rule, stream, work, late)
         if count == 0:
             return rows
-    work.sums[:] = 0.0
+    for c in range(work.sums.size):
+        work.sums[c] = 0.0
     _weigh(frame, tables, tables.edge, tables.edge, work.sums, rule, stream, work)
     _sweep(tables, rule, stream, work, decided, rows, count)
     if rule.by_frame:
@@ -408,10 +409,11 @@ def _sweep(tables, rule, stream, work, decided, row, count):
             if work.anchor[i] < np.inf:
                 x = work.emitted[i, last + 1] - record[CLOSED, i] + work.anchor[i] + tables.tops[i]
             if x < _SPAN:  # what underflows is below exp(_SPAN - 700), relative to 1
-                factor, shift = ended * exponential(x), size - 1 - last
-                spread, lengths = work.spread[i], tables.lengths[i]
-                for k in range(max(1, last - size + 1), last + 1):
-                    spread[k] += factor * lengths[k + shift]
+                factor, count = ended * exponential(x), min(size, last)
+                spread = work.spread[i, last + 1 - count : last + 1]
+                lengths = tables.lengths[i, size - count :]
+                for k in range(count):
+                    spread[k] += factor * lengths[k]
             else:
                 _spread(ended, frame, i, oldest, tables, rule, stream, work)
 
@@ -437,7 +439,8 @@ def _scale(count, oldest, rule, stream, work):
         scales = work.scales[c, :count]
         if most >= _FAR or top == -np.inf:
             work.anchor[c] = np.inf
-            scales[:] = 0.0
+            for k in range(count):
+                scales[k] = 0.0
             continue
         work.anchor[c] = top
         for k in range(count):

@@ -115,15 +115,18 @@ def _best_start(logs, frame, low, durations):
 def _reduce(stream):
     """Keep totals and prefix sums small, so that they keep their digits however long the recording is."""
     top = stream.enter[first_largest(stream.enter)]
-    if abs(top) > LIMIT and top > -np.inf:
-        stream.enter[:] -= top
-        stream.long[:] -= top
-        stream.logs[:] -= top
+    shift = top if abs(top) > LIMIT and top > -np.inf else 0.0
     for c in range(stream.sums.size):
-        if stream.sums[c] < -LIMIT:
-            stream.long[:, c] += stream.sums[c]
-            stream.logs[c] += stream.sums[c]
-            stream.sums[c] = 0.0
+        skipped = stream.sums[c] if stream.sums[c] < -LIMIT else 0.0
+        if shift == 0.0 and skipped == 0.0:
+            continue
+        stream.enter[c] -= shift
+        stream.sums[c] -= skipped
+        stream.long[_BEYOND, c] += skipped - shift
+        stream.long[_WHOLE, c] += skipped - shift
+        logs = stream.logs[c]
+        for k in range(logs.size):
+            logs[k] += skipped - shift
 
 
 @part
