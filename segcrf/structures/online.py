@@ -324,8 +324,6 @@ class OnlineDecoder:
 
     def _joined(self, parts: list[Decided]) -> Decided:
         """Return the decided frames of consecutive pieces, sorted by stream and frame."""
-        if not parts:
-            return self._taken(0)
         columns = [np.concatenate(values) for values in zip(*parts, strict=True)]
         order = np.argsort(columns[0], kind="stable")
         stream, frame, label, start, posterior = (values[order] for values in columns)

@@ -409,10 +409,10 @@ def _sweep(tables, rule, stream, work, decided, row, count):
             if work.anchor[i] < np.inf:
                 x = work.emitted[i, last + 1] - record[CLOSED, i] + work.anchor[i] + tables.tops[i]
             if x < _SPAN:  # what underflows is below exp(_SPAN - 700), relative to 1
-                factor, count = ended * exponential(x), min(size, last)
-                spread = work.spread[i, last + 1 - count : last + 1]
-                lengths = tables.lengths[i, size - count :]
-                for k in range(count):
+                factor, within = ended * exponential(x), min(size, last)
+                spread = work.spread[i, last + 1 - within : last + 1]
+                lengths = tables.lengths[i, size - within :]
+                for k in range(within):
                     spread[k] += factor * lengths[k]
             else:
                 _spread(ended, frame, i, oldest, tables, rule, stream, work)
