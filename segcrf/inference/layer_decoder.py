@@ -149,6 +149,12 @@ class GrowingBands:
         if not len(label):
             return NO_BANDS
         given = posterior[np.arange(len(label)), label]
+        if self.open is not None and not start.any():  # the common case of a live recording
+            total = self.open[2]
+            for probability in given.tolist():  # not `sum`, which compensates for rounding, call by call
+                total += probability
+            self.open = *self.open[:2], total
+            return NO_BANDS
         begun = np.flatnonzero(start)
         label_before, start_before, total = self.open if self.open is not None else (0, 0, 0.0)
         # The sums of bincount run from frame to frame, so they do not depend on how the frames are cut into calls.
