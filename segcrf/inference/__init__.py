@@ -1,6 +1,6 @@
 """Inference: a trained model at work on whole recordings, on streams, exported, and stored."""
 
-from segcrf.inference.export import export_onnx
+from segcrf.inference.export import export_model
 from segcrf.inference.predict import (
     CONFIDENCES,
     predict_bands,
@@ -27,7 +27,7 @@ __all__ = [
     "best_model_folder",
     "check_replaceable",
     "check_streamable_fit",
-    "export_onnx",
+    "export_model",
     "holds_checkpoint",
     "infer",
     "open_stream",

@@ -22,6 +22,7 @@ class DecodingRule:
         by_frame: take the most probable class of each frame by itself, :attr:`Structure.posterior_mode`. Otherwise take
             the most probable sequence as a whole, :attr:`Structure.mode`, which leaves out a band at an uncertain
             position.
+        max_delay: decide each frame by as many later frames at most; None: by the whole recording.
 
     Example:
         >>> import torch
@@ -33,6 +34,7 @@ class DecodingRule:
 
     factor: float = 1.0
     by_frame: bool = False
+    max_delay: int | None = None
 
     def decode(self, dist: Structure) -> Decoded:
         """Return the labelling of ``dist`` by this rule."""

@@ -1,0 +1,85 @@
+"""The operators of exported programs as ONNX functions: ONNX has no such operators, but it has ``Scan``.
+
+Each function is text in ONNX's own format, named as the operator. An ONNX file contains those that it calls, so a
+runtime needs no extension.
+"""
+
+# pyright: basic
+# onnx and onnxscript are optional, and carry no types.
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+import segcrf.inference.filter_operators  # noqa: F401 - it registers operators
+from segcrf.inference.onnx_linear_chain import LINEAR_CHAIN
+from segcrf.inference.onnx_semi_markov import SEMI_MARKOV
+
+__all__ = ["ONNX_FUNCTIONS", "add_called_functions", "onnx_function", "translation_table"]
+
+_DOMAIN, _OPSET = "segcrf", 18
+#: Types of the outputs that are not float64, by name.
+_KINDS = {"starts": "tensor(bool)", "elapsed_last": "tensor(int64)"}
+
+#: Text of each function, by the name of its operator.
+ONNX_FUNCTIONS = LINEAR_CHAIN | SEMI_MARKOV
+
+
+def onnx_function(name: str) -> Any:
+    """Return the ONNX function that stands for an operator."""
+    import onnx
+
+    head = f'<domain: "{_DOMAIN}", opset_import: ["" : {_OPSET}]>'
+    return onnx.parser.parse_function(f"{head}\n{name} {ONNX_FUNCTIONS[name]}")
+
+
+def translation_table() -> dict[Any, Callable[..., Any]]:
+    """Return, for each operator, what PyTorch's exporter calls to translate a call of it."""
+    return {getattr(torch.ops.segcrf, name).default: _translation(name) for name in ONNX_FUNCTIONS}
+
+
+def add_called_functions(file: Any) -> None:
+    """Add to an ONNX model the functions that its graph calls."""
+    called = {node.op_type for node in file.graph.node if node.domain == _DOMAIN}
+    file.functions.extend(onnx_function(name) for name in ONNX_FUNCTIONS if name in called)
+
+
+def _translation(name: str) -> Callable[..., Any]:
+    """Return what makes a node that calls the function of an operator.
+
+    A function may have fewer outputs than its operator: those that no exported program reads. Options of the operator
+    that only choose outputs are dropped.
+    """
+    import onnx
+    import onnxscript
+
+    fields, outputs = (list(names) for names in (onnx_function(name).input, onnx_function(name).output))
+    parameter = onnx.defs.OpSchema.FormalParameter
+    kinds = ["tensor(float)", "tensor(double)", "tensor(int64)"]
+    schema = onnx.defs.OpSchema(
+        name,
+        _DOMAIN,
+        1,
+        inputs=[parameter(field, f"T_{field}") for field in fields],
+        outputs=[parameter(output, _kind(name, output)) for output in outputs],
+        type_constraints=[(f"T_{field}", kinds, "") for field in fields],
+    )
+    values: Any = onnxscript.values  # pyright: ignore[reportAttributeAccessIssue]
+    operator = values.Op(values.Opset(_DOMAIN, 1), name, schema)
+
+    def call(*arguments: Any) -> Any:
+        return operator(*arguments[: len(fields)])
+
+    # The exporter reads the parameters off the signature.
+    declared = [argument.name for argument in getattr(torch.ops.segcrf, name).default._schema.arguments]
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    call.__signature__ = inspect.Signature([inspect.Parameter(field, kind) for field in declared])  # type: ignore[attr-defined]
+    return call
+
+
+def _kind(name: str, output: str) -> str:
+    labels_of_frames = output == "labels" and name.endswith("max_product")
+    return "tensor(int64)" if labels_of_frames else _KINDS.get(output, "tensor(double)")
