@@ -2,85 +2,74 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from segcrf._validation import UNLABELLED, InputError
 from segcrf.inference.filter_operators import filtered, lagged
-from segcrf.nn import JointModel, ModelOutput, SwitchingModel, SwitchingModelOutput
+from segcrf.nn import JointModel, SwitchingModel
 from segcrf.structures import Structure
 
-__all__ = ["ANSWERS", "Answer", "Answers", "check_exportable_rule", "signal_type"]
-
-#: Names of the answers, in order; models without targets have no ``targets``.
-ANSWERS = ("labels", "starts", "posteriors", "targets")
-
-
-class Answers(NamedTuple):
-    """What a model answers for B recordings of T frames.
-
-    Attributes:
-        labels: (B, T) int64, by the decoding rule; -100 beyond a recording's length, and in a recording without any
-            allowed labelling.
-        starts: (B, T) bool, True where a band begins.
-        posteriors: (B, T, C), probability of each class; 0 beyond a recording's length.
-        targets: (B, T, R) float64, in the unit of the targets; NaN beyond a recording's length. None: no targets.
-    """
-
-    labels: Tensor
-    starts: Tensor
-    posteriors: Tensor
-    targets: Tensor | None
-
+__all__ = ["Answer", "check_exportable_rule", "filters", "mixed_targets", "signal_type"]
 
 class Answer(nn.Module):
-    """A model that answers at once.
+    """A model that answers at once, for B recordings of T frames.
 
     Args:
         model: in evaluation mode. Its decoding rule is read here, once.
 
+    Attributes:
+        names: of the answers, in order: ``"labels"``, ``"starts"``, ``"posteriors"``, and ``"targets"`` if the model
+            predicts any.
+
     Example:
         >>> from segcrf.nn import JointModel, LinearChainCRF, LSTMEncoder
         >>> answer = Answer(JointModel(LSTMEncoder(2, hidden=8), LinearChainCRF(3)).eval())
-        >>> answer(torch.zeros(4, 50, 2), torch.tensor([50, 50, 30, 10])).posteriors.shape
-        torch.Size([4, 50, 3])
+        >>> labels, starts, posteriors = answer(torch.zeros(4, 50, 2), torch.tensor([50, 50, 30, 10]))
+        >>> labels.shape, posteriors.shape
+        (torch.Size([4, 50]), torch.Size([4, 50, 3]))
     """
 
     def __init__(self, model: JointModel | SwitchingModel) -> None:
         super().__init__()
         self.model = model
         self.rule = model.decoding_rule
+        self.names = ("labels", "starts", "posteriors", *(["targets"] if model.target_head is not None else []))
 
-    def forward(self, x: Tensor, lengths: Tensor) -> Answers:
-        """Return the answers for raw signals (B, T, F) of ``lengths`` (B,) frames."""
-        output = self.model(signal_type(self.model, x), lengths)
-        posteriors = output.dist.marginals.labels
-        labels, starts = self._decode(output.dist)
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
+        """Return the answers for raw signals (B, T, F), float64, of ``lengths`` (B,) frames.
+
+        Returns:
+            ``labels`` (B, T), by the decoding rule, -100 beyond a recording's length and in a recording without any
+            allowed labelling. ``starts`` (B, T), True where a band begins. ``posteriors`` (B, T, C), 0 beyond a
+            recording's length. ``targets`` (B, T, R), float64, in the unit of the targets, NaN beyond it.
+        """
+        model = self.model
+        features = model.encoder(model.prepare(signal_type(model, x), lengths), lengths)
+        emissions, predictions, _ = model.heads(features)
+        dist = model.dist(emissions, lengths)
+        posteriors = dist.marginals.labels
+        labels, starts = self._decode(dist)
         possible = posteriors.sum(-1) > 0  # an exported program cannot raise
-        labels, starts = labels.masked_fill(~possible, UNLABELLED), starts & possible
-        return Answers(labels, starts, posteriors, self._targets(output))
+        answers = labels.masked_fill(~possible, UNLABELLED), starts & possible, posteriors
+        if predictions is None:
+            return answers
+        targets = mixed_targets(model, predictions, filtered(dist) if filters(model) else posteriors)
+        return *answers, targets.masked_fill(~dist.frame_mask[..., None], torch.nan)
 
     def _decode(self, dist: Structure) -> tuple[Tensor, Tensor]:
         decoded = self.rule.decode(dist)
-        if self.rule.max_delay is None:
+        if not self.rule.by_frame:
             return decoded.labels, decoded.starts
-        share = lagged(decoded.dist, self.rule.max_delay)
-        labels = share.argmax(-1).masked_fill(~dist.frame_mask, UNLABELLED)
-        before = functional.pad(labels[:, :-1], (1, 0), value=UNLABELLED)
-        return labels, (labels != before) & (labels != UNLABELLED)
-
-    def _targets(self, output: ModelOutput | SwitchingModelOutput) -> Tensor | None:
-        predictions: Tensor | None
-        if isinstance(output, SwitchingModelOutput) and output.posterior == "filter":
-            predictions = (filtered(output.dist).unsqueeze(-1) * output.switching.mean).sum(2)
+        if self.rule.max_delay is None:
+            labels = decoded.labels
         else:
-            predictions = output.predictions
-        if predictions is None:
-            return None
-        return in_unit_of_targets(self.model, predictions).masked_fill(~output.dist.frame_mask[..., None], torch.nan)
+            share = lagged(decoded.dist, self.rule.max_delay)
+            labels = share.argmax(-1).masked_fill(~dist.frame_mask, UNLABELLED)
+        # By an index, because a slice of T - 1 frames would fix the program to T > 2.
+        frame = torch.arange(labels.shape[1], device=labels.device)
+        changed = (labels != labels[:, (frame - 1).clamp(min=0)]) | (frame == 0)
+        return labels, changed & (labels != UNLABELLED)
 
 
 def signal_type(model: JointModel | SwitchingModel, x: Tensor) -> Tensor:
@@ -88,8 +77,21 @@ def signal_type(model: JointModel | SwitchingModel, x: Tensor) -> Tensor:
     return x if model.preparation is not None else x.to(model.class_head.weight.dtype)
 
 
-def in_unit_of_targets(model: JointModel | SwitchingModel, predictions: Tensor) -> Tensor:
-    """Return predictions (..., R) in the unit of the targets, float64."""
+def filters(model: JointModel | SwitchingModel) -> bool:
+    """Return whether the targets of a model are mixed by what is known of each frame when it is measured."""
+    return isinstance(model, SwitchingModel) and model.posterior == "filter"
+
+
+def mixed_targets(model: JointModel | SwitchingModel, predictions: Tensor, weights: Tensor) -> Tensor:
+    """Return targets (B, T, R), float64, in their unit.
+
+    Args:
+        model: with targets.
+        predictions: of its heads, (B, T, R), or (B, T, C, R) of a switching model.
+        weights: probabilities of the classes, (B, T, C), which mix the predictions of a switching model.
+    """
+    if isinstance(model, SwitchingModel):
+        predictions = (weights.unsqueeze(-1) * predictions.to(weights.dtype)).sum(2)
     if model.preparation is None or model.preparation.targets is None:
         return predictions.double()
     return model.preparation.to_unit_of_targets(predictions)

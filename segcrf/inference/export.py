@@ -15,8 +15,7 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from segcrf._validation import InputError, InputTypeError, check_positive
-from segcrf.inference.answer import ANSWERS, Answer, check_exportable_rule
+from segcrf.inference.answer import Answer, check_exportable_rule
+from segcrf.inference.recurrent_operators import replace_recurrent_layers
 from segcrf.nn import JointModel, SwitchingModel
 
 __all__ = ["Exported", "PathLike", "checked_path", "export_model", "frozen", "metadata_of", "write_program"]
@@ -86,9 +86,9 @@ def export_model(
     x = torch.zeros(RECORDINGS, FRAMES, model.encoder.in_features, dtype=torch.float64)
     lengths = torch.tensor([FRAMES, FRAMES - 1])
     recordings, frames = torch.export.Dim("recordings"), torch.export.Dim("frames")
-    names = ANSWERS if answer(x, lengths).targets is not None else ANSWERS[:-1]
     shapes = ({0: recordings, 1: frames}, {0: recordings})
-    write_program(Exported(answer, (x, lengths), shapes, ("x", "lengths"), names, metadata), target)
+    answer(x, lengths)  # what is wrong with a model is clearer here than in a trace of it
+    write_program(Exported(answer, (x, lengths), shapes, ("x", "lengths"), answer.names, metadata), target)
     return target
 
 
@@ -96,7 +96,7 @@ class Exported(NamedTuple):
     """What is traced and written.
 
     Attributes:
-        module: in evaluation mode; it returns a tuple of tensors, None for those without a name.
+        module: in evaluation mode; it returns a tuple of tensors.
         inputs: an example of its inputs.
         shapes: their free axes, as :func:`torch.export.export` takes them.
         input_names, output_names: names in the file.
@@ -113,7 +113,7 @@ class Exported(NamedTuple):
 
 def frozen(model: JointModel | SwitchingModel) -> Any:
     """Return a copy of a model for the CPU, in evaluation mode and without gradients."""
-    return copy.deepcopy(model).cpu().eval().requires_grad_(False)
+    return replace_recurrent_layers(copy.deepcopy(model).cpu().eval().requires_grad_(False))
 
 
 def metadata_of(
@@ -157,7 +157,7 @@ def _write_onnx(exported: Exported, path: Path) -> None:
     from segcrf.inference.onnx_functions import add_called_functions, translation_table
 
     program: Any = torch.onnx.export(
-        torch.export.export(exported.module, exported.inputs, dynamic_shapes=exported.shapes),
+        _traced(exported),
         dynamo=True,
         input_names=exported.input_names,
         output_names=exported.output_names,
@@ -171,20 +171,12 @@ def _write_onnx(exported: Exported, path: Path) -> None:
 
 
 def _write_torch(exported: Exported, path: Path) -> None:
-    with _recurrent_layers_as_loops():
-        program = torch.export.export(exported.module, exported.inputs, dynamic_shapes=exported.shapes)
+    program = _traced(exported)
     _replace(path, lambda draft: torch.export.save(program, draft, extra_files=exported.metadata))
 
 
-@contextmanager
-def _recurrent_layers_as_loops() -> Iterator[None]:
-    """Keep the loop of an LSTM or GRU, which PyTorch would unroll for one number of frames."""
-    try:
-        from torch.export import _patches
-    except ImportError as error:
-        raise ImportError("a .pt2 file needs a newer PyTorch; pip install -U torch") from error
-    with _patches.register_lstm_while_loop_decomposition(), _patches.register_gru_while_loop_decomposition():
-        yield
+def _traced(exported: Exported) -> Any:
+    return torch.export.export(exported.module, exported.inputs, dynamic_shapes=exported.shapes)
 
 
 def _replace(path: Path, write: Callable[[str], object]) -> None:

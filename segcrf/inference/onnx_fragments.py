@@ -67,12 +67,12 @@ CENTRED = """
     offset_total = Squeeze (offset_sum, axis1)
 """
 
-#: From ``weight`` (T, B, C), 0 or more, to ``labels`` (B, T, C): its share of each frame, 0 where there is none.
+#: From ``weight`` (T, B, C), 0 or more, to ``shares`` (B, T, C): its share of each frame, 0 where there is none.
 SHARES = """
     weight_sum = ReduceSum <keepdims = 1> (weight, axis2)
     any_weight = Greater (weight_sum, nothing)
     known = And (valid, any_weight)
     share = Div (weight, weight_sum)
     shown = Where (known, share, nothing)
-    labels = Transpose <perm = [1, 0, 2]> (shown)
+    shares = Transpose <perm = [1, 0, 2]> (shown)
 """

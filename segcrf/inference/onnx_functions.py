@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 import segcrf.inference.filter_operators  # noqa: F401 - it registers operators
+import segcrf.inference.recurrent_operators  # noqa: F401 - it registers operators
 from segcrf.inference.onnx_linear_chain import LINEAR_CHAIN
 from segcrf.inference.onnx_semi_markov import SEMI_MARKOV
 
@@ -23,6 +24,8 @@ __all__ = ["ONNX_FUNCTIONS", "add_called_functions", "onnx_function", "translati
 _DOMAIN, _OPSET = "segcrf", 18
 #: Types of the outputs that are not float64, by name.
 _KINDS = {"starts": "tensor(bool)", "elapsed_last": "tensor(int64)"}
+#: Type of ``labels``, by the last words of the operator; probabilities have the type of the emissions.
+_KINDS_OF_LABELS = {"max_product": "tensor(int64)", "sum_product": "T_emissions"}
 
 #: Text of each function, by the name of its operator.
 ONNX_FUNCTIONS = LINEAR_CHAIN | SEMI_MARKOV
@@ -38,7 +41,9 @@ def onnx_function(name: str) -> Any:
 
 def translation_table() -> dict[Any, Callable[..., Any]]:
     """Return, for each operator, what PyTorch's exporter calls to translate a call of it."""
-    return {getattr(torch.ops.segcrf, name).default: _translation(name) for name in ONNX_FUNCTIONS}
+    operators = torch.ops.segcrf
+    recurrent = {operators.lstm.default: _lstm, operators.gru.default: _gru}
+    return recurrent | {getattr(operators, name).default: _translation(name) for name in ONNX_FUNCTIONS}
 
 
 def add_called_functions(file: Any) -> None:
@@ -80,6 +85,51 @@ def _translation(name: str) -> Callable[..., Any]:
     return call
 
 
+def _lstm(x: Any, h: Any, c: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> Any:
+    """Translate a layer to ONNX's own LSTM. PyTorch orders the gates input, forget, cell, output."""
+    from onnxscript import opset18 as onnx_op
+
+    size = weight_hh.shape[1]
+    tables = [_gates(values, (0, 3, 1, 2)) for values in (weight_ih, weight_hh, bias_ih, bias_hh)]
+    states = [onnx_op.Unsqueeze(state, [0]) for state in (h, c)]
+    biases = onnx_op.Concat(*tables[2:], axis=1)
+    y, h_last, c_last = onnx_op.LSTM(_frames_first(x), *tables[:2], biases, None, *states, hidden_size=size)
+    return _recordings_first(y), onnx_op.Squeeze(h_last, [0]), onnx_op.Squeeze(c_last, [0])
+
+
+def _gru(x: Any, h: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> Any:
+    """Translate a layer to ONNX's own GRU. PyTorch orders the gates reset, update, new."""
+    from onnxscript import opset18 as onnx_op
+
+    size = weight_hh.shape[1]
+    tables = [_gates(values, (1, 0, 2)) for values in (weight_ih, weight_hh, bias_ih, bias_hh)]
+    biases = onnx_op.Concat(*tables[2:], axis=1)
+    inputs = (_frames_first(x), *tables[:2], biases, None, onnx_op.Unsqueeze(h, [0]))
+    y, h_last = onnx_op.GRU(*inputs, hidden_size=size, linear_before_reset=1)
+    return _recordings_first(y), onnx_op.Squeeze(h_last, [0])
+
+
+def _gates(values: Any, order: tuple[int, ...]) -> Any:
+    """Return weights of all gates in another order, for one direction."""
+    from onnxscript import opset18 as onnx_op
+
+    parts = onnx_op.Split(values, num_outputs=len(order), axis=0)
+    return onnx_op.Unsqueeze(onnx_op.Concat(*(parts[i] for i in order), axis=0), [0])
+
+
+def _frames_first(x: Any) -> Any:
+    from onnxscript import opset18 as onnx_op
+
+    return onnx_op.Transpose(x, perm=[1, 0, 2])
+
+
+def _recordings_first(y: Any) -> Any:
+    from onnxscript import opset18 as onnx_op
+
+    return onnx_op.Transpose(onnx_op.Squeeze(y, [1]), perm=[1, 0, 2])
+
+
 def _kind(name: str, output: str) -> str:
-    labels_of_frames = output == "labels" and name.endswith("max_product")
-    return "tensor(int64)" if labels_of_frames else _KINDS.get(output, "tensor(double)")
+    if output == "labels":
+        return next(kind for ending, kind in _KINDS_OF_LABELS.items() if name.endswith(ending))
+    return _KINDS.get(output, "tensor(double)")

@@ -98,6 +98,7 @@ _MARGINALS = (
     """
     + SHARES
     + """
+    labels = CastLike (shares, emissions)
 }"""
 )
 
@@ -127,7 +128,7 @@ _FILTER = (
 #: What each frame learns from as many as ``delay`` later ones: so many steps back, of all frames at once. The message
 #: begins with ``end`` where the recording ends within the delay, and with zeros elsewhere.
 _LAG = (
-    """(emissions, transitions, end, log_filtered, lengths, delay) => (labels) {"""
+    """(emissions, transitions, end, log_filtered, lengths, delay) => (shares) {"""
     + SIZES
     + """
     delay_vector = Unsqueeze (delay, axis0)

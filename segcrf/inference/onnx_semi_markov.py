@@ -289,6 +289,7 @@ _MARGINALS = (
     """
     + SHARES
     + """
+    labels = CastLike (shares, emissions)
 }"""
 )
 
