@@ -17,6 +17,7 @@ from segcrf.inference.saved_model import (
     remove_checkpoint,
     write_model,
 )
+from segcrf.inference.step import export_step
 from segcrf.inference.stream import SignalStream, Stream, check_streamable_fit, open_stream
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "check_replaceable",
     "check_streamable_fit",
     "export_model",
+    "export_step",
     "holds_checkpoint",
     "infer",
     "open_stream",

@@ -42,7 +42,7 @@ def onnx_function(name: str) -> Any:
 def translation_table() -> dict[Any, Callable[..., Any]]:
     """Return, for each operator, what PyTorch's exporter calls to translate a call of it."""
     operators = torch.ops.segcrf
-    recurrent = {operators.lstm.default: _lstm, operators.gru.default: _gru}
+    recurrent = {operators.lstm.default: _with_signature(_lstm, "lstm"), operators.gru.default: _with_signature(_gru, "gru")}
     return recurrent | {getattr(operators, name).default: _translation(name) for name in ONNX_FUNCTIONS}
 
 
@@ -78,43 +78,46 @@ def _translation(name: str) -> Callable[..., Any]:
     def call(*arguments: Any) -> Any:
         return operator(*arguments[: len(fields)])
 
-    # The exporter reads the parameters off the signature.
+    return _with_signature(call, name)
+
+
+def _with_signature(call: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """Return ``call`` with the parameters of an operator, which the exporter reads off the signature."""
     declared = [argument.name for argument in getattr(torch.ops.segcrf, name).default._schema.arguments]
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     call.__signature__ = inspect.Signature([inspect.Parameter(field, kind) for field in declared])  # type: ignore[attr-defined]
     return call
 
 
-def _lstm(x: Any, h: Any, c: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> Any:
+def _lstm(x: Any, h: Any, c: Any, *weights: Any) -> Any:
     """Translate a layer to ONNX's own LSTM. PyTorch orders the gates input, forget, cell, output."""
     from onnxscript import opset18 as onnx_op
 
-    size = weight_hh.shape[1]
-    tables = [_gates(values, (0, 3, 1, 2)) for values in (weight_ih, weight_hh, bias_ih, bias_hh)]
+    ih, hh, bias_ih, bias_hh = (_gates(values, weights[1], (0, 3, 1, 2)) for values in weights)
     states = [onnx_op.Unsqueeze(state, [0]) for state in (h, c)]
-    biases = onnx_op.Concat(*tables[2:], axis=1)
-    y, h_last, c_last = onnx_op.LSTM(_frames_first(x), *tables[:2], biases, None, *states, hidden_size=size)
+    biases, size = onnx_op.Concat(bias_ih, bias_hh, axis=1), weights[1].shape[1]
+    y, h_last, c_last = onnx_op.LSTM(_frames_first(x), ih, hh, biases, None, *states, hidden_size=size)
     return _recordings_first(y), onnx_op.Squeeze(h_last, [0]), onnx_op.Squeeze(c_last, [0])
 
 
-def _gru(x: Any, h: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> Any:
+def _gru(x: Any, h: Any, *weights: Any) -> Any:
     """Translate a layer to ONNX's own GRU. PyTorch orders the gates reset, update, new."""
     from onnxscript import opset18 as onnx_op
 
-    size = weight_hh.shape[1]
-    tables = [_gates(values, (1, 0, 2)) for values in (weight_ih, weight_hh, bias_ih, bias_hh)]
-    biases = onnx_op.Concat(*tables[2:], axis=1)
-    inputs = (_frames_first(x), *tables[:2], biases, None, onnx_op.Unsqueeze(h, [0]))
+    ih, hh, bias_ih, bias_hh = (_gates(values, weights[1], (1, 0, 2)) for values in weights)
+    biases, size = onnx_op.Concat(bias_ih, bias_hh, axis=1), weights[1].shape[1]
+    inputs = (_frames_first(x), ih, hh, biases, None, onnx_op.Unsqueeze(h, [0]))
     y, h_last = onnx_op.GRU(*inputs, hidden_size=size, linear_before_reset=1)
     return _recordings_first(y), onnx_op.Squeeze(h_last, [0])
 
 
-def _gates(values: Any, order: tuple[int, ...]) -> Any:
-    """Return weights of all gates in another order, for one direction."""
+def _gates(values: Any, weight_hh: Any, order: tuple[int, ...]) -> Any:
+    """Return weights or biases (1, gates, ...) of one direction, with the gates in another order."""
     from onnxscript import opset18 as onnx_op
 
-    parts = onnx_op.Split(values, num_outputs=len(order), axis=0)
-    return onnx_op.Unsqueeze(onnx_op.Concat(*(parts[i] for i in order), axis=0), [0])
+    size = weight_hh.shape[1]
+    rows = [gate * size + i for gate in order for i in range(size)]
+    return onnx_op.Unsqueeze(onnx_op.Gather(values, onnx_op.Constant(value_ints=rows), axis=0), [0])
 
 
 def _frames_first(x: Any) -> Any:

@@ -1,0 +1,240 @@
+"""Step: a causal model as a function from the next frames and a state to answers and the next state.
+
+A live system calls it with every piece of the signal, in any program that runs the exported file. Every tensor of the
+state has the recordings as its first axis, so that many signals may run side by side.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from segcrf._validation import UNLABELLED, InputError, InputTypeError
+from segcrf.inference.answer import filters, mixed_targets, signal_type
+from segcrf.inference.export import Exported, PathLike, checked_path, frozen, metadata_of, write_program
+from segcrf.inference.filter_operators import STATES, initial_state, run_filter
+from segcrf.nn import Encoder, GRUEncoder, JointModel, LSTMEncoder, SwitchingModel, TCNEncoder
+from segcrf.structures import Structure
+
+__all__ = ["export_step"]
+
+# Sizes of the example that is traced; others are free.
+RECORDINGS, FRAMES = 2, 5
+
+
+def export_step(
+    model: JointModel | SwitchingModel,
+    path: PathLike,
+    *,
+    classes: Sequence[object] | None = None,
+    sampling_rate: float | None = None,
+) -> Path:
+    """Write a causal model as a program that answers frame by frame, or piece by piece, and return its path.
+
+    Its inputs are the next frames ``x`` (B, N, F) of B raw signals, float64, any N of at least 1, and the tensors of
+    the state, each (B, ...). In a ``.pt2`` file the state is one tuple. Its outputs, in this order, are
+
+    * ``emissions`` (B, N, C), the class scores;
+    * ``posteriors`` (B, N, C), the probability of each class given the frames so far;
+    * ``labels`` (B, N), int64, the most probable class of each frame given the frames so far, with the factor of the
+      decoding rule; -100 where no labelling is allowed;
+    * ``targets`` (B, N, R), float64, in the unit of the targets, if the model predicts any;
+    * the next state: for each tensor of the state one of the same shape, named ``next_`` and its name.
+
+    The file holds the texts of :func:`segcrf.inference.export_model`, where ``decoding`` describes these labels, and
+    the JSON text ``state``: a list with ``name``, ``shape``, ``type`` and ``initial`` of each tensor, for one
+    recording. ``initial`` is its value before the first frame, in nested lists, where null is minus infinity.
+
+    Args:
+        model: with a causal encoder, and channels standardised by fixed numbers. It is left as it is.
+        path: file to write, ending in ``.onnx`` or ``.pt2``.
+        classes: names of the classes, C of them.
+        sampling_rate: frames per second.
+
+    Raises:
+        InputError: as :func:`segcrf.inference.export_model`; and a model that needs later frames: an encoder that is
+            not causal, standardisation of whole recordings, or targets that are mixed by later frames.
+        InputTypeError: something else than a model; an encoder other than LSTM, GRU and TCN; or a structure with
+            transitions of every step.
+        ImportError: packages are missing; the text says which.
+
+    Example:
+        >>> from segcrf.nn import JointModel, LinearChainCRF, LSTMEncoder
+        >>> model = JointModel(LSTMEncoder(2, hidden=8), LinearChainCRF(3))
+        >>> export_step(model, "step.onnx")      # doctest: +SKIP
+        PosixPath('step.onnx')
+    """
+    target = checked_path(path)
+    metadata = metadata_of(model, classes, sampling_rate)
+    _check_needs_no_later_frame(model)
+    step = _Step(frozen(model)).eval()
+    x = torch.zeros(RECORDINGS, FRAMES, model.encoder.in_features, dtype=torch.float64)
+    state = step.initial(RECORDINGS)
+    step(x, tuple(each.value for each in state))  # what is wrong with a model is clearer here than in a trace of it
+    metadata["state"] = json.dumps([_described(each) for each in state])
+    metadata["decoding"] = json.dumps({"factor": step.rule.factor, "by_frame": True, "max_delay": 0})
+    recordings, frames = torch.export.Dim("recordings"), torch.export.Dim("frames")
+    shapes: Any = ({0: recordings, 1: frames}, tuple({0: recordings} for _ in state))
+    names = [each.name for each in state]
+    outputs = [*step.names, *(f"next_{name}" for name in names)]
+    inputs: Any = (x, tuple(each.value for each in state))
+    write_program(Exported(step, inputs, shapes, ["x", *names], outputs, metadata), target)
+    return target
+
+
+class _Named(NamedTuple):
+    """One tensor of a state."""
+
+    name: str
+    value: Tensor
+
+
+class _Step(nn.Module):
+    """What is exported: from the next frames and a state to answers and the next state."""
+
+    def __init__(self, model: JointModel | SwitchingModel) -> None:
+        super().__init__()
+        self.model = model
+        self.rule = model.decoding_rule
+        self.encoder = _stepping(model.encoder)
+        targets = ["targets"] if model.target_head is not None else []
+        self.names = ("emissions", "posteriors", "labels", *targets)
+
+    def initial(self, recordings: int) -> list[_Named]:
+        """Return the state before the first frame."""
+        dist = self.model.dist(torch.zeros(recordings, 1, self.model.class_head.out_features))
+        _check_shared_transitions(dist)
+        state = self.encoder.initial(recordings, self.model.class_head.weight)
+        for owner in ("filter", "decoder")[: self._filters]:
+            values = zip(STATES[type(dist)], initial_state(dist), strict=True)
+            state += [_Named(f"{owner}_{name}", value) for name, value in values]
+        return state
+
+    def forward(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        model, known = self.model, self.encoder.size
+        prepared = model.prepare(signal_type(model, x))
+        features, following = self.encoder(prepared, state[:known])
+        emissions, predictions, _ = model.heads(features)
+        dist = model.dist(emissions)
+        size = (len(state) - known) // self._filters
+        log_filtered, after = run_filter(dist, state[known : known + size])
+        posteriors, following = log_filtered.exp().to(dist.dtype), following + after
+        decisive = log_filtered
+        if self._filters > 1:  # labels have a filter of their own, whose emissions have another weight
+            decisive, after = run_filter(self.rule.decode(dist).dist, state[known + size :])
+            following = following + after
+        labels = decisive.argmax(-1).masked_fill(decisive.amax(-1) == -torch.inf, UNLABELLED)
+        answers = dist.emissions, posteriors, labels
+        if predictions is None:
+            return *answers, *following
+        return *answers, mixed_targets(model, predictions, posteriors), *following
+
+    @property
+    def _filters(self) -> int:
+        return 1 if self.rule.factor == 1.0 else 2
+
+
+class _RecurrentStep(nn.Module):
+    """An LSTM or GRU whose state is flat: the hidden state of each layer (B, H), and the cell state of an LSTM."""
+
+    def __init__(self, encoder: LSTMEncoder | GRUEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.parts = ("hidden", "cell") if isinstance(encoder, LSTMEncoder) else ("hidden",)
+        self.size = len(self.parts) * len(encoder.layers)
+
+    def initial(self, recordings: int, weight: Tensor) -> list[_Named]:
+        zeros = weight.new_zeros(recordings, self.encoder.out_features)
+        layers = range(len(self.encoder.layers))
+        return [_Named(f"encoder_{i}_{part}", zeros.clone()) for i in layers for part in self.parts]
+
+    def forward(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        layers: list[Any] = [each[None] for each in state]
+        if len(self.parts) == 2:
+            layers = list(zip(layers[::2], layers[1::2], strict=True))
+        features, after = self.encoder.step(x, layers)
+        flat = [part for layer in after for part in (layer if isinstance(layer, tuple) else (layer,))]
+        return features, tuple(each[0] for each in flat)
+
+
+class _ConvolutionalStep(nn.Module):
+    """A TCN whose state has a fixed size: the last frames that each dilated layer has seen, (B, hidden, frames)."""
+
+    def __init__(self, encoder: TCNEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.size = len(encoder.blocks)
+
+    def initial(self, recordings: int, weight: Tensor) -> list[_Named]:
+        reaches: list[int] = [block.padding[0] for block in self._blocks]
+        hidden = self.encoder.out_features
+        return [_Named(f"encoder_{i}", weight.new_zeros(recordings, hidden, n)) for i, n in enumerate(reaches)]
+
+    def forward(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        h = self.encoder.lift(x.transpose(1, 2))
+        after: list[Tensor] = []
+        for block, before in zip(self._blocks, state, strict=True):
+            seen = torch.cat([before, h], 2)
+            after.append(seen[:, :, h.shape[2] :].clone())
+            h = h + block.mix(torch.relu(block.filter(seen)))
+        return h.transpose(1, 2), tuple(after)
+
+    @property
+    def _blocks(self) -> list[Any]:
+        return list(self.encoder.blocks)
+
+
+def _stepping(encoder: Encoder) -> _RecurrentStep | _ConvolutionalStep:
+    """Return an encoder with a flat state of fixed size."""
+    if isinstance(encoder, LSTMEncoder | GRUEncoder):
+        return _RecurrentStep(encoder)
+    if isinstance(encoder, TCNEncoder):
+        return _ConvolutionalStep(encoder)
+    expected = "an LSTMEncoder, a GRUEncoder or a TCNEncoder"
+    raise InputTypeError("model", f"an encoder of class {type(encoder).__name__}", expected, "export whole recordings")
+
+
+def _described(state: _Named) -> dict[str, Any]:
+    """Return what a file says of a tensor of the state, for one recording."""
+    value = state.value[0]
+    return {
+        "name": state.name,
+        "shape": list(value.shape),
+        "type": str(value.dtype).removeprefix("torch."),
+        "initial": _without_infinity(value.tolist()),
+    }
+
+
+def _without_infinity(values: Any) -> Any:
+    """Return nested lists with None in place of minus infinity, which JSON does not have."""
+    if isinstance(values, list):
+        return [_without_infinity(each) for each in values]  # pyright: ignore[reportUnknownVariableType]
+    return None if values == -torch.inf else values
+
+
+# ---------------------------------------------------------------------------------------------------- the checks
+def _check_needs_no_later_frame(model: JointModel | SwitchingModel) -> None:
+    """Raise for a model that cannot answer before the end of a recording."""
+    if not model.encoder.causal:
+        expected = "an encoder without a view of later frames"
+        advice = "build it with bidirectional=False (recurrent) or causal=True (TCN)"
+        raise InputError("model", "an encoder with causal=False", expected, advice)
+    if model.preparation is not None and model.preparation.per_recording:
+        got, expected = "a preparation with per_recording=True", "channels standardised by fixed numbers"
+        advice = "mean and deviation of a recording are unknown before its end: fit with standardize='dataset'"
+        raise InputError("model", got, expected, advice)
+    if isinstance(model, SwitchingModel) and not filters(model):
+        got, expected = "targets that are mixed by posterior='smooth'", "posterior='filter'"
+        raise InputError("model", got, expected, "later frames are unknown: train the model with posterior='filter'")
+
+
+def _check_shared_transitions(dist: Structure) -> None:
+    """Raise for transitions of every step: the one from piece to piece is unknown."""
+    if dist.potentials.transitions.dim() == 4:
+        expected = "transitions that all steps share"
+        raise InputTypeError("model", "transitions of every step", expected, "export whole recordings")
