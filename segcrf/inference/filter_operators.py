@@ -93,6 +93,8 @@ def lagged(dist: Structure, delay: int) -> Tensor:
     """
     _check_laggable(dist)
     log_filtered, _ = run_filter(dist, initial_state(dist))
+    if delay == 0:
+        return log_filtered.exp().masked_fill(~dist.frame_mask[..., None], 0.0)
     emissions, transitions, _, end = dist.potentials
     operators = torch.ops.segcrf
     operator = operators.chain_varying_lag if transitions.dim() == 4 else operators.chain_lag

@@ -6,7 +6,9 @@ Every function sums scores in float64, so that long recordings lose no digits.
 
 from __future__ import annotations
 
-__all__ = ["BEGIN", "CENTRED", "LABELS", "SHARES", "SIZES"]
+import re
+
+__all__ = ["BEGIN", "LABELS", "SHARES", "SIZES", "written_out"]
 
 #: Constants, and ``scores`` (T, B, C) from ``emissions`` (B, T, C), with their sizes.
 SIZES = """
@@ -57,16 +59,6 @@ LABELS = """
     labels = Where (labelled, by_recording, unlabelled)
 """
 
-#: ``centred`` (T, B, C): scores less the largest of each frame. It changes no probability, and sums stay small.
-CENTRED = """
-    largest_score = ReduceMax <keepdims = 1> (scores, axis2)
-    offset = Max (largest_score, lowest)
-    centred = Sub (scores, offset)
-    offset_inside = Where (valid, offset, nothing)
-    offset_sum = ReduceSum <keepdims = 0> (offset_inside, axis0)
-    offset_total = Squeeze (offset_sum, axis1)
-"""
-
 #: From ``weight`` (T, B, C), 0 or more, to ``shares`` (B, T, C): its share of each frame, 0 where there is none.
 SHARES = """
     weight_sum = ReduceSum <keepdims = 1> (weight, axis2)
@@ -76,3 +68,27 @@ SHARES = """
     shown = Where (known, share, nothing)
     shares = Transpose <perm = [1, 0, 2]> (shown)
 """
+
+#: One line that sums in log space, over one axis; ``keepdims`` as of ONNX's reductions.
+_LOG_SUM_EXP = re.compile(r"(\w+) = LogSumExp <keepdims = (\d)> \((\w+), (\w+)\)")
+
+
+def written_out(text: str) -> str:
+    """Return the text of a function with every ``LogSumExp`` in operators of ONNX.
+
+    ONNX has a ``ReduceLogSumExp``, but onnxruntime gives -inf for a sum far below 0 that begins with -inf.
+    """
+    return _LOG_SUM_EXP.sub(_log_sum_exp, text)
+
+
+def _log_sum_exp(line: re.Match[str]) -> str:
+    name, keepdims, values, axis = line.groups()
+    last = f"Identity ({name}_kept)" if keepdims == "1" else f"Squeeze ({name}_kept, {axis})"
+    return f"""{name}_most = ReduceMax <keepdims = 1> ({values}, {axis})
+        {name}_top = Max ({name}_most, lowest)
+        {name}_less = Sub ({values}, {name}_top)
+        {name}_each = Exp ({name}_less)
+        {name}_total = ReduceSum <keepdims = 1> ({name}_each, {axis})
+        {name}_log = Log ({name}_total)
+        {name}_kept = Add ({name}_log, {name}_top)
+        {name} = {last}"""

@@ -16,6 +16,7 @@ import torch
 
 import segcrf.inference.filter_operators  # noqa: F401 - it registers operators
 import segcrf.inference.recurrent_operators  # noqa: F401 - it registers operators
+from segcrf.inference.onnx_fragments import written_out
 from segcrf.inference.onnx_linear_chain import LINEAR_CHAIN
 from segcrf.inference.onnx_semi_markov import SEMI_MARKOV
 
@@ -28,7 +29,7 @@ _KINDS = {"starts": "tensor(bool)", "elapsed_last": "tensor(int64)"}
 _KINDS_OF_LABELS = {"max_product": "tensor(int64)", "sum_product": "T_emissions"}
 
 #: Text of each function, by the name of its operator.
-ONNX_FUNCTIONS = LINEAR_CHAIN | SEMI_MARKOV
+ONNX_FUNCTIONS = {name: written_out(text) for name, text in (LINEAR_CHAIN | SEMI_MARKOV).items()}
 
 
 def onnx_function(name: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segcrf.inference.onnx_fragments import BEGIN, CENTRED, LABELS, SHARES, SIZES
+from segcrf.inference.onnx_fragments import BEGIN, LABELS, SHARES, SIZES
 
 __all__ = ["LINEAR_CHAIN"]
 
@@ -54,28 +54,34 @@ _VITERBI = (
 
 
 
-#: Forward and backward messages in log space. A message that goes back holds ``end`` until it meets the last frame.
+#: Forward and backward messages in log space, each less its largest entry, so that long recordings lose no digits. A
+#: message that goes back holds ``end`` until it meets the last frame.
 _MARGINALS = (
     """(emissions, transitions, start, end, lengths) => (log_z, labels) {"""
     + BEGIN
-    + CENTRED
     + """
     PREPARE
     unbegun = Expand (nothing, size)
-    final, messages = Scan <num_scan_inputs = COUNT, body = forward (
+    final, messages, scales = Scan <num_scan_inputs = COUNT, body = forward (
         double[B, C] before, double[B, C] here, bool[B, 1] is_valid, bool is_first MORE
-    ) => (double[B, C] following, double[B, C] message) {
+    ) => (double[B, C] following, double[B, C] message, double[B, 1] scale) {
         rows = Unsqueeze (before, axis2)
         reached = Add (rows, matrix)
-        every = ReduceLogSumExp <keepdims = 0> (reached, axis1)
+        every = LogSumExp <keepdims = 0> (reached, axis1)
         entered = Where (is_first, opening, every)
         moved = Add (entered, here)
-        following = Where (is_valid, moved, before)
+        most = ReduceMax <keepdims = 1> (moved, axis1)
+        top = Max (most, lowest)
+        scaled = Sub (moved, top)
+        following = Where (is_valid, scaled, before)
         message = Identity (following)
-    }> (unbegun, centred, valid, first_frame GIVEN)
+        scale = Where (is_valid, top, nothing)
+    }> (unbegun, scores, valid, first_frame GIVEN)
     total = Add (final, closing)
-    log_sum = ReduceLogSumExp <keepdims = 0> (total, axis1)
-    log_z = Add (log_sum, offset_total)
+    log_sum = LogSumExp <keepdims = 0> (total, axis1)
+    scale_sum = ReduceSum <keepdims = 0> (scales, axis0)
+    scale_total = Squeeze (scale_sum, axis1)
+    log_z = Add (log_sum, scale_total)
     ended = Expand (closing, size)
     before_all, afters = Scan <
         num_scan_inputs = COUNT, scan_input_directions = [DIRECTIONS], scan_output_directions = [1],
@@ -86,10 +92,13 @@ _MARGINALS = (
             ahead = Add (here_again, after)
             columns = Unsqueeze (ahead, axis1)
             left = Add (columns, matrix)
-            every_next = ReduceLogSumExp <keepdims = 0> (left, axis2)
-            after_before = Where (is_inside, every_next, after)
+            every_next = LogSumExp <keepdims = 0> (left, axis2)
+            most_next = ReduceMax <keepdims = 1> (every_next, axis1)
+            top_next = Max (most_next, lowest)
+            scaled_next = Sub (every_next, top_next)
+            after_before = Where (is_inside, scaled_next, after)
         }
-    > (ended, centred, valid, first_frame GIVEN)
+    > (ended, scores, valid, first_frame GIVEN)
     joint = Add (messages, afters)
     joint_largest = ReduceMax <keepdims = 1> (joint, axis2)
     joint_offset = Max (joint_largest, lowest)
@@ -114,12 +123,12 @@ _FILTER = (
         double[B, C] before, double[B, C] here MORE
     ) => (double[B, C] following, double[B, C] message) {
         moved = Add (before, here)
-        every = ReduceLogSumExp <keepdims = 1> (moved, axis1)
+        every = LogSumExp <keepdims = 1> (moved, axis1)
         offset = Max (every, lowest)
         message = Sub (moved, offset)
         rows = Unsqueeze (message, axis2)
         reached = Add (rows, matrix)
-        following = ReduceLogSumExp <keepdims = 0> (reached, axis1)
+        following = LogSumExp <keepdims = 0> (reached, axis1)
     }> (entering_wide, scores GIVEN)
     log_filtered = Transpose <perm = [1, 0, 2]> (messages)
 }"""
@@ -162,7 +171,7 @@ _LAG = (
         MATRIX
         left = Add (columns, matrix)
         last_axis = Constant <value = int64[1] {3}> ()
-        every = ReduceLogSumExp <keepdims = 0> (left, last_axis)
+        every = LogSumExp <keepdims = 0> (left, last_axis)
         frame_ahead = Add (column, ahead)
         is_inside = Less (frame_ahead, lengths)
         is_inside_wide = Unsqueeze (is_inside, axis2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segcrf.inference.onnx_fragments import BEGIN, CENTRED, LABELS, SHARES, SIZES
+from segcrf.inference.onnx_fragments import BEGIN, LABELS, SHARES, SIZES
 
 __all__ = ["SEMI_MARKOV"]
 
@@ -161,7 +161,6 @@ _VITERBI = (
 _MARGINALS = (
     """(emissions, transitions, durations, tail, start, end, first, last, lengths) => (log_z, labels) {"""
     + BEGIN
-    + CENTRED
     + _DURATIONS
     + _EDGES
     + _WHOLE
@@ -170,26 +169,36 @@ _MARGINALS = (
     last_frame = Sub (lengths, one)
     at_end = Equal (column, last_frame)
     is_end = Unsqueeze (at_end, axis2)
-    f0, f1, f2, f3, final, closes, enters = Scan <num_scan_inputs = 3, body = forward (
+    f0, f1, f2, f3, final, closes, enters, scales = Scan <num_scan_inputs = 3, body = forward (
         double[B, C] open, double[B, C, K] running, double[B, C] beyond, double[B, C] entering, double[B, C] total,
         double[B, C] here, double[C] whole_here, bool[B, 1] ends_here
     ) => (
         double[B, C] open_on, double[B, C, K] running_on, double[B, C] beyond_on, double[B, C] entering_on,
-        double[B, C] total_on, double[B, C] close, double[B, C] enter
+        double[B, C] total_on, double[B, C] close, double[B, C] enter, double[B, 1] scale
     ) {
         enter = Identity (entering)
         oldest_column = Slice (running, before_longest, longest, axis2)
         beyond_column = Unsqueeze (beyond, axis2)
         olds = Concat <axis = 2> (oldest_column, beyond_column)
-        older = ReduceLogSumExp <keepdims = 0> (olds, axis2)
+        older = LogSumExp <keepdims = 0> (olds, axis2)
         older_here = Add (older, here)
-        beyond_on = Add (older_here, slope)
+        old_now = Add (older_here, slope)
+        old_now_column = Unsqueeze (old_now, axis2)
         young = Slice (running, axis0, before_longest, axis2)
         entering_column = Unsqueeze (entering, axis2)
         aged = Concat <axis = 2> (entering_column, young)
         here_column = Unsqueeze (here, axis2)
-        running_on = Add (aged, here_column)
-        open_on = Add (open, here)
+        run_now = Add (aged, here_column)
+        open_now = Add (open, here)
+        open_now_column = Unsqueeze (open_now, axis2)
+        alive = Concat <axis = 2> (run_now, old_now_column, open_now_column)
+        most_by_class = ReduceMax <keepdims = 0> (alive, axis2)
+        most = ReduceMax <keepdims = 1> (most_by_class, axis1)
+        scale = Max (most, lowest)
+        scale_column = Unsqueeze (scale, axis2)
+        running_on = Sub (run_now, scale_column)
+        beyond_on = Sub (old_now, scale)
+        open_on = Sub (open_now, scale)
         whole = Add (open_on, whole_here)
         whole_column = Unsqueeze (whole, axis2)
 
@@ -197,21 +206,24 @@ _MARGINALS = (
         inner_beyond = Add (beyond_on, inner_old)
         inner_beyond_column = Unsqueeze (inner_beyond, axis2)
         inner_ends = Concat <axis = 2> (inner_running, inner_beyond_column, whole_column)
-        close = ReduceLogSumExp <keepdims = 0> (inner_ends, axis2)
+        close = LogSumExp <keepdims = 0> (inner_ends, axis2)
         closed_rows = Unsqueeze (close, axis2)
         reached = Add (closed_rows, matrix)
-        entering_on = ReduceLogSumExp <keepdims = 0> (reached, axis1)
+        entering_on = LogSumExp <keepdims = 0> (reached, axis1)
 
         edge_running = Add (running_on, edge)
         edge_beyond = Add (beyond_on, edge_old)
         edge_beyond_column = Unsqueeze (edge_beyond, axis2)
         edge_ends = Concat <axis = 2> (edge_running, edge_beyond_column, whole_column)
-        edge_sum = ReduceLogSumExp <keepdims = 0> (edge_ends, axis2)
+        edge_sum = LogSumExp <keepdims = 0> (edge_ends, axis2)
         edge_total = Add (edge_sum, closing)
         total_on = Where (ends_here, edge_total, total)
-    }> (begun, no_bands, no_band, no_band, no_band, centred, whole_scores, is_end)
-    log_sum = ReduceLogSumExp <keepdims = 0> (final, axis1)
-    log_z = Add (log_sum, offset_total)
+    }> (begun, no_bands, no_band, no_band, no_band, scores, whole_scores, is_end)
+    log_sum = LogSumExp <keepdims = 0> (final, axis1)
+    scale_inside = Where (valid, scales, nothing)
+    scale_sum = ReduceSum <keepdims = 0> (scale_inside, axis0)
+    scale_total = Squeeze (scale_sum, axis1)
+    log_z = Add (log_sum, scale_total)
 
     left_over = Sub (last_frame, column)
     left_zero = Max (left_over, zero)
@@ -226,54 +238,73 @@ _MARGINALS = (
     left_added = Where (left_beyond_table, left_sloped, nothing)
     last_scores = Add (last_listed, left_added)
     ended = Expand (closing, size)
-    b0, b1, b2, b3, afters, begins = Scan <
-        num_scan_inputs = 3, scan_input_directions = [1, 1, 1], scan_output_directions = [1, 1],
+    b0, b1, b2, b3, afters, begins, scales_back = Scan <
+        num_scan_inputs = 3, scan_input_directions = [1, 1, 1], scan_output_directions = [1, 1, 1],
         body = backward (
             double[B, C] open_back, double[B, C, K] running_back, double[B, C] beyond_back, double[B, C] after,
             double[B, C] here_back, double[B, C] last_here, bool[B, 1] is_inside
         ) => (
             double[B, C] open_next, double[B, C, K] running_next, double[B, C] beyond_next, double[B, C] after_next,
-            double[B, C] after_here, double[B, C] begin
+            double[B, C] after_here, double[B, C] begin, double[B, 1] scale_back
         ) {
             after_here = Identity (after)
             oldest_back = Slice (running_back, before_longest, longest, axis2)
             beyond_back_column = Unsqueeze (beyond_back, axis2)
             olds_back = Concat <axis = 2> (oldest_back, beyond_back_column)
-            older_back = ReduceLogSumExp <keepdims = 0> (olds_back, axis2)
+            older_back = LogSumExp <keepdims = 0> (olds_back, axis2)
             older_back_here = Add (older_back, here_back)
-            beyond_now = Add (older_back_here, slope)
+            old_back_now = Add (older_back_here, slope)
+            old_back_column = Unsqueeze (old_back_now, axis2)
             young_back = Slice (running_back, axis0, before_longest, axis2)
             after_column = Unsqueeze (after, axis2)
             aged_back = Concat <axis = 2> (after_column, young_back)
             here_back_column = Unsqueeze (here_back, axis2)
-            running_now = Add (aged_back, here_back_column)
-            open_now = Add (open_back, here_back)
-            last_now = Add (open_now, last_here)
+            run_back_now = Add (aged_back, here_back_column)
+            open_back_now = Add (open_back, here_back)
+            open_back_column = Unsqueeze (open_back_now, axis2)
+            alive_back = Concat <axis = 2> (run_back_now, old_back_column, open_back_column)
+            most_back_by_class = ReduceMax <keepdims = 0> (alive_back, axis2)
+            most_back = ReduceMax <keepdims = 1> (most_back_by_class, axis1)
+            scale_back = Max (most_back, lowest)
+            scale_back_column = Unsqueeze (scale_back, axis2)
+            running_after = Sub (run_back_now, scale_back_column)
+            beyond_after = Sub (old_back_now, scale_back)
+            open_after = Sub (open_back_now, scale_back)
+            last_now = Add (open_after, last_here)
             last_column = Unsqueeze (last_now, axis2)
-            back_running = Add (running_now, inner)
-            back_beyond = Add (beyond_now, inner_old)
+            back_running = Add (running_after, inner)
+            back_beyond = Add (beyond_after, inner_old)
             back_beyond_column = Unsqueeze (back_beyond, axis2)
             back_begins = Concat <axis = 2> (back_running, back_beyond_column, last_column)
-            begin = ReduceLogSumExp <keepdims = 0> (back_begins, axis2)
+            begin = LogSumExp <keepdims = 0> (back_begins, axis2)
             begin_column = Unsqueeze (begin, axis1)
             left = Add (begin_column, matrix)
-            after_now = ReduceLogSumExp <keepdims = 0> (left, axis2)
+            after_now = LogSumExp <keepdims = 0> (left, axis2)
             is_inside_wide = Unsqueeze (is_inside, axis2)
-            open_next = Where (is_inside, open_now, open_back)
-            running_next = Where (is_inside_wide, running_now, running_back)
-            beyond_next = Where (is_inside, beyond_now, beyond_back)
+            open_next = Where (is_inside, open_after, open_back)
+            running_next = Where (is_inside_wide, running_after, running_back)
+            beyond_next = Where (is_inside, beyond_after, beyond_back)
             after_next = Where (is_inside, after_now, after)
         }
-    > (ended, no_bands, no_band, no_band, centred, last_scores, valid)
+    > (ended, no_bands, no_band, no_band, scores, last_scores, valid)
 
-    sum_column = Unsqueeze (log_sum, axis1)
-    sum_finite = Max (sum_column, lowest)
+    back_inside = Where (valid, scales_back, nothing)
+    until = CumSum (scale_inside, zero)
+    before_here = CumSum <exclusive = 1> (scale_inside, zero)
+    from_here = CumSum <reverse = 1> (back_inside, zero)
+    beyond_here = CumSum <exclusive = 1, reverse = 1> (back_inside, zero)
+    z_finite = Max (log_z, lowest)
+    z_column = Unsqueeze (z_finite, axis1)
+    around_end = Add (until, beyond_here)
+    end_level = Sub (around_end, z_column)
     closes_and_after = Add (closes, afters)
-    log_ends = Sub (closes_and_after, sum_finite)
+    log_ends = Add (closes_and_after, end_level)
     ends_anywhere = Exp (log_ends)
     ends = Where (valid, ends_anywhere, nothing)
+    around_start = Add (before_here, from_here)
+    start_level = Sub (around_start, z_column)
     enters_and_begins = Add (enters, begins)
-    log_starts = Sub (enters_and_begins, sum_finite)
+    log_starts = Add (enters_and_begins, start_level)
     starts_anywhere = Exp (log_starts)
     starts_here = Where (valid, starts_anywhere, nothing)
     zeros_before = Constant <value = int64[6] {0, 0, 0, 1, 0, 0}> ()
@@ -282,6 +313,8 @@ _MARGINALS = (
     starts_next = Slice (starts_padded, axis1, frames_after, axis0)
     change = Sub (ends, starts_next)
     summed = CumSum <reverse = 1> (change, zero)
+    sum_column = Unsqueeze (log_sum, axis1)
+    sum_finite = Max (sum_column, lowest)
     log_last = Sub (final, sum_finite)
     last_weight = Exp (log_last)
     signed = Add (summed, last_weight)
@@ -321,7 +354,7 @@ _FILTER = (
         oldest_column = Slice (run, before_longest, longest, axis2)
         old_column = Unsqueeze (old, axis2)
         olds = Concat <axis = 2> (oldest_column, old_column)
-        older = ReduceLogSumExp <keepdims = 0> (olds, axis2)
+        older = LogSumExp <keepdims = 0> (olds, axis2)
         older_here = Add (older, here)
         old_now = Add (older_here, slope)
         young = Slice (run, axis0, before_longest, axis2)
@@ -350,8 +383,8 @@ _FILTER = (
         edge_beyond = Add (old_now, edge_old)
         edge_beyond_column = Unsqueeze (edge_beyond, axis2)
         runs = Concat <axis = 2> (edge_run, edge_beyond_column, open_runs_column)
-        joint = ReduceLogSumExp <keepdims = 0> (runs, axis2)
-        every = ReduceLogSumExp <keepdims = 1> (joint, axis1)
+        joint = LogSumExp <keepdims = 0> (runs, axis2)
+        every = LogSumExp <keepdims = 1> (joint, axis1)
         offset = Max (every, lowest)
         offset_column = Unsqueeze (offset, axis2)
         message = Sub (joint, offset)
@@ -360,10 +393,10 @@ _FILTER = (
         inner_beyond = Add (old_now, inner_old)
         inner_beyond_column = Unsqueeze (inner_beyond, axis2)
         ends = Concat <axis = 2> (inner_run, inner_beyond_column, open_ends_column)
-        closed = ReduceLogSumExp <keepdims = 0> (ends, axis2)
+        closed = LogSumExp <keepdims = 0> (ends, axis2)
         closed_rows = Unsqueeze (closed, axis2)
         reached = Add (closed_rows, matrix)
-        entered = ReduceLogSumExp <keepdims = 0> (reached, axis1)
+        entered = LogSumExp <keepdims = 0> (reached, axis1)
         enter_on = Sub (entered, offset)
         run_on = Sub (run_now, offset_column)
         old_on = Sub (old_now, offset)
