@@ -16,6 +16,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -176,7 +177,12 @@ def _write_torch(exported: Exported, path: Path) -> None:
 
 
 def _traced(exported: Exported) -> Any:
-    return torch.export.export(exported.module, exported.inputs, dynamic_shapes=exported.shapes)
+    from torch.fx.experimental import _config
+
+    # Without it, the program would be fixed to T > 2 where a tensor of T - 1 steps is contiguous only for some T.
+    free = _config.patch(backed_size_oblivious=True) if hasattr(_config, "backed_size_oblivious") else nullcontext()
+    with free:
+        return torch.export.export(exported.module, exported.inputs, dynamic_shapes=exported.shapes)
 
 
 def _replace(path: Path, write: Callable[[str], object]) -> None:
