@@ -21,6 +21,7 @@ class Answer(nn.Module):
     Attributes:
         names: of the answers, in order: ``"labels"``, ``"starts"``, ``"posteriors"``, and ``"targets"`` if the model
             predicts any.
+        shortest: frames of the shortest batch that PyTorch can trace.
 
     Example:
         >>> from segcrf.nn import JointModel, LinearChainCRF, LSTMEncoder
@@ -35,6 +36,9 @@ class Answer(nn.Module):
         self.model = model
         self.rule = model.decoding_rule
         self.names = ("labels", "starts", "posteriors", *(["targets"] if model.target_head is not None else []))
+        one_step = model.dist(torch.zeros(1, 2, model.class_head.out_features)).potentials.transitions
+        # A tensor of one step has another layout than one of several, which fixes the trace to several.
+        self.shortest = 3 if one_step.dim() == 4 else 1
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
         """Return the answers for raw signals (B, T, F), float64, of ``lengths`` (B,) frames.

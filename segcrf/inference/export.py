@@ -16,7 +16,6 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,7 +44,8 @@ def export_model(
 ) -> Path:
     """Write a model as one program that answers whole recordings, and return its path.
 
-    The program takes any number of recordings and frames. Its inputs are the raw signal ``x`` (B, T, F), float64, and
+    The program takes any number of recordings and frames. (A ``.pt2`` file with transitions of every step takes 3 frames
+    or more: PyTorch cannot trace fewer.) Its inputs are the raw signal ``x`` (B, T, F), float64, and
     ``lengths`` (B,), int64; ``x`` holds no NaN within the lengths. Its outputs, in this order, are those of the model:
 
     * ``labels`` (B, T), int64, by the model's decoding rule; -100 beyond a recording's length, and in a recording
@@ -86,9 +86,9 @@ def export_model(
     answer = Answer(frozen(model)).eval()
     x = torch.zeros(RECORDINGS, FRAMES, model.encoder.in_features, dtype=torch.float64)
     lengths = torch.tensor([FRAMES, FRAMES - 1])
-    recordings, frames = torch.export.Dim("recordings"), torch.export.Dim("frames")
-    shapes = ({0: recordings, 1: frames}, {0: recordings})
     answer(x, lengths)  # what is wrong with a model is clearer here than in a trace of it
+    recordings, frames = torch.export.Dim("recordings"), torch.export.Dim("frames", min=answer.shortest)
+    shapes = ({0: recordings, 1: frames}, {0: recordings})
     write_program(Exported(answer, (x, lengths), shapes, ("x", "lengths"), answer.names, metadata), target)
     return target
 
@@ -177,12 +177,12 @@ def _write_torch(exported: Exported, path: Path) -> None:
 
 
 def _traced(exported: Exported) -> Any:
-    from torch.fx.experimental import _config
-
-    # Without it, the program would be fixed to T > 2 where a tensor of T - 1 steps is contiguous only for some T.
-    free = _config.patch(backed_size_oblivious=True) if hasattr(_config, "backed_size_oblivious") else nullcontext()
-    with free:
+    try:
         return torch.export.export(exported.module, exported.inputs, dynamic_shapes=exported.shapes)
+    except torch._dynamo.exc.UserError as error:
+        got = f"a model that PyTorch traces for some numbers of recordings or frames only ({str(error).splitlines()[0]})"
+        advice = "look in your encoder or layer for len(x), int(...) and branches on a size"
+        raise InputError("model", got, "a model for any number of both", advice) from error
 
 
 def _replace(path: Path, write: Callable[[str], object]) -> None:

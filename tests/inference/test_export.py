@@ -90,7 +90,8 @@ def test_a_file_answers_as_its_model(name: str, suffix: str, tmp_path: Path) -> 
     expected = {"factor": rule.factor, "by_frame": rule.by_frame, "max_delay": rule.max_delay}
     assert json.loads(texts["decoding"]) == expected
     assert (json.loads(texts["classes"]), json.loads(texts["sampling_rate"])) == (None, 50.0)
-    for batch, frames in SIZES:
+    short = suffix == ".onnx" or "every step" not in name
+    for batch, frames in SIZES if short else SIZES[1:]:
         x, lengths = recordings(batch, frames)
         got, wanted = ask(x, lengths), answers(model, x, lengths)
         assert got.keys() == wanted.keys()
