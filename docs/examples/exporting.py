@@ -11,6 +11,9 @@ onnxruntime decode it, without PyTorch and without segcrf.
 # ----------------
 # Three classes are three frequencies. ``bidirectional=False`` and ``standardize="dataset"`` also allow live use.
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 
 from segcrf import Segmenter
@@ -24,8 +27,9 @@ segmenter = Segmenter(
     bidirectional=False, standardize="dataset", learning_rate=1e-2, max_epochs=15, sampling_rate=RATE, progress=False
 )
 segmenter.fit(list(x[:16]), list(names[k[:16]]))
-for export, path in ((export_model, "model.onnx"), (export_step, "step.onnx")):
-    export(segmenter.model_, path, classes=segmenter.classes_, sampling_rate=RATE)
+folder = Path(tempfile.mkdtemp())
+for export, file in ((export_model, "model.onnx"), (export_step, "step.onnx")):
+    export(segmenter.model_, folder / file, classes=segmenter.classes_, sampling_rate=RATE)
 
 # %%
 # Decode with NumPy and onnxruntime
@@ -41,7 +45,7 @@ def load(path):
     """Return a session, and the texts of the file."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     texts = session.get_modelmeta().custom_metadata_map
     return session, {name: json.loads(text) for name, text in texts.items()}
 
@@ -54,7 +58,7 @@ def bands(labels, starts, posteriors, classes, rate):
         yield begin / rate, end / rate, classes[label], posteriors[begin:end, label].mean()
 
 
-session, about = load("model.onnx")
+session, about = load(folder / "model.onnx")
 recording = x[16]  # raw, as it was measured
 outputs = session.run(
     ["labels", "starts", "posteriors"],
@@ -84,7 +88,7 @@ def begin(state, recordings):
     return feeds
 
 
-session, about = load("step.onnx")
+session, about = load(folder / "step.onnx")
 state = begin(about["state"], recordings=1)
 names_of_outputs = [output.name for output in session.get_outputs()]
 running = None
@@ -94,8 +98,7 @@ for now, chunk in enumerate(np.array_split(recording, 100), 1):
     state = {name: answers[f"next_{name}"] for name in state}
     label = answers["labels"][0, -1]
     if label != running:
-        share = answers["posteriors"][0, -1, label]
-        print(f"{now / 10:5.1f} s  {about['classes'][label]:>5}  {share:.2f}")
+        print(f"{now / 10:5.1f} s  {about['classes'][label]:>5}")
         running = label
 
 # %%

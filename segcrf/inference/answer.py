@@ -12,6 +12,7 @@ from segcrf.structures import Structure
 
 __all__ = ["Answer", "check_exportable_rule", "filters", "mixed_targets", "signal_type"]
 
+
 class Answer(nn.Module):
     """A model that answers at once, for B recordings of T frames.
 

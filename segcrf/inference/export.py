@@ -180,7 +180,9 @@ def _traced(exported: Exported) -> Any:
     try:
         return torch.export.export(exported.module, exported.inputs, dynamic_shapes=exported.shapes)
     except torch._dynamo.exc.UserError as error:
-        got = f"a model that PyTorch traces for some numbers of recordings or frames only ({str(error).splitlines()[0]})"
+        got = (
+            f"a model that PyTorch traces for some numbers of recordings or frames only ({str(error).splitlines()[0]})"
+        )
         advice = "look in your encoder or layer for len(x), int(...) and branches on a size"
         raise InputError("model", got, "a model for any number of both", advice) from error
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-import segcrf.inference.filter_operators  # noqa: F401 - it registers operators
+import segcrf.inference.filter_operators
 import segcrf.inference.recurrent_operators  # noqa: F401 - it registers operators
 from segcrf.inference.onnx_fragments import written_out
 from segcrf.inference.onnx_linear_chain import LINEAR_CHAIN
@@ -43,7 +43,10 @@ def onnx_function(name: str) -> Any:
 def translation_table() -> dict[Any, Callable[..., Any]]:
     """Return, for each operator, what PyTorch's exporter calls to translate a call of it."""
     operators = torch.ops.segcrf
-    recurrent = {operators.lstm.default: _with_signature(_lstm, "lstm"), operators.gru.default: _with_signature(_gru, "gru")}
+    recurrent = {
+        operators.lstm.default: _with_signature(_lstm, "lstm"),
+        operators.gru.default: _with_signature(_gru, "gru"),
+    }
     return recurrent | {getattr(operators, name).default: _translation(name) for name in ONNX_FUNCTIONS}
 
 

@@ -53,7 +53,6 @@ _VITERBI = (
 )
 
 
-
 #: Forward and backward messages in log space, each less its largest entry, so that long recordings lose no digits. A
 #: message that goes back holds ``end`` until it meets the last frame.
 _MARGINALS = (

@@ -12,6 +12,7 @@ from segcrf import LinearChain, LinearChainCRF, SemiMarkovCRF
 from segcrf.nn import (
     ConstrainedTransitions,
     DecodingRule,
+    Encoder,
     GRUEncoder,
     InputDependentTransitions,
     JointModel,
@@ -45,13 +46,13 @@ def chain() -> LinearChainCRF:
     return LinearChainCRF(3, transitions=constrained, emission_scale=True)
 
 
-def joint(encoder: nn.Module, layer: Any, targets: int = 0, *, per_recording: bool = False) -> JointModel:
-    return JointModel(encoder, layer, targets, preparation=prepared(targets, per_recording))  # pyright: ignore
+def joint(encoder: Encoder, layer: Any, targets: int = 0, *, per_recording: bool = False) -> JointModel:
+    return JointModel(encoder, layer, targets, preparation=prepared(targets, per_recording))
 
 
-def switching(encoder: nn.Module, layer: Any, posterior: str, *, per_recording: bool = False) -> SwitchingModel:
+def switching(encoder: Encoder, layer: Any, posterior: str, *, per_recording: bool = False) -> SwitchingModel:
     preparation = prepared(2, per_recording)
-    return SwitchingModel(encoder, layer, 2, posterior=posterior, preparation=preparation)  # pyright: ignore
+    return SwitchingModel(encoder, layer, 2, posterior=posterior, preparation=preparation)
 
 
 def prepared(targets: int, per_recording: bool) -> Preparation:
@@ -74,7 +75,10 @@ MODELS: dict[str, tuple[Callable[[], Model], DecodingRule]] = {
         lambda: joint(GRUEncoder(2, 4, layers=2, bidirectional=True), chain(), 1, per_recording=True),
         DecodingRule(0.5, by_frame=True),
     ),
-    "lstm, chain, delay": (lambda: switching(LSTMEncoder(2, 4), LinearChainCRF(3), "filter"), DecodingRule(1.5, True, 3)),
+    "lstm, chain, delay": (
+        lambda: switching(LSTMEncoder(2, 4), LinearChainCRF(3), "filter"),
+        DecodingRule(1.5, True, 3),
+    ),
     "tcn, censored, filter": (
         lambda: switching(TCNEncoder(2, 4, layers=2, causal=True), SemiMarkovCRF(3, 4, censored=True), "filter"),
         DecodingRule(2.0),

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from segcrf import LinearChain, LinearChainCRF, SemiMarkov, SemiMarkovCRF
-from segcrf.inference import export_model
+from segcrf.inference import export_model, export_step
 from segcrf.nn import DecodingRule, JointModel, LSTMEncoder, SwitchingModel, TCNEncoder
 from segcrf.testing import rejects
 from tests.inference.models import MODELS, Model, joint, random_model, recordings, with_rule
@@ -221,3 +221,31 @@ def test_without_the_packages_the_way_to_them_is_named(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == package else object())
     with pytest.raises(ImportError, match=rf"{package}; pip install 'segcrf\[onnx\]'"):
         export_model(small(), tmp_path / "model.onnx")
+
+
+# ------------------------------------------------------------------------------------------------------ the example
+_ALONE = """
+import sys
+for name in ("torch", "segcrf"):
+    sys.modules[name] = None  # an import of it raises
+import numpy as np
+from pathlib import Path
+folder, x = Path(sys.argv[1]), 100 + 9 * np.random.default_rng(0).normal(size=(17, 1000, 2))
+exec(sys.stdin.read())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_example_decodes_without_torch(tmp_path: Path) -> None:
+    for package in ("onnxruntime", "onnxscript"):
+        pytest.importorskip(package, reason="pip install 'segcrf[onnx]'")
+    model = random_model("lstm, chain, sequence")
+    for export, name in ((export_model, "model.onnx"), (export_step, "step.onnx")):
+        export(model, tmp_path / name, classes=CLASSES, sampling_rate=100.0)
+    page = Path(__file__).parents[2] / "docs" / "examples" / "exporting.py"
+    _, cells = page.read_text(encoding="utf-8").split("# Decode with NumPy and onnxruntime", 1)
+    command = [sys.executable, "-c", _ALONE, str(tmp_path)]
+    result = subprocess.run(command, check=False, input=cells, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "0.00 to" in result.stdout and any(name in result.stdout for name in CLASSES)
