@@ -53,7 +53,7 @@ def load(path):
 def bands(labels, starts, posteriors, classes, rate):
     """Yield the bands of one recording: start and end in seconds, class, and mean probability."""
     begins = np.flatnonzero(starts)
-    for begin, end in zip(begins, np.append(begins[1:], len(labels))):
+    for begin, end in zip(begins, np.append(begins[1:], len(labels)), strict=True):
         label = labels[begin]
         yield begin / rate, end / rate, classes[label], posteriors[begin:end, label].mean()
 
@@ -94,7 +94,7 @@ names_of_outputs = [output.name for output in session.get_outputs()]
 running = None
 for now, chunk in enumerate(np.array_split(recording, 100), 1):
     outputs = session.run(None, {"x": chunk[None].astype(np.float64)} | state)
-    answers = dict(zip(names_of_outputs, outputs))
+    answers = dict(zip(names_of_outputs, outputs, strict=True))
     state = {name: answers[f"next_{name}"] for name in state}
     label = answers["labels"][0, -1]
     if label != running:

@@ -44,8 +44,8 @@ def export_model(
 ) -> Path:
     """Write a model as one program that answers whole recordings, and return its path.
 
-    The program takes any number of recordings and frames. (A ``.pt2`` file with transitions of every step takes 3 frames
-    or more: PyTorch cannot trace fewer.) Its inputs are the raw signal ``x`` (B, T, F), float64, and
+    The program takes any number of recordings and frames. (With transitions of every step, a ``.pt2`` file takes 3
+    frames or more, because PyTorch cannot trace fewer.) Its inputs are the raw signal ``x`` (B, T, F), float64, and
     ``lengths`` (B,), int64; ``x`` holds no NaN within the lengths. Its outputs, in this order, are those of the model:
 
     * ``labels`` (B, T), int64, by the model's decoding rule; -100 beyond a recording's length, and in a recording
@@ -177,9 +177,11 @@ def _write_torch(exported: Exported, path: Path) -> None:
 
 
 def _traced(exported: Exported) -> Any:
+    from torch._dynamo.exc import UserError
+
     try:
         return torch.export.export(exported.module, exported.inputs, dynamic_shapes=exported.shapes)
-    except torch._dynamo.exc.UserError as error:
+    except UserError as error:
         got = (
             f"a model that PyTorch traces for some numbers of recordings or frames only ({str(error).splitlines()[0]})"
         )

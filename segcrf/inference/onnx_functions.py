@@ -95,8 +95,7 @@ def _with_signature(call: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 def _lstm(x: Any, h: Any, c: Any, *weights: Any) -> Any:
     """Translate a layer to ONNX's own LSTM. PyTorch orders the gates input, forget, cell, output."""
-    from onnxscript import opset18 as onnx_op
-
+    onnx_op = _operators()
     ih, hh, bias_ih, bias_hh = (_gates(values, weights[1], (0, 3, 1, 2)) for values in weights)
     states = [onnx_op.Unsqueeze(state, [0]) for state in (h, c)]
     biases, size = onnx_op.Concat(bias_ih, bias_hh, axis=1), weights[1].shape[1]
@@ -106,8 +105,7 @@ def _lstm(x: Any, h: Any, c: Any, *weights: Any) -> Any:
 
 def _gru(x: Any, h: Any, *weights: Any) -> Any:
     """Translate a layer to ONNX's own GRU. PyTorch orders the gates reset, update, new."""
-    from onnxscript import opset18 as onnx_op
-
+    onnx_op = _operators()
     ih, hh, bias_ih, bias_hh = (_gates(values, weights[1], (1, 0, 2)) for values in weights)
     biases, size = onnx_op.Concat(bias_ih, bias_hh, axis=1), weights[1].shape[1]
     inputs = (_frames_first(x), ih, hh, biases, None, onnx_op.Unsqueeze(h, [0]))
@@ -117,22 +115,25 @@ def _gru(x: Any, h: Any, *weights: Any) -> Any:
 
 def _gates(values: Any, weight_hh: Any, order: tuple[int, ...]) -> Any:
     """Return weights or biases (1, gates, ...) of one direction, with the gates in another order."""
-    from onnxscript import opset18 as onnx_op
-
+    onnx_op = _operators()
     size = weight_hh.shape[1]
     rows = [gate * size + i for gate in order for i in range(size)]
     return onnx_op.Unsqueeze(onnx_op.Gather(values, onnx_op.Constant(value_ints=rows), axis=0), [0])
 
 
-def _frames_first(x: Any) -> Any:
-    from onnxscript import opset18 as onnx_op
+def _operators() -> Any:
+    """Return ONNX's operators."""
+    import onnxscript
 
-    return onnx_op.Transpose(x, perm=[1, 0, 2])
+    return onnxscript.opset18
+
+
+def _frames_first(x: Any) -> Any:
+    return _operators().Transpose(x, perm=[1, 0, 2])
 
 
 def _recordings_first(y: Any) -> Any:
-    from onnxscript import opset18 as onnx_op
-
+    onnx_op = _operators()
     return onnx_op.Transpose(onnx_op.Squeeze(y, [1]), perm=[1, 0, 2])
 
 

@@ -321,8 +321,8 @@ _MARGINALS = (
 }"""
 )
 
-#: Forward messages from a state. ``first`` scores the band that began with the recording where it ends, ``survival`` the
-#: band that runs. Every state is relative to the log-probability of the frames so far.
+#: Forward messages from a state. ``first`` scores the band that began with the recording where it ends, ``survival``
+#: the band that runs. Every state is relative to the log-probability of the frames so far.
 _FILTER = (
     """(emissions, transitions, durations, tail, first, survival, entering, running, beyond, opening, elapsed)
     => (log_filtered, entering_last, running_last, beyond_last, opening_last, elapsed_last) {"""

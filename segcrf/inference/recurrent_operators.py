@@ -98,7 +98,7 @@ for _name, _schema, _operator in (
 
 
 def _check_no_projection(layer: nn.LSTM | nn.GRU) -> None:
-    """Raise for an LSTM whose output is projected."""
+    """Raise for an LSTM that projects its output."""
     if layer.proj_size:
         got, expected = f"an encoder with an LSTM of proj_size={layer.proj_size}", "an LSTM without a projection"
         raise InputError("model", got, expected, "project its output by a linear layer")

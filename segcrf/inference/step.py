@@ -140,7 +140,7 @@ class _Step(nn.Module):
 
 
 class _RecurrentStep(nn.Module):
-    """An LSTM or GRU whose state is flat: the hidden state of each layer (B, H), and the cell state of an LSTM."""
+    """An LSTM or GRU with a flat state: the hidden state of each layer (B, H), and the cell state of an LSTM."""
 
     def __init__(self, encoder: LSTMEncoder | GRUEncoder) -> None:
         super().__init__()
@@ -163,7 +163,7 @@ class _RecurrentStep(nn.Module):
 
 
 class _ConvolutionalStep(nn.Module):
-    """A TCN whose state has a fixed size: the last frames that each dilated layer has seen, (B, hidden, frames)."""
+    """A TCN with a state of fixed size: the last frames that each dilated layer has seen, (B, hidden, frames)."""
 
     def __init__(self, encoder: TCNEncoder) -> None:
         super().__init__()
