@@ -10,14 +10,14 @@ A filter starts from a state and returns the state for the frames that follow.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from segcrf._validation import InputError, InputTypeError
+from segcrf._validation import InputTypeError
 from segcrf.structures import LinearChain, SemiMarkov, Structure, survival
 
 __all__ = ["STATES", "FilterState", "filtered", "initial_state", "lagged", "run_filter"]
@@ -87,16 +87,15 @@ def lagged(dist: Structure, delay: int) -> Tensor:
 
     It is the marginal of frame t in the recording cut after frame t + delay, as if from a longer recording. The last
     ``delay`` frames see the real end.
-
-    Raises:
-        InputError: ``dist`` is no linear chain.
     """
-    _check_laggable(dist)
     log_filtered, _ = run_filter(dist, initial_state(dist))
     if delay == 0:
         return log_filtered.exp().masked_fill(~dist.frame_mask[..., None], 0.0)
-    emissions, transitions, _, end = dist.potentials
     operators = torch.ops.segcrf
+    if isinstance(dist, SemiMarkov):
+        edge = survival(dist.durations.double(), dist.tail.double())
+        return operators.semimarkov_lag(*dist.potentials, edge, dist.lengths, delay)
+    emissions, transitions, _, end = dist.potentials
     operator = operators.chain_varying_lag if transitions.dim() == 4 else operators.chain_lag
     return operator(emissions, transitions, end, log_filtered, dist.lengths, delay)
 
@@ -138,31 +137,111 @@ def _lag_chain(*inputs: Any) -> Tensor:
     return torch.where((frame < lengths)[..., None] & (total > 0), weight / total, 0.0)
 
 
-def _filter_semi_markov(*inputs: Tensor) -> tuple[Tensor, ...]:
+class _Frame(NamedTuple):
+    """What a filter of bands by age knows at a frame, relative to the log-probability of the frames up to it.
+
+    Attributes:
+        entering: (B, C), bands that may begin here, relative to the frames before.
+        message: (B, C), labels of this frame.
+        closed: (B, C), bands that end here.
+        scale: (B, 1), log-probability of this frame given those before.
+        state: for the next frame.
+        whole: (B, C), the band that began with the recording, if it ends here.
+    """
+
+    entering: Tensor
+    message: Tensor
+    closed: Tensor
+    scale: Tensor
+    state: tuple[Tensor, ...]
+    whole: Tensor
+
+
+def _filtered_frames(tables: Sequence[Tensor], state: Sequence[Tensor]) -> Iterator[_Frame]:
     """Filter bands by age. A band that ends adds the score of its duration, one that runs adds its survival."""
-    emissions, transitions, durations, tail, first, edge = (each.double() for each in inputs[:6])
-    entering, running, beyond, opening = (each.double() for each in inputs[6:10])
-    elapsed = inputs[10].clone()
-    messages: list[Tensor] = []
-    longest = durations.shape[1]
+    emissions, transitions, durations, tail, first, edge = (each.double() for each in tables)
+    entering, running, beyond, opening = (each.double() for each in state[:4])
+    elapsed, longest = state[4], durations.shape[1]
     for here in emissions.unbind(1):
+        entered = entering
         beyond = torch.logaddexp(beyond, running[..., -1]) + here + tail
         running = torch.cat([entering[..., None], running[..., :-1]], -1) + here[..., None]
         opening = opening + here
         row, excess = elapsed.clamp(max=longest - 1), (elapsed - (longest - 1))[:, None]
-        whole = opening + torch.where(excess > 0, excess * tail, 0.0)
-        message = _close(running, beyond, whole + edge.mT[row], edge)
-        top = message.logsumexp(-1, keepdim=True).clamp(min=_LOWEST)
-        messages.append(message - top)
-        closed = _close(running, beyond, whole + first.mT[row], durations)
-        entering = (closed[..., None] + transitions).logsumexp(1) - top
-        running, beyond, opening, elapsed = running - top[..., None], beyond - top, opening - top, elapsed + 1
-    return torch.stack(messages, 1), entering, running, beyond, opening, elapsed
+        longer = opening + torch.where(excess > 0, excess * tail, 0.0)
+        joint = _close(running, beyond, longer + edge.mT[row], edge, edge)
+        scale = joint.logsumexp(-1, keepdim=True).clamp(min=_LOWEST)
+        running, beyond, opening, elapsed = running - scale[..., None], beyond - scale, opening - scale, elapsed + 1
+        whole = longer + first.mT[row] - scale
+        closed = _close(running, beyond, whole, durations, durations)
+        entering = (closed[..., None] + transitions).logsumexp(1)
+        yield _Frame(entered, joint - scale, closed, scale, (entering, running, beyond, opening, elapsed), whole)
 
 
-def _close(running: Tensor, beyond: Tensor, whole: Tensor, table: Tensor) -> Tensor:
-    """Return the log-sum (B, C) over ages of bands that end, or run, with the scores of ``table`` (C, K)."""
-    ends = [running + table, (beyond + table[:, -1])[..., None], whole[..., None]]
+def _filter_semi_markov(*inputs: Tensor) -> tuple[Tensor, ...]:
+    """Filter a semi-Markov chain from a state."""
+    frames = list(_filtered_frames(inputs[:6], inputs[6:]))
+    return torch.stack([frame.message for frame in frames], 1), *frames[-1].state
+
+
+def _lag_semi_markov(*inputs: Any) -> Tensor:
+    """Sum back from the last frame that is seen, by the bands that end and those that begin between the two.
+
+    All frames go back side by side, ``delay`` steps each.
+    """
+    *tables, lengths, delay = inputs
+    emissions, transitions, durations, tail, start, end, first, last, edge = (each.double() for each in tables)
+    recordings, num_frames, classes = emissions.shape
+    longest, lengths = durations.shape[1], lengths[:, None]
+    begun = start.expand(recordings, classes)
+    none = torch.full_like(begun, -torch.inf)
+    state = (none, none[..., None].expand(-1, -1, longest), none, begun, torch.zeros_like(lengths[:, 0]))
+    frames = list(_filtered_frames((emissions, transitions, durations, tail, first, edge), state))
+    ended = [_close(f.state[1], f.state[2], f.whole, last, last) + end for f in frames]
+    messages, closed, entering, scales, finals = (
+        torch.stack(each, 1)
+        for each in ([f.message for f in frames], [f.closed for f in frames], [f.entering for f in frames],
+                     [f.scale for f in frames], ended)
+    )  # fmt: skip
+    frame = torch.arange(num_frames, device=emissions.device)
+    cut = torch.minimum(frame + delay, lengths - 1)
+    sees_end = (frame + delay >= lengths)[..., None]
+    index = cut[..., None].expand(emissions.shape)
+    seen = torch.where(sees_end, finals.gather(1, index), messages.gather(1, index))
+    total = seen.logsumexp(-1, keepdim=True).clamp(min=_LOWEST)
+    weight, level = (seen - total).exp(), -total
+    kept = min(longest, delay)
+    beyond = after = torch.full_like(emissions, -torch.inf)
+    running = after[..., None].expand(*after.shape, kept)
+    opening = torch.where(sees_end, end, 0.0).expand(emissions.shape)
+    later = [functional.pad(each, (0, 0, 0, delay)) for each in (emissions, closed, entering, scales)]
+    for ahead in range(delay, 0, -1):
+        here, _, enter, scale = (each[:, ahead : ahead + num_frames] for each in later)
+        close = later[1][:, ahead - 1 : ahead - 1 + num_frames]
+        inside = (frame + ahead < lengths)[..., None]
+        old = torch.logaddexp(beyond, running[..., -1]) + here + tail
+        run = torch.cat([after[..., None], running[..., :-1]], -1) + here[..., None]
+        opened = opening + here
+        left = (cut - frame - ahead).clamp(min=0)
+        row, excess = left.clamp(max=longest - 1), (left - (longest - 1))[..., None]
+        lasting = torch.where(sees_end, last.mT[row], edge.mT[row]) + torch.where(excess > 0, excess * tail, 0.0)
+        begin = _close(run, old, opened + lasting, durations[:, :kept], durations)
+        leave = (begin[..., None, :] + transitions).logsumexp(-1)
+        change = (close + leave + level - scale).exp() - (enter + begin + level - scale).exp()
+        weight, level = weight + torch.where(inside, change, 0.0), level - torch.where(inside, scale, 0.0)
+        opening, beyond = torch.where(inside, opened, opening), torch.where(inside, old, beyond)
+        running, after = torch.where(inside[..., None], run, running), torch.where(inside, leave, after)
+    weight = weight.clamp(min=0.0)
+    total = weight.sum(-1, keepdim=True)
+    return torch.where((frame < lengths)[..., None] & (total > 0), weight / total, 0.0)
+
+
+def _close(running: Tensor, beyond: Tensor, whole: Tensor, table: Tensor, old: Tensor) -> Tensor:
+    """Return the log-sum (..., C) over ages of bands that end, or run, with the scores of tables (C, K).
+
+    ``table`` may have fewer ages than ``old``, for bands older than K, has.
+    """
+    ends = [running + table, (beyond + old[:, -1])[..., None], whole[..., None]]
     return torch.cat(ends, -1).logsumexp(-1)
 
 
@@ -198,6 +277,13 @@ _define(
     _filter_semi_markov,
     _fake_filter,
 )
+_define(
+    "semimarkov_lag",
+    "(Tensor emissions, Tensor transitions, Tensor durations, Tensor tail, Tensor start, Tensor end, Tensor first, "
+    "Tensor last, Tensor survival, Tensor lengths, int delay) -> Tensor",
+    _lag_semi_markov,
+    _fake_lag,
+)
 
 
 # ---------------------------------------------------------------------------------------------------- the checks
@@ -206,11 +292,3 @@ def _check_known(dist: Structure) -> None:
     if not isinstance(dist, LinearChain | SemiMarkov):
         expected = "a LinearChain or a SemiMarkov"
         raise InputTypeError("model", f"a structured layer that returns a {type(dist).__name__}", expected)
-
-
-def _check_laggable(dist: Structure) -> None:
-    """Raise for a structure without an operator that looks a few frames ahead."""
-    if not isinstance(dist, LinearChain):
-        got = f"a decoding rule with max_delay for a {type(dist).__name__}"
-        advice = "export the model with max_delay=None, or fit a linear chain"
-        raise InputError("model", got, "a linear chain, the only structure with an exported delay", advice)

@@ -19,6 +19,7 @@ import segcrf.inference.recurrent_operators  # noqa: F401 - it registers operato
 from segcrf.inference.onnx_fragments import written_out
 from segcrf.inference.onnx_linear_chain import LINEAR_CHAIN
 from segcrf.inference.onnx_semi_markov import SEMI_MARKOV
+from segcrf.inference.onnx_semi_markov_lag import SEMI_MARKOV_LAG
 
 __all__ = ["ONNX_FUNCTIONS", "add_called_functions", "onnx_function", "translation_table"]
 
@@ -29,7 +30,7 @@ _KINDS = {"starts": "tensor(bool)", "elapsed_last": "tensor(int64)"}
 _KINDS_OF_LABELS = {"max_product": "tensor(int64)", "sum_product": "T_emissions"}
 
 #: Text of each function, by the name of its operator.
-ONNX_FUNCTIONS = {name: written_out(text) for name, text in (LINEAR_CHAIN | SEMI_MARKOV).items()}
+ONNX_FUNCTIONS = {name: written_out(text) for name, text in (LINEAR_CHAIN | SEMI_MARKOV | SEMI_MARKOV_LAG).items()}
 
 
 def onnx_function(name: str) -> Any:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from segcrf.inference.onnx_fragments import BEGIN, LABELS, SHARES, SIZES
 
-__all__ = ["SEMI_MARKOV"]
+__all__ = ["DURATIONS", "EDGES", "FORWARD", "FORWARD_TABLES", "SEMI_MARKOV"]
 
 #: Scores of durations in float64, and states without a band.
-_DURATIONS = """
+DURATIONS = """
     inner = Cast <to = 11> (durations)
     slope = Cast <to = 11> (tail)
     longest = Shape <start = 1, end = 2> (inner)
@@ -19,7 +19,7 @@ _DURATIONS = """
     inner_old = Squeeze (inner_end, axis1)
 """
 
-_EDGES = """
+EDGES = """
     edge = Cast <to = 11> (last)
     edge_end = Slice (edge, before_longest, longest, axis1)
     edge_old = Squeeze (edge_end, axis1)
@@ -48,8 +48,8 @@ _WHOLE = """
 _VITERBI = (
     """(emissions, transitions, durations, tail, start, end, first, last, lengths) => (score, labels, starts) {"""
     + BEGIN
-    + _DURATIONS
-    + _EDGES
+    + DURATIONS
+    + EDGES
     + _WHOLE
     + """
     ages = Range (zero, num_durations, one)
@@ -161,8 +161,8 @@ _VITERBI = (
 _MARGINALS = (
     """(emissions, transitions, durations, tail, start, end, first, last, lengths) => (log_z, labels) {"""
     + BEGIN
-    + _DURATIONS
-    + _EDGES
+    + DURATIONS
+    + EDGES
     + _WHOLE
     + """
     begun = Expand (opening, size)
@@ -323,28 +323,22 @@ _MARGINALS = (
 
 #: Forward messages from a state. ``first`` scores the band that began with the recording where it ends, ``survival``
 #: the band that runs. Every state is relative to the log-probability of the frames so far.
-_FILTER = (
-    """(emissions, transitions, durations, tail, first, survival, entering, running, beyond, opening, elapsed)
-    => (log_filtered, entering_last, running_last, beyond_last, opening_last, elapsed_last) {"""
-    + SIZES
-    + _DURATIONS
-    + """
+FORWARD_TABLES = """
     first_wide = Cast <to = 11> (first)
     first_rows = Transpose <perm = [1, 0]> (first_wide)
     edge = Cast <to = 11> (survival)
     edge_rows = Transpose <perm = [1, 0]> (edge)
     edge_end = Slice (edge, before_longest, longest, axis1)
     edge_old = Squeeze (edge_end, axis1)
-    entering_wide = Cast <to = 11> (entering)
-    running_wide = Cast <to = 11> (running)
-    beyond_wide = Cast <to = 11> (beyond)
-    opening_wide = Cast <to = 11> (opening)
-    entering_last, running_last, beyond_last, opening_last, elapsed_last, messages = Scan <
+"""
+
+FORWARD = """
+    entering_last, running_last, beyond_last, opening_last, elapsed_last, messages MORE_OUTPUTS = Scan <
         num_scan_inputs = 1, body = forward (
         double[B, C] enter, double[B, C, K] run, double[B, C] old, double[B, C] open, int64[B] age, double[B, C] here
     ) => (
         double[B, C] enter_on, double[B, C, K] run_on, double[B, C] old_on, double[B, C] open_on, int64[B] age_on,
-        double[B, C] message
+        double[B, C] message MORE_TYPES
     ) {
         oldest_column = Slice (run, before_longest, longest, axis2)
         old_column = Unsqueeze (old, axis2)
@@ -397,7 +391,24 @@ _FILTER = (
         old_on = Sub (old_now, offset)
         open_on = Sub (open_now, offset)
         age_on = Add (age, one)
+        MORE_LINES
     }> (entering_wide, running_wide, beyond_wide, opening_wide, elapsed, scores)
+"""
+
+_FILTER = (
+    """(emissions, transitions, durations, tail, first, survival, entering, running, beyond, opening, elapsed)
+    => (log_filtered, entering_last, running_last, beyond_last, opening_last, elapsed_last) {"""
+    + SIZES
+    + DURATIONS
+    + FORWARD_TABLES
+    + """
+    entering_wide = Cast <to = 11> (entering)
+    running_wide = Cast <to = 11> (running)
+    beyond_wide = Cast <to = 11> (beyond)
+    opening_wide = Cast <to = 11> (opening)
+    """
+    + FORWARD.replace("MORE_OUTPUTS", "").replace("MORE_TYPES", "").replace("MORE_LINES", "")
+    + """
     log_filtered = Transpose <perm = [1, 0, 2]> (messages)
 }"""
 )

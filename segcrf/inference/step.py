@@ -125,7 +125,7 @@ class _Step(nn.Module):
         log_filtered, after = run_filter(dist, state[known : known + size])
         posteriors, following = log_filtered.exp().to(dist.dtype), following + after
         decisive = log_filtered
-        if self._filters > 1:  # labels have a filter of their own, whose emissions have another weight
+        if self._filters > 1:  # labels have a filter of their own, with another weight of the emissions
             decisive, after = run_filter(self.rule.decode(dist).dist, state[known + size :])
             following = following + after
         labels = decisive.argmax(-1).masked_fill(decisive.amax(-1) == -torch.inf, UNLABELLED)

@@ -102,7 +102,11 @@ MODELS: dict[str, tuple[Callable[[], Model], DecodingRule]] = {
     ),
     "causal tcn, transitions of every step, delay": (
         lambda: switching(TCNEncoder(2, 4, layers=2, causal=True), AnnouncedLayer(), "filter"),
-        DecodingRule(1.0, True, 4),
+        DecodingRule(1.0, by_frame=True, max_delay=4),
+    ),
+    "tcn, censored, delay": (
+        lambda: joint(TCNEncoder(2, 4, layers=2), SemiMarkovCRF(3, 4, censored=True), 1),
+        DecodingRule(1.5, by_frame=True, max_delay=6),
     ),
     "nothing prepared, one class": (
         lambda: JointModel(LSTMEncoder(2, 4, layers=2), LinearChainCRF(1), 1),
