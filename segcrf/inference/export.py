@@ -155,13 +155,14 @@ def _write_onnx(exported: Exported, path: Path) -> None:
             raise ImportError(f"an .onnx file needs {package}; pip install 'segcrf[onnx]'")
     import onnx
 
-    from segcrf.inference.onnx_functions import add_called_functions, translation_table
+    from segcrf.inference.onnx_functions import OPSET, add_called_functions, translation_table
 
     program: Any = torch.onnx.export(
         _traced(exported),
         dynamo=True,
         input_names=exported.input_names,
         output_names=exported.output_names,
+        opset_version=OPSET,
         custom_translation_table=translation_table(),
         verbose=False,
     )

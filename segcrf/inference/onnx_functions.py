@@ -21,9 +21,11 @@ from segcrf.inference.onnx_linear_chain import LINEAR_CHAIN
 from segcrf.inference.onnx_semi_markov import SEMI_MARKOV
 from segcrf.inference.onnx_semi_markov_lag import SEMI_MARKOV_LAG
 
-__all__ = ["ONNX_FUNCTIONS", "add_called_functions", "onnx_function", "translation_table"]
+__all__ = ["ONNX_FUNCTIONS", "OPSET", "add_called_functions", "onnx_function", "translation_table"]
 
-_DOMAIN, _OPSET = "segcrf", 18
+_DOMAIN = "segcrf"
+#: Version of ONNX's operators, in the functions and in the graph that calls them.
+OPSET = 18
 #: Types of the outputs that are not float64, by name.
 _KINDS = {"starts": "tensor(bool)", "elapsed_last": "tensor(int64)"}
 #: Type of ``labels``, by the last words of the operator; probabilities have the type of the emissions.
@@ -37,7 +39,7 @@ def onnx_function(name: str) -> Any:
     """Return the ONNX function that stands for an operator."""
     import onnx
 
-    head = f'<domain: "{_DOMAIN}", opset_import: ["" : {_OPSET}]>'
+    head = f'<domain: "{_DOMAIN}", opset_import: ["" : {OPSET}]>'
     return onnx.parser.parse_function(f"{head}\n{name} {ONNX_FUNCTIONS[name]}")
 
 

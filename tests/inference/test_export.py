@@ -88,6 +88,9 @@ def test_a_file_answers_as_its_model(name: str, suffix: str, tmp_path: Path) -> 
         pytest.importorskip("onnxscript", reason="pip install 'segcrf[onnx]'")
     model = random_model(name)
     path = export_model(model, tmp_path / f"model{suffix}", sampling_rate=50.0)
+    if suffix == ".onnx":
+        onnx: Any = pytest.importorskip("onnx")
+        onnx.checker.check_model(str(path), full_check=True)
     ask, texts = (ask_onnx if suffix == ".onnx" else ask_torch)(path)
     rule = model.decoding_rule
     expected = {"factor": rule.factor, "by_frame": rule.by_frame, "max_delay": rule.max_delay}
