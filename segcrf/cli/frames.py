@@ -18,7 +18,7 @@ MISSING = ("", "nan", "na", "null", "none")
 
 
 class CsvFrames:
-    """Frames of lines of CSV; a line may be cut anywhere.
+    r"""Frames of lines of CSV; a line may be cut anywhere.
 
     Args:
         channels: names of the channels. A first line that is no frame is a header: it must name them all, and other
@@ -26,7 +26,7 @@ class CsvFrames:
 
     Example:
         >>> frames = CsvFrames(["x", "y"])
-        >>> frames.take(b"t,y,x\\n0,1,2\\n0.1,3"), frames.take(b",4\\n")
+        >>> frames.take(b"t,y,x\n0,1,2\n0.1,3"), frames.take(b",4\n")
         (array([[2., 1.]]), array([[4., 3.]]))
     """
 
@@ -74,21 +74,18 @@ class CsvFrames:
         fields = next(csv.reader([text]))
         if self._order is None:
             self._width, self._order = len(fields), self._find_columns(fields)
-            if self._order is not None and not all(map(_is_number, fields)):
+            if not all(map(_is_number, fields)):
                 return None
         if len(fields) != self._width:
             raise self._error(f"{len(fields)} fields", f"{self._width}, as in the first line", "correct the line")
-        return [
-            self._number(fields[column], name) for column, name in zip(self._order or [], self._channels, strict=True)
-        ]
+        chosen = zip(self._order, self._channels, strict=True)
+        return [self._number(fields[column], name) for column, name in chosen]
 
     def _find_columns(self, fields: list[str]) -> list[int]:
         """Return the column of each channel by the first line, a header or a frame."""
         if all(map(_is_number, fields)):
             if len(fields) != len(self._channels):
-                expected = (
-                    f"the {len(self._channels)} channels {', '.join(self._channels)}, or a header that names them"
-                )
+                expected = f"the {len(self._channels)} channels {', '.join(self._channels)}, or a header with them"
                 raise self._error(f"{len(fields)} numbers", expected, "begin with a header")
             return list(range(len(fields)))
         names = [field.strip() for field in fields]
@@ -143,7 +140,7 @@ class RawFrames:
         """
         if self._rest:
             got, expected = (
-                f"{len(self._rest)} bytes after the last whole frame",
+                f"{len(self._rest)} bytes after the last frame",
                 f"{4 * self._channels} for each frame",
             )
             raise InputError("standard input", got, expected, "send float32 numbers of all channels")

@@ -13,6 +13,7 @@ import warnings
 from typing import TYPE_CHECKING, NoReturn
 
 from segcrf.cli.demo import add_demo_command
+from segcrf.cli.export import add_export_command
 from segcrf.cli.fit import add_fit_command
 from segcrf.cli.messages import in_one_line, show_warning
 from segcrf.cli.predict import add_predict_command
@@ -70,12 +71,12 @@ class Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     root = Parser(prog="segcrf", description="Solid class bands from long signals.")
-    commands = root.add_subparsers(
-        required=True, metavar="demo | fit | predict | score | stream | export", parser_class=Parser
-    )
+    names = "demo | fit | predict | score | stream | export"
+    commands = root.add_subparsers(required=True, metavar=names, parser_class=Parser)
     add_demo_command(commands)
     add_fit_command(commands)
     add_predict_command(commands)
     add_score_command(commands)
     add_stream_command(commands)
+    add_export_command(commands)
     return root

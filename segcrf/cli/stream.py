@@ -25,7 +25,7 @@ from segcrf.data import load_columns, write_atomically
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     import pandas as pd
 
@@ -187,7 +187,7 @@ class _Live:
 
 
 @contextlib.contextmanager
-def _ended_by_signals() -> Iterator[list[int]]:
+def _ended_by_signals() -> Generator[list[int]]:
     """Collect SIGINT and SIGTERM, so that they end the command between two frames and never within one."""
     ended: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
