@@ -32,10 +32,8 @@ if TYPE_CHECKING:
     from segcrf.inference import SignalStream
     from segcrf.segmenter import Segmenter
 
-__all__ = ["TERMINATED", "add_stream_command"]
+__all__ = ["add_stream_command"]
 
-#: Exit code when the command was ended by SIGTERM.
-TERMINATED = 143
 # Bytes that are read at once; a pipe holds as many.
 READ = 1 << 16
 STATE_FORMAT = "segcrf-stream"
@@ -76,7 +74,7 @@ def run_stream(arguments: argparse.Namespace) -> int:
         arguments: of the command.
 
     Returns:
-        0 at the end of the input, or when nobody reads the output any more; 130 or 143 when interrupted or terminated.
+        0 at the end of the input, or when the reader of the output has left; 130 or 143 when interrupted or terminated.
     """
     model = load_segmenter(arguments.model, arguments.encoder)
     if arguments.max_delay is not None:
