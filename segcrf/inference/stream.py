@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from segcrf._validation import InputError
+from segcrf._validation import InputError, InputTypeError
 from segcrf.inference.layer_decoder import NO_BANDS, GrowingBands, LayerDecoder
 from segcrf.nn import DecodingRule, JointModel, SwitchingModel, check_causal, to_tensor
 from segcrf.segments import Segments
@@ -132,8 +132,10 @@ class Stream:
             ValueError: the stream is finished.
         """
         _check_still_open(bool(self._finished))
+        online = self._decoder.online
+        _check_scores(emissions, None if online is None else online.num_classes)
         try:
-            decided = self._decoder.push({0: emissions})
+            decided = self._decoder.push(emissions[None])
         except InputError as error:
             error.recording = None  # there is only one
             raise
@@ -312,3 +314,14 @@ def _check_still_open(finished: bool) -> None:
     """Raise for a stream that is finished."""
     if finished:
         raise ValueError("the stream is finished; begin another one for the next recording")
+
+
+def _check_scores(values: Tensor, classes: int | None) -> None:
+    """Raise for what is not (N, C) class scores, or has another C than before."""
+    if not torch.is_tensor(values):  # pyright: ignore[reportUnnecessaryComparison]
+        raise InputTypeError("emissions", type(values).__name__, "a torch.Tensor", "use torch.as_tensor")
+    if not values.is_floating_point():
+        raise InputTypeError("emissions", str(values.dtype), "floating-point scores", "convert with .float()")
+    if values.dim() != 2 or not values.shape[1] or (classes is not None and values.shape[1] != classes):
+        expected = f"shape (N, {'C' if classes is None else classes}): frames, classes"
+        raise InputError("emissions", f"shape {tuple(values.shape)}", expected)

@@ -87,15 +87,14 @@ class SignalStreams:
         Raises:
             InputError: there is no such slot, or a signal or its scores cannot be used. The call changes nothing.
         """
-        groups = self._groups(signals)
-        states, scores, predictions = self._states, {}, dict(self._predictions)
-        for slots, frames in groups:
+        states, parts, predictions = self._states, list[tuple[list[int], Tensor]](), dict(self._predictions)
+        for slots, frames in self._groups(signals):
             heads, after = self.model.step(frames, _rows(states, slots))
             states = _with_rows(states, slots, after)
-            scores |= dict(zip(slots, heads.emissions, strict=True))
+            parts.append((slots, heads.emissions))
             if heads.predictions is not None:
                 predictions |= dict(zip(slots, heads.predictions[:, -1], strict=True))
-        decided = self._decoder.push(scores)
+        decided = self._decoder.push(*_padded(parts, self._decoder.streams)) if parts else None
         self._states, self._predictions = states, predictions
         return self._shown(NO_BANDS if decided is None else self._bands.cut(decided))
 
@@ -169,6 +168,18 @@ class SignalStreams:
 
     def _shown(self, bands: Segments) -> Any:
         return bands if self._show is None else self._show(bands)
+
+
+def _padded(parts: list[tuple[list[int], Tensor]], streams: int) -> tuple[Tensor, npt.NDArray[np.int64] | None]:
+    """Return class scores of some slots as (n, N, C) for all, and how many frames each has; None: all N."""
+    slots, first = parts[0]
+    if slots == list(range(streams)):
+        return first, None
+    scores = first.new_zeros(streams, max(part.shape[1] for _, part in parts), first.shape[2])
+    lengths = np.zeros(streams, np.int64)
+    for slots, part in parts:
+        scores[slots, : part.shape[1]], lengths[slots] = part, part.shape[1]
+    return scores, lengths
 
 
 def _rows(state: Any, slots: list[int]) -> Any:
