@@ -100,7 +100,8 @@ class Predictor:
     ) -> list[Array]:
         """Return the classes, decoded over each whole recording, exactly under what is known about it.
 
-        What is known restricts the distribution of the labels, so neighbouring frames change with a known one.
+        What is known restricts the distribution of the labels, so neighbouring frames change with a known one. The
+        whole recording then decides, also with a ``max_delay``.
 
         Args:
             X: signals, (T, F) each.
@@ -354,4 +355,4 @@ class _Tables:
             return bands.to_table(**self._names)
         if self._empty is None:
             self._empty = bands.to_table(**self._names)
-        return self._empty.copy()
+        return self._empty.copy(deep=False)  # there is no row that a user could change
