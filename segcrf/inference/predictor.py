@@ -322,6 +322,10 @@ class Predictor:
         return now
 
     def _check_frames(self, frames: Any) -> Array:
+        """Return the next frames of a stream as an array (N, F), quickly if nothing is wrong with them."""
+        plain = isinstance(frames, np.ndarray) and frames.ndim == 2 and frames.shape[1] == self.n_features_in_
+        if plain and frames.dtype.kind == "f" and np.isfinite(frames).all():
+            return frames
         if getattr(frames, "ndim", 0) == 2 and not len(frames):
             return np.empty((0, self.n_features_in_))
         return self._check_signals([frames])[0]
