@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -13,6 +15,7 @@ import numpy.typing as npt
 
 from segcrf._validation import UNLABELLED, InputError, check_choice, check_matching
 from segcrf.data import ClassCoder, Given, check_any_labelled, check_signals
+from segcrf.inference.export import export_model
 from segcrf.inference.predict import (
     CONFIDENCES,
     blank_uncertain,
@@ -22,6 +25,7 @@ from segcrf.inference.predict import (
     predict_targets,
 )
 from segcrf.inference.prompts import Prompts, read_prompts
+from segcrf.inference.step import export_step
 from segcrf.inference.stream import SignalStream
 from segcrf.inference.streams import SignalStreams
 from segcrf.nn import DecodingRule, JointModel, SwitchingModel
@@ -253,6 +257,27 @@ class Predictor:
         now = self._as_it_is()
         names = list(range(n)) if recordings is None else list(recordings)
         return SignalStreams(now.model_, n, now._check_frames, functools.partial(now._show, names))
+
+    def export(self, path: str | os.PathLike[str], *, step: bool = False) -> Path:
+        """Write the whole model as one file that other programs run: raw signal in, the answers of ``predict`` out.
+
+        Args:
+            path: the file: ``.onnx``, for any ONNX runtime; or ``.pt2``, a program of ``torch.export``.
+            step: write what a live system calls with every piece of the signal, with the state as inputs and outputs,
+                see :func:`segcrf.inference.export_step`. False: what answers whole recordings, see
+                :func:`segcrf.inference.export_model`.
+
+        Returns:
+            The path. Names of classes, sampling rate and decoding rule are in the file too.
+
+        Raises:
+            InputError: another ending, a folder that is not writable, or a rule or model that cannot be exported so.
+            ImportError: packages are missing; the text says which.
+        """
+        self._check_fitted()
+        names = [str(name) for name in self.classes_]
+        write = export_step if step else export_model
+        return write(self.model_, path, classes=names, sampling_rate=self.sampling_rate)
 
     def score(self, X: Given, y: Given) -> float:
         """Return the share of labelled frames, of all recordings together, that have the right predicted class.
