@@ -120,7 +120,7 @@ def command_line_help() -> str:
     from segcrf.cli import main
 
     parts = []
-    for command in ("demo", "fit", "predict", "score"):
+    for command in ("demo", "fit", "predict", "score", "stream", "export"):
         page = io.StringIO()
         with contextlib.redirect_stdout(page), contextlib.suppress(SystemExit):
             main([command, "--help"])

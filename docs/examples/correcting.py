@@ -89,8 +89,8 @@ for what, known in knowledge.items():
 # %%
 # On the command line
 # -------------------
-# ``segcrf predict`` has the same options. Edit the table that it writes, empty the labels that you do not know, and pass
-# it to ``--given``.
+# ``segcrf predict`` has the same options. Edit the table that it writes, empty the labels that you do not know, and
+# pass it to ``--given``.
 
 from segcrf.cli import main
 

@@ -142,6 +142,15 @@ first = together[together["recording"] == "A"].reset_index(drop=True)
 assert first[["start", "end", "label"]].equals(whole[["start", "end", "label"]])
 
 # %%
+# In a shell
+# ----------
+# ``segcrf stream`` reads frames from standard input, lines of CSV or raw float32 numbers, and writes a line of JSON for
+# each band as soon as it is finished. With ``--current`` it also writes the running band. ``--state`` names a file that
+# is saved when the command is terminated; started again, it continues the recording::
+#
+#     measure | segcrf stream --model model --state state | act
+
+# %%
 # Gaps, and scores of your own
 # ----------------------------
 # ``Segmenter(missing="hold")`` replaces missing values (NaN) by the last measured ones, in streams as in ``predict``.
