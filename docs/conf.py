@@ -71,7 +71,7 @@ def link_short_name(app: Any, env: Any, node: Any, contents: Any) -> Any:
     if node.get("refdomain") != "py" or not node.get("reftarget"):
         return None
     short = node["reftarget"].removeprefix("segcrf.segmenter.").removeprefix("segcrf.")
-    short = re.sub(r"^Structure\.", "LinearChain.", short)  # whose page lists the queries of every structure
+    short = re.sub(r"^Structure\.", "LinearChain.", short)  # its page lists the queries of every structure
     for package in ("segcrf", "segcrf.structures", "segcrf.nn", "segcrf.inference"):
         found = env.domains["py"].resolve_xref(
             env, node["refdoc"], app.builder, node["reftype"], f"{package}.{short}", node, contents

@@ -14,7 +14,7 @@ however the frames are cut into calls.
 # after at most 30 later frames, here 0.3 seconds: in streams and in ``predict`` alike. So the score of whole recordings
 # is also that of the live system. Validation recordings choose the decoding rule under this delay.
 
-import pickle
+import io
 
 import numpy as np
 import pandas as pd
@@ -114,12 +114,14 @@ chart = figure(x[16], tracks, sampling_rate=100.0, classes=list(names))
 
 stream = segmenter.stream(recording="now")
 before = stream.push(x[16][:450])
-saved = pickle.dumps(stream.state_dict())
+file = io.BytesIO()
+torch.save(stream.state_dict(), file)
 
+file.seek(0)
 continued = segmenter.stream(recording="now")
-continued.load_state_dict(pickle.loads(saved))
+continued.load_state_dict(torch.load(file, weights_only=True))
 after = [continued.push(x[16][450:]), continued.finish()]
-print(f"{len(before)} bands before, {sum(map(len, after))} after; {len(saved)} bytes between")
+print(f"{len(before)} bands before, {sum(map(len, after))} after; {file.getbuffer().nbytes} bytes between")
 assert pd.concat([before, *after], ignore_index=True).equals(one_by_one)
 
 # %%
