@@ -43,9 +43,9 @@ after = segmenter.predict_segments([signal], recordings=["take9"], given=correct
 print(after.to_string(index=False))
 
 # %%
-# Each correction of a tenth of a second moved more than a second of the bands beside it. All queries are those of the
-# restricted distribution: the confidences in the table, and ``predict_proba(X, given=...)``. What cannot be under the
-# model is an error that names the frame, never a silent compromise.
+# The corrections reach beyond their own frames. All answers are those of the restricted distribution: the bands, the
+# confidences in the table, and ``predict_proba(X, given=...)``. Corrections that the model cannot agree with are an
+# error that names the frame.
 
 corrected = segmenter.predict([signal], given=corrections.assign(recording=0))[0]
 given = np.full(len(true), "", dtype=true.dtype)
@@ -54,6 +54,8 @@ for row in corrections.itertuples():
 tracks = {"true": true, "predicted": segmenter.predict([signal])[0], "given": given, "corrected": corrected}
 for name in ("predicted", "corrected"):
     print(f"{name}: {np.mean(tracks[name] == true):.1%} of the frames right")
+changed = np.count_nonzero(corrected != tracks["predicted"])
+print(f"{np.count_nonzero(given != '')} frames given, {changed} changed")
 assert (corrected == given)[given != ""].all()
 chart = figure(signal, tracks, sampling_rate=100.0, classes=list(names))
 
@@ -83,8 +85,8 @@ for what, known in knowledge.items():
     print(f"{what:32} {np.mean(predicted == true):.1%} of the frames right, {bands} bands")
 
 # %%
-# A minimum duration gives fewer bands, and not always better ones: here two short bands with a wrong class become long
-# bands with a wrong class. Facts about single frames help most.
+# A minimum duration gives fewer bands, and not always better ones: where the model takes one class for another, a
+# longer band is wrong for longer.
 
 # %%
 # On the command line
