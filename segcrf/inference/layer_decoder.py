@@ -64,33 +64,24 @@ class LayerDecoder:
         shown = ("" if factor == 1.0 else f", factor={factor:g}") + (", by_frame" if by_frame else "")
         return shown + ("" if delay is None else f", max_delay={delay}")
 
-    def push(self, pieces: Mapping[int, Tensor]) -> Decided | None:
-        """Take the class scores (N, C) of the next frames of some recordings; return what is decided.
+    def push(self, scores: Tensor, lengths: IntArray | None = None) -> Decided | None:
+        """Take the class scores of the next frames of every recording; return what is decided.
+
+        Args:
+            scores: (n, N, C), 0 beyond the frames of a recording.
+            lengths: how many of the N frames each recording has, (n,); None: all N.
 
         Raises:
             InputError, InputTypeError: scores that cannot be decoded; the call changes nothing.
         """
-        online = self._online
-        for stream, values in pieces.items():
-            _check_scores(values, None if online is None else online.num_classes)
-            if not self._unchanged:  # otherwise the decoder checks them, and the layer would not know the frame
-                _check_numbers(values, stream, int(self.frames[stream]))
-        some = {stream: values.detach() for stream, values in pieces.items() if len(values)}
-        if not some:
+        online, values = self._online, scores.detach()
+        if not self._unchanged:  # otherwise the decoder checks them, and the layer would not know the frame
+            _check_numbers(values, self.frames)
+        if not values.shape[1]:
             return None
-        with torch.no_grad():
-            if online is None:
-                online = self._begun(next(iter(some.values())))
-            scores = {stream: self._emissions(values) for stream, values in some.items()}
-        if self.streams == 1:
-            decided = online.push(scores[0][None])
-        else:
-            lengths = [len(scores[stream]) if stream in scores else 0 for stream in range(self.streams)]
-            first = next(iter(scores.values()))
-            padded = first.new_zeros(self.streams, max(lengths), first.shape[1])
-            for stream, values in scores.items():
-                padded[stream, : len(values)] = values
-            decided = online.push(padded, lengths)
+        if online is None:
+            online = self._begun(values[:1])
+        decided = online.push(self._emissions(values), lengths)
         self._online = online
         return decided
 
@@ -108,14 +99,14 @@ class LayerDecoder:
         if state is None:
             self._online = None
             return
-        with torch.no_grad():
-            online = self._begun(torch.zeros(1, int(state["num_classes"])))
+        online = self._begun(torch.zeros(1, 1, int(state["num_classes"])))
         online.load_state_dict(state)
         self._online = online
 
     def _begun(self, scores: Tensor) -> OnlineDecoder:
-        """Return a decoder with the potentials that the layer makes of class scores (N, C)."""
-        dist = self._layer(scores[None])
+        """Return a decoder with the potentials that the layer makes of class scores (1, N, C)."""
+        with torch.no_grad():
+            dist = self._layer(scores)
         emissions = getattr(dist, "emissions", None)
         try:
             by_frame, delay = self._rule.by_frame, self._rule.max_delay
@@ -129,9 +120,11 @@ class LayerDecoder:
         return online
 
     def _emissions(self, scores: Tensor) -> Tensor:
-        """Return the emissions (N, C) that the layer makes of class scores, times the factor of the decoding rule."""
-        emissions = scores if self._unchanged else self._layer(scores[None]).emissions[0]
-        return emissions if self._rule.factor == 1.0 else emissions * self._rule.factor
+        """Return the emissions that the layer makes of class scores (n, N, C), times the factor of the rule."""
+        if not self._unchanged:
+            with torch.no_grad():
+                scores = self._layer(scores).emissions
+        return scores if self._rule.factor == 1.0 else scores * self._rule.factor
 
 
 class GrowingBands:
@@ -201,22 +194,14 @@ def _segments(recording: Any, start: Any, end: Any, label: Any, score: Any) -> S
 NO_BANDS = _segments([], [], [], [], [])
 
 
-def _check_scores(values: Tensor, classes: int | None) -> None:
-    """Raise for what is not (N, C) class scores, or has another C than before."""
-    if not torch.is_tensor(values):  # pyright: ignore[reportUnnecessaryComparison]
-        raise InputTypeError("emissions", type(values).__name__, "a torch.Tensor", "use torch.as_tensor")
-    if not values.is_floating_point():
-        raise InputTypeError("emissions", str(values.dtype), "floating-point scores", "convert with .float()")
-    if values.dim() != 2 or not values.shape[1] or (classes is not None and values.shape[1] != classes):
-        expected = f"shape (N, {'C' if classes is None else classes}): frames, classes"
-        raise InputError("emissions", f"shape {tuple(values.shape)}", expected)
-
-
-def _check_numbers(values: Tensor, stream: int, frame: int) -> None:
-    """Raise for NaN and +inf in scores (N, C); ``frame`` is the first."""
+def _check_numbers(values: Tensor, frames: IntArray) -> None:
+    """Raise for NaN and +inf in scores (n, N, C) that follow ``frames`` (n,) frames."""
     bad = values.isnan() | (values == torch.inf)
     if bad.any():
-        t, label = bad.nonzero()[0].tolist()
-        got, advice = f"{values[t, label].item()} for class {label}", "correct the frame and push all of them again"
+        stream, t, label = bad.nonzero()[0].tolist()
+        got, advice = (
+            f"{values[stream, t, label].item()} for class {label}",
+            "correct the frame and push all of them again",
+        )
         expected = "a finite score or -inf (forbidden)"
-        raise InputError("emissions", got, expected, advice, recording=stream, frame=frame + t)
+        raise InputError("emissions", got, expected, advice, recording=stream, frame=int(frames[stream]) + t)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -101,7 +100,8 @@ class Predictor:
     ) -> list[Array]:
         """Return the classes, decoded over each whole recording, exactly under what is known about it.
 
-        What is known restricts the distribution of the labels, so neighbouring frames change with a known one.
+        What is known restricts the distribution of the labels, so neighbouring frames change with a known one. The
+        whole recording then decides, also with a ``max_delay``.
 
         Args:
             X: signals, (T, F) each.
@@ -238,7 +238,7 @@ class Predictor:
                 rule decides by frame without a ``max_delay``.
         """
         now = self._as_it_is()
-        return SignalStream(now.model_, now._check_frames, functools.partial(now._show, [recording]))
+        return SignalStream(now.model_, now._check_frames, _Tables(now, [recording]))
 
     def streams(self, n: int, *, recordings: Sequence[object] | None = None) -> SignalStreams:
         """Begin n recordings that are still being measured, each at its own time.
@@ -255,8 +255,8 @@ class Predictor:
             InputError: as of :meth:`stream`, or ``n`` is below 1.
         """
         now = self._as_it_is()
-        names = list(range(n)) if recordings is None else list(recordings)
-        return SignalStreams(now.model_, n, now._check_frames, functools.partial(now._show, names))
+        names = list[object](range(n)) if recordings is None else list(recordings)
+        return SignalStreams(now.model_, n, now._check_frames, _Tables(now, names))
 
     def export(self, path: str | os.PathLike[str], *, step: bool = False) -> Path:
         """Write the whole model as one file that other programs run: raw signal in, the answers of ``predict`` out.
@@ -326,11 +326,33 @@ class Predictor:
             return np.empty((0, self.n_features_in_))
         return self._check_signals([frames])[0]
 
-    def _show(self, recordings: Sequence[object], bands: Segments) -> pd.DataFrame:
-        return bands.to_table(
-            classes=self.classes_.tolist(), sampling_rate=self.sampling_rate, recordings=list(recordings)
-        )
-
     def _check_fitted(self) -> None:
         if not hasattr(self, "model_"):
             raise ValueError("this Segmenter has learned nothing yet; call fit, or Segmenter.load, first")
+
+
+class _Tables:
+    """Write the finished bands of streams as tables.
+
+    Most calls of a stream finish no band, and pandas takes longer for a table than a stream for a frame. So the empty
+    table is made once and copied.
+
+    Args:
+        predictor: what decodes.
+        recordings: names of the streams.
+    """
+
+    def __init__(self, predictor: Predictor, recordings: Sequence[object]) -> None:
+        self._names: dict[str, Any] = {
+            "classes": predictor.classes_.tolist(),
+            "sampling_rate": predictor.sampling_rate,
+            "recordings": list(recordings),
+        }
+        self._empty: pd.DataFrame | None = None
+
+    def __call__(self, bands: Segments) -> pd.DataFrame:
+        if len(bands):
+            return bands.to_table(**self._names)
+        if self._empty is None:
+            self._empty = bands.to_table(**self._names)
+        return self._empty.copy(deep=False)  # there is no row that a user could change
