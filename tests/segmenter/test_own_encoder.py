@@ -122,7 +122,13 @@ def test_a_strided_encoder_repeats_its_features() -> None:
     features, few = encoder(x), encoder.module(x)
     assert torch.equal(features, few.repeat_interleave(4, dim=1)[:, :11])
     dropping = CustomEncoder(nn.Sequential(Transposed(), nn.Conv1d(2, 8, 4, stride=4), Transposed()), 2)
-    assert torch.equal(dropping(x)[:, 8:], dropping.module(x)[:, -1:].expand(-1, 3, -1))
+    padded = nn.functional.pad(x, (0, 0, 0, 1))
+    assert torch.equal(dropping(x), dropping.module(padded).repeat_interleave(4, dim=1)[:, :11])
+    wide = CustomEncoder(nn.Sequential(Transposed(), nn.Conv1d(2, 8, 40, stride=4), Transposed()), 2)
+    with rejects(
+        "encoder", got=r"Sequential, which failed on 11 frames: .*[Kk]ernel size", advice="as short as one frame"
+    ):
+        wide(x)
 
 
 class Transposed(nn.Module):
