@@ -24,10 +24,10 @@ PROBED = 960
 class CustomEncoder(Encoder):
     """Any module as an encoder: ``(B, T, F) -> (B, T, H)``, or ``(B, T, F), lengths -> (B, T, H)``.
 
-    A strided module returns fewer frames, T / stride of them. The signal is padded by zeros to a multiple of the stride,
-    and each feature is repeated ``stride`` times, so that every frame has features of its own stride. A module that
-    does not take ``lengths`` would mix padding into the valid frames: recordings of different lengths then run one by
-    one.
+    A strided module returns fewer frames, T / stride of them. The signal is padded by zeros to a multiple of the
+    stride, and each feature is repeated ``stride`` times, so that every frame has features of its own stride. A module
+    that does not take ``lengths`` would mix padding into the valid frames: recordings of different lengths then run one
+    by one.
 
     A module without a ``chunks`` method encodes each recording as a whole, and one without ``step`` has no stream. Both
     methods are those of :class:`Encoder`. A module with ``step`` declares ``causal = True``, and also
