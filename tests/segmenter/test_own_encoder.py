@@ -140,7 +140,9 @@ class Transposed(nn.Module):
 
 def test_an_encoder_of_this_library_may_be_given_as_a_module() -> None:
     X, y, _ = recordings()
-    model = Segmenter(**SMALL, encoder=lambda channels: LSTMEncoder(channels, 4), bidirectional=False).fit(X, y)
+    model = Segmenter(**SMALL, encoder=lambda channels: LSTMEncoder(channels, 4), bidirectional=False, max_delay=3).fit(
+        X, y
+    )
     assert isinstance(model.model_.encoder, LSTMEncoder)
     bands = [band for x in X[:1] for band in (model.stream().push(x),)]
     assert len(bands) == 1
@@ -201,4 +203,4 @@ def test_live_use_needs_a_causal_module_with_a_step() -> None:
         model.stream()
     live = Segmenter(**SMALL, encoder=Causal).fit(X, y)
     assert live.standardize_ == "dataset"
-    live.stream().push(X[0])
+    live.set_decoding(max_delay=3).stream().push(X[0])
