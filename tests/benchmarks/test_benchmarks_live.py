@@ -6,7 +6,6 @@ import itertools
 
 import numpy as np
 import numpy.typing as npt
-import pytest
 
 from benchmarks.live import limit
 
