@@ -317,7 +317,7 @@ class _Tables:
     """
 
     def __init__(self, predictor: Predictor, recordings: Sequence[object]) -> None:
-        self._names = {
+        self._names: dict[str, Any] = {
             "classes": predictor.classes_.tolist(),
             "sampling_rate": predictor.sampling_rate,
             "recordings": list(recordings),
