@@ -19,7 +19,7 @@ from benchmarks.bands import tasks
 from benchmarks.live import delay, speed
 
 PACKAGES = ("segcrf", "torch", "numpy", "numba", "lightning", "pandas")
-QUICK = speed.Size(runs=1, calls=20, seconds=0.02, streams=(1, 3), classes=(3,))
+QUICK = speed.Size(runs=1, calls=20, seconds=0.02, streams=(1, 3), classes=(3,), checked=60)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

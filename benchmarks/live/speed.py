@@ -33,7 +33,6 @@ __all__ = ["Size", "cells", "timed"]
 RATE = 100
 WINDOW = 2 * RATE  # frames that decoding anew looks at
 MAX_DURATION = 100  # frames K with a duration score of their own
-CHECKED = 400  # frames on which a stream is compared with whole recordings
 RULES = {
     "by frame, delay 50": DecodingRule(2.0, True, 50),
     "sequence, no delay": DecodingRule(2.0, False, None),
@@ -52,6 +51,7 @@ class Size:
         seconds: after which a run ends, but not before its third call.
         streams: numbers of streams.
         classes: numbers of classes of the layer alone.
+        checked: frames of eight recordings on which streams are compared with decoding of whole recordings.
     """
 
     runs: int = 3
@@ -59,14 +59,15 @@ class Size:
     seconds: float = 0.5
     streams: tuple[int, ...] = (1, 1000)
     classes: tuple[int, ...] = (3, 5)
+    checked: int = 400
 
 
 def cells(size: Size) -> Iterator[dict[str, Any]]:
     """Yield a row for each cell as soon as it is measured."""
-    for classes, structure, streams in itertools.product(size.classes, LAYERS, size.streams):
-        yield from _layer(size, structure, classes, streams)
-    for structure, streams in itertools.product(LAYERS, size.streams):
-        yield from _segmenter(size, structure, streams)
+    for classes, structure in itertools.product(size.classes, LAYERS):
+        yield from _layer(size, structure, classes)
+    for structure in LAYERS:
+        yield from _segmenter(size, structure)
 
 
 def timed(call: Call, values: list[Any], size: Size) -> dict[str, float]:
@@ -105,17 +106,16 @@ def timed(call: Call, values: list[Any], size: Size) -> dict[str, float]:
 
 
 # ---------------------------------------------------------------------------------------------------- the layer alone
-def _layer(size: Size, structure: str, classes: int, streams: int) -> Iterator[dict[str, Any]]:
+def _layer(size: Size, structure: str, classes: int) -> Iterator[dict[str, Any]]:
     """Yield the rows of one layer on class scores."""
     signal = switching_sinusoid(8, 2000, frequencies=[5.0 * (c + 1) for c in range(classes)], seed=3)
     layer = LAYERS[structure](classes).init_from(list(signal.k))
-    labels = torch.from_numpy(np.tile(signal.k, (-(-streams // 8), 1))[:streams])
-    generator = torch.Generator().manual_seed(streams)
-    scores = 2.0 * nn.functional.one_hot(labels, classes).float()
-    scores += torch.randn(scores.shape, generator=generator)
-    for name, rule in RULES.items():
+    for (name, rule), streams in itertools.product(RULES.items(), size.streams):
+        labels = torch.from_numpy(_repeated(signal.k, streams))
+        scores = 2.0 * nn.functional.one_hot(labels, classes).float()
+        scores += torch.randn(scores.shape, generator=torch.Generator().manual_seed(streams))
+        _check_layer(layer, rule, scores[:8, : size.checked])
         where = {"what": "layer", "structure": structure, "classes": classes, "rule": name, "streams": streams}
-        _check_layer(layer, rule, scores[:8, :CHECKED])
         row = timed(_pushing(layer, rule, scores), [frames[:, None] for frames in scores.unbind(1)], size)
         yield _row(where | {"way": "stream"}, row)
         windows = [scores[:, t : t + WINDOW] for t in range(20)]
@@ -156,26 +156,25 @@ def _check_layer(layer: Any, rule: DecodingRule, scores: Tensor) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------ the Segmenter
-def _segmenter(size: Size, structure: str, streams: int) -> Iterator[dict[str, Any]]:
+def _segmenter(size: Size, structure: str) -> Iterator[dict[str, Any]]:
     """Yield the rows of a Segmenter with a causal LSTM of 64 units on raw signals of one channel."""
     signal = switching_sinusoid(8, 1000, noise=0.5, seed=4)
-    rule = RULES["by frame, delay 50"]
-    model = Segmenter(
-        structure=structure, bidirectional=False, hidden=64, decoding=rule, frame_loss=0, max_epochs=1, progress=False
-    )
+    name = "by frame, delay 50"
+    model = Segmenter(structure=structure, bidirectional=False, decoding=RULES[name], max_epochs=1, progress=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model.fit(list(signal.x), list(signal.k))
-    _check_segmenter(model, [x[:CHECKED] for x in signal.x])
-    x = np.tile(signal.x, (-(-streams // 8), 1, 1))[:streams]
-    where = {"what": "LSTM-64", "structure": structure, "classes": 3, "rule": "by frame, delay 50", "streams": streams}
-    one = streams == 1
-    push = model.stream().push if one else model.streams(streams).push
-    frames = [x[0, t : t + 1] if one else x[:, t : t + 1] for t in range(x.shape[1])]
-    yield _row(where | {"way": "stream"}, timed(push, frames, size))
-    model.set_decoding(max_delay=None)
-    windows = [list(x[:, t : t + WINDOW]) for t in range(20)]
-    yield _row(where | {"way": "window"}, timed(model.predict, windows, size))
+        model.set_params(hidden=64, frame_loss=0).fit(list(signal.x), list(signal.k))
+    _check_segmenter(model, [x[: size.checked] for x in signal.x])
+    for streams in size.streams:
+        x, one = _repeated(signal.x, streams), streams == 1
+        where = {"what": "LSTM-64", "structure": structure, "classes": 3, "rule": name, "streams": streams}
+        push = model.stream().push if one else model.streams(streams).push
+        frames = [x[0, t : t + 1] if one else x[:, t : t + 1] for t in range(x.shape[1])]
+        yield _row(where | {"way": "stream"}, timed(push, frames, size))
+        model.set_decoding(max_delay=None)
+        windows = [list(x[:, t : t + WINDOW]) for t in range(20)]
+        yield _row(where | {"way": "window"}, timed(model.predict, windows, size))
+        model.set_decoding(RULES[name])
 
 
 def _check_segmenter(model: Segmenter, signals: list[Array]) -> None:
@@ -194,6 +193,11 @@ def _check_segmenter(model: Segmenter, signals: list[Array]) -> None:
 def _check_equal(found: Array, expected: Array) -> None:
     if not np.array_equal(found, expected):
         raise AssertionError("a stream and the decoding of whole recordings differ: nothing is timed")
+
+
+def _repeated(values: Array, streams: int) -> Array:
+    """Return so many recordings from eight, (8, ...), again and again."""
+    return values[np.arange(streams) % 8]
 
 
 def _row(where: dict[str, Any], row: dict[str, float]) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def results(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_every_part_runs_is_kept_and_is_shown(
     results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tiny = speed.Size(runs=1, calls=3, seconds=0.01, streams=(1, 2), classes=(3,))
+    tiny = speed.Size(runs=1, calls=3, seconds=0.01, streams=(1, 2), classes=(3,), checked=60)
     monkeypatch.setattr(command, "QUICK", tiny)
     command.main(["speed", "--quick"])
     command.main(["delay", "--seeds", "1", "--steps", "16"])
