@@ -32,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows: list[dict[str, Any]] = []
         for row in speed.cells(size):
             rows.append(row)
-            _keep(result, "speed", {"size": dataclasses.asdict(size), "cells": rows})
+            load = round(os.getloadavg()[0], 1)
+            _keep(result, "speed", {"size": dataclasses.asdict(size), "load": load, "cells": rows})
     if "delay" in given.parts:
         measure_delays(result, given)
     print(text(result))

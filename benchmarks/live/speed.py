@@ -5,7 +5,7 @@ window has forgotten what came before, so its answer differs. A time of a stream
 compared with those of decoding whole recordings.
 
 Every run times calls one by one, after some that are not timed. A number is the median over runs. The processor time
-per call (``cpu_us``) leaves out the time in which other programs had the core.
+per call (``cpu_us``) is the mean of a run, and leaves out the time in which other programs had the core.
 """
 
 from __future__ import annotations
