@@ -146,6 +146,14 @@ def bands_includes(folder: Path) -> None:
         (folder / f"ranks_{encoder}.inc").write_text(figure, encoding="utf-8")
 
 
+def live_includes(folder: Path) -> None:
+    """Write the figure and tables of the benchmark of live decoding, from its JSON."""
+    from benchmarks import record
+    from benchmarks.live import report
+
+    report.write_includes(record.read("live"), folder)
+
+
 def conventions() -> str:
     """Return the same predictions scored by several conventions, from the JSON of the benchmark of published scores."""
     from benchmarks import published_scores, record
@@ -192,5 +200,6 @@ def setup(app: Any) -> None:
     (folder / "changelog.inc").write_text(changelog(), encoding="utf-8")
     (folder / "cli.inc").write_text(command_line_help(), encoding="utf-8")
     bands_includes(folder / "bands")
+    live_includes(folder / "live_benchmark")
     (folder / "conventions.inc").write_text(conventions(), encoding="utf-8")
     (folder / "data.inc").write_text(data_sets(), encoding="utf-8")

@@ -84,7 +84,7 @@ def posteriors(signal: npt.ArrayLike, model: SwitchingPhase, delays: Sequence[in
     values = np.asarray(signal, np.float64).reshape(-1)
     waits = np.array(sorted(set(delays)), np.int64)
     found = np.zeros((len(waits) + 1, len(values), len(model.steps)))
-    _smooth(model.densities(values), model.steps, model.switch, waits, found)
+    _smooth(model.densities(values), (model.steps, model.switch), waits, found)
     return found[[*np.searchsorted(waits, np.asarray(delays, np.int64)), -1]]
 
 
@@ -95,14 +95,14 @@ def decided(signals: Sequence[npt.ArrayLike], model: SwitchingPhase, delays: Seq
 
 
 @numba.njit(cache=True)
-def _smooth(density: Any, steps: Any, switch: Any, waits: Any, found: Any) -> None:
+def _smooth(density: Any, moves: Any, waits: Any, found: Any) -> None:
     """Add the posteriors of all offsets to ``found`` (D + 1, T, C), each by its weight when a frame is decided."""
     frames, offsets, points = density.shape
-    modes = len(steps)
+    modes = len(moves[0])
     ahead = np.empty((offsets, frames, modes, points))
     weight = np.empty((frames, offsets))
     for o in range(offsets):
-        _filter(density[:, o], steps, switch, ahead[o], weight[:, o])
+        _filter(density[:, o], moves, ahead[o], weight[:, o])
     for t in range(frames):
         weight[t] = np.exp(weight[t] - weight[t].max())
         weight[t] /= weight[t].sum()
@@ -110,12 +110,13 @@ def _smooth(density: Any, steps: Any, switch: Any, waits: Any, found: Any) -> No
     for o in range(offsets):
         for end in range(frames):
             first = 0 if end == frames - 1 else max(end - longest, 0)
-            _look_back(density[:, o], steps, switch, ahead[o], (first, end), waits, weight[end, o], found)
+            _look_back((density[:, o], ahead[o], weight[end, o]), moves, (first, end), waits, found)
 
 
 @numba.njit(cache=True)
-def _filter(density: Any, steps: Any, switch: Any, ahead: Any, weight: Any) -> None:
+def _filter(density: Any, moves: Any, ahead: Any, weight: Any) -> None:
     """Write the filtered probabilities (T, C, P) of one offset, and the log-likelihood (T,) of the frames so far."""
+    steps, switch = moves
     frames, points = density.shape
     modes = len(steps)
     other = switch / (modes - 1)
@@ -139,11 +140,9 @@ def _filter(density: Any, steps: Any, switch: Any, ahead: Any, weight: Any) -> N
 
 
 @numba.njit(cache=True)
-def _look_back(  # noqa: PLR0917 - a kernel takes plain arrays
-    density: Any, steps: Any, switch: Any, ahead: Any, span: Any, waits: Any, weight: Any, found: Any
-) -> None:
+def _look_back(known: Any, moves: Any, span: Any, waits: Any, found: Any) -> None:
     """Add the posteriors of the frames from the first to the last of ``span`` that are decided at its last frame."""
-    first, end = span
+    (density, ahead, weight), (steps, switch), (first, end) = known, moves, span
     frames, points = density.shape
     modes = len(steps)
     other = switch / (modes - 1)

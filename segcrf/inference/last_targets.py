@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,9 +33,7 @@ class LastTargets:
         self._filter = LayerDecoder(model.dist, streams, rule) if isinstance(model, SwitchingModel) else None
         self._last: dict[int, Tensor] = {}
 
-    def take(
-        self, predictions: Mapping[int, Tensor], scores: Tensor, lengths: npt.NDArray[np.int64] | None = None
-    ) -> None:
+    def take(self, predictions: Mapping[int, Tensor], scores: Tensor, lengths: Sequence[int] | None = None) -> None:
         """Take what the heads make of the next frames.
 
         Args:

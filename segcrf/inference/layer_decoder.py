@@ -64,12 +64,12 @@ class LayerDecoder:
         shown = ("" if factor == 1.0 else f", factor={factor:g}") + (", by_frame" if by_frame else "")
         return shown + ("" if delay is None else f", max_delay={delay}")
 
-    def push(self, scores: Tensor, lengths: IntArray | None = None) -> Decided | None:
+    def push(self, scores: Tensor, lengths: Sequence[int] | None = None) -> Decided | None:
         """Take the class scores of the next frames of every recording; return what is decided.
 
         Args:
             scores: (n, N, C), 0 beyond the frames of a recording.
-            lengths: how many of the N frames each recording has, (n,); None: all N.
+            lengths: how many of the N frames each recording has, n of them; None: all N.
 
         Raises:
             InputError, InputTypeError: scores that cannot be decoded; the call changes nothing.

@@ -178,16 +178,17 @@ class SignalStreams:
         return bands if self._show is None else self._show(bands)
 
 
-def _padded(parts: list[tuple[list[int], Tensor]], streams: int) -> tuple[Tensor, npt.NDArray[np.int64] | None]:
+def _padded(parts: list[tuple[list[int], Tensor]], streams: int) -> tuple[Tensor, list[int] | None]:
     """Return class scores of some slots as (n, N, C) for all, and how many frames each has; None: all N."""
     slots, first = parts[0]
     if slots == list(range(streams)):
         return first, None
     scores = first.new_zeros(streams, max(part.shape[1] for _, part in parts), first.shape[2])
-    lengths = np.zeros(streams, np.int64)
+    lengths = dict.fromkeys(range(streams), 0)
     for slots, part in parts:
-        scores[slots, : part.shape[1]], lengths[slots] = part, part.shape[1]
-    return scores, lengths
+        scores[slots, : part.shape[1]] = part
+        lengths |= dict.fromkeys(slots, part.shape[1])
+    return scores, list(lengths.values())
 
 
 def _rows(state: Any, slots: list[int]) -> Any:
