@@ -30,7 +30,7 @@ class LastTargets:
     def __init__(self, model: JointModel | SwitchingModel, streams: int) -> None:
         self._model = model
         rule = DecodingRule(by_frame=True, max_delay=0)
-        self._filter = LayerDecoder(model.dist, streams, rule) if isinstance(model, SwitchingModel) else None
+        self._filter = LayerDecoder(model.crf, streams, rule) if isinstance(model, SwitchingModel) else None
         self._last: dict[int, Tensor] = {}
 
     def take(self, predictions: Mapping[int, Tensor], scores: Tensor, lengths: Sequence[int] | None = None) -> None:

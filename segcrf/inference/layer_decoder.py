@@ -24,8 +24,9 @@ IntArray = npt.NDArray[np.int64]
 class LayerDecoder:
     """Decode the class scores of n recordings as they come in, with the structure that a layer makes.
 
-    The layer is called at the first frame, and its potentials are kept. It is called again only if it changes class
-    scores before it uses them as emissions, as a layer with a learned scale does.
+    The layer is called at the first frame, and its potentials are kept. A layer that changes class scores before it
+    uses them as emissions is called again for all frames, unless it has a method ``scale_emissions`` for that, as CRF
+    layers do.
 
     Args:
         layer: makes a structure of class scores (B, T, C).
@@ -122,8 +123,9 @@ class LayerDecoder:
     def _emissions(self, scores: Tensor) -> Tensor:
         """Return the emissions that the layer makes of class scores (n, N, C), times the factor of the rule."""
         if not self._unchanged:
+            scale = getattr(self._layer, "scale_emissions", None)  # much quicker than a call of the layer
             with torch.no_grad():
-                scores = self._layer(scores).emissions
+                scores = self._layer(scores).emissions if scale is None else scale(scores)
         return scores if self._rule.factor == 1.0 else scores * self._rule.factor
 
 

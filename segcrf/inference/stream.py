@@ -215,7 +215,7 @@ class SignalStream:
         check_live(model)
         rule = model.decoding_rule
         self.model, self._check, self._show = model, check, show
-        self.decoder = Stream(model.dist, factor=rule.factor, by_frame=rule.by_frame, max_delay=rule.max_delay)
+        self.decoder = Stream(model.crf, factor=rule.factor, by_frame=rule.by_frame, max_delay=rule.max_delay)
         self._state: Any = None
         self._targets = LastTargets(model, 1)
 

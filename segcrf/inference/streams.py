@@ -56,7 +56,7 @@ class SignalStreams:
     ) -> None:
         check_live(model)
         self.model, self._check, self._show = model, check, show
-        self._decoder = LayerDecoder(model.dist, streams, model.decoding_rule)
+        self._decoder = LayerDecoder(model.crf, streams, model.decoding_rule)
         self._bands = GrowingBands(streams)
         self._states = self._initial(streams)
         self._targets = LastTargets(model, streams)

@@ -122,8 +122,12 @@ class LinearChainCRF(nn.Module):
             scores = scores() if context is None else scores(context)
         else:
             _check_context(context, None, "transitions='full'")
-        emissions = _scaled(emissions, self.log_emission_scale)
+        emissions = self.scale_emissions(emissions)
         return LinearChain(emissions, scores, self.start, self.end, lengths, backend=self.backend)
+
+    def scale_emissions(self, emissions: Tensor) -> Tensor:
+        """Return emissions (B, T, C) times the learned factor, as a call of the layer uses them."""
+        return _scaled(emissions, self.log_emission_scale)
 
     def extra_repr(self) -> str:
         return f"num_classes={self.num_classes}{_own_scores(self)}"
@@ -259,7 +263,7 @@ class SemiMarkovCRF(nn.Module):
         _check_emissions_of(emissions, self.num_classes)
         table, tail = self.durations()
         return SemiMarkov(
-            _scaled(emissions, self.log_emission_scale),
+            self.scale_emissions(emissions),
             self.transitions() if isinstance(self.transitions, nn.Module) else self.transitions,
             table.masked_fill(self.get_buffer("too_short"), -torch.inf),
             tail if self.tail == "geometric" else None,
@@ -277,6 +281,10 @@ class SemiMarkovCRF(nn.Module):
             advice = "set the parameters of your module yourself"
             raise InputTypeError("durations", type(self.durations).__name__, expected, advice)
         return self.durations
+
+    def scale_emissions(self, emissions: Tensor) -> Tensor:
+        """Return emissions (B, T, C) times the learned factor, as a call of the layer uses them."""
+        return _scaled(emissions, self.log_emission_scale)
 
     def extra_repr(self) -> str:
         sizes = f"num_classes={self.num_classes}, max_duration={self.max_duration}{_own_scores(self)}"
