@@ -70,7 +70,8 @@ def link_short_name(app: Any, env: Any, node: Any, contents: Any) -> Any:
     """Link a name that a docstring gives without its package, such as `Structure.mode`, to its page."""
     if node.get("refdomain") != "py" or not node.get("reftarget"):
         return None
-    short = node["reftarget"].removeprefix("segcrf.segmenter.")
+    short = node["reftarget"].removeprefix("segcrf.segmenter.").removeprefix("segcrf.")
+    short = re.sub(r"^Structure\.", "LinearChain.", short)  # its page lists the queries of every structure
     for package in ("segcrf", "segcrf.structures", "segcrf.nn", "segcrf.inference"):
         found = env.domains["py"].resolve_xref(
             env, node["refdoc"], app.builder, node["reftype"], f"{package}.{short}", node, contents
@@ -119,7 +120,7 @@ def command_line_help() -> str:
     from segcrf.cli import main
 
     parts = []
-    for command in ("demo", "fit", "predict", "score"):
+    for command in ("demo", "fit", "predict", "score", "stream", "export"):
         page = io.StringIO()
         with contextlib.redirect_stdout(page), contextlib.suppress(SystemExit):
             main([command, "--help"])

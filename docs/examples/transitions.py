@@ -119,14 +119,11 @@ print(torch.unique_consecutive(crf(torch.randn(1, 50, 4)).mode[0]).tolist())
 # %%
 # Out of Python
 # -------------
-# ``torch.export`` keeps decoding as one operator, for any number of recordings and frames; a loaded
-# program needs ``import segcrf``. :func:`segcrf.inference.export_onnx` writes a file that needs neither
-# (``pip install 'segcrf[onnx]'``)::
+# :func:`segcrf.inference.export_model` writes a whole model with its decoding, for any number of recordings and frames:
+# ``model.onnx`` for an ONNX runtime (``pip install 'segcrf[onnx]'``), ``model.pt2`` for ``torch.export``. See
+# :doc:`exporting`.
 #
-#     export_onnx(model, "model.onnx", signal)
-#     session = onnxruntime.InferenceSession("model.onnx")
-#     labels, = session.run(["labels"], {"x": x, "lengths": lengths})
-#
+# By itself, a layer can be traced too. Its decoding is one operator of this package.
 
 frames = torch.export.Dim("frames")
 

@@ -23,6 +23,7 @@ __all__ = [
     "check_within",
     "labels_of",
     "load_model",
+    "load_segmenter",
     "predict_classes",
     "read_for_model",
     "read_with_columns",
@@ -51,15 +52,25 @@ def load_model(arguments: argparse.Namespace) -> FittedModel:
     Args:
         arguments: with model, data and the roles of columns.
     """
-    from segcrf.segmenter import Segmenter
-
-    segmenter = Segmenter.load(arguments.model, encoder=arguments.encoder)
+    segmenter = load_segmenter(arguments.model, arguments.encoder)
     columns, sampling_rate = load_columns(arguments.model)
     given = {role: getattr(arguments, role) for role in ("recording", "time", "label")}
     columns = dataclasses.replace(columns, **{role: name for role, name in given.items() if name is not None})
     if columns.channels is None:  # the model was saved from Python, which knows no columns
         columns = columns.resolve(columns_of(arguments.data))
     return FittedModel(segmenter, columns, sampling_rate)
+
+
+def load_segmenter(folder: Path, encoder: Any) -> Segmenter:
+    """Load a model.
+
+    Args:
+        folder: as ``--model`` gives it.
+        encoder: as ``--encoder`` gives it: the user's own, or None.
+    """
+    from segcrf.segmenter import Segmenter
+
+    return Segmenter.load(folder, encoder=encoder)
 
 
 def read_for_model(model: FittedModel, path: str, columns: Columns) -> RecordingTable:

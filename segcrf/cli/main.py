@@ -13,10 +13,12 @@ import warnings
 from typing import TYPE_CHECKING, NoReturn
 
 from segcrf.cli.demo import add_demo_command
+from segcrf.cli.export import add_export_command
 from segcrf.cli.fit import add_fit_command
 from segcrf.cli.messages import in_one_line, show_warning
 from segcrf.cli.predict import add_predict_command
 from segcrf.cli.score import add_score_command
+from segcrf.cli.stream import add_stream_command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; None: those of the process.
 
     Returns:
-        0, or 2 when the input is at fault, or 130 when interrupted.
+        0, or 2 when the input is at fault, or 130 when interrupted, or 143 when a stream was terminated.
 
     Example:
         >>> main(["score", "missing.csv", "--model", "nowhere"])
@@ -46,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = show_warning
-            arguments.run(arguments)
+            return arguments.run(arguments) or 0
     except (ValueError, TypeError, OSError, ImportError) as error:
         if arguments.debug:
             raise
@@ -55,7 +57,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("segcrf: interrupted", file=sys.stderr)
         return INTERRUPTED
-    return 0
 
 
 class Parser(argparse.ArgumentParser):
@@ -70,9 +71,12 @@ class Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     root = Parser(prog="segcrf", description="Solid class bands from long signals.")
-    commands = root.add_subparsers(required=True, metavar="demo | fit | predict | score", parser_class=Parser)
+    names = "demo | fit | predict | score | stream | export"
+    commands = root.add_subparsers(required=True, metavar=names, parser_class=Parser)
     add_demo_command(commands)
     add_fit_command(commands)
     add_predict_command(commands)
     add_score_command(commands)
+    add_stream_command(commands)
+    add_export_command(commands)
     return root

@@ -40,13 +40,13 @@ class ModelOption(NamedTuple):
     settings: dict[str, Any]
 
 
-def add_command(commands: Any, name: str, run: Callable[[argparse.Namespace], None], text: str) -> Any:
+def add_command(commands: Any, name: str, run: Callable[[argparse.Namespace], int | None], text: str) -> Any:
     """Add a command and return its parser.
 
     Args:
         commands: the sub-parsers of the root.
         name: of the command.
-        run: the function that runs it.
+        run: the function that runs it, and may return an exit code.
         text: its help.
     """
     command = commands.add_parser(name, help=text, description=text)

@@ -1,7 +1,7 @@
 """Inference: a trained model at work on whole recordings, on streams, exported, and stored."""
 
 from segcrf.inference.constrained import Constrained, decode_constrained
-from segcrf.inference.export import export_onnx
+from segcrf.inference.export import export_model
 from segcrf.inference.predict import (
     CONFIDENCES,
     blank_uncertain,
@@ -21,6 +21,7 @@ from segcrf.inference.saved_model import (
     remove_checkpoint,
     write_model,
 )
+from segcrf.inference.step import export_step
 from segcrf.inference.stream import SignalStream, Stream
 from segcrf.inference.streams import SignalStreams
 
@@ -39,7 +40,8 @@ __all__ = [
     "check_replaceable",
     "decode_constrained",
     "duration_in_frames",
-    "export_onnx",
+    "export_model",
+    "export_step",
     "holds_checkpoint",
     "infer",
     "predict_bands",

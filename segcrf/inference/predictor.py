@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -12,6 +14,7 @@ import numpy.typing as npt
 
 from segcrf._validation import UNLABELLED, InputError, check_choice, check_matching
 from segcrf.data import ClassCoder, Given, check_any_labelled, check_signals
+from segcrf.inference.export import export_model
 from segcrf.inference.predict import (
     CONFIDENCES,
     blank_uncertain,
@@ -21,6 +24,7 @@ from segcrf.inference.predict import (
     predict_targets,
 )
 from segcrf.inference.prompts import Prompts, read_prompts
+from segcrf.inference.step import export_step
 from segcrf.inference.stream import SignalStream
 from segcrf.inference.streams import SignalStreams
 from segcrf.nn import DecodingRule, JointModel, SwitchingModel
@@ -96,7 +100,8 @@ class Predictor:
     ) -> list[Array]:
         """Return the classes, decoded over each whole recording, exactly under what is known about it.
 
-        What is known restricts the distribution of the labels, so neighbouring frames change with a known one.
+        What is known restricts the distribution of the labels, so neighbouring frames change with a known one. The
+        whole recording then decides, also with a ``max_delay``.
 
         Args:
             X: signals, (T, F) each.
@@ -253,6 +258,27 @@ class Predictor:
         names = list[object](range(n)) if recordings is None else list(recordings)
         return SignalStreams(now.model_, n, now._check_frames, _Tables(now, names))
 
+    def export(self, path: str | os.PathLike[str], *, step: bool = False) -> Path:
+        """Write the whole model as one file that other programs run: raw signal in, the answers of ``predict`` out.
+
+        Args:
+            path: the file: ``.onnx``, for any ONNX runtime; or ``.pt2``, a program of ``torch.export``.
+            step: write what a live system calls with every piece of the signal, with the state as inputs and outputs,
+                see :func:`segcrf.inference.export_step`. False: what answers whole recordings, see
+                :func:`segcrf.inference.export_model`.
+
+        Returns:
+            The path. Names of classes, sampling rate and decoding rule are in the file too.
+
+        Raises:
+            InputError: another ending, a folder that is not writable, or a rule or model that cannot be exported so.
+            ImportError: packages are missing; the text says which.
+        """
+        self._check_fitted()
+        names = [str(name) for name in self.classes_]
+        write = export_step if step else export_model
+        return write(self.model_, path, classes=names, sampling_rate=self.sampling_rate)
+
     def score(self, X: Given, y: Given) -> float:
         """Return the share of labelled frames, of all recordings together, that have the right predicted class.
 
@@ -296,6 +322,10 @@ class Predictor:
         return now
 
     def _check_frames(self, frames: Any) -> Array:
+        """Return the next frames of a stream as an array (N, F), quickly if nothing is wrong with them."""
+        plain = isinstance(frames, np.ndarray) and frames.ndim == 2 and frames.shape[1] == self.n_features_in_
+        if plain and frames.dtype.kind == "f" and np.isfinite(frames).all():
+            return frames
         if getattr(frames, "ndim", 0) == 2 and not len(frames):
             return np.empty((0, self.n_features_in_))
         return self._check_signals([frames])[0]
@@ -329,4 +359,4 @@ class _Tables:
             return bands.to_table(**self._names)
         if self._empty is None:
             self._empty = bands.to_table(**self._names)
-        return self._empty.copy()
+        return self._empty.copy(deep=False)  # there is no row that a user could change

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from segcrf._validation import InputError, InputTypeError
+from segcrf.inference.last_targets import LastTargets
 from segcrf.inference.layer_decoder import NO_BANDS, GrowingBands, LayerDecoder
 from segcrf.nn import DecodingRule, JointModel, SwitchingModel, check_causal, to_tensor
 from segcrf.segments import Segments
 
-__all__ = ["SignalStream", "Stream", "check_live", "targets_in_unit"]
+__all__ = ["SignalStream", "Stream", "check_live"]
 
 
 class Stream:
@@ -216,7 +217,7 @@ class SignalStream:
         self.model, self._check, self._show = model, check, show
         self.decoder = Stream(model.dist, factor=rule.factor, by_frame=rule.by_frame, max_delay=rule.max_delay)
         self._state: Any = None
-        self._predictions: Tensor | None = None
+        self._targets = LastTargets(model, 1)
 
     def push(self, signal: Any) -> Any:
         """Take the next frames (N, F) of the signal, any N.
@@ -234,7 +235,8 @@ class SignalStream:
         heads, state = self.model.step(frames[None], self._state)
         bands = self.decoder.push(heads.emissions[0])
         self._state = state
-        self._predictions = None if heads.predictions is None else heads.predictions[0, -1]
+        if heads.predictions is not None:
+            self._targets.take({0: heads.predictions[0, -1]}, heads.emissions)
         return self._shown(bands)
 
     def finish(self) -> Any:
@@ -250,16 +252,17 @@ class SignalStream:
         Raises:
             ValueError: the model has no targets, or there was no frame.
         """
-        if self._predictions is None:
+        last = self._targets.of(0)
+        if last is None:
             raise ValueError("there are no predicted targets: the model has none, or no frame was pushed")
-        return targets_in_unit(self.model, self._predictions, self.decoder.filtered)
+        return last
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the recording: of the encoder (a nest of tensors, lists, tuples and None) and decoder.
 
         It holds no parameters, so it belongs to this model and its decoding rule.
         """
-        return {"model": self._state, "decoder": self.decoder.state_dict(), "predictions": self._predictions}
+        return {"model": self._state, "decoder": self.decoder.state_dict(), "targets": self._targets.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where the stream stopped that returned ``state``, with the same model and decoding rule.
@@ -268,29 +271,14 @@ class SignalStream:
             InputError: the state is that of a stream with another structure or decoding rule.
         """
         self.decoder.load_state_dict(state["decoder"])
-        self._state, self._predictions = state["model"], state["predictions"]
+        self._targets.load_state_dict(state["targets"])
+        self._state = state["model"]
 
     def __repr__(self) -> str:
         return f"SignalStream({type(self.model.encoder).__name__}, {self.decoder!r})"
 
     def _shown(self, bands: Segments) -> Any:
         return bands if self._show is None else self._show(bands)
-
-
-def targets_in_unit(
-    model: JointModel | SwitchingModel, predictions: Tensor, filtered: Tensor
-) -> npt.NDArray[np.float64]:
-    """Return predicted targets in their unit.
-
-    Args:
-        model: the model of a stream.
-        predictions: (..., R), or (..., C, R) of a switching model.
-        filtered: (..., C), probability of the classes.
-    """
-    if isinstance(model, SwitchingModel):
-        predictions = (filtered[..., None].to(predictions.device) * predictions).sum(-2)
-    in_unit = predictions if model.preparation is None else model.preparation.to_unit_of_targets(predictions)
-    return in_unit.double().cpu().numpy()
 
 
 def check_live(model: JointModel | SwitchingModel) -> None:

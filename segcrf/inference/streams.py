@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from segcrf._validation import InputError, InputTypeError
+from segcrf.inference.last_targets import LastTargets
 from segcrf.inference.layer_decoder import NO_BANDS, GrowingBands, LayerDecoder
-from segcrf.inference.stream import check_live, targets_in_unit
+from segcrf.inference.stream import check_live
 from segcrf.nn import JointModel, SwitchingModel, to_tensor
 from segcrf.segments import Segments
 from segcrf.structures import OnlineDecoder
@@ -58,7 +59,7 @@ class SignalStreams:
         self._decoder = LayerDecoder(model.dist, streams, model.decoding_rule)
         self._bands = GrowingBands(streams)
         self._states = self._initial(streams)
-        self._predictions: dict[int, Tensor] = {}
+        self._targets = LastTargets(model, streams)
 
     @property
     def frames(self) -> npt.NDArray[np.int64]:
@@ -87,15 +88,20 @@ class SignalStreams:
         Raises:
             InputError: there is no such slot, or a signal or its scores cannot be used. The call changes nothing.
         """
-        states, parts, predictions = self._states, list[tuple[list[int], Tensor]](), dict(self._predictions)
+        states, parts, predictions = self._states, list[tuple[list[int], Tensor]](), dict[int, Tensor]()
         for slots, frames in self._groups(signals):
             heads, after = self.model.step(frames, _rows(states, slots))
             states = _with_rows(states, slots, after)
             parts.append((slots, heads.emissions))
             if heads.predictions is not None:
                 predictions |= dict(zip(slots, heads.predictions[:, -1], strict=True))
-        decided = self._decoder.push(*_padded(parts, self._decoder.streams)) if parts else None
-        self._states, self._predictions = states, predictions
+        if not parts:
+            return self._shown(NO_BANDS)
+        scores = _padded(parts, self._decoder.streams)
+        decided = self._decoder.push(*scores)
+        self._states = states
+        if predictions:
+            self._targets.take(predictions, *scores)
         return self._shown(NO_BANDS if decided is None else self._bands.cut(decided))
 
     def finish(self, slot: int) -> Any:
@@ -110,7 +116,7 @@ class SignalStreams:
             raise InputError("slot", f"slot {slot}, which has no frame", "a slot with frames", "push some first")
         bands = self._bands.cut(self._decoder.finish([slot]))
         self._states = _with_rows(self._states, [slot], self._initial(1))
-        self._predictions.pop(slot, None)
+        self._targets.end(slot)
         return self._shown(Segments.concatenate([bands, self._bands.close(slot, frames)]))
 
     def targets(self, slot: int) -> npt.NDArray[np.float64]:
@@ -120,13 +126,14 @@ class SignalStreams:
             InputError: there is no such slot, it has no frames, or the model has no targets.
         """
         _check_slot(slot, self._decoder.streams)
-        if slot not in self._predictions or self.decoder is None:
+        last = self._targets.of(slot)
+        if last is None:
             raise InputError("slot", f"slot {slot} without predicted targets", "a slot with frames and targets")
-        return targets_in_unit(self.model, self._predictions[slot], torch.from_numpy(self.decoder.filtered[slot]))
+        return last
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of all recordings: of the encoder (nests of tensors, lists, tuples and None) and decoder."""
-        mine = {"model": self._states, "predictions": dict(self._predictions)}
+        mine = {"model": self._states, "targets": self._targets.state_dict()}
         return mine | {"decoder": self._decoder.state_dict(), "bands": self._bands.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -140,7 +147,8 @@ class SignalStreams:
             raise InputError("state", f"{slots} slots", f"{self._decoder.streams}, as here")
         self._decoder.load_state_dict(state["decoder"])
         self._bands.load_state_dict(state["bands"])
-        self._states, self._predictions = state["model"], dict(state["predictions"])
+        self._targets.load_state_dict(state["targets"])
+        self._states = state["model"]
 
     def _initial(self, streams: int) -> Any:
         """Return the state of the model before the first frame of each recording."""

@@ -238,7 +238,7 @@ class Operator:
         return (*totals, *self._fake_counts(emissions, shared, gradient))
 
     def _fake_counts(self, emissions: Tensor, shared: Sequence[Tensor], gradient: bool) -> list[Tensor]:
-        rows = len(emissions) if gradient else 0
+        rows = emissions.shape[0] if gradient else 0  # len would fix the number in a traced program
         shapes = [p.shape[1:] if i < self.batched else p.shape for i, p in enumerate(shared, 1)]
         counts = [emissions.new_empty((rows, *shape), dtype=working_dtype(emissions)) for shape in shapes]
         return [self._fake_frames(emissions, gradient), *counts]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -84,29 +85,18 @@ class Decoded:
 class DelayedDecoded(Decoded):
     """One labelling of a batch that a live system finds: every label is decided after ``max_delay`` frames.
 
-    It is what :class:`segcrf.Stream` decides frame by frame, to the bit.
+    It is what :class:`segcrf.Stream` decides frame by frame, to the bit. It is computed when it is asked for.
 
     Args:
         dist: the distribution, its emissions multiplied by the factor of the rule.
         rule: with a ``max_delay``.
     """
 
-    _found: tuple[Tensor, ...]
+    _rule: DecodingRule
 
     def __init__(self, dist: Structure, rule: DecodingRule) -> None:
         super().__init__(dist, rule.by_frame)
-        decoder = OnlineDecoder(dist, by_frame=rule.by_frame, max_delay=rule.max_delay, streams=len(dist.lengths))
-        parts = decoder.push(dist.emissions, dist.lengths), decoder.finish()
-        shape = dist.emissions.shape
-        labels, starts = np.full(shape[:2], UNLABELLED), np.zeros(shape[:2], np.bool_)
-        posteriors = np.zeros(shape)
-        for part in parts:
-            labels[part.stream, part.frame] = part.label
-            starts[part.stream, part.frame] = part.start
-            posteriors[part.stream, part.frame] = part.posterior
-        device = dist.emissions.device
-        found = (torch.from_numpy(array).to(device) for array in (labels, starts, posteriors))
-        object.__setattr__(self, "_found", tuple(found))
+        object.__setattr__(self, "_rule", rule)
 
     @property
     def labels(self) -> Tensor:
@@ -120,3 +110,18 @@ class DelayedDecoded(Decoded):
     def posteriors(self) -> Tensor:
         """(B, T, C) probability of each class at each frame, by what is known when the frame is decided."""
         return self._found[2]
+
+    @cached_property
+    def _found(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Labels, starts and posteriors."""
+        dist, by_frame, delay = self.dist, self._rule.by_frame, self._rule.max_delay
+        decoder = OnlineDecoder(dist, by_frame=by_frame, max_delay=delay, streams=len(dist.lengths))
+        shape, device = dist.emissions.shape, dist.emissions.device
+        labels, starts = np.full(shape[:2], UNLABELLED), np.zeros(shape[:2], np.bool_)
+        posteriors = np.zeros(shape)
+        for part in (decoder.push(dist.emissions, dist.lengths), decoder.finish()):
+            labels[part.stream, part.frame] = part.label
+            starts[part.stream, part.frame] = part.start
+            posteriors[part.stream, part.frame] = part.posterior
+        labels, starts, posteriors = (torch.from_numpy(array).to(device) for array in (labels, starts, posteriors))
+        return labels, starts, posteriors

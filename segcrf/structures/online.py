@@ -177,7 +177,7 @@ class OnlineDecoder:
         return f"OnlineDecoder({self._structure}, {sizes}{rule}{delay}, {frames} frames, {pending} undecided)"
 
     # ---------------------------------------------------------------------------------------------------- decisions
-    def push(self, emissions: Tensor, lengths: Tensor | Sequence[int] | None = None) -> Decided:
+    def push(self, emissions: Tensor, lengths: Tensor | Sequence[int] | Ints | None = None) -> Decided:
         """Take the class scores of the next frames of every stream.
 
         Args:
@@ -392,7 +392,7 @@ def _check_stream_scores(values: Tensor, streams: int, classes: int) -> Floats:
     return np.ascontiguousarray(held.numpy(), np.float64)
 
 
-def _check_counts(values: Tensor | Sequence[int] | None, streams: int, frames: int) -> Ints:
+def _check_counts(values: Tensor | Sequence[int] | Ints | None, streams: int, frames: int) -> Ints:
     """Return how many of ``frames`` frames each stream has, (n,) int64."""
     if values is None:
         counts = np.empty(streams, np.int64)

@@ -31,3 +31,4 @@ from .temperature import fit_temperature as fit_temperature
 from .trained import SCORES as SCORES
 from .trained import Setting as Setting
 from .trained import Trained as Trained
+from .warm_start import digest_weights as digest_weights

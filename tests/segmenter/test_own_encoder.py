@@ -122,7 +122,13 @@ def test_a_strided_encoder_repeats_its_features() -> None:
     features, few = encoder(x), encoder.module(x)
     assert torch.equal(features, few.repeat_interleave(4, dim=1)[:, :11])
     dropping = CustomEncoder(nn.Sequential(Transposed(), nn.Conv1d(2, 8, 4, stride=4), Transposed()), 2)
-    assert torch.equal(dropping(x)[:, 8:], dropping.module(x)[:, -1:].expand(-1, 3, -1))
+    padded = nn.functional.pad(x, (0, 0, 0, 1))
+    assert torch.equal(dropping(x), dropping.module(padded).repeat_interleave(4, dim=1)[:, :11])
+    wide = CustomEncoder(nn.Sequential(Transposed(), nn.Conv1d(2, 8, 40, stride=4), Transposed()), 2)
+    with rejects(
+        "encoder", got=r"Sequential, which failed on 11 frames: .*[Kk]ernel size", advice="as short as one frame"
+    ):
+        wide(x)
 
 
 class Transposed(nn.Module):
@@ -134,7 +140,9 @@ class Transposed(nn.Module):
 
 def test_an_encoder_of_this_library_may_be_given_as_a_module() -> None:
     X, y, _ = recordings()
-    model = Segmenter(**SMALL, encoder=lambda channels: LSTMEncoder(channels, 4), bidirectional=False).fit(X, y)
+    model = Segmenter(**SMALL, encoder=lambda channels: LSTMEncoder(channels, 4), bidirectional=False, max_delay=3).fit(
+        X, y
+    )
     assert isinstance(model.model_.encoder, LSTMEncoder)
     bands = [band for x in X[:1] for band in (model.stream().push(x),)]
     assert len(bands) == 1
@@ -195,4 +203,4 @@ def test_live_use_needs_a_causal_module_with_a_step() -> None:
         model.stream()
     live = Segmenter(**SMALL, encoder=Causal).fit(X, y)
     assert live.standardize_ == "dataset"
-    live.stream().push(X[0])
+    live.set_decoding(max_delay=3).stream().push(X[0])

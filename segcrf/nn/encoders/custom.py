@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from segcrf._validation import InputError, InputTypeError
 from segcrf.nn.encoders.base import Encoder, State
@@ -23,9 +24,10 @@ PROBED = 960
 class CustomEncoder(Encoder):
     """Any module as an encoder: ``(B, T, F) -> (B, T, H)``, or ``(B, T, F), lengths -> (B, T, H)``.
 
-    A strided module returns fewer frames, T / stride of them: each is repeated ``stride`` times, so that every frame
-    has features of its own stride and padding changes nothing. A module that does not take ``lengths`` would mix
-    padding into the valid frames: recordings of different lengths then run one by one.
+    A strided module returns fewer frames, T / stride of them. The signal is padded by zeros to a multiple of the
+    stride, and each feature is repeated ``stride`` times, so that every frame has features of its own stride. A module
+    that does not take ``lengths`` would mix padding into the valid frames: recordings of different lengths then run one
+    by one.
 
     A module without a ``chunks`` method encodes each recording as a whole, and one without ``step`` has no stream. Both
     methods are those of :class:`Encoder`. A module with ``step`` declares ``causal = True``, and also
@@ -64,13 +66,13 @@ class CustomEncoder(Encoder):
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         if self._takes_lengths:
-            return self._at_full_rate(self.module(x, lengths), x.shape[1])
+            return self._features(x, lengths)
         if lengths is None or torch.compiler.is_compiling() or bool((lengths == x.shape[1]).all()):
-            return self._at_full_rate(self.module(x), x.shape[1])
+            return self._features(x)
         features = x.new_zeros(*x.shape[:2], self.out_features)
         for length in lengths.unique().tolist():
             rows = (lengths == length).nonzero()[:, 0].to(x.device)
-            encoded = self._at_full_rate(self.module(x[rows, :length]), length)
+            encoded = self._features(x[rows, :length])
             features = features.to(encoded.dtype).index_put(
                 (rows[:, None], torch.arange(length, device=x.device)), encoded
             )
@@ -88,6 +90,19 @@ class CustomEncoder(Encoder):
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, stride={self.stride}"
+
+    def _features(self, x: Tensor, *lengths: Tensor | None) -> Tensor:
+        """Return a feature per frame of signals, which are padded by zeros to a multiple of the stride."""
+        padded = x if self.stride == 1 else functional.pad(x, (0, 0, 0, -x.shape[1] % self.stride))
+        try:
+            features = self.module(padded, *lengths)
+        except RuntimeError as error:
+            if torch.compiler.is_compiling():
+                raise
+            got = f"{type(self.module).__name__}, which failed on {x.shape[1]} frames: {error}"
+            advice = "pad inside the module: windows of training and recordings may be as short as one frame"
+            raise InputError("encoder", got, "features for any number of frames", advice) from error
+        return self._at_full_rate(features, x.shape[1])
 
     def _at_full_rate(self, features: Tensor, frames: int) -> Tensor:
         """Return a feature per frame: each of the module's is repeated, the last as often as frames are left."""

@@ -1,0 +1,223 @@
+"""``segcrf stream``: bands of a recording that is still being measured, one JSON line each.
+
+Frames come from standard input: lines of CSV, or float32 numbers in the machine's byte order. What is there is read and
+decoded at once, so a frame never waits for another one. A line is written when a band is finished, and flushed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+
+from segcrf._validation import InputError
+from segcrf.cli.frames import CsvFrames, RawFrames
+from segcrf.cli.inputs import load_segmenter
+from segcrf.cli.options import add_command, add_encoder_option
+from segcrf.data import load_columns, write_atomically
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Generator, Iterator
+
+    import pandas as pd
+
+    from segcrf.inference import SignalStream
+    from segcrf.segmenter import Segmenter
+
+__all__ = ["add_stream_command"]
+
+# Bytes that are read at once; a pipe holds as many.
+READ = 1 << 16
+STATE_FORMAT = "segcrf-stream"
+
+Array = npt.NDArray[Any]
+
+
+def add_stream_command(commands: Any) -> None:
+    """Add the command to the parser.
+
+    Args:
+        commands: the sub-parsers of the root.
+    """
+    text = "Write the bands of standard input, as JSON lines, while it is being measured."
+    command = add_command(commands, "stream", run_stream, text)
+    command.add_argument("--model", type=Path, required=True, metavar="FOLDER", help="model that fit wrote")
+    command.add_argument(
+        "--format",
+        choices=("csv", "float32"),
+        default="csv",
+        help="lines of CSV, with a header or the channels in the order of the model; or raw numbers (default: csv)",
+    )
+    command.add_argument(
+        "--max-delay", type=int, metavar="FRAMES", help="decide after so many frames (default: that of the model)"
+    )
+    command.add_argument("--current", action="store_true", help="also write the running band, which may change")
+    command.add_argument("--recording", default="0", metavar="NAME", help="name in the output (default: 0)")
+    command.add_argument(
+        "--state", type=Path, metavar="FILE", help="saved when the command is ended, and continued from if it is there"
+    )
+    add_encoder_option(command)
+
+
+def run_stream(arguments: argparse.Namespace) -> int:
+    """Decode standard input until it ends.
+
+    Args:
+        arguments: of the command.
+
+    Returns:
+        0 at the end of the input, or when the reader of the output has left; 130 or 143 when interrupted or terminated.
+    """
+    model = load_segmenter(arguments.model, arguments.encoder)
+    if arguments.max_delay is not None:
+        model.set_decoding(max_delay=arguments.max_delay)
+    live = _Live(model, arguments)
+    live.resume()
+    with _ended_by_signals() as ended:
+        try:
+            for piece in _arriving(ended):
+                live.take(piece)
+            if not ended:
+                live.finish()
+        except BrokenPipeError:
+            # Python would write what is left at its end, and complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            live.keep()
+            return 0
+        if ended:
+            live.keep()
+            return 128 + ended[0]
+    return 0
+
+
+class _Live:
+    """The stream of one recording, and what was read but is not a whole frame yet."""
+
+    def __init__(self, model: Segmenter, arguments: argparse.Namespace) -> None:
+        columns, _ = load_columns(arguments.model)
+        channels = columns.channels or tuple(str(i) for i in range(model.n_features_in_))
+        self.model, self.path, self.shows_current = model, arguments.state, arguments.current
+        self.frames = CsvFrames(channels) if arguments.format == "csv" else RawFrames(len(channels))
+        self.stream: SignalStream = model.stream(recording=arguments.recording)
+
+    def take(self, piece: bytes) -> None:
+        """Decode the frames that ``piece`` completes, and write what is known by then."""
+        signal_ = self.frames.take(piece)
+        if not len(signal_):
+            return
+        self._write(self.stream.push(signal_))
+        if self.shows_current:
+            self._write_current()
+
+    def finish(self) -> None:
+        """Decode the rest of the recording and write it."""
+        signal_ = self.frames.finish()
+        if len(signal_):
+            self._write(self.stream.push(signal_))
+        if self.stream.decoder.frames:
+            self._write(self.stream.finish())
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+    def resume(self) -> None:
+        """Continue from the state in a file, if there is one."""
+        import torch
+
+        if self.path is None or not self.path.exists():
+            return
+        try:
+            state = torch.load(self.path, weights_only=True)
+            if state.get("format") != STATE_FORMAT:
+                raise ValueError("it was not written by segcrf stream")
+        except Exception as error:
+            got = f"{self.path}, which cannot be read ({error})"
+            raise InputError("--state", got, "a file that segcrf stream wrote", "remove it to begin anew") from error
+        if state["weights"] != self._weights():
+            advice = "give that model, or remove the file to begin anew"
+            raise InputError("--state", f"{self.path}, of another model", "the state of this model", advice)
+        self.frames.load_state_dict(state["frames"])
+        self.stream.load_state_dict(state["stream"])
+
+    def keep(self) -> None:
+        """Save the state, if there is a file for it."""
+        import torch
+
+        if self.path is None:
+            return
+        state = {"format": STATE_FORMAT, "weights": self._weights()}
+        state |= {"frames": self.frames.state_dict(), "stream": self.stream.state_dict()}
+        with write_atomically(self.path) as temporary:
+            torch.save(state, temporary)
+        print(f"segcrf: {self.path} keeps the state; the same command continues from it", file=sys.stderr)
+
+    def _weights(self) -> str:
+        from segcrf.training import digest_weights
+
+        return digest_weights(self.model.model_.state_dict())
+
+    def _write(self, bands: pd.DataFrame) -> None:
+        """Write a line for every finished band."""
+        for band in bands.to_dict("records"):
+            self._write_line({name: value.item() if hasattr(value, "item") else value for name, value in band.items()})
+
+    def _write_current(self) -> None:
+        """Write the running band with the probability of every class."""
+        label, start = self.stream.decoder.current
+        names = [str(name) for name in self.model.classes_]
+        second = 1.0 if self.model.sampling_rate is None else self.model.sampling_rate
+        line: dict[str, Any] = {"current": names[label], "start": start / second if second != 1.0 else start}
+        line["probability"] = dict(zip(names, self.stream.decoder.filtered.tolist(), strict=True))
+        if self.model.n_targets_:
+            line["targets"] = self.stream.targets.tolist()
+        self._write_line(line)
+
+    def _write_line(self, line: dict[str, Any]) -> None:
+        sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Generator[list[int]]:
+    """Collect SIGINT and SIGTERM, so that they end the command between two frames and never within one."""
+    ended: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    try:
+        for number in before:
+            signal.signal(number, lambda got, _: ended.append(got))
+        signal.set_wakeup_fd(writer)
+        _WAKING.append(reader)
+        yield ended
+    finally:
+        _WAKING.clear()
+        signal.set_wakeup_fd(-1)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(reader)
+        os.close(writer)
+
+
+# The pipe that a signal writes to while the command waits for frames.
+_WAKING: list[int] = []
+
+
+def _arriving(ended: list[int]) -> Iterator[bytes]:
+    """Yield what arrives on standard input, until it or the command ends."""
+    source = sys.stdin.fileno()
+    while not ended:
+        ready, _, _ = select.select([source, *_WAKING], [], [])
+        if ended or source not in ready:
+            continue
+        piece = os.read(source, READ)
+        if not piece:
+            return
+        yield piece
