@@ -359,6 +359,26 @@ def test_a_segmenter_decodes_what_is_still_being_measured(fitted: tuple[Segmente
     assert segmenter.classes_[label] == got["label"].iloc[-1] and since / 100.0 == got["start"].iloc[-1]
 
 
+def test_an_empty_table_is_changed_without_effect_on_later_ones(fitted: tuple[Segmenter, list[Any]]) -> None:
+    segmenter, signals = fitted
+    stream = segmenter.set_decoding(by_frame=False).stream()
+    first = stream.push(signals[0][:0])
+    first["note"] = "mine"
+    assert list(stream.push(signals[0][:0])) == ["recording", "start", "end", "label", "confidence"]
+
+
+def test_the_order_in_which_slots_are_given_changes_nothing() -> None:
+    model = live_model(LSTMEncoder(2, 4), some_layer("chain"), DecodingRule())
+    signals = {slot: torch.randn(50, 2, generator=torch.Generator().manual_seed(slot)) for slot in range(3)}
+    states = []
+    for order in ((0, 1, 2), (2, 0, 1)):
+        streams = SignalStreams(model, 3)
+        streams.push({slot: signals[slot] for slot in order})
+        assert streams.decoder is not None
+        states.append(streams.decoder.filtered)
+    np.testing.assert_array_equal(*states)
+
+
 def test_a_segmenter_that_needs_later_frames_says_what_to_fit(fitted: tuple[Segmenter, list[Any]]) -> None:
     segmenter, signals = fitted
     with pytest.raises(ValueError, match="learned nothing yet"):
