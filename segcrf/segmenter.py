@@ -114,6 +114,7 @@ class Segmenter(Predictor):
         notes_: warnings and explanations of training, each once.
 
     Example:
+        >>> import numpy as np
         >>> rng = np.random.default_rng(0)
         >>> labels = [np.repeat(rng.integers(2, size=8), 25) for _ in range(4)]
         >>> X = [(k + rng.normal(size=len(k)))[:, None] for k in labels]

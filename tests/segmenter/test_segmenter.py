@@ -121,7 +121,7 @@ def test_parameters_that_are_set_after_a_fit_count_from_the_next(tmp_path: Path)
     labels = [np.repeat(random.integers(2, size=8), 20) for _ in range(3)]
     X = [k[:, None] + random.normal(size=(len(k), 1)) for k in labels]
     targets = [x * (2 * k - 1)[:, None] for x, k in zip(X, labels, strict=True)]
-    options = {"switching": "mean", "posterior": "filter", "bidirectional": False, "standardize": "dataset"}
+    options = {"switching": "mean", "posterior": "filter", "bidirectional": False, "max_delay": 4}
     combine = {"regression": 0.5}
     model = Segmenter(**SMALL | options | {"max_epochs": 2}, combine=combine).fit(X, labels, targets=targets)
     before = everything(model, X)
