@@ -138,7 +138,9 @@ def test_parameters_that_are_set_after_a_fit_count_from_the_next(tmp_path: Path)
     assert (again.hidden, again.posterior, again.combine) == (8, "filter", {"regression": 0.5})
     expected = model.stream()  # and a stream that is running goes on when another model is fitted
     whole = [expected.push(X[0]), expected.finish()]
-    model.set_params(device="cpu", posterior=None).fit([np.column_stack([x, x]) for x in X], labels, targets=targets)
+    model.set_params(device="cpu", posterior=None, max_delay=None).fit(
+        [np.column_stack([x, x]) for x in X], labels, targets=targets
+    )
     assert model.model_.encoder.causal is False
     bands += [running.push(X[0][30:]), running.finish()]
     assert pd.concat(bands).to_csv(index=False) == pd.concat(whole).to_csv(index=False)
