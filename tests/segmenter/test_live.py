@@ -52,10 +52,10 @@ MODELS: dict[str, dict[str, Any]] = {
     "sequence without a delay": {"decoding": "sequence"},
     "semi-markov": {"max_delay": 6, "structure": "semi-markov", "decoding": "frame"},
     "semi-markov sequence": {"structure": "semi-markov", "decoding": "sequence"},
-    "gru and gaps": {"max_delay": 3, "encoder": "gru", "layers": 2, "missing": "hold"},
+    "gru and gaps": {"max_delay": 3, "decoding": "frame", "encoder": "gru", "layers": 2, "missing": "hold"},
     "tcn": {"max_delay": 3, "encoder": "tcn", "layers": 3},
     "own": {"max_delay": 4, "encoder": Recurrent, "window": 32},
-    "switching": {"max_delay": 4, "switching": "mean", "posterior": "filter"},
+    "switching": {"max_delay": 4, "decoding": "frame", "switching": "mean", "posterior": "filter"},
 }
 
 
