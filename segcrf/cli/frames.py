@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from segcrf._validation import InputError
 
 __all__ = ["CsvFrames", "RawFrames"]
 
-Array = npt.NDArray[np.float64]
+Named = tuple[str | None, npt.NDArray[np.float64]]
 MISSING = ("", "nan", "na", "null", "none")
 
 
@@ -23,47 +24,53 @@ class CsvFrames:
     Args:
         channels: names of the channels. A first line that is no frame is a header: it must name them all, and other
             columns are ignored. Without a header a line holds the channels in this order.
+        recording: name of the column that names the recordings, which a header may have.
 
     Example:
-        >>> frames = CsvFrames(["x", "y"])
-        >>> frames.take(b"t,y,x\n0,1,2\n0.1,3"), frames.take(b",4\n")
-        (array([[2., 1.]]), array([[4., 3.]]))
+        >>> frames = CsvFrames(["x", "y"], "who")
+        >>> frames.take(b"t,y,x,who\n0,1,2,Ann\n0.1,3")
+        [('Ann', array([[2., 1.]]))]
+        >>> frames.take(b",4,Bob\n")
+        [('Bob', array([[4., 3.]]))]
     """
 
-    def __init__(self, channels: Sequence[str]) -> None:
-        self._channels = list(channels)
+    def __init__(self, channels: Sequence[str], recording: str | None = None) -> None:
+        self._channels, self._recording = list(channels), recording
+        self._name: int | None = None  # the column that names the recordings
         self._rest = b""
         self._line = 0
         self._order: list[int] | None = None  # the column of each channel, once the first line is seen
         self._width = 0
 
-    def take(self, piece: bytes) -> Array:
-        """Return the frames (N, F) that a piece completes; an empty field is NaN.
+    def take(self, piece: bytes) -> list[Named]:
+        """Return the frames (N, F) that a piece completes, with the name of their recording; an empty field is NaN.
 
         Raises:
             InputError: a line is no frame. It names the line.
         """
         *lines, self._rest = (self._rest + piece).split(b"\n")
         frames = [frame for frame in map(self._frame, lines) if frame is not None]
-        return np.array(frames, dtype=np.float64).reshape(len(frames), len(self._channels))
+        groups = itertools.groupby(frames, key=lambda frame: frame[0])
+        return [(name, np.array([values for _, values in group])) for name, group in groups]
 
-    def finish(self) -> Array:
+    def finish(self) -> list[Named]:
         """Return the frame of a last line without a line break, if there is one."""
-        return self.take(b"\n") if self._rest.strip() else np.empty((0, len(self._channels)))
+        return self.take(b"\n") if self._rest.strip() else []
 
     def state_dict(self) -> dict[str, Any]:
         """Return what was read and is not a frame yet, and the columns."""
         order = self._order
-        return {"kind": "csv", "rest": self._rest.hex(), "line": self._line, "order": order, "width": self._width}
+        known = {"line": self._line, "order": order, "name": self._name, "width": self._width}
+        return {"kind": "csv", "rest": self._rest.hex()} | known
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a ``state_dict``."""
         _check_kind(state, "csv")
         self._rest, self._line = bytes.fromhex(state["rest"]), state["line"]
-        self._order, self._width = state["order"], state["width"]
+        self._order, self._name, self._width = state["order"], state["name"], state["width"]
 
-    def _frame(self, line: bytes) -> list[float] | None:
-        """Return the frame of a line; None for a header or an empty line."""
+    def _frame(self, line: bytes) -> tuple[str | None, list[float]] | None:
+        """Return the recording and the frame of a line; None for a header or an empty line."""
         self._line += 1
         try:
             text = line.decode("utf-8-sig" if self._line == 1 else "utf-8").strip("\r\n \t")
@@ -79,7 +86,8 @@ class CsvFrames:
         if len(fields) != self._width:
             raise self._error(f"{len(fields)} fields", f"{self._width}, as in the first line", "correct the line")
         chosen = zip(self._order, self._channels, strict=True)
-        return [self._number(fields[column], name) for column, name in chosen]
+        recording = None if self._name is None else fields[self._name].strip()
+        return recording, [self._number(fields[column], name) for column, name in chosen]
 
     def _find_columns(self, fields: list[str]) -> list[int]:
         """Return the column of each channel by the first line, a header or a frame."""
@@ -94,6 +102,7 @@ class CsvFrames:
             raise self._error(
                 f"a header without {', '.join(absent)}", f"the channels {', '.join(self._channels)}", "name them all"
             )
+        self._name = names.index(self._recording) if self._recording in names else None
         return [names.index(name) for name in self._channels]
 
     def _number(self, field: str, name: str) -> float:
@@ -117,22 +126,23 @@ class RawFrames:
     Example:
         >>> frames = RawFrames(2)
         >>> frames.take(np.arange(3, dtype=np.float32).tobytes())
-        array([[0., 1.]])
+        [(None, array([[0., 1.]]))]
     """
 
     def __init__(self, channels: int) -> None:
         self._channels = channels
         self._rest = b""
 
-    def take(self, piece: bytes) -> Array:
-        """Return the frames (N, F) that a piece completes."""
+    def take(self, piece: bytes) -> list[Named]:
+        """Return the frames (N, F) that a piece completes, without a name."""
         size = 4 * self._channels
         data = self._rest + piece
         whole = len(data) - len(data) % size
         self._rest = data[whole:]
-        return np.frombuffer(data[:whole], dtype=np.float32).reshape(-1, self._channels).astype(np.float64)
+        frames = np.frombuffer(data[:whole], dtype=np.float32).reshape(-1, self._channels).astype(np.float64)
+        return [(None, frames)] if whole else []
 
-    def finish(self) -> Array:
+    def finish(self) -> list[Named]:
         """Return no frame: raise if the input ended within one.
 
         Raises:
@@ -144,7 +154,7 @@ class RawFrames:
                 f"{4 * self._channels} for each frame",
             )
             raise InputError("standard input", got, expected, "send float32 numbers of all channels")
-        return np.empty((0, self._channels))
+        return []
 
     def state_dict(self) -> dict[str, Any]:
         """Return what was read and is not a frame yet."""

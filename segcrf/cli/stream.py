@@ -60,7 +60,12 @@ def add_stream_command(commands: Any) -> None:
         "--max-delay", type=int, metavar="FRAMES", help="decide after so many frames (default: that of the model)"
     )
     command.add_argument("--current", action="store_true", help="also write the running band, which may change")
-    command.add_argument("--recording", default="0", metavar="NAME", help="name in the output (default: 0)")
+    command.add_argument(
+        "--recording",
+        default="0",
+        metavar="NAME",
+        help="name in the output, where no column names the recordings (default: 0)",
+    )
     command.add_argument(
         "--state", type=Path, metavar="FILE", help="saved when the command is ended, and continued from if it is there"
     )
@@ -105,27 +110,36 @@ class _Live:
         columns, _ = load_columns(arguments.model)
         channels = columns.channels or tuple(str(i) for i in range(model.n_features_in_))
         self.model, self.path, self.shows_current = model, arguments.state, arguments.current
-        self.frames = CsvFrames(channels) if arguments.format == "csv" else RawFrames(len(channels))
-        self.stream: SignalStream = model.stream(recording=arguments.recording)
+        raw = arguments.format == "float32"
+        self.frames = RawFrames(len(channels)) if raw else CsvFrames(channels, columns.recording)
+        self.recording: str = arguments.recording
+        self.stream: SignalStream = model.stream(recording=self.recording)
 
     def take(self, piece: bytes) -> None:
         """Decode the frames that ``piece`` completes, and write what is known by then."""
-        signal_ = self.frames.take(piece)
-        if not len(signal_):
-            return
-        self._write(self.stream.push(signal_))
-        if self.shows_current:
-            self._write_current()
+        for name, frames in self.frames.take(piece):
+            self._decode(name, frames)
 
     def finish(self) -> None:
         """Decode the rest of the recording and write it."""
-        signal_ = self.frames.finish()
-        if len(signal_):
-            self._write(self.stream.push(signal_))
-        if self.stream.decoder.frames:
-            self._write(self.stream.finish())
+        for name, frames in self.frames.finish():
+            self._decode(name, frames)
+        self._end()
         if self.path is not None:
             self.path.unlink(missing_ok=True)
+
+    def _decode(self, name: str | None, frames: Array) -> None:
+        """Decode frames; another name of the recording ends the one before."""
+        if name is not None and name != self.recording:
+            self._end()
+            self.recording, self.stream = name, self.model.stream(recording=name)
+        self._write(self.stream.push(frames))
+        if self.shows_current:
+            self._write_current()
+
+    def _end(self) -> None:
+        if self.stream.decoder.frames:
+            self._write(self.stream.finish())
 
     def resume(self) -> None:
         """Continue from the state in a file, if there is one."""
@@ -144,6 +158,8 @@ class _Live:
             advice = "give that model, or remove the file to begin anew"
             raise InputError("--state", f"{self.path}, of another model", "the state of this model", advice)
         self.frames.load_state_dict(state["frames"])
+        self.recording = state["recording"]
+        self.stream = self.model.stream(recording=self.recording)
         self.stream.load_state_dict(state["stream"])
 
     def keep(self) -> None:
@@ -152,7 +168,7 @@ class _Live:
 
         if self.path is None:
             return
-        state = {"format": STATE_FORMAT, "weights": self._weights()}
+        state = {"format": STATE_FORMAT, "weights": self._weights(), "recording": self.recording}
         state |= {"frames": self.frames.state_dict(), "stream": self.stream.state_dict()}
         with write_atomically(self.path) as temporary:
             torch.save(state, temporary)
@@ -173,7 +189,11 @@ class _Live:
         label, start = self.stream.decoder.current
         names = [str(name) for name in self.model.classes_]
         second = 1.0 if self.model.sampling_rate is None else self.model.sampling_rate
-        line: dict[str, Any] = {"current": names[label], "start": start / second if second != 1.0 else start}
+        line: dict[str, Any] = {
+            "recording": self.recording,
+            "current": names[label],
+            "start": start / second if second != 1.0 else start,
+        }
         line["probability"] = dict(zip(names, self.stream.decoder.filtered.tolist(), strict=True))
         if self.model.n_targets_:
             line["targets"] = self.stream.targets.tolist()

@@ -27,14 +27,17 @@ def candidate_rules(
 
     Args:
         decoding: as of :class:`segcrf.Segmenter`; a rule is the only candidate.
-        max_delay: likewise. A sequence cannot be decided without a delay, so 0 leaves the rules by frame.
+        max_delay: likewise. Under a delay ``"auto"`` leaves the rules by frame: their answer is exact, and exports run
+            it too, while a sequence that is decided early commits to a part of the labellings.
 
     Example:
         >>> len(candidate_rules("auto")), len(candidate_rules("frame")), len(candidate_rules(DecodingRule(3.0)))
         (12, 6, 1)
     """
     if isinstance(decoding, str):
-        ways = [by_frame for by_frame in DECODINGS[decoding] if by_frame or max_delay != 0]
+        ways = DECODINGS[decoding]
+        if decoding == "auto" and max_delay is not None:
+            ways = DECODINGS["frame"]
         return tuple(DecodingRule(factor, by_frame, max_delay) for factor in FACTORS for by_frame in ways)
     return (default_rule(decoding, max_delay),)
 

@@ -71,8 +71,16 @@ def test_lines_of_csv_become_the_bands_of_predict(place: Place) -> None:
     assert process.returncode == 0, err.decode()
     same(bands_of(out), expected)
     current = [line for line in map(json.loads, out.decode().splitlines()) if "current" in line]
-    assert current and set(current[0]) == {"current", "start", "probability"}
+    assert current and set(current[0]) == {"recording", "current", "start", "probability"}
     assert sum(current[0]["probability"].values()) == pytest.approx(1.0)
+
+
+def test_a_column_that_names_recordings_ends_one_and_begins_the_next(place: Place) -> None:
+    folder, signal_, expected = place
+    rows = [f"{name},{a!r},{b!r}\n" for name in ("Ann", "Bob") for a, b in signal_.tolist()]
+    out, err = start(folder).communicate(("rec,level,other\n" + "".join(rows)).encode())
+    same(bands_of(out), [band | {"recording": name} for name in ("Ann", "Bob") for band in expected])
+    assert err == b""
 
 
 def test_a_band_is_written_as_soon_as_it_is_finished(place: Place) -> None:
@@ -155,13 +163,13 @@ def test_frames_may_be_cut_anywhere() -> None:
     expected = np.array([[2.0, 1.0], [np.nan, np.nan], [6.0, 5.0]])
     for size in (1, 2, 3, 7, 100):
         frames = CsvFrames(["level", "other"])
-        parts = [frames.take(data[i : i + size]) for i in range(0, len(data), size)] + [frames.finish()]
-        np.testing.assert_array_equal(np.concatenate(parts), expected)
+        parts = [part for i in range(0, len(data), size) for part in frames.take(data[i : i + size])] + frames.finish()
+        np.testing.assert_array_equal(np.concatenate([values for _, values in parts]), expected)
     raw = np.arange(10, dtype=np.float32).tobytes()
     for size in (1, 3, 8, 40):
         numbers = RawFrames(2)
-        parts = [numbers.take(raw[i : i + size]) for i in range(0, len(raw), size)]
-        assert np.concatenate(parts).ravel().tolist() == list(range(10))
+        parts = [part for i in range(0, len(raw), size) for part in numbers.take(raw[i : i + size])]
+        assert np.concatenate([values for _, values in parts]).ravel().tolist() == list(range(10))
     numbers.take(b"abc")
     with rejects("standard input", got="3 bytes after the last frame"):
         numbers.finish()
