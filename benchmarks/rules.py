@@ -80,7 +80,8 @@ def main() -> None:
         for name in tqdm(arguments.tasks or here, unit="data set"):
             for structure in ("linear-chain", "semi-markov"):
                 cells += fit(tasks.load(name), structure, seed)
-                command = f"python -m benchmarks.rules --seeds {arguments.seeds}"
+                chosen = "" if arguments.tasks is None else f" --tasks {' '.join(arguments.tasks)}"
+                command = f"python -m benchmarks.rules --seeds {arguments.seeds}{chosen}"
                 result = {"command": command, "means": means(cells), "cells": cells}
                 record.write("rules", result | record.environment(PACKAGES))
     for row in means(cells):
