@@ -15,8 +15,8 @@ __all__ = ["DECODINGS", "candidate_rules", "check_decoding", "default_rule"]
 DECODINGS = {"auto": (False, True), "sequence": (False,), "frame": (True,)}
 # Factors by which decoding may weigh the signal beyond the weight that the likelihood found best.
 FACTORS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-# What a model without validation recordings decodes by. Measured on validation recordings (benchmarks.rules): the factors
-# 1 and 2 by frame are the best single rules over all data sets, less than a point apart.
+# What a model without validation recordings decodes by. Measured on validation recordings (benchmarks.rules): the
+# factors 1 and 2 by frame are the best single rules over all data sets, less than a point apart.
 USUAL_FACTOR = 2.0
 
 
