@@ -72,7 +72,7 @@ class Segmenter(Predictor):
             far, if the targets lie in the future (needs ``bidirectional=False``); ``"smooth"``, given the recording.
         decoding: how labels are read off the probabilities. ``"sequence"``: the most probable sequence of bands;
             ``"frame"``: the most probable class of each frame. Validation recordings choose how much the signal counts;
-            without them it counts twice. ``"auto"``: they also choose between the two; without them, or with a
+            without them it counts once. ``"auto"``: they also choose between the two; without them, or with a
             ``max_delay``, ``"frame"``. A :class:`segcrf.nn.DecodingRule`: as it is.
         max_delay: frames after which a label is decided, for live use: every method and stream then decides a frame by
             at most so many later frames, and validation recordings choose the rule under this delay. It needs an

@@ -249,9 +249,9 @@ def test_a_switch_that_was_forbidden_by_hand_survives_storage_and_a_weight_that_
 # --------------------------------------------------------------------------------------------------------- decoding
 def test_without_validation_recordings_the_usual_rule_decodes() -> None:
     fitted = Segmenter(**SMALL, validation_fraction=0).fit(**examples())
-    assert fitted.decoding_ == DecodingRule(2.0, by_frame=True)
+    assert fitted.decoding_ == DecodingRule(1.0, by_frame=True)
     sequence = Segmenter(**SMALL, validation_fraction=0, decoding="sequence").fit(**examples())
-    assert sequence.decoding_ == DecodingRule(2.0)
+    assert sequence.decoding_ == DecodingRule(1.0)
 
 
 @pytest.mark.parametrize("decoding", ["sequence", "frame"])
