@@ -23,8 +23,6 @@ __all__ = [
     "check_choice",
     "check_class_indices",
     "check_label_arrays",
-    "check_list_of_arrays",
-    "check_matching",
     "check_names",
     "check_number",
     "check_positive",
@@ -177,39 +175,6 @@ def list_recordings(values: object, name: str, ndim: int = 1) -> list[Array]:
     for i, array in enumerate(arrays):
         if array.ndim != ndim:
             raise InputError(name, f"shape {array.shape}", expected, advice, recording=i)
-    return arrays
-
-
-def check_list_of_arrays(values: Any, name: str, what: str, ndim: int) -> list[Array]:
-    """Return a list of arrays, one per recording, each of ``ndim`` axes; an array with one more axis is a list."""
-    expected = f"a list of {what}, one per recording"
-    if isinstance(values, (str, bytes, dict)) or not hasattr(values, "__len__"):
-        raise InputTypeError(name, type(values).__name__, expected)
-    shape = getattr(values, "shape", None)
-    holds_arrays = getattr(getattr(values, "dtype", None), "kind", "") == "O" and len(shape or ()) == 1
-    if shape is not None and len(shape) <= ndim and not holds_arrays:
-        raise InputTypeError(name, f"one array of shape {tuple(shape)}", expected, "put it in a list")
-    if len(values) == 0:
-        raise InputError(name, "an empty list", expected, "give at least one recording")
-    arrays = [np.asarray(value) for value in values]
-    if all(array.ndim == 0 for array in arrays) and any(array.dtype != object for array in arrays):
-        raise InputTypeError(name, f"one list of {len(arrays)} numbers or words", expected, "put it in a list")
-    return arrays
-
-
-def check_matching(values: Sequence[npt.ArrayLike], name: str, lengths: Sequence[int], ndim: int = 1) -> list[Array]:
-    """Return ``values`` as a list of arrays, one per recording and as long as it; one recording's has ``ndim`` axes."""
-    arrays = check_list_of_arrays(values, name, "arrays", ndim)
-    if len(arrays) != len(lengths):
-        raise InputError(name, f"{len(arrays)} recordings", f"{len(lengths)}, as in X", "give one array for each")
-    for i, (array, length) in enumerate(zip(arrays, lengths, strict=True)):
-        expected = f"an array of {length} frames, as in X"
-        if array.dtype == object and array.ndim == 0 and array.item() is None:
-            nothing = "NaN" if name == "targets" else f"{UNLABELLED} (or '' among names)"
-            raise InputTypeError(name, "None", expected, f"where nothing is known, fill it with {nothing}", recording=i)
-        if array.ndim == 0 or len(array) != length:
-            got = f"{len(array)} frames" if array.ndim else f"the single value {array}"
-            raise InputError(name, got, expected, "both must match frame by frame", recording=i)
     return arrays
 
 

@@ -1,6 +1,14 @@
 """Data: recordings and labels as people have them, windows of them, and synthetic signals."""
 
-from segcrf.data.dataset import ClassCoder, Given, Labelled, check_any_labelled, check_signals, read_labelled
+from segcrf.data.dataset import (
+    ClassCoder,
+    Given,
+    Labelled,
+    check_any_labelled,
+    check_matching,
+    check_signals,
+    read_labelled,
+)
 from segcrf.data.files import check_folder, write_atomically
 from segcrf.data.formats import read_segments, segments_to_frames, segments_to_times
 from segcrf.data.preparation import (
@@ -45,6 +53,7 @@ __all__ = [
     "Windows",
     "check_any_labelled",
     "check_folder",
+    "check_matching",
     "check_signals",
     "choose_preparation",
     "class_order",

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from segcrf._validation import UNLABELLED, InputError, check_choice, check_matching
-from segcrf.data import ClassCoder, Given, check_any_labelled, check_signals
+from segcrf._validation import UNLABELLED, InputError, check_choice
+from segcrf.data import ClassCoder, Given, check_any_labelled, check_matching, check_signals
 from segcrf.inference.export import export_model
 from segcrf.inference.predict import (
     CONFIDENCES,

@@ -16,14 +16,13 @@ from segcrf._validation import (
     InputTypeError,
     about_argument,
     check_class_indices,
-    check_matching,
     check_number,
     check_same_number,
     find_label_kind,
     frames_per_second,
     index_class_names,
 )
-from segcrf.data import ClassCoder
+from segcrf.data import ClassCoder, check_matching
 from segcrf.segments import Segments
 
 __all__ = ["Known", "Prompts", "duration_in_frames", "read_prompts"]
