@@ -3,9 +3,17 @@
 It needs pytest, Hypothesis and SciPy. :mod:`segcrf.testing.oracle` lists every outcome and uses nothing of segcrf.
 """
 
+from segcrf.testing.distributions import LabelDistributionContract
 from segcrf.testing.encoders import CausalEncoderContract, EncoderContract
 from segcrf.testing.errors import rejects
 from segcrf.testing.formats import FormatContract
 from segcrf.testing.structures import StructureContract
 
-__all__ = ["CausalEncoderContract", "EncoderContract", "FormatContract", "StructureContract", "rejects"]
+__all__ = [
+    "CausalEncoderContract",
+    "EncoderContract",
+    "FormatContract",
+    "LabelDistributionContract",
+    "StructureContract",
+    "rejects",
+]
