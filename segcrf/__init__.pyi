@@ -1,4 +1,5 @@
 from . import baselines as baselines
+from . import cli as cli
 from . import data as data
 from . import inference as inference
 from . import kernels as kernels
