@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -42,3 +42,13 @@ def data_folder() -> Callable[[str], Path]:
             pytest.skip(str(error))
 
     return find
+
+
+@pytest.fixture(scope="module")
+def short_epochs() -> Iterator[None]:
+    """Let an epoch of few recordings be 4 batches instead of 16."""
+    from segcrf.training import loop
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "MIN_BATCHES", 4)
+        yield

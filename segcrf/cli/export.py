@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segcrf.cli.inputs import load_segmenter
-from segcrf.cli.options import add_command, add_encoder_option
+from segcrf.cli.options import add_command, add_fitted_model_options
 
 if TYPE_CHECKING:
     import argparse
@@ -21,14 +21,13 @@ def add_export_command(commands: Any) -> None:
         commands: the sub-parsers of the root.
     """
     command = add_command(commands, "export", run_export, "Write a model as one file that other programs run.")
-    command.add_argument("--model", type=Path, required=True, metavar="FOLDER", help="model that fit wrote")
+    add_fitted_model_options(command)
     command.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help=".onnx for any ONNX runtime, or .pt2 for PyTorch"
     )
     command.add_argument(
         "--step", action="store_true", help="for live use: pieces of the signal and a state in, the next state out"
     )
-    add_encoder_option(command)
 
 
 def run_export(arguments: argparse.Namespace) -> None:

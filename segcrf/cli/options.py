@@ -6,6 +6,7 @@ import argparse
 import importlib
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from segcrf.training import PARAMETERS, Parameter
@@ -18,7 +19,7 @@ __all__ = [
     "ModelOption",
     "add_column_options",
     "add_command",
-    "add_encoder_option",
+    "add_fitted_model_options",
     "add_model_options",
     "given_parameters",
     "parse_names",
@@ -92,12 +93,14 @@ def given_parameters(arguments: argparse.Namespace) -> dict[str, Any]:
     return {parameter: value for parameter, value in values.items() if value is not None}
 
 
-def add_encoder_option(command: Any) -> None:
-    """Add ``--encoder``, for models with an encoder that the user wrote.
+def add_fitted_model_options(command: Any, *, required: bool = True) -> None:
+    """Add ``--model``, and ``--encoder`` for models with an encoder that the user wrote.
 
     Args:
         command: the parser of a command that loads a model.
+        required: whether the command always loads one.
     """
+    command.add_argument("--model", type=Path, required=required, metavar="FOLDER", help="model that fit wrote")
     text = "encoder that fit was given as MODULE:NAME, imported from the working directory or installed packages"
     command.add_argument("--encoder", type=_parse_encoder, metavar="MODULE:NAME", help=text)
 

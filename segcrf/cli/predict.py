@@ -13,7 +13,7 @@ from segcrf import plot
 from segcrf._validation import UNLABELLED, InputError
 from segcrf.cli.inputs import load_model, read_for_model
 from segcrf.cli.messages import count, naming_options_and_rows, warn
-from segcrf.cli.options import add_column_options, add_command, add_encoder_option
+from segcrf.cli.options import add_column_options, add_command, add_fitted_model_options
 from segcrf.cli.prompts import add_prompt_options, read_prompt_options
 from segcrf.data import (
     Columns,
@@ -49,7 +49,7 @@ def add_predict_command(commands: Any) -> None:
     """
     command = add_command(commands, "predict", run_predict, "Write the bands of recordings as a table.")
     command.add_argument("data", metavar="DATA", help="long table: .csv, .csv.gz, .tsv or .parquet")
-    command.add_argument("--model", type=Path, required=True, metavar="FOLDER", help="model that fit wrote")
+    add_fitted_model_options(command)
     command.add_argument("--out", type=Path, required=True, metavar="SEGMENTS", help="table to write: .csv or .parquet")
     command.add_argument(
         "--frames",
@@ -59,7 +59,6 @@ def add_predict_command(commands: Any) -> None:
     )
     command.add_argument("--plot", type=Path, metavar="FILE.png", help="also draw the first recording and its bands")
     add_column_options(command)
-    add_encoder_option(command)
     add_prompt_options(command)
 
 

@@ -19,7 +19,7 @@ from segcrf.cli.inputs import (
     read_for_model,
 )
 from segcrf.cli.messages import warn
-from segcrf.cli.options import add_column_options, add_command, add_encoder_option, parse_names
+from segcrf.cli.options import add_column_options, add_command, add_fitted_model_options, parse_names
 from segcrf.data import (
     Columns,
     TableError,
@@ -47,7 +47,7 @@ def add_score_command(commands: Any) -> None:
     """
     command = add_command(commands, "score", run_score, "Print how well predictions match the labels.")
     command.add_argument("data", nargs="?", metavar="DATA", help="labelled long table, to be predicted with --model")
-    command.add_argument("--model", type=Path, metavar="FOLDER", help="model that fit wrote")
+    add_fitted_model_options(command, required=False)
     command.add_argument("--predicted", type=Path, metavar="SEGMENTS", help="a table that predict wrote")
     command.add_argument("--truth", metavar="DATA", help="labelled long table to hold --predicted against")
     command.add_argument(
@@ -64,7 +64,6 @@ def add_score_command(commands: Any) -> None:
     )
     command.add_argument("--json", action="store_true", help="print JSON")
     add_column_options(command)
-    add_encoder_option(command)
 
 
 def run_score(arguments: argparse.Namespace) -> None:

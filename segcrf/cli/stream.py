@@ -20,7 +20,7 @@ import numpy.typing as npt
 from segcrf._validation import InputError
 from segcrf.cli.frames import CsvFrames, RawFrames
 from segcrf.cli.inputs import load_segmenter
-from segcrf.cli.options import add_command, add_encoder_option
+from segcrf.cli.options import add_command, add_fitted_model_options
 from segcrf.data import load_columns, write_atomically
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def add_stream_command(commands: Any) -> None:
     """
     text = "Write the bands of standard input, as JSON lines, while it is being measured."
     command = add_command(commands, "stream", run_stream, text)
-    command.add_argument("--model", type=Path, required=True, metavar="FOLDER", help="model that fit wrote")
+    add_fitted_model_options(command)
     command.add_argument(
         "--format",
         choices=("csv", "float32"),
@@ -69,7 +69,6 @@ def add_stream_command(commands: Any) -> None:
     command.add_argument(
         "--state", type=Path, metavar="FILE", help="saved when the command is ended, and continued from if it is there"
     )
-    add_encoder_option(command)
 
 
 def run_stream(arguments: argparse.Namespace) -> int:
@@ -86,9 +85,9 @@ def run_stream(arguments: argparse.Namespace) -> int:
         model.set_decoding(max_delay=arguments.max_delay)
     live = _Live(model, arguments)
     live.resume()
-    with _ended_by_signals() as ended:
+    with _ended_by_signals() as (ended, waking):
         try:
-            for piece in _arriving(ended):
+            for piece in _arriving(ended, waking):
                 live.take(piece)
             if not ended:
                 live.finish()
@@ -205,8 +204,12 @@ class _Live:
 
 
 @contextlib.contextmanager
-def _ended_by_signals() -> Generator[list[int]]:
-    """Collect SIGINT and SIGTERM, so that they end the command between two frames and never within one."""
+def _ended_by_signals() -> Generator[tuple[list[int], int]]:
+    """Collect SIGINT and SIGTERM, so that they end the command between two frames and never within one.
+
+    Yields:
+        The signals so far, and a file descriptor that becomes readable with the first.
+    """
     ended: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     reader, writer = os.pipe()
@@ -215,10 +218,8 @@ def _ended_by_signals() -> Generator[list[int]]:
         for number in before:
             signal.signal(number, lambda got, _: ended.append(got))
         signal.set_wakeup_fd(writer)
-        _WAKING.append(reader)
-        yield ended
+        yield ended, reader
     finally:
-        _WAKING.clear()
         signal.set_wakeup_fd(-1)
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -226,15 +227,11 @@ def _ended_by_signals() -> Generator[list[int]]:
         os.close(writer)
 
 
-# The pipe that a signal writes to while the command waits for frames.
-_WAKING: list[int] = []
-
-
-def _arriving(ended: list[int]) -> Iterator[bytes]:
+def _arriving(ended: list[int], waking: int) -> Iterator[bytes]:
     """Yield what arrives on standard input, until it or the command ends."""
     source = sys.stdin.fileno()
     while not ended:
-        ready, _, _ = select.select([source, *_WAKING], [], [])
+        ready, _, _ = select.select([source, waking], [], [])
         if ended or source not in ready:
             continue
         piece = os.read(source, READ)

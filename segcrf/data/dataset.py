@@ -176,24 +176,25 @@ class ClassCoder:
         new = [name for name in learned.classes.tolist() if name not in known]
         return self if not new else ClassCoder(np.array(known + new), self.named)
 
-    def encode(self, labels: Sequence[Array]) -> list[Array]:
+    def encode(self, labels: Sequence[Array], argument: str = "y") -> list[Array]:
         """Return arrays of class indices, with -100 where there is no label.
 
         Args:
             labels: (T,) each, in the same form as the labels that the classes were learned from.
+            argument: name of the labels in errors.
 
         Raises:
             InputTypeError: the labels have the other form.
             InputError: a label is not one of the classes. The error carries the recording and the frame.
         """
-        kind = find_label_kind(labels, "y")
+        kind = find_label_kind(labels, argument)
         if self.named != (kind == "name"):
             got = "text" if kind == "name" else "integers"
             expected = f"{'text' if self.named else 'integers'}, as in the training labels"
-            raise InputTypeError("y", got, expected, "convert them")
+            raise InputTypeError(argument, got, expected, "convert them")
         if self.named:
-            return index_class_names(labels, self.classes.tolist(), "y")
-        return check_class_indices(labels, len(self.classes), "y")
+            return index_class_names(labels, self.classes.tolist(), argument)
+        return check_class_indices(labels, len(self.classes), argument)
 
     def decode(self, indices: Array) -> Array:
         """Return class indices in the form in which the user writes labels.

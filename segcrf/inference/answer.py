@@ -91,15 +91,15 @@ def filters(model: JointModel | SwitchingModel) -> bool:
 
 
 def mixed_targets(model: JointModel | SwitchingModel, predictions: Tensor, weights: Tensor) -> Tensor:
-    """Return targets (B, T, R), float64, in their unit.
+    """Return targets (..., R), float64, in their unit.
 
     Args:
         model: with targets.
-        predictions: of its heads, (B, T, R), or (B, T, C, R) of a switching model.
-        weights: probabilities of the classes, (B, T, C), which mix the predictions of a switching model.
+        predictions: of its heads, (..., R), or (..., C, R) of a switching model.
+        weights: probabilities of the classes, (..., C), which mix the predictions of a switching model.
     """
     if isinstance(model, SwitchingModel):
-        predictions = (weights.unsqueeze(-1) * predictions.to(weights.dtype)).sum(2)
+        predictions = (weights.unsqueeze(-1) * predictions.to(weights.dtype)).sum(-2)
     if model.preparation is None or model.preparation.targets is None:
         return predictions.double()
     return model.preparation.to_unit_of_targets(predictions)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from segcrf.inference.answer import mixed_targets
 from segcrf.inference.layer_decoder import LayerDecoder
 from segcrf.nn import DecodingRule, JointModel, SwitchingModel
 
@@ -41,22 +42,18 @@ class LastTargets:
             scores: class scores (n, N, C) of the frames.
             lengths: how many of the N frames each recording has, (n,); None: all N.
         """
-        if self._filter is None:
-            self._last |= predictions
-            return
-        self._filter.push(scores, lengths)
-        assert self._filter.online is not None
-        filtered = torch.from_numpy(self._filter.online.filtered)
+        weights = torch.empty(0)  # which a model with one regression for all classes does not read
+        if self._filter is not None:
+            self._filter.push(scores, lengths)
+            assert self._filter.online is not None
+            weights = torch.from_numpy(self._filter.online.filtered).to(scores.device)
         for stream, means in predictions.items():
-            self._last[stream] = (filtered[stream][:, None].to(means.device) * means).sum(0)
+            mine = weights if self._filter is None else weights[stream]
+            self._last[stream] = mixed_targets(self._model, means, mine)
 
     def of(self, stream: int) -> npt.NDArray[np.float64] | None:
         """Return the targets (R,) at the last frame of a recording, in their unit; None if there are none."""
-        if stream not in self._last:
-            return None
-        last, preparation = self._last[stream], self._model.preparation
-        in_unit = last if preparation is None else preparation.to_unit_of_targets(last)
-        return in_unit.double().cpu().numpy()
+        return None if stream not in self._last else self._last[stream].cpu().numpy()
 
     def end(self, stream: int) -> None:
         """Forget a recording, and begin another one in its place."""

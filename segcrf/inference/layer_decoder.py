@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from segcrf._validation import InputError, InputTypeError, check_positive, check_whole
+from segcrf._validation import InputError, InputTypeError, check_whole
 from segcrf.nn import DecodingRule
 from segcrf.segments import Segments
 from segcrf.structures import Decided, OnlineDecoder
@@ -36,9 +36,6 @@ class LayerDecoder:
 
     def __init__(self, layer: Callable[[Tensor], Any], streams: int, rule: DecodingRule) -> None:
         check_whole(streams, "streams", 1)
-        check_positive(rule.factor, "factor")
-        if rule.max_delay is not None:
-            check_whole(rule.max_delay, "max_delay", 0 if rule.by_frame else 1)
         self._layer, self._streams, self._rule = layer, streams, rule
         self._unchanged = False  # whether the layer uses class scores as they are
         self._online: OnlineDecoder | None = None

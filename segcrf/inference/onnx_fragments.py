@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["BEGIN", "LABELS", "SHARES", "SIZES", "written_out"]
+__all__ = ["BEGIN", "LABELS", "SHARES", "SHARES_OF_JOINT", "SIZES", "written_out"]
 
 #: Constants, and ``scores`` (T, B, C) from ``emissions`` (B, T, C), with their sizes.
 SIZES = """
@@ -68,6 +68,18 @@ SHARES = """
     shown = Where (known, share, nothing)
     shares = Transpose <perm = [1, 0, 2]> (shown)
 """
+
+#: From ``messages`` and ``afters`` (T, B, C), log-sums over what comes before and after, to ``shares``.
+SHARES_OF_JOINT = (
+    """
+    joint = Add (messages, afters)
+    joint_largest = ReduceMax <keepdims = 1> (joint, axis2)
+    joint_offset = Max (joint_largest, lowest)
+    joint_centred = Sub (joint, joint_offset)
+    weight = Exp (joint_centred)
+"""
+    + SHARES
+)
 
 #: One line that sums in log space, over one axis; ``keepdims`` as of ONNX's reductions.
 _LOG_SUM_EXP = re.compile(r"(\w+) = LogSumExp <keepdims = (\d)> \((\w+), (\w+)\)")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segcrf.inference.onnx_fragments import BEGIN, LABELS, SHARES, SIZES
+from segcrf.inference.onnx_fragments import BEGIN, LABELS, SHARES_OF_JOINT, SIZES
 
 __all__ = ["LINEAR_CHAIN"]
 
@@ -98,13 +98,8 @@ _MARGINALS = (
             after_before = Where (is_inside, scaled_next, after)
         }
     > (ended, scores, valid, first_frame GIVEN)
-    joint = Add (messages, afters)
-    joint_largest = ReduceMax <keepdims = 1> (joint, axis2)
-    joint_offset = Max (joint_largest, lowest)
-    joint_centred = Sub (joint, joint_offset)
-    weight = Exp (joint_centred)
     """
-    + SHARES
+    + SHARES_OF_JOINT
     + """
     labels = CastLike (shares, emissions)
 }"""
@@ -176,13 +171,8 @@ _LAG = (
         is_inside_wide = Unsqueeze (is_inside, axis2)
         closer = Where (is_inside_wide, every, after)
     }> (begun_back, steps_back)
-    joint = Add (messages, afters)
-    joint_largest = ReduceMax <keepdims = 1> (joint, axis2)
-    joint_offset = Max (joint_largest, lowest)
-    joint_centred = Sub (joint, joint_offset)
-    weight = Exp (joint_centred)
     """
-    + SHARES
+    + SHARES_OF_JOINT
     + """
 }"""
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from segcrf.inference.onnx_bands import grown_bands, sum_of_bands, tail_scores
 from segcrf.inference.onnx_fragments import BEGIN, LABELS, SHARES, SIZES
 
 __all__ = ["DURATIONS", "EDGES", "FORWARD", "FORWARD_TABLES", "SEMI_MARKOV"]
@@ -29,19 +30,18 @@ EDGES = """
 """
 
 #: ``whole_scores`` (T, C): of the band that began with the recording and ends at a frame.
-_WHOLE = """
+_WHOLE = (
+    """
     whole_table = Cast <to = 11> (first)
     by_duration = Transpose <perm = [1, 0]> (whole_table)
     row = Min (frame, end_of_table)
     listed = Gather <axis = 0> (by_duration, row)
-    excess = Sub (frame, end_of_table)
-    excess_wide = Cast <to = 11> (excess)
-    excess_column = Unsqueeze (excess_wide, axis1)
-    sloped = Mul (excess_column, slope)
-    beyond_table = Greater (excess_column, nothing)
-    added = Where (beyond_table, sloped, nothing)
+"""
+    + tail_scores("added", "frame", axis=1)
+    + """
     whole_scores = Add (listed, added)
 """
+)
 
 #: As `segcrf.structures.semi_markov` scans: bands that run, by age; those older than K; the one that began with the
 #: recording. A band that closes remembers the frame at which it began, and one that begins the class before it.
@@ -177,18 +177,10 @@ _MARGINALS = (
         double[B, C] total_on, double[B, C] close, double[B, C] enter, double[B, 1] scale
     ) {
         enter = Identity (entering)
-        oldest_column = Slice (running, before_longest, longest, axis2)
-        beyond_column = Unsqueeze (beyond, axis2)
-        olds = Concat <axis = 2> (oldest_column, beyond_column)
-        older = LogSumExp <keepdims = 0> (olds, axis2)
-        older_here = Add (older, here)
-        old_now = Add (older_here, slope)
+        """
+    + grown_bands("run_now", "old_now", before=("entering", "running", "beyond"), here="here")
+    + """
         old_now_column = Unsqueeze (old_now, axis2)
-        young = Slice (running, axis0, before_longest, axis2)
-        entering_column = Unsqueeze (entering, axis2)
-        aged = Concat <axis = 2> (entering_column, young)
-        here_column = Unsqueeze (here, axis2)
-        run_now = Add (aged, here_column)
         open_now = Add (open, here)
         open_now_column = Unsqueeze (open_now, axis2)
         alive = Concat <axis = 2> (run_now, old_now_column, open_now_column)
@@ -200,22 +192,16 @@ _MARGINALS = (
         beyond_on = Sub (old_now, scale)
         open_on = Sub (open_now, scale)
         whole = Add (open_on, whole_here)
-        whole_column = Unsqueeze (whole, axis2)
-
-        inner_running = Add (running_on, inner)
-        inner_beyond = Add (beyond_on, inner_old)
-        inner_beyond_column = Unsqueeze (inner_beyond, axis2)
-        inner_ends = Concat <axis = 2> (inner_running, inner_beyond_column, whole_column)
-        close = LogSumExp <keepdims = 0> (inner_ends, axis2)
+        """
+    + sum_of_bands("close", ("running_on", "beyond_on", "whole"), "inner", "inner_old")
+    + """
         closed_rows = Unsqueeze (close, axis2)
         reached = Add (closed_rows, matrix)
         entering_on = LogSumExp <keepdims = 0> (reached, axis1)
 
-        edge_running = Add (running_on, edge)
-        edge_beyond = Add (beyond_on, edge_old)
-        edge_beyond_column = Unsqueeze (edge_beyond, axis2)
-        edge_ends = Concat <axis = 2> (edge_running, edge_beyond_column, whole_column)
-        edge_sum = LogSumExp <keepdims = 0> (edge_ends, axis2)
+        """
+    + sum_of_bands("edge_sum", ("running_on", "beyond_on", "whole"), "edge", "edge_old")
+    + """
         edge_total = Add (edge_sum, closing)
         total_on = Where (ends_here, edge_total, total)
     }> (begun, no_bands, no_band, no_band, no_band, scores, whole_scores, is_end)
@@ -230,12 +216,9 @@ _MARGINALS = (
     left_row = Min (left_zero, end_of_table)
     edge_by_duration = Transpose <perm = [1, 0]> (edge)
     last_listed = Gather <axis = 0> (edge_by_duration, left_row)
-    left_excess = Sub (left_zero, end_of_table)
-    left_excess_wide = Cast <to = 11> (left_excess)
-    left_excess_column = Unsqueeze (left_excess_wide, axis2)
-    left_sloped = Mul (left_excess_column, slope)
-    left_beyond_table = Greater (left_excess_column, nothing)
-    left_added = Where (left_beyond_table, left_sloped, nothing)
+    """
+    + tail_scores("left_added", "left_zero", axis=2)
+    + """
     last_scores = Add (last_listed, left_added)
     ended = Expand (closing, size)
     b0, b1, b2, b3, afters, begins, scales_back = Scan <
@@ -248,18 +231,10 @@ _MARGINALS = (
             double[B, C] after_here, double[B, C] begin, double[B, 1] scale_back
         ) {
             after_here = Identity (after)
-            oldest_back = Slice (running_back, before_longest, longest, axis2)
-            beyond_back_column = Unsqueeze (beyond_back, axis2)
-            olds_back = Concat <axis = 2> (oldest_back, beyond_back_column)
-            older_back = LogSumExp <keepdims = 0> (olds_back, axis2)
-            older_back_here = Add (older_back, here_back)
-            old_back_now = Add (older_back_here, slope)
+            """
+    + grown_bands("run_back_now", "old_back_now", before=("after", "running_back", "beyond_back"), here="here_back")
+    + """
             old_back_column = Unsqueeze (old_back_now, axis2)
-            young_back = Slice (running_back, axis0, before_longest, axis2)
-            after_column = Unsqueeze (after, axis2)
-            aged_back = Concat <axis = 2> (after_column, young_back)
-            here_back_column = Unsqueeze (here_back, axis2)
-            run_back_now = Add (aged_back, here_back_column)
             open_back_now = Add (open_back, here_back)
             open_back_column = Unsqueeze (open_back_now, axis2)
             alive_back = Concat <axis = 2> (run_back_now, old_back_column, open_back_column)
@@ -271,12 +246,9 @@ _MARGINALS = (
             beyond_after = Sub (old_back_now, scale_back)
             open_after = Sub (open_back_now, scale_back)
             last_now = Add (open_after, last_here)
-            last_column = Unsqueeze (last_now, axis2)
-            back_running = Add (running_after, inner)
-            back_beyond = Add (beyond_after, inner_old)
-            back_beyond_column = Unsqueeze (back_beyond, axis2)
-            back_begins = Concat <axis = 2> (back_running, back_beyond_column, last_column)
-            begin = LogSumExp <keepdims = 0> (back_begins, axis2)
+            """
+    + sum_of_bands("begin", ("running_after", "beyond_after", "last_now"), "inner", "inner_old")
+    + """
             begin_column = Unsqueeze (begin, axis1)
             left = Add (begin_column, matrix)
             after_now = LogSumExp <keepdims = 0> (left, axis2)
@@ -332,7 +304,8 @@ FORWARD_TABLES = """
     edge_old = Squeeze (edge_end, axis1)
 """
 
-FORWARD = """
+FORWARD = (
+    """
     entering_last, running_last, beyond_last, opening_last, elapsed_last, messages MORE_OUTPUTS = Scan <
         num_scan_inputs = 1, body = forward (
         double[B, C] enter, double[B, C, K] run, double[B, C] old, double[B, C] open, int64[B] age, double[B, C] here
@@ -340,49 +313,31 @@ FORWARD = """
         double[B, C] enter_on, double[B, C, K] run_on, double[B, C] old_on, double[B, C] open_on, int64[B] age_on,
         double[B, C] message MORE_TYPES
     ) {
-        oldest_column = Slice (run, before_longest, longest, axis2)
-        old_column = Unsqueeze (old, axis2)
-        olds = Concat <axis = 2> (oldest_column, old_column)
-        older = LogSumExp <keepdims = 0> (olds, axis2)
-        older_here = Add (older, here)
-        old_now = Add (older_here, slope)
-        young = Slice (run, axis0, before_longest, axis2)
-        enter_column = Unsqueeze (enter, axis2)
-        aged = Concat <axis = 2> (enter_column, young)
-        here_column = Unsqueeze (here, axis2)
-        run_now = Add (aged, here_column)
+        """
+    + grown_bands("run_now", "old_now", before=("enter", "run", "old"), here="here")
+    + """
         open_now = Add (open, here)
 
         row = Min (age, end_of_table)
-        excess = Sub (age, end_of_table)
-        excess_wide = Cast <to = 11> (excess)
-        excess_column = Unsqueeze (excess_wide, axis1)
-        sloped = Mul (excess_column, slope)
-        beyond_table = Greater (excess_column, nothing)
-        added = Where (beyond_table, sloped, nothing)
+        """
+    + tail_scores("added", "age", axis=1)
+    + """
         open_tail = Add (open_now, added)
         first_listed = Gather <axis = 0> (first_rows, row)
         open_ends = Add (open_tail, first_listed)
-        open_ends_column = Unsqueeze (open_ends, axis2)
         edge_listed = Gather <axis = 0> (edge_rows, row)
         open_runs = Add (open_tail, edge_listed)
-        open_runs_column = Unsqueeze (open_runs, axis2)
-
-        edge_run = Add (run_now, edge)
-        edge_beyond = Add (old_now, edge_old)
-        edge_beyond_column = Unsqueeze (edge_beyond, axis2)
-        runs = Concat <axis = 2> (edge_run, edge_beyond_column, open_runs_column)
-        joint = LogSumExp <keepdims = 0> (runs, axis2)
+        """
+    + sum_of_bands("joint", ("run_now", "old_now", "open_runs"), "edge", "edge_old")
+    + """
         every = LogSumExp <keepdims = 1> (joint, axis1)
         offset = Max (every, lowest)
         offset_column = Unsqueeze (offset, axis2)
         message = Sub (joint, offset)
 
-        inner_run = Add (run_now, inner)
-        inner_beyond = Add (old_now, inner_old)
-        inner_beyond_column = Unsqueeze (inner_beyond, axis2)
-        ends = Concat <axis = 2> (inner_run, inner_beyond_column, open_ends_column)
-        closed = LogSumExp <keepdims = 0> (ends, axis2)
+        """
+    + sum_of_bands("closed", ("run_now", "old_now", "open_ends"), "inner", "inner_old")
+    + """
         closed_rows = Unsqueeze (closed, axis2)
         reached = Add (closed_rows, matrix)
         entered = LogSumExp <keepdims = 0> (reached, axis1)
@@ -394,6 +349,7 @@ FORWARD = """
         MORE_LINES
     }> (entering_wide, running_wide, beyond_wide, opening_wide, elapsed, scores)
 """
+)
 
 _FILTER = (
     """(emissions, transitions, durations, tail, first, survival, entering, running, beyond, opening, elapsed)

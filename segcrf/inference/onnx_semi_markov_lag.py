@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from segcrf.inference.onnx_bands import grown_bands, sum_of_bands, tail_scores
 from segcrf.inference.onnx_fragments import BEGIN, SHARES
 from segcrf.inference.onnx_semi_markov import DURATIONS, EDGES, FORWARD, FORWARD_TABLES
 
@@ -9,18 +10,18 @@ __all__ = ["SEMI_MARKOV_LAG"]
 
 #: Of every frame, besides its message: bands that end, bands that may begin, the log-probability that the state leaves
 #: out, and the log-sum by class if the recording ends here.
-_MORE_LINES = """
+_MORE_LINES = (
+    """
         close = Sub (closed, offset)
         enter_here = Identity (enter)
         level = Identity (offset)
-        last_run = Add (run_on, last_wide)
-        last_old = Add (old_on, last_old_score)
-        last_old_column = Unsqueeze (last_old, axis2)
-        open_final = Sub (open_ends_column, offset_column)
-        finals_by_age = Concat <axis = 2> (last_run, last_old_column, open_final)
-        final_sum = LogSumExp <keepdims = 0> (finals_by_age, axis2)
+        open_final = Sub (open_ends, offset)
+        """
+    + sum_of_bands("final_sum", ("run_on", "old_on", "open_final"), "last_wide", "last_old_score")
+    + """
         final = Add (final_sum, closing)
 """
+)
 
 #: As in the marginals, the probability of a label is summed back from that of the last frame that is seen, by the bands
 #: that end and those that begin between the two: so many steps back, of all frames at once.
@@ -101,17 +102,16 @@ _LAG = (
         inside_wide = Unsqueeze (is_inside, axis2)
         inside_by_age = Unsqueeze (inside_wide, axis3)
 
-        oldest_back = Slice (run_back, before_kept, kept, axis3)
-        old_back_column = Unsqueeze (old_back, axis3)
-        olds_back = Concat <axis = 3> (oldest_back, old_back_column)
-        older_back = LogSumExp <keepdims = 0> (olds_back, axis3)
-        older_back_here = Add (older_back, here_back)
-        old_now_back = Add (older_back_here, slope)
-        young_back = Slice (run_back, axis0, before_kept, axis3)
-        after_column = Unsqueeze (after, axis3)
-        aged_back = Concat <axis = 3> (after_column, young_back)
-        here_back_column = Unsqueeze (here_back, axis3)
-        run_now_back = Add (aged_back, here_back_column)
+        """
+    + grown_bands(
+        "run_now_back",
+        "old_now_back",
+        before=("after", "run_back", "old_back"),
+        here="here_back",
+        axis=3,
+        longest="kept",
+    )
+    + """
         open_now_back = Add (open_back, here_back)
 
         left_over = Sub (cut, frame_ahead)
@@ -120,20 +120,14 @@ _LAG = (
         last_listed = Gather <axis = 0> (last_rows, left_row)
         alive_listed = Gather <axis = 0> (alive_rows, left_row)
         listed_back = Where (sees_end_wide, last_listed, alive_listed)
-        left_excess = Sub (left, end_of_table)
-        left_excess_wide = Cast <to = 11> (left_excess)
-        left_excess_column = Unsqueeze (left_excess_wide, axis2)
-        left_sloped = Mul (left_excess_column, slope)
-        left_beyond = Greater (left_excess_column, nothing)
-        left_added = Where (left_beyond, left_sloped, nothing)
+        """
+    + tail_scores("left_added", "left", axis=2)
+    + """
         open_listed = Add (open_now_back, listed_back)
         open_whole = Add (open_listed, left_added)
-        open_whole_column = Unsqueeze (open_whole, axis3)
-        run_ends = Add (run_now_back, young_scores)
-        old_ends = Add (old_now_back, inner_old)
-        old_ends_column = Unsqueeze (old_ends, axis3)
-        begins_by_age = Concat <axis = 3> (run_ends, old_ends_column, open_whole_column)
-        begin = LogSumExp <keepdims = 0> (begins_by_age, axis3)
+        """
+    + sum_of_bands("begin", ("run_now_back", "old_now_back", "open_whole"), "young_scores", "inner_old", axis=3)
+    + """
         begin_column = Unsqueeze (begin, axis2)
         begin_after = Add (begin_column, matrix)
         after_now = LogSumExp <keepdims = 0> (begin_after, axis3)

@@ -15,12 +15,9 @@ from segcrf._validation import (
     InputError,
     InputTypeError,
     about_argument,
-    check_class_indices,
     check_number,
     check_same_number,
-    find_label_kind,
     frames_per_second,
-    index_class_names,
 )
 from segcrf.data import ClassCoder, check_matching
 from segcrf.segments import Segments
@@ -154,14 +151,7 @@ class _Reader:
         nothing = "" if self.coder.named else UNLABELLED
         if isinstance(values, list | tuple) and len(values) == len(self.lengths):
             values = [np.full(n, nothing) if row is None else row for row, n in zip(values, self.lengths, strict=True)]
-        arrays = check_matching(values, "given", self.lengths)
-        kind = find_label_kind(arrays, "given")
-        if self.coder.named != (kind == "name"):
-            got, expected = ("text", "integers") if kind == "name" else ("integers", "text")
-            raise InputTypeError("given", got, f"{expected}, as in the training labels", "convert them")
-        if self.coder.named:
-            return index_class_names(arrays, self.coder.classes.tolist(), "given")
-        return check_class_indices(arrays, len(self.classes), "given")
+        return self.coder.encode(check_matching(values, "given", self.lengths), "given")
 
     def read_forbidden(self, values: Any) -> list[Array | None]:
         if _is_table(values):

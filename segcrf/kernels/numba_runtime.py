@@ -25,6 +25,7 @@ __all__ = [
     "array",
     "compiled",
     "exact",
+    "exact_exp",
     "exact_part",
     "exp",
     "explicit",
@@ -113,9 +114,7 @@ _BIAS = np.int64(1023)
 _SHIFT = np.int64(52)
 
 
-# Inlined by LLVM, not by Numba: the rounding below must not inherit a caller's licence to reorder sums.
-@numba.njit(forceinline=True, fastmath={"contract"}, error_model="numpy")
-def exp(x: float) -> float:
+def _exp(x: float) -> float:
     """Return exp(x) for x in [-700, 700] to about 1e-14, without branches, so that a loop over it becomes SIMD code.
 
     Range reduction by Cody and Waite, then a Taylor polynomial of degree 11 on |r| <= ln(2) / 2.
@@ -137,6 +136,12 @@ def exp(x: float) -> float:
     p = p * r + 1.0
     bits = np.float64(rounded).view(np.int64)
     return p * np.int64((bits << _SHIFT) + (_BIAS << _SHIFT)).view(np.float64)
+
+
+# Inlined by LLVM, not by Numba: the rounding inside must not inherit a caller's licence to reorder sums.
+exp = numba.njit(forceinline=True, fastmath={"contract"}, error_model="numpy")(_exp)
+#: The same without any licence of fastmath, so that each lane of a loop and the rest of it round alike.
+exact_exp = numba.njit(forceinline=True, error_model="numpy")(_exp)
 
 
 @compiled

@@ -52,7 +52,9 @@ class DecodingRule:
     def decode(self, dist: Structure) -> Decoded:
         """Return the labelling of ``dist`` by this rule."""
         scaled = dist if self.factor == 1.0 else dist.scaled(emissions=self.factor)
-        return Decoded(scaled, self.by_frame) if self.max_delay is None else DelayedDecoded(scaled, self)
+        if self.max_delay is None:
+            return Decoded(scaled, self.by_frame)
+        return DelayedDecoded(scaled, self.by_frame, self.max_delay)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,21 +84,17 @@ class Decoded:
         return (labels != before) & (labels != UNLABELLED)
 
 
+@dataclass(frozen=True, eq=False)
 class DelayedDecoded(Decoded):
     """One labelling of a batch that a live system finds: every label is decided after ``max_delay`` frames.
 
     It is what :class:`segcrf.Stream` decides frame by frame, to the bit. It is computed when it is asked for.
 
-    Args:
-        dist: the distribution, its emissions multiplied by the factor of the rule.
-        rule: with a ``max_delay``.
+    Attributes:
+        max_delay: as in :class:`DecodingRule`.
     """
 
-    _rule: DecodingRule
-
-    def __init__(self, dist: Structure, rule: DecodingRule) -> None:
-        super().__init__(dist, rule.by_frame)
-        object.__setattr__(self, "_rule", rule)
+    max_delay: int = 0
 
     @property
     def labels(self) -> Tensor:
@@ -114,8 +112,8 @@ class DelayedDecoded(Decoded):
     @cached_property
     def _found(self) -> tuple[Tensor, Tensor, Tensor]:
         """Labels, starts and posteriors."""
-        dist, by_frame, delay = self.dist, self._rule.by_frame, self._rule.max_delay
-        decoder = OnlineDecoder(dist, by_frame=by_frame, max_delay=delay, streams=len(dist.lengths))
+        dist, streams = self.dist, len(self.dist.lengths)
+        decoder = OnlineDecoder(dist, by_frame=self.by_frame, max_delay=self.max_delay, streams=streams)
         shape, device = dist.emissions.shape, dist.emissions.device
         labels, starts = np.full(shape[:2], UNLABELLED), np.zeros(shape[:2], np.bool_)
         posteriors = np.zeros(shape)

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from segcrf._validation import InputError, check_choice, check_whole
 from segcrf.nn.decoding import Decoded, DecodingRule
-from segcrf.nn.encoders import Encoder, State, check_has_steps, linear_by_frame, step_by_frame
+from segcrf.nn.encoders import Encoder, State, linear_by_frame, step_by_frame
 from segcrf.nn.preparation import Preparation, check_steps
 from segcrf.structures import POSTERIORS, Structure, SwitchingRegression
 
@@ -355,6 +355,6 @@ def check_causal(model: JointModel | SwitchingModel) -> None:
     if not model.encoder.causal:
         advice = "later frames are unknown when a frame is decided: fit with bidirectional=False"
         raise InputError("bidirectional", "True", "False for a stream", advice)
-    check_has_steps(model.encoder)
+    model.encoder.check_has_steps()
     if model.preparation is not None:
         check_steps(model.preparation)

@@ -72,6 +72,10 @@ class Sizes:
     max_duration: int | None
     per_recording: bool
 
+    def new_preparation(self, missing: str) -> Preparation:
+        """Return a preparation of these sizes that changes nothing but missing values, see :class:`Preparation`."""
+        return Preparation(self.num_channels, self.num_targets, per_recording=self.per_recording, missing=missing)
+
 
 def longest_duration(labels: Sequence[Array]) -> int:
     """Return the duration that nearly all bands of every class stay within.
@@ -97,9 +101,7 @@ def build_model(parameters: Parameters, sizes: Sizes, frame_loss: float) -> Join
         frame_loss: weight of the loss of frames; above 0, a learned factor scales the emissions.
     """
     encoder = _build_encoder(parameters, sizes.num_channels)
-    preparation = Preparation(
-        sizes.num_channels, sizes.num_targets, per_recording=sizes.per_recording, missing=parameters.missing
-    )
+    preparation = sizes.new_preparation(parameters.missing)
     crf = _build_crf(sizes, frame_loss)
     if parameters.switching is not None:
         assert parameters.posterior is not None

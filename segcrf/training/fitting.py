@@ -38,7 +38,6 @@ from segcrf.training.warm_start import (
     check_continues,
     copy_weights,
     digest_weights,
-    extended_sizes,
     restored_preparation,
 )
 
@@ -116,7 +115,7 @@ def fit_model(
         sizes = Sizes(len(coder.classes), train.signals[0].shape[1], num_targets, longest, preparation.per_recording)
     else:
         check_continues(parameters, start, train)
-        preparation, sizes = restored_preparation(start), extended_sizes(start, len(coder.classes))
+        preparation, sizes = restored_preparation(start), replace(start.setting.sizes, num_classes=len(coder.classes))
     # Copies that later changes of the caller do not reach.
     plain = replace(Parameters(**parameters.to_dict()), encoder=copy.deepcopy(parameters.encoder))
     setting = Setting(plain, coder, sizes)

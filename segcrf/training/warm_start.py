@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from segcrf._validation import InputError
 from segcrf.data import Labelled
 from segcrf.nn import Preparation
-from segcrf.training.building import Sizes
 from segcrf.training.parameters import Parameters, to_plain
 from segcrf.training.trained import Trained
 
-__all__ = ["check_continues", "copy_weights", "digest_weights", "extended_sizes", "restored_preparation"]
+__all__ = ["check_continues", "copy_weights", "digest_weights", "restored_preparation"]
 
 # Parameters that decide which weights a model has.
 ARCHITECTURE = ("structure", "encoder", "hidden", "layers", "bidirectional", "switching", "regression")
@@ -50,21 +49,9 @@ def check_continues(parameters: Parameters, start: Trained, train: Labelled) -> 
             raise InputError(argument, f"{got} {what}", f"{expected}, as in the fitted model", advice)
 
 
-def extended_sizes(start: Trained, num_classes: int) -> Sizes:
-    """Return the sizes of a model with so many classes that otherwise is that of ``start``."""
-    old = start.setting.sizes
-    return Sizes(num_classes, old.num_channels, old.num_targets, old.max_duration, old.per_recording)
-
-
 def restored_preparation(start: Trained) -> Preparation:
     """Return the preparation of an earlier training: its weights expect its scales."""
-    sizes = start.setting.sizes
-    preparation = Preparation(
-        sizes.num_channels,
-        sizes.num_targets,
-        per_recording=sizes.per_recording,
-        missing=start.setting.parameters.missing,
-    )
+    preparation = start.setting.sizes.new_preparation(start.setting.parameters.missing)
     prefix = "preparation."
     preparation.load_state_dict(
         {name[len(prefix) :]: value for name, value in start.weights.items() if name.startswith(prefix)}

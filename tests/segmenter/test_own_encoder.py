@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,8 @@ from torch import Tensor, nn
 from segcrf import InputError, InputTypeError, Segmenter
 from segcrf.nn import CustomEncoder, LSTMEncoder, adopt_encoder
 from segcrf.testing.errors import rejects
-from segcrf.training import loop
 
-
-@pytest.fixture(autouse=True, scope="module")
-def quick() -> Iterator[None]:
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "MIN_BATCHES", 4)
-        yield
+pytestmark = pytest.mark.usefixtures("short_epochs")
 
 
 class Smoothing(nn.Module):

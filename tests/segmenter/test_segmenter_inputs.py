@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,15 +13,9 @@ from segmenters import NAMES, SMALL, at, cut, examples, missing, recordings
 
 from segcrf import InputTypeError, Segmenter
 from segcrf.testing.errors import rejects
-from segcrf.training import TrainingWarning, loop
+from segcrf.training import TrainingWarning
 
-
-@pytest.fixture(autouse=True, scope="module")
-def quick() -> Iterator[None]:
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "MIN_BATCHES", 4)
-        yield
+pytestmark = pytest.mark.usefixtures("short_epochs")
 
 
 @pytest.fixture(scope="module")

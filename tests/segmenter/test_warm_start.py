@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,8 @@ from segmenters import NAMES, SMALL, recordings
 
 from segcrf import Segmenter
 from segcrf.testing.errors import rejects
-from segcrf.training import loop
 
-
-@pytest.fixture(autouse=True, scope="module")
-def quick() -> Iterator[None]:
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "MIN_BATCHES", 4)
-        yield
+pytestmark = pytest.mark.usefixtures("short_epochs")
 
 
 def named(labels: list[Any], names: Any = NAMES) -> list[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,9 @@ from segcrf import Segmenter
 from segcrf.data import switching_sinusoid
 from segcrf.losses import FixedWeights
 from segcrf.testing.errors import rejects
-from segcrf.training import loop, selection
+from segcrf.training import selection
 
-
-@pytest.fixture(autouse=True, scope="module")
-def quick() -> Iterator[None]:
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "MIN_BATCHES", 4)
-        yield
+pytestmark = pytest.mark.usefixtures("short_epochs")
 
 
 @pytest.fixture(scope="module")

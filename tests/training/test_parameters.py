@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,7 @@ from segcrf import InputTypeError, Segmenter
 from segcrf.testing.errors import rejects
 from segcrf.training import PARAMETERS, Parameters, check_parameters, loop
 
-
-@pytest.fixture(autouse=True, scope="module")
-def quick() -> Iterator[None]:
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "MIN_BATCHES", 4)
-        yield
+pytestmark = pytest.mark.usefixtures("short_epochs")
 
 
 # ------------------------------------------------------------------------------------------------------- the table

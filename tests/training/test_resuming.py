@@ -5,26 +5,18 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from segmenters import NAMES, SMALL, examples, recordings
 
 from segcrf import Segmenter
 from segcrf.testing.errors import rejects
 from segcrf.training import loop
 
-
-@pytest.fixture(autouse=True, scope="module")
-def quick() -> Iterator[None]:
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "MIN_BATCHES", 4)
-        yield
+pytestmark = pytest.mark.usefixtures("short_epochs")
 
 
 def test_it_is_silent_and_leaves_nothing_behind(

@@ -10,15 +10,9 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from segcrf.kernels.numba_runtime import exact_part
+from segcrf.kernels.numba_runtime import exact_exp, exact_part
 
 __all__ = ["add_products", "begin_with", "copy", "sigmoid", "tanh"]
-
-_LOG2E = 1.4426950408889634
-_LN2_HIGH, _LN2_LOW = 0.693147180369123816490, 1.90821492927058770002e-10
-_ROUND = 6755399441055744.0  # 1.5 * 2**52: adding it rounds to an integer, left in the low bits
-_BIAS = np.int64(1023)
-_SHIFT = np.int64(52)
 
 
 @exact_part
@@ -62,33 +56,13 @@ def copy(source, target):
         target[j] = source[j]
 
 
-# Inlined by LLVM into loops that become SIMD code; without any licence of fastmath, so that each lane and the rest of
-# the loop round alike. NaN passes through: each bound is compared so that NaN stays.
+# Inlined by LLVM into loops that become SIMD code. NaN passes through: each bound is compared so that NaN stays.
 @numba.njit(forceinline=True, error_model="numpy")
 def _exp(x):
-    """Return exp(x) to about 1e-14 for x within 700 of 0, and the value at that bound beyond it.
-
-    Range reduction by Cody and Waite, then a Taylor polynomial of degree 11 on |r| <= ln(2) / 2.
-    """
+    """Return exp(x) to about 1e-14 for x within 700 of 0, and the value at that bound beyond it."""
     x = 700.0 if x > 700.0 else x
     x = -700.0 if x < -700.0 else x
-    rounded = x * _LOG2E + _ROUND
-    k = rounded - _ROUND
-    r = (x - k * _LN2_HIGH) - k * _LN2_LOW
-    p = 2.505210838544172e-08
-    p = p * r + 2.755731922398589e-07
-    p = p * r + 2.7557319223985893e-06
-    p = p * r + 2.48015873015873e-05
-    p = p * r + 0.0001984126984126984
-    p = p * r + 0.001388888888888889
-    p = p * r + 0.008333333333333333
-    p = p * r + 0.041666666666666664
-    p = p * r + 0.16666666666666666
-    p = p * r + 0.5
-    p = p * r + 1.0
-    p = p * r + 1.0
-    bits = np.float64(rounded).view(np.int64)
-    return p * np.int64((bits << _SHIFT) + (_BIAS << _SHIFT)).view(np.float64)
+    return exact_exp(x)
 
 
 @numba.njit(forceinline=True, error_model="numpy")

@@ -11,7 +11,7 @@ Every encoder keeps three promises, which the tests check:
 from segcrf.nn.encoders.base import Encoder, State
 from segcrf.nn.encoders.by_frame import linear_by_frame, step_by_frame
 from segcrf.nn.encoders.convolutional import TCNEncoder
-from segcrf.nn.encoders.custom import CustomEncoder, adopt_encoder, check_has_steps, import_path_of
+from segcrf.nn.encoders.custom import CustomEncoder, adopt_encoder, import_path_of
 from segcrf.nn.encoders.recurrent import GRUEncoder, LSTMEncoder, SequenceDropout
 from segcrf.nn.encoders.registry import ENCODERS, make_encoder
 
@@ -25,7 +25,6 @@ __all__ = [
     "State",
     "TCNEncoder",
     "adopt_encoder",
-    "check_has_steps",
     "import_path_of",
     "linear_by_frame",
     "make_encoder",

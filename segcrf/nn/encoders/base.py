@@ -85,6 +85,13 @@ class Encoder(nn.Module, ABC):
             Features (1, n, H) of consecutive pieces, n up to ``size``; together they equal ``encoder(x)``.
         """
 
+    def exact_step(self, x: Tensor, state: State = None) -> tuple[Tensor, State] | None:
+        """Return what :meth:`step` returns if it is exact here and now, see :attr:`exact_steps`; otherwise None."""
+        return self.step(x, state) if self.exact_steps else None
+
+    def check_has_steps(self) -> None:
+        """Raise if a causal encoder cannot take steps. Encoders of this library can."""
+
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, causal={self.causal}"
 

@@ -42,8 +42,9 @@ def step_by_frame(encoder: Encoder, x: Tensor, state: State = None) -> tuple[Ten
         >>> torch.equal(torch.cat([first, rest], dim=1), whole)
         True
     """
-    if encoder.exact_steps:
-        return encoder.step(x, state)
+    exact = encoder.exact_step(x, state)
+    if exact is not None:
+        return exact
     batch, frames = x.shape[:2]
     if state is not None and (not isinstance(state, list | tuple) or len(cast(list[State], state)) != batch):
         got = f"{len(cast(list[State], state))} recordings" if isinstance(state, list | tuple) else type(state).__name__

@@ -14,7 +14,7 @@ from torch.nn import functional
 from segcrf._validation import InputError, InputTypeError
 from segcrf.nn.encoders.base import Encoder, State
 
-__all__ = ["CustomEncoder", "adopt_encoder", "check_has_steps", "import_path_of"]
+__all__ = ["CustomEncoder", "adopt_encoder", "import_path_of"]
 
 # A signal of so many frames shows how many features a module returns, and how many frames share one: strides of 2 to 6
 # and up to 64 divide it, and no module has so many features, so that a transposed output is noticed.
@@ -80,9 +80,14 @@ class CustomEncoder(Encoder):
 
     def step(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
         self._require_causal()
-        check_has_steps(self)
+        self.check_has_steps()
         step: Any = self.module.step
         return step(x, state)
+
+    def check_has_steps(self) -> None:
+        if not hasattr(self.module, "step"):
+            got, expected = f"{type(self.module).__name__} without step", "a module with a method step(x, state)"
+            raise InputError("encoder", got, expected, "a stream calls it frame by frame: add it, see Encoder.step")
 
     def chunks(self, x: Tensor, size: int) -> Iterator[Tensor]:
         chunks = getattr(self.module, "chunks", None)
@@ -152,17 +157,6 @@ def adopt_encoder(given: nn.Module | Callable[[int], nn.Module], in_features: in
         got = f"a callable that returned {type(module).__name__}"  # pyright: ignore[reportUnknownArgumentType]
         raise InputTypeError("encoder", got, "an nn.Module", "return the module that encodes the signal")
     return module if isinstance(module, Encoder) else CustomEncoder(module, in_features)
-
-
-def check_has_steps(encoder: Encoder) -> None:
-    """Raise for an encoder of a module without a method ``step``, which a stream calls.
-
-    Args:
-        encoder: any encoder.
-    """
-    if isinstance(encoder, CustomEncoder) and not hasattr(encoder.module, "step"):
-        got, expected = f"{type(encoder.module).__name__} without step", "a module with a method step(x, state)"
-        raise InputError("encoder", got, expected, "a stream calls it frame by frame: add it, see Encoder.step")
 
 
 def import_path_of(given: object) -> str:

@@ -52,13 +52,21 @@ class SteppingEncoder(Encoder):
         super().train(mode)
         return self
 
+    def exact_step(self, x: Tensor, state: State = None) -> tuple[Tensor, State] | None:
+        parameters = self._read_exactly() if self.causal else None
+        if parameters is None:
+            return None
+        self._check_signal(x, parameters[0])
+        before = self._checked_state(x, state)
+        return self._step_exactly(x, self._packed.read(parameters, self._pack), before)
+
     def step(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
         self._require_causal()
-        parameters = self._read_exactly()
-        self._check_signal(x, None if parameters is None else parameters[0])
+        exact = self.exact_step(x, state)
+        if exact is not None:
+            return exact
+        self._check_signal(x, None)
         before = self._checked_state(x, state)
-        if parameters is not None:
-            return self._step_exactly(x, self._packed.read(parameters, self._pack), before)
         if x.shape[1] == 0:  # PyTorch's recurrent networks take one frame or more
             return x.new_zeros(x.shape[0], 0, self.out_features), before
         features, after = self._step_in_torch(x, before)
