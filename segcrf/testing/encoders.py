@@ -104,7 +104,7 @@ class EncoderContract:
 
     def test_gradients_do_not_leak_into_the_padding(self, encoder: Encoder) -> None:
         x = signal(1, 9, CHANNELS).requires_grad_()
-        (grad,) = torch.autograd.grad(encoder(x, torch.tensor([6]))[:, :6].sum(), x)
+        (grad,) = torch.autograd.grad(encoder(x, torch.tensor([6]))[:, :6].sin().sum(), x)
         assert grad[:, 6:].abs().max() == 0.0
         assert grad[:, 5].abs().max() > 0.0
 

@@ -299,7 +299,7 @@ def check_parameters(parameters: Parameters) -> None:
     Example:
         >>> check_parameters(Parameters(encoder="mlp"))
         Traceback (most recent call last):
-        segcrf._validation.InputError: encoder: got 'mlp', expected one of 'lstm', 'gru', 'tcn'
+        segcrf._validation.InputError: encoder: got 'mlp', expected one of 'lstm', 'gru', 'tcn', 'unet', 'ms-tcn', 'attention', 'conv-lstm', 'conv-gru'
     """
     for name, parameter in PARAMETERS.items():
         parameter.check(getattr(parameters, name))
