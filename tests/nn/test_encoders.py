@@ -35,7 +35,7 @@ CAUSAL: dict[str, Build] = {
     "tcn-one-tap": lambda: TCNEncoder(3, 5, layers=2, kernel_size=1, causal=True),
     "tcn-no-layer": lambda: TCNEncoder(3, 19, layers=0, causal=True),
     "unet": lambda: UNetEncoder(3, 8, layers=2, causal=True),
-    "unet-3-levels": lambda: UNetEncoder(3, 5, layers=3, kernel_size=2, causal=True),
+    "unet-3-levels": lambda: UNetEncoder(3, 12, layers=3, kernel_size=2, causal=True),
     "unet-one-tap": lambda: UNetEncoder(3, 6, layers=1, kernel_size=1, causal=True),
     "unet-one-rate": lambda: UNetEncoder(3, 6, layers=0, causal=True),
     "ms-tcn": lambda: MSTCNEncoder(3, 5, layers=2, stages=3, causal=True),
