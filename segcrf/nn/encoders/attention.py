@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from segcrf._validation import InputError
 from segcrf.nn.encoders.base import Encoder, State
-from segcrf.nn.encoders.pieces import EncodedPieces
+from segcrf.nn.encoders.pieces import EncodedPieces, traced_more
 from segcrf.nn.encoders.recurrent import SequenceDropout
 from segcrf.structures import frame_mask
 
@@ -33,27 +33,32 @@ class _LocalAttention(nn.Module):
         # Of the distances -window, ..., 0, and further to window unless causal.
         self.bias = nn.Parameter(torch.zeros(self.heads, 1 + window * (1 if causal else 2)))
 
-    def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """Attend within blocks of as many frames as a window: a frame sees its block and the neighbouring ones.
 
         Memory grows with T times the window.
         """
-        batch, frames, hidden = x.shape
-        window, blocks = self.window, (x.shape[1] + self.window - 1) // self.window
-        ahead = 0 if self.causal else window
-        rest = blocks * window - frames
-        queries, keys, values = self.read(x).chunk(3, dim=2)
-        queries = functional.pad(queries, (0, 0, 0, rest))
-        near = [self._neighbours(functional.pad(each, (0, 0, window, ahead + rest)), blocks) for each in (keys, values)]
-        seen = torch.ones_like(x[:, :, :1]) if valid is None else valid.unsqueeze(2).to(x.dtype)
-        seen = self._neighbours(functional.pad(seen, (0, 0, window, ahead + rest)), blocks)[:, :, 0] > 0
-        rows = torch.arange(window, device=x.device)
-        distance = torch.arange(near[0].shape[1], device=x.device) - window - rows[:, None]
+        batch, frames, _ = x.shape
+        window, blocks = self.window, (frames + self.window - 1) // self.window + traced_more()
+        last = window if self.causal else 2 * window
+        starts = torch.arange(blocks, device=x.device)[:, None] * window
+        rows, columns = torch.arange(window, device=x.device), torch.arange(-window, last, device=x.device)
+        near = starts + columns
+        seen = ((near >= 0) & (near < frames)).expand(batch, -1, -1)
+        if lengths is not None:
+            seen = seen & (near < lengths[:, None, None])
+        distance = columns - rows[:, None]
         # A frame always sees itself, so that frames of padding see anything at all.
-        allowed = (seen[:, None, :] | (distance == 0))[:, None]
+        allowed = (seen.flatten(0, 1)[:, None, :] | (distance == 0))[:, None]
         scores = self._scores(distance).masked_fill(~allowed, -math.inf)
-        found = self._attend(queries.reshape(batch * blocks, window, hidden), *near, scores)
-        return self.write(found.reshape(batch, blocks * window, hidden)[:, :frames])
+        parts = zip(self.read(x).chunk(3, dim=2), (starts + rows, near, near), strict=True)
+        # Index instead of slices, so that the number of frames stays free where PyTorch traces.
+        blocked = [
+            part.index_select(1, index.flatten().clamp(0, frames - 1)).unflatten(1, (blocks, -1)).flatten(0, 1)
+            for part, index in parts
+        ]
+        found = self._attend(*blocked, scores).unflatten(0, (batch, blocks)).flatten(1, 2)
+        return self.write(found.index_select(1, torch.arange(frames, device=x.device)))
 
     def step(self, x: Tensor, memory: _Memory | None) -> tuple[Tensor, _Memory]:
         """Attend from the next frames, given the keys and values (B, n, H) of the frames in the window before them."""
@@ -66,14 +71,6 @@ class _LocalAttention(nn.Module):
         found = self._attend(queries, keys, values, self._scores(distance)[None])
         first = max(keys.shape[1] - self.window, 0)
         return self.write(found), (keys[:, first:].clone(), values[:, first:].clone())
-
-    def _neighbours(self, padded: Tensor, blocks: int) -> Tensor:
-        """Return the frames that each block sees, (B * blocks, frames, H)."""
-        parts = [
-            padded[:, i * self.window : (i + blocks) * self.window].reshape(-1, self.window, padded.shape[2])
-            for i in range(2 if self.causal else 3)
-        ]
-        return torch.cat(parts, dim=1)
 
     def _scores(self, distance: Tensor) -> Tensor:
         """Return the bias of distances, (heads, queries, keys); -inf outside the window."""
@@ -96,8 +93,8 @@ class _Layer(nn.Module):
         self.mix = nn.Sequential(nn.Linear(hidden, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, hidden))
         self.dropout = SequenceDropout(dropout)
 
-    def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
-        return self._finish(x, self.attention(self.first(x), valid))
+    def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        return self._finish(x, self.attention(self.first(x), lengths))
 
     def step(self, x: Tensor, memory: _Memory | None) -> tuple[Tensor, _Memory]:
         """Return the output for the next frames, and what later frames see of them."""
@@ -156,11 +153,13 @@ class AttentionEncoder(Encoder):
         return f"{super().extra_repr()}, window={self.window}"
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        valid = None if lengths is None else frame_mask(lengths.to(x.device), x.shape[1])
-        # Values beyond a recording's end have no weight; without NaN and infinity among them, no gradient either.
-        h = self.lift(x if valid is None else x.masked_fill(~valid.unsqueeze(2), 0.0))
+        if lengths is not None:
+            lengths = lengths.to(x.device)
+            # Values beyond a recording's end have no weight; without NaN and infinity among them, no gradient either.
+            x = x.masked_fill(~frame_mask(lengths, x.shape[1]).unsqueeze(2), 0.0)
+        h = self.lift(x)
         for layer in self._stack():
-            h = layer(h, valid)
+            h = layer(h, lengths)
         return self.norm(h)
 
     def step(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import overload
 
+import torch
 from torch import Tensor
 
 from segcrf.nn.encoders.base import Encoder, State
 
-__all__ = ["EncodedPieces", "stepped_chunks"]
+__all__ = ["EncodedPieces", "stepped_chunks", "traced_more"]
 
 Encode = Callable[[Tensor], Tensor]
 
@@ -25,7 +26,6 @@ class EncodedPieces(Sequence[Tensor]):
         past, future: frames that change the features of one frame, before and after it.
 
     Example:
-        >>> import torch
         >>> pieces = EncodedPieces(lambda x: x.cumsum(1), torch.ones(1, 5, 1), 2, past=1, future=0)
         >>> [piece.flatten().tolist() for piece in pieces]
         [[1.0, 2.0], [2.0, 3.0], [2.0]]
@@ -58,3 +58,11 @@ def stepped_chunks(encoder: Encoder, x: Tensor, size: int) -> Iterator[Tensor]:
     for piece in x.split(size, dim=1):
         features, state = encoder.step(piece, state)
         yield features
+
+
+def traced_more() -> int:
+    """Return how many blocks of frames to add where ``torch.export`` or ``torch.compile`` traces: 1, otherwise 0.
+
+    PyTorch traces one block and several blocks apart, so a program for any number of frames needs two at least.
+    """
+    return int(torch.compiler.is_compiling())  # pyright: ignore[reportPrivateImportUsage]

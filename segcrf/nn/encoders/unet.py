@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from segcrf._validation import InputError
 from segcrf.nn.encoders.base import Encoder, State
-from segcrf.nn.encoders.pieces import stepped_chunks
+from segcrf.nn.encoders.pieces import stepped_chunks, traced_more
 from segcrf.nn.encoders.recurrent import LSTMEncoder
 from segcrf.structures import frame_mask
 
@@ -110,6 +110,15 @@ class UNetEncoder(Encoder):
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         lengths = None if lengths is None else lengths.to(x.device)
+        if not traced_more():
+            return self._encode(x, lengths)
+        frames = x.shape[1]
+        if lengths is None:
+            lengths = torch.full((len(x),), frames, device=x.device)
+        longer = functional.pad(x, (0, 0, 0, self.stride * traced_more()))
+        return self._encode(longer, lengths).index_select(1, torch.arange(frames, device=x.device))
+
+    def _encode(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         skips, valid, coarse = self._descend(x, lengths)
         below = None if lengths is None else _coarser(lengths, len(self.halve))
         return self._ascend(skips, valid, self.bottom(coarse.transpose(1, 2), below))
@@ -132,10 +141,12 @@ class UNetEncoder(Encoder):
         """Return the features at the full rate, given those of the recurrent network (B, n, ...)."""
         h = skips[-1] + self.leave(known.transpose(1, 2))
         for i in reversed(range(len(self.lift))):
-            h = self.lift[i](h).repeat_interleave(2, dim=2)
+            h = self.lift[i](h)
+            frame = torch.arange(skips[i].shape[2], device=h.device)
             if self.causal:  # a pair is known at its second frame
-                h = functional.pad(h, (1, 0))
-            h = _blocks(self.up)[i](skips[i] + h[:, :, : skips[i].shape[2]], valid[i])
+                h, frame = functional.pad(h, (1, 0)), frame + 1
+            # Index instead of a slice, so that the number of frames stays free where PyTorch traces.
+            h = _blocks(self.up)[i](skips[i] + h.index_select(2, frame // 2), valid[i])
         return h.transpose(1, 2)
 
     # ------------------------------------------------------------------------------------------------------ pieces
