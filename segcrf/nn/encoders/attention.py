@@ -39,7 +39,8 @@ class _LocalAttention(nn.Module):
         Memory grows with T times the window.
         """
         batch, frames, _ = x.shape
-        window, blocks = self.window, (frames + self.window - 1) // self.window + traced_more()
+        window = self.window
+        blocks = (frames + (1 + traced_more()) * window - 1) // window
         last = window if self.causal else 2 * window
         starts = torch.arange(blocks, device=x.device)[:, None] * window
         rows, columns = torch.arange(window, device=x.device), torch.arange(-window, last, device=x.device)
@@ -54,7 +55,7 @@ class _LocalAttention(nn.Module):
         parts = zip(self.read(x).chunk(3, dim=2), (starts + rows, near, near), strict=True)
         # Index instead of slices, so that the number of frames stays free where PyTorch traces.
         blocked = [
-            part.index_select(1, index.flatten().clamp(0, frames - 1)).unflatten(1, (blocks, -1)).flatten(0, 1)
+            part.index_select(1, index.flatten().clamp(0, frames - 1)).unflatten(1, index.shape).flatten(0, 1)
             for part, index in parts
         ]
         found = self._attend(*blocked, scores).unflatten(0, (batch, blocks)).flatten(1, 2)
