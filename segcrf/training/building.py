@@ -64,6 +64,7 @@ class Sizes:
         num_targets: R, or 0.
         max_duration: longest duration with a score of its own; None for a linear chain.
         per_recording: whether every recording is standardised by its own mean and deviation.
+        encoder: options of the encoder by name, see :func:`segcrf.training.sizing.choose_size`.
     """
 
     num_classes: int
@@ -71,6 +72,7 @@ class Sizes:
     num_targets: int
     max_duration: int | None
     per_recording: bool
+    encoder: Mapping[str, int]
 
     def new_preparation(self, missing: str) -> Preparation:
         """Return a preparation of these sizes that changes nothing but missing values, see :class:`Preparation`."""
@@ -97,10 +99,10 @@ def build_model(parameters: Parameters, sizes: Sizes, frame_loss: float) -> Join
 
     Args:
         parameters: checked parameters.
-        sizes: numbers of classes, channels and targets, and the longest duration.
+        sizes: numbers of classes, channels and targets, the longest duration, and options of the encoder.
         frame_loss: weight of the loss of frames; above 0, a learned factor scales the emissions.
     """
-    encoder = _build_encoder(parameters, sizes.num_channels)
+    encoder = _build_encoder(parameters, sizes)
     preparation = sizes.new_preparation(parameters.missing)
     crf = _build_crf(sizes, frame_loss)
     if parameters.switching is not None:
@@ -110,20 +112,20 @@ def build_model(parameters: Parameters, sizes: Sizes, frame_loss: float) -> Join
     return JointModel(encoder, crf, sizes.num_targets, heteroscedastic=heteroscedastic, preparation=preparation)
 
 
-def _build_encoder(parameters: Parameters, num_channels: int) -> Encoder:
+def _build_encoder(parameters: Parameters, sizes: Sizes) -> Encoder:
     if not isinstance(parameters.encoder, str):
-        encoder = adopt_encoder(parameters.encoder, num_channels)
+        encoder = adopt_encoder(parameters.encoder, sizes.num_channels)
         if not (encoder.causal or parameters.bidirectional):
             expected = "an encoder that sees no later frames, because bidirectional=False"
             advice = "set causal = True on a module that is causal, or leave bidirectional out"
             raise InputError("encoder", f"{import_path_of(parameters.encoder)} without causal = True", expected, advice)
         return encoder
-    options: dict[str, Any] = {"hidden": parameters.hidden, "dropout": parameters.dropout}
+    options: dict[str, Any] = {"hidden": parameters.hidden, "dropout": parameters.dropout, **sizes.encoder}
     both = parameters.bidirectional
-    options |= {"causal": not both} if parameters.encoder == "tcn" else {"bidirectional": both}
+    options |= {"bidirectional": both} if parameters.encoder in ("lstm", "gru") else {"causal": not both}
     if parameters.layers is not None:
         options["layers"] = parameters.layers
-    return make_encoder(parameters.encoder, num_channels, **options)
+    return make_encoder(parameters.encoder, sizes.num_channels, **options)
 
 
 def _build_crf(sizes: Sizes, frame_loss: float) -> LinearChainCRF | SemiMarkovCRF:

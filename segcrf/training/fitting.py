@@ -31,8 +31,9 @@ from segcrf.nn import JointModel, Preparation, SwitchingModel
 from segcrf.segments import Segments
 from segcrf.training.building import Sizes, build_combiner, build_model, build_objective, longest_duration
 from segcrf.training.diagnostics import TrainingWarning
-from segcrf.training.parameters import CUSTOM, Parameters
+from segcrf.training.parameters import CUSTOM, Parameters, to_plain
 from segcrf.training.rules import candidate_rules, default_rule
+from segcrf.training.sizing import choose_size
 from segcrf.training.trained import Setting, Trained
 from segcrf.training.warm_start import (
     check_continues,
@@ -112,7 +113,9 @@ def fit_model(
         looks_ahead = parameters.bidirectional and not getattr(parameters.encoder, "causal", False)
         preparation = choose_preparation(parameters.standardize, looks_ahead, parameters.missing, train, validate)
         longest = longest_duration(train.labels) if parameters.structure == "semi-markov" else None
-        sizes = Sizes(len(coder.classes), train.signals[0].shape[1], num_targets, longest, preparation.per_recording)
+        options = choose_size(to_plain(parameters.encoder), train.labels, parameters.window)
+        channels = train.signals[0].shape[1]
+        sizes = Sizes(len(coder.classes), channels, num_targets, longest, preparation.per_recording, options)
     else:
         check_continues(parameters, start, train)
         preparation, sizes = restored_preparation(start), replace(start.setting.sizes, num_classes=len(coder.classes))

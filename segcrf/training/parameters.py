@@ -297,9 +297,9 @@ def check_parameters(parameters: Parameters) -> None:
         InputTypeError: a value is of another kind.
 
     Example:
-        >>> check_parameters(Parameters(encoder="mlp"))
+        >>> check_parameters(Parameters(structure="tree"))
         Traceback (most recent call last):
-        segcrf._validation.InputError: encoder: got 'mlp', expected one of 'lstm', 'gru', 'tcn'
+        segcrf._validation.InputError: structure: got 'tree', expected one of 'linear-chain', 'semi-markov'
     """
     for name, parameter in PARAMETERS.items():
         parameter.check(getattr(parameters, name))

@@ -89,6 +89,7 @@ class Trained:
             "channels": sizes.num_channels,
             "targets": sizes.num_targets,
             "max_duration": sizes.max_duration,
+            "encoder_sizes": dict(sizes.encoder),
             "standardize": "recording" if sizes.per_recording else "dataset",
             "frame_loss": self.frame_loss,
             "learning_rate": self.learning_rate,
@@ -120,7 +121,8 @@ class Trained:
             config = config | {"parameters": config["parameters"] | {"encoder": encoder}}
         coder = ClassCoder(np.array(config["classes"]), config["labels"] == "name")
         per_recording = config["standardize"] == "recording"
-        sizes = Sizes(len(coder.classes), config["channels"], config["targets"], config["max_duration"], per_recording)
+        decided = config["channels"], config["targets"], config["max_duration"], per_recording, config["encoder_sizes"]
+        sizes = Sizes(len(coder.classes), *decided)
         start = "model."
         return cls(
             Setting(Parameters(**config["parameters"]), coder, sizes),

@@ -10,17 +10,22 @@ from torch import Tensor, nn
 
 from segcrf import LinearChain, LinearChainCRF, SemiMarkovCRF
 from segcrf.nn import (
+    AttentionEncoder,
     ConstrainedTransitions,
+    ConvGRUEncoder,
+    ConvLSTMEncoder,
     DecodingRule,
     Encoder,
     GRUEncoder,
     InputDependentTransitions,
     JointModel,
     LSTMEncoder,
+    MSTCNEncoder,
     PottsTransitions,
     Preparation,
     SwitchingModel,
     TCNEncoder,
+    UNetEncoder,
     cycle,
 )
 
@@ -107,6 +112,34 @@ MODELS: dict[str, tuple[Callable[[], Model], DecodingRule]] = {
     "tcn, censored, delay": (
         lambda: joint(TCNEncoder(2, 4, layers=2), SemiMarkovCRF(3, 4, censored=True), 1),
         DecodingRule(1.5, by_frame=True, max_delay=6),
+    ),
+    "unet, chain, sequence": (
+        lambda: joint(UNetEncoder(2, 6, layers=2), LinearChainCRF(3), 1, per_recording=True),
+        DecodingRule(),
+    ),
+    "causal unet, filter": (
+        lambda: switching(UNetEncoder(2, 6, layers=2, causal=True), LinearChainCRF(3), "filter"),
+        DecodingRule(),
+    ),
+    "ms-tcn, semi-Markov": (
+        lambda: joint(MSTCNEncoder(2, 4, layers=2), SemiMarkovCRF(3, 4)),
+        DecodingRule(),
+    ),
+    "attention, chain, by frame": (
+        lambda: joint(AttentionEncoder(2, 8, window=5), LinearChainCRF(3)),
+        DecodingRule(1.0, by_frame=True),
+    ),
+    "causal attention, chain, delay": (
+        lambda: joint(AttentionEncoder(2, 8, window=5, causal=True), LinearChainCRF(3)),
+        DecodingRule(1.0, by_frame=True, max_delay=3),
+    ),
+    "convolutions and lstm, chain": (
+        lambda: joint(ConvLSTMEncoder(2, 4, stem_layers=2), LinearChainCRF(3)),
+        DecodingRule(),
+    ),
+    "causal convolutions and gru, chain": (
+        lambda: joint(ConvGRUEncoder(2, 4, stem_layers=2, causal=True), LinearChainCRF(3)),
+        DecodingRule(),
     ),
     "nothing prepared, one class": (
         lambda: JointModel(LSTMEncoder(2, 4, layers=2), LinearChainCRF(1), 1),

@@ -13,6 +13,12 @@ ENCODERS = [
     ("gru", {"bidirectional": True}),
     ("tcn", {"layers": 3}),
     ("tcn", {"layers": 3, "causal": True}),
+    ("unet", {"layers": 2}),
+    ("unet", {"layers": 2, "causal": True}),
+    ("ms-tcn", {"layers": 2}),
+    ("attention", {"window": 6}),
+    ("conv-lstm", {"stem_layers": 2}),
+    ("conv-gru", {"stem_layers": 2, "causal": True}),
 ]
 
 

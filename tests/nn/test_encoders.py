@@ -5,7 +5,19 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from segcrf.nn import Encoder, GRUEncoder, LSTMEncoder, SequenceDropout, TCNEncoder, make_encoder
+from segcrf.nn import (
+    AttentionEncoder,
+    ConvGRUEncoder,
+    ConvLSTMEncoder,
+    Encoder,
+    GRUEncoder,
+    LSTMEncoder,
+    MSTCNEncoder,
+    SequenceDropout,
+    TCNEncoder,
+    UNetEncoder,
+    make_encoder,
+)
 from segcrf.testing.encoders import CausalEncoderContract, EncoderContract, signal
 from segcrf.testing.errors import rejects
 
@@ -22,6 +34,15 @@ CAUSAL: dict[str, Build] = {
     "tcn-even-kernel": lambda: TCNEncoder(3, 5, layers=2, kernel_size=2, causal=True),
     "tcn-one-tap": lambda: TCNEncoder(3, 5, layers=2, kernel_size=1, causal=True),
     "tcn-no-layer": lambda: TCNEncoder(3, 19, layers=0, causal=True),
+    "unet": lambda: UNetEncoder(3, 8, layers=2, causal=True),
+    "unet-3-levels": lambda: UNetEncoder(3, 12, layers=3, kernel_size=2, causal=True),
+    "unet-one-tap": lambda: UNetEncoder(3, 6, layers=1, kernel_size=1, causal=True),
+    "unet-one-rate": lambda: UNetEncoder(3, 6, layers=0, causal=True),
+    "ms-tcn": lambda: MSTCNEncoder(3, 5, layers=2, stages=3, causal=True),
+    "attention": lambda: AttentionEncoder(3, 8, window=4, causal=True),
+    "attention-one-frame": lambda: AttentionEncoder(3, 6, layers=1, window=1, causal=True),
+    "conv-lstm": lambda: ConvLSTMEncoder(3, 5, layers=2, stem_layers=2, causal=True),
+    "conv-gru": lambda: ConvGRUEncoder(3, 5, stem_layers=2, kernel_size=2, causal=True),
 }
 ANTICAUSAL: dict[str, Build] = {
     "bi-lstm": lambda: LSTMEncoder(3, 5, bidirectional=True),
@@ -29,6 +50,15 @@ ANTICAUSAL: dict[str, Build] = {
     "bi-gru": lambda: GRUEncoder(3, 5, layers=2, bidirectional=True),
     "tcn": lambda: TCNEncoder(3, 5, layers=3),
     "tcn-wide-kernel": lambda: TCNEncoder(3, 5, layers=2, kernel_size=5),
+    "unet": lambda: UNetEncoder(3, 8, layers=2),
+    "unet-3-levels": lambda: UNetEncoder(3, 5, layers=3, kernel_size=3),
+    "unet-one-rate": lambda: UNetEncoder(3, 6, layers=0, kernel_size=1),
+    "unet-1-unit": lambda: UNetEncoder(3, 1, layers=1, kernel_size=3),
+    "ms-tcn": lambda: MSTCNEncoder(3, 5, layers=2, stages=3),
+    "attention": lambda: AttentionEncoder(3, 8, window=4),
+    "attention-wide-window": lambda: AttentionEncoder(3, 6, layers=1, window=50),
+    "conv-lstm": lambda: ConvLSTMEncoder(3, 5, layers=2, stem_layers=2),
+    "conv-gru": lambda: ConvGRUEncoder(3, 5, stem_layers=2),
 }
 ALL = [*CAUSAL.values(), *ANTICAUSAL.values()]
 NAMES = [*CAUSAL, *(f"{name} (both sides)" for name in ANTICAUSAL)]
@@ -80,7 +110,11 @@ def test_dropout_drops_whole_sequences_while_training_only() -> None:
 
 def test_make_encoder_names_the_choices() -> None:
     assert isinstance(make_encoder("lstm", 3, hidden=4), LSTMEncoder)
-    with rejects("encoder", got="'transformer'", expected="'lstm', 'gru', 'tcn'"):
+    with rejects(
+        "encoder",
+        got="'transformer'",
+        expected="'lstm', 'gru', 'tcn', 'unet', 'ms-tcn', 'attention', 'conv-lstm', 'conv-gru'",
+    ):
         make_encoder("transformer", 3)
     with rejects("kernel_size", got="4", expected="odd", advice="use 5, or causal=True"):
         make_encoder("tcn", 3, kernel_size=4)

@@ -54,6 +54,9 @@ MODELS: dict[str, dict[str, Any]] = {
     "semi-markov sequence": {"structure": "semi-markov", "decoding": "sequence"},
     "gru and gaps": {"max_delay": 3, "decoding": "frame", "encoder": "gru", "layers": 2, "missing": "hold"},
     "tcn": {"max_delay": 3, "encoder": "tcn", "layers": 3},
+    "unet": {"max_delay": 3, "encoder": "unet"},
+    "attention": {"max_delay": 3, "encoder": "attention"},
+    "conv-gru": {"max_delay": 3, "encoder": "conv-gru"},
     "own": {"max_delay": 4, "encoder": Recurrent, "window": 32},
     "switching": {"max_delay": 4, "decoding": "frame", "switching": "mean", "posterior": "filter"},
 }

@@ -186,6 +186,12 @@ def test_the_seed_decides_everything_and_nothing_else_is_touched() -> None:
         {"encoder": "gru", "bidirectional": False},
         {"encoder": "tcn", "layers": 2},
         {"encoder": "tcn", "bidirectional": False},
+        {"encoder": "unet"},
+        {"encoder": "unet", "bidirectional": False},
+        {"encoder": "ms-tcn", "layers": 3},
+        {"encoder": "attention", "bidirectional": False},
+        {"encoder": "conv-lstm"},
+        {"encoder": "conv-gru", "bidirectional": False},
         {"standardize": "recording", "layers": 2, "regression": "smooth_l1"},
     ],
 )

@@ -8,22 +8,30 @@ Every encoder keeps three promises, which the tests check:
   it gives a frame the same features, to the last bit, however the frames are cut into calls.
 """
 
+from segcrf.nn.encoders.attention import AttentionEncoder
 from segcrf.nn.encoders.base import Encoder, State
 from segcrf.nn.encoders.by_frame import linear_by_frame, linear_of_arrays, step_by_frame
+from segcrf.nn.encoders.chained import ConvGRUEncoder, ConvLSTMEncoder, MSTCNEncoder
 from segcrf.nn.encoders.convolutional import TCNEncoder
 from segcrf.nn.encoders.custom import CustomEncoder, adopt_encoder, import_path_of
 from segcrf.nn.encoders.recurrent import GRUEncoder, LSTMEncoder, SequenceDropout
 from segcrf.nn.encoders.registry import ENCODERS, make_encoder
+from segcrf.nn.encoders.unet import UNetEncoder
 
 __all__ = [
     "ENCODERS",
+    "AttentionEncoder",
+    "ConvGRUEncoder",
+    "ConvLSTMEncoder",
     "CustomEncoder",
     "Encoder",
     "GRUEncoder",
     "LSTMEncoder",
+    "MSTCNEncoder",
     "SequenceDropout",
     "State",
     "TCNEncoder",
+    "UNetEncoder",
     "adopt_encoder",
     "import_path_of",
     "linear_by_frame",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from segcrf._validation import InputError
+from segcrf.nn.encoders.pieces import EncodedPieces
 from segcrf.nn.encoders.stepping import Array, SteppingEncoder, add_plain_parameters, submodules
 from segcrf.structures import frame_mask
 
@@ -135,9 +136,4 @@ class TCNEncoder(SteppingEncoder):
     def chunks(self, x: Tensor, size: int) -> Iterator[Tensor]:
         past = self.receptive_field - 1 if self.causal else self.receptive_field // 2
         future = 0 if self.causal else past
-        frames = x.shape[1]
-        for start in range(0, frames, size):
-            stop = min(start + size, frames)
-            left = max(start - past, 0)
-            features = self(x[:, left : min(stop + future, frames)])
-            yield features[:, start - left : stop - left]
+        yield from EncodedPieces(self, x, size, past=past, future=future)

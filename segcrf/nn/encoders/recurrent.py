@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -125,7 +125,18 @@ class _RecurrentEncoder(SteppingEncoder):
         return x, torch.stack(after, dim=1)
 
     def chunks(self, x: Tensor, size: int) -> Iterator[Tensor]:
-        pieces = torch.split(x, size, dim=1)
+        yield from self.encode_pieces(torch.split(x, size, dim=1))
+
+    def encode_pieces(self, pieces: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Encode one recording that is given in pieces, see :meth:`chunks`.
+
+        Args:
+            pieces: consecutive frames (1, n, F) of the recording. An encoder that is not causal reads each piece
+                several times, so a sequence may compute its pieces when they are asked for.
+
+        Yields:
+            Features (1, n, H) of each piece.
+        """
         if self.causal:
             state = None
             for piece in pieces:
@@ -139,7 +150,7 @@ class _RecurrentEncoder(SteppingEncoder):
         for i, piece in enumerate(pieces):
             yield self._piece(piece, i, seams)
 
-    def _sweep(self, pieces: tuple[Tensor, ...], below: list[_Seams]) -> _Seams:
+    def _sweep(self, pieces: Sequence[Tensor], below: list[_Seams]) -> _Seams:
         """Return the states with which the next layer enters each piece, from the left and from the right."""
         layer = self._stack()[len(below)]
         ahead: list[State] = [None] * len(pieces)
