@@ -73,7 +73,7 @@ def export_step(
     metadata = metadata_of(model, classes, sampling_rate)
     _check_needs_no_later_frame(model)
     step = _Step(frozen(model)).eval()
-    x = torch.zeros(RECORDINGS, FRAMES, model.encoder.in_features, dtype=torch.float64)
+    x = torch.zeros(RECORDINGS, FRAMES, model.num_channels, dtype=torch.float64)
     state = step.initial(RECORDINGS)
     step(x, tuple(each.value for each in state))  # what is wrong with a model is clearer here than in a trace of it
     metadata["state"] = json.dumps([_described(each) for each in state])
@@ -102,8 +102,8 @@ class _Step(nn.Module):
         self.model = model
         self.rule = model.decoding_rule
         self.state_shape = _check_stepping(model.encoder)
-        self.holds = model.preparation is not None and model.preparation.missing == "hold"
-        self.known = 1 + int(self.holds)  # tensors of the state before those of the filters
+        self.remembers = model.preparation is not None and model.preparation.memory > 0
+        self.known = 1 + int(self.remembers)  # tensors of the state before those of the filters
         targets = ["targets"] if model.target_head is not None else []
         self.names = ("emissions", "posteriors", "labels", *targets)
 
@@ -111,10 +111,10 @@ class _Step(nn.Module):
         """Return the state before the first frame."""
         dist = self.model.dist(torch.zeros(recordings, 1, self.model.class_head.out_features))
         _check_shared_transitions(dist)
-        weight, channels = self.model.class_head.weight, self.model.encoder.in_features
-        state = [_Named("encoder", weight.new_zeros(recordings, *self.state_shape))]
-        if self.holds:
-            state.append(_Named("last", torch.zeros(recordings, channels, dtype=torch.float64)))
+        state = [_Named("encoder", self.model.class_head.weight.new_zeros(recordings, *self.state_shape))]
+        if self.remembers:
+            assert self.model.preparation is not None
+            state.append(_Named("last", self.model.preparation.initial_state(recordings)))
         for owner in ("filter", "decoder")[: self._filters]:
             values = zip(STATES[type(dist)], initial_state(dist), strict=True)
             state += [_Named(f"{owner}_{name}", value) for name, value in values]
@@ -124,7 +124,7 @@ class _Step(nn.Module):
         model, known = self.model, self.known
         prepared, last = signal_type(model, x), None
         if model.preparation is not None:
-            prepared, last = model.preparation.step(prepared, state[1] if self.holds else None)
+            prepared, last = model.preparation.step(prepared, state[1] if self.remembers else None)
         features, encoded = model.encoder.step(prepared.to(model.class_head.weight.dtype), state[0])
         following = (encoded,) if last is None else (encoded, last)
         emissions, predictions, _ = model.heads(features)

@@ -1,5 +1,6 @@
 """Modules with parameters: CRF layers, their transitions, durations, preparation, encoders, models, decoding."""
 
+from segcrf.nn.channels import SPANS, ChannelPlan, Differences, Tails
 from segcrf.nn.crf import LinearChainCRF, SemiMarkovCRF
 from segcrf.nn.decoding import Decoded, DecodingRule, DelayedDecoded
 from segcrf.nn.durations import (
@@ -56,6 +57,10 @@ from segcrf.nn.transitions import (
 
 __all__ = [
     "CRF",
+    "SPANS",
+    "ChannelPlan",
+    "Differences",
+    "Tails",
     "DURATION_FAMILIES",
     "ENCODERS",
     "MIN_LOG_SIGMA",
