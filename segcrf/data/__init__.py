@@ -1,5 +1,6 @@
 """Data: recordings and labels as people have them, windows of them, and synthetic signals."""
 
+from segcrf.data.channels import HEAVY, SLOW, channel_pace, plan_channels
 from segcrf.data.dataset import (
     ClassCoder,
     Given,
@@ -38,7 +39,9 @@ from segcrf.data.windows import Batch, RandomWindows, Recording, Window, Windows
 
 __all__ = [
     "COLUMNS_FILE",
+    "HEAVY",
     "OFFSETS_DOMINATE",
+    "SLOW",
     "Batch",
     "ClassCoder",
     "Columns",
@@ -51,6 +54,7 @@ __all__ = [
     "TableError",
     "Window",
     "Windows",
+    "channel_pace",
     "check_any_labelled",
     "check_folder",
     "check_matching",
@@ -64,6 +68,7 @@ __all__ = [
     "listing",
     "load_columns",
     "offset_share",
+    "plan_channels",
     "prepare_recordings",
     "read_labelled",
     "read_recordings",

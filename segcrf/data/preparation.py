@@ -9,10 +9,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from segcrf._validation import UNLABELLED
+from segcrf._validation import UNLABELLED, InputError
+from segcrf.data.channels import describe_plan, measure_steps, plan_channels
 from segcrf.data.dataset import Labelled
 from segcrf.data.windows import Recording
-from segcrf.nn import Preparation, Standardizer, to_tensor
+from segcrf.nn import Preparation, Standardizer, adopt_preparation, to_tensor
 
 __all__ = ["OFFSETS_DOMINATE", "choose_preparation", "offset_share", "prepare_recordings"]
 
@@ -60,31 +61,68 @@ def offset_share(recordings: Labelled) -> float:
 
 
 def choose_preparation(
-    standardize: str, bidirectional: bool, missing: str, train: Labelled, validate: Labelled
-) -> Preparation:
-    """Measure the scales of channels and targets on the training recordings.
+    train: Labelled,
+    validate: Labelled,
+    *,
+    standardize: str = "auto",
+    missing: str = "auto",
+    prepare: Any = "auto",
+    looks_ahead: bool = True,
+) -> tuple[Preparation, list[str]]:
+    """Decide on each step of the preparation, and measure its scales on the training recordings.
 
     Args:
+        train: recordings to learn from.
+        validate: recordings that, with the others, decide for ``standardize="auto"``.
         standardize: ``"dataset"``, ``"recording"``, or ``"auto"``: the latter where most of a channel's variance is an
             offset of its recording, and the encoder may see the whole recording.
-        bidirectional: whether it may.
-        missing: what replaces missing values.
-        train: recordings to learn from.
-        validate: recordings that, with the others, decide for ``"auto"``.
+        missing: what replaces missing values, see :func:`segcrf.nn.fill_missing`; ``"flag"``: ``"hold"``, and an
+            indicator for channels that miss values in training; ``"auto"``: ``"flag"``.
+        prepare: ``"auto"``, which channels are dropped, compressed and differenced is decided by
+            :func:`plan_channels`; None: none are; a module, or a callable that builds one.
+        looks_ahead: whether the encoder may see later frames.
+
+    Returns:
+        The preparation, and a note on each decision.
+
+    Raises:
+        InputError, InputTypeError: ``prepare`` cannot prepare the signal, or sees later frames that the encoder must
+            not see.
     """
+    per_recording = standardize == "recording"
     if standardize == "auto":
-        everything = Labelled(train.signals + validate.signals, train.labels + validate.labels, None)
-        own = bidirectional and offset_share(everything) > OFFSETS_DOMINATE
-        standardize = "recording" if own else "dataset"
+        per_recording = looks_ahead and _offsets_dominate(train, validate)
+    num_channels = train.signals[0].shape[1]
     num_targets = train.targets[0].shape[1] if train.targets else 0
+    plain = Preparation(num_channels, per_recording=per_recording)
+    if plain.channels is not None:
+        plain.channels = Standardizer.fit(train.signals)
+    standardized = [plain.standardize(to_tensor(signal)[None])[0].numpy() for signal in train.signals]
+    flag = missing in ("auto", "flag")
+    plan = plan_channels(train.signals, standardized, automatic=prepare == "auto", flag=flag, centred=looks_ahead)
+    own = None if prepare is None or isinstance(prepare, str) else adopt_preparation(prepare, num_channels)
+    if own is not None and not (own.causal or looks_ahead):
+        advice = "set causal = True on a module that is causal, or let the encoder see later frames"
+        raise InputError("prepare", "a module without causal = True", "one that sees no later frames", advice)
     preparation = Preparation(
-        train.signals[0].shape[1], num_targets, per_recording=standardize == "recording", missing=missing
+        num_channels,
+        num_targets,
+        per_recording=per_recording,
+        missing="hold" if flag else missing,
+        plan=plan,
+        own=own,
     )
-    if preparation.channels is not None:
-        preparation.channels = Standardizer.fit(train.signals)
+    preparation.channels = plain.channels
+    measure_steps(preparation, standardized)
     if train.targets:
         preparation.targets = Standardizer.fit(train.targets)
-    return preparation
+    return preparation, describe_plan(plan, num_channels)
+
+
+def _offsets_dominate(train: Labelled, validate: Labelled) -> bool:
+    """Return whether most of a channel's variance is an offset without meaning."""
+    everything = Labelled(train.signals + validate.signals, train.labels + validate.labels, None)
+    return offset_share(everything) > OFFSETS_DOMINATE
 
 
 def prepare_recordings(preparation: Preparation, labelled: Labelled) -> list[Recording]:
@@ -93,6 +131,7 @@ def prepare_recordings(preparation: Preparation, labelled: Labelled) -> list[Rec
     if labelled.targets is not None and preparation.targets is not None:
         scaled = (preparation.targets.transform(array).astype(np.float32) for array in labelled.targets)
         targets = [torch.as_tensor(array) for array in scaled]
-    signals = (preparation(to_tensor(x)[None])[0] for x in labelled.signals)
+    with torch.no_grad():
+        signals = [preparation(to_tensor(x)[None])[0] for x in labelled.signals]
     rows = zip(signals, labelled.labels, targets, labelled.names, strict=True)
     return [Recording(signal, torch.as_tensor(labels), y, name) for signal, labels, y, name in rows]

@@ -39,7 +39,7 @@ from segcrf.nn.model import (
     can_step,
     check_causal,
 )
-from segcrf.nn.preparation import Preparation, Standardizer, to_tensor
+from segcrf.nn.preparation import Preparation, Standardizer, adopt_preparation, to_tensor
 from segcrf.nn.torchcrf import CRF
 from segcrf.nn.transitions import (
     TRANSITION_FAMILIES,
@@ -99,6 +99,7 @@ __all__ = [
     "Transitions",
     "UniformDurations",
     "adopt_encoder",
+    "adopt_preparation",
     "can_step",
     "check_causal",
     "cycle",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,13 +10,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from segcrf._validation import InputError, check_choice
+from segcrf._validation import InputError, InputTypeError, check_choice
 from segcrf.nn.channels import ChannelPlan, Differences, Tails
-from segcrf.nn.encoders import Encoder, step_by_frame
+from segcrf.nn.encoders import Encoder, adopt_encoder, step_by_frame
 from segcrf.nn.missing import MISSING, fill_missing
 from segcrf.structures import frame_mask
 
-__all__ = ["Preparation", "Standardizer", "check_steps", "to_tensor"]
+__all__ = ["Preparation", "Standardizer", "adopt_preparation", "check_steps", "to_tensor"]
 
 Array = npt.NDArray[Any]
 
@@ -267,6 +267,28 @@ def _by_own_scale(x: Tensor, lengths: Tensor | None) -> Tensor:
 def _scale_of(mean: Tensor, deviation: Tensor) -> Tensor:
     """Return the deviation, and 1 where a channel is constant."""
     return deviation.where(deviation > _CONSTANT * mean.abs().clamp(min=_TINY), 1.0)
+
+
+def adopt_preparation(given: nn.Module | Callable[[int], nn.Module], num_channels: int) -> Encoder:
+    """Return a module of the user as a step of a preparation, with weights that training does not change.
+
+    Args:
+        given: a module, which is copied; or a callable such as a class, called with the number of channels.
+        num_channels: channels F of the raw signal.
+
+    Raises:
+        InputError, InputTypeError: as of :class:`segcrf.nn.CustomEncoder`, or the callable returns no module.
+
+    Example:
+        >>> adopt_preparation(lambda channels: nn.Linear(channels, 5), 2).out_features
+        5
+    """
+    try:
+        own = adopt_encoder(given, num_channels)
+    except (InputError, InputTypeError) as error:
+        error.argument = "prepare"
+        raise
+    return own.requires_grad_(False).eval()
 
 
 def check_steps(preparation: Preparation) -> None:

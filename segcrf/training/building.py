@@ -24,6 +24,7 @@ from segcrf.losses import (
     UncertaintyWeights,
 )
 from segcrf.nn import (
+    ChannelPlan,
     Encoder,
     JointModel,
     LinearChainCRF,
@@ -31,6 +32,7 @@ from segcrf.nn import (
     SemiMarkovCRF,
     SwitchingModel,
     adopt_encoder,
+    adopt_preparation,
     import_path_of,
     make_encoder,
 )
@@ -64,6 +66,8 @@ class Sizes:
         num_targets: R, or 0.
         max_duration: longest duration with a score of its own; None for a linear chain.
         per_recording: whether every recording is standardised by its own mean and deviation.
+        missing: what replaces missing values, see :func:`segcrf.nn.fill_missing`.
+        plan: which channels are kept, compressed, differenced and flagged.
     """
 
     num_classes: int
@@ -71,10 +75,15 @@ class Sizes:
     num_targets: int
     max_duration: int | None
     per_recording: bool
+    missing: str
+    plan: ChannelPlan
 
-    def new_preparation(self, missing: str) -> Preparation:
-        """Return a preparation of these sizes that changes nothing but missing values, see :class:`Preparation`."""
-        return Preparation(self.num_channels, self.num_targets, per_recording=self.per_recording, missing=missing)
+    def new_preparation(self, parameters: Parameters) -> Preparation:
+        """Return a preparation of these sizes, with scales that are not measured yet."""
+        given = parameters.prepare
+        own = None if given is None or isinstance(given, str) else adopt_preparation(given, self.num_channels)
+        how: dict[str, Any] = {"per_recording": self.per_recording, "missing": self.missing}
+        return Preparation(self.num_channels, self.num_targets, **how, plan=self.plan, own=own)
 
 
 def longest_duration(labels: Sequence[Array]) -> int:
@@ -100,8 +109,8 @@ def build_model(parameters: Parameters, sizes: Sizes, frame_loss: float) -> Join
         sizes: numbers of classes, channels and targets, and the longest duration.
         frame_loss: weight of the loss of frames; above 0, a learned factor scales the emissions.
     """
-    encoder = _build_encoder(parameters, sizes.num_channels)
-    preparation = sizes.new_preparation(parameters.missing)
+    preparation = sizes.new_preparation(parameters)
+    encoder = _build_encoder(parameters, preparation.num_prepared)
     crf = _build_crf(sizes, frame_loss)
     if parameters.switching is not None:
         assert parameters.posterior is not None

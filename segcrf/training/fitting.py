@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -110,21 +111,33 @@ def fit_model(
         raise InputError("switching", f"{parameters.switching!r} without targets", "targets to predict", advice)
     if start is None:
         looks_ahead = parameters.bidirectional and not getattr(parameters.encoder, "causal", False)
-        preparation = choose_preparation(parameters.standardize, looks_ahead, parameters.missing, train, validate)
+        preparation, notes = choose_preparation(
+            train,
+            validate,
+            standardize=parameters.standardize,
+            missing=parameters.missing,
+            prepare=parameters.prepare,
+            looks_ahead=looks_ahead,
+        )
         longest = longest_duration(train.labels) if parameters.structure == "semi-markov" else None
-        sizes = Sizes(len(coder.classes), train.signals[0].shape[1], num_targets, longest, preparation.per_recording)
+        how = preparation.per_recording, preparation.missing, preparation.plan
+        sizes = Sizes(len(coder.classes), train.signals[0].shape[1], num_targets, longest, *how)
     else:
         check_continues(parameters, start, train)
         preparation, sizes = restored_preparation(start), replace(start.setting.sizes, num_classes=len(coder.classes))
+        notes = []
     # Copies that later changes of the caller do not reach.
-    plain = replace(Parameters(**parameters.to_dict()), encoder=copy.deepcopy(parameters.encoder))
+    own = {name: copy.deepcopy(getattr(parameters, name)) for name in ("encoder", "prepare")}
+    plain = replace(Parameters(**parameters.to_dict()), **own)
     setting = Setting(plain, coder, sizes)
     fingerprint = {} if parameters.directory is None else _fingerprint(setting, (train, validate))
     weights = _frame_losses(parameters.frame_loss, train.labels, bool(validate.labels))
     if start is not None:
         fingerprint, weights = fingerprint | {"start": digest_weights(start.weights)}, [start.frame_loss]
     recipes = _recipes(parameters, weights, fingerprint, resume)
-    notes = _warn_of_unseen(coder, train.labels) if start is None else _note_forgettable(coder, train.labels)
+    for note in notes if parameters.progress else ():
+        print(note, file=sys.stderr)
+    notes += _warn_of_unseen(coder, train.labels) if start is None else _note_forgettable(coder, train.labels)
     data = prepare_recordings(preparation, train), prepare_recordings(preparation, validate)
     fit = _Fit(parameters, setting, preparation, start, train.labels, data, resume, on_best)
     trained = fit.best_of(recipes)
