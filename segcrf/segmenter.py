@@ -44,8 +44,7 @@ class Segmenter(Predictor):
         noise: deviation of the noise added to the standardised signal in training.
         standardize: standardise channels by the mean and deviation of: ``"dataset"``, all training recordings;
             ``"recording"``, the recording itself, for offsets and gains without meaning; ``"auto"``, the latter if
-            most of a channel's variance is such an offset, see :func:`segcrf.data.offset_share`, and the encoder is
-            bidirectional.
+            offsets have none, see :func:`segcrf.data.has_free_offsets`, and the encoder is bidirectional.
         prepare: what is made of the standardised channels. ``"auto"``: what the training recordings ask for, see
             :func:`segcrf.data.plan_channels`. A channel that is constant is left out. One that moves slowly gets its
             differences over 1, 2, 4, 8 and 16 frames, which look back only if ``bidirectional=False``. Heavy tails are

@@ -13,8 +13,8 @@ from segcrf.data.dataset import (
 from segcrf.data.files import check_folder, write_atomically
 from segcrf.data.formats import read_segments, segments_to_frames, segments_to_times
 from segcrf.data.preparation import (
-    OFFSETS_DOMINATE,
     choose_preparation,
+    has_free_offsets,
     offset_share,
     prepare_recordings,
 )
@@ -40,7 +40,6 @@ from segcrf.data.windows import Batch, RandomWindows, Recording, Window, Windows
 __all__ = [
     "COLUMNS_FILE",
     "HEAVY",
-    "OFFSETS_DOMINATE",
     "SLOW",
     "Batch",
     "ClassCoder",
@@ -65,6 +64,7 @@ __all__ = [
     "columns_of",
     "format_of",
     "grid",
+    "has_free_offsets",
     "listing",
     "load_columns",
     "offset_share",

@@ -18,7 +18,7 @@ from segcrf._validation import UNLABELLED, InputError, InputTypeError
 from segcrf.inference.answer import filters, mixed_targets, signal_type
 from segcrf.inference.export import Exported, PathLike, checked_path, frozen, metadata_of, write_program
 from segcrf.inference.filter_operators import STATES, initial_state, run_filter
-from segcrf.nn import Encoder, GRUEncoder, JointModel, LSTMEncoder, SwitchingModel, TCNEncoder
+from segcrf.nn import Encoder, GRUEncoder, JointModel, LSTMEncoder, SwitchingModel, TCNEncoder, check_steps
 from segcrf.structures import Structure
 
 __all__ = ["export_step"]
@@ -186,6 +186,11 @@ def _check_needs_no_later_frame(model: JointModel | SwitchingModel) -> None:
         got, expected = "a preparation with per_recording=True", "channels standardised by fixed numbers"
         advice = "mean and deviation of a recording are unknown before its end: fit with standardize='dataset'"
         raise InputError("model", got, expected, advice)
+    if model.preparation is not None:
+        if model.preparation.own is not None:
+            got, expected = f"a preparation by {type(model.preparation.own).__name__}", "prepare='auto' or None"
+            raise InputTypeError("model", got, expected, "export whole recordings")
+        check_steps(model.preparation)
     if isinstance(model, SwitchingModel) and not filters(model):
         got, expected = "targets that are mixed by posterior='smooth'", "posterior='filter'"
         raise InputError("model", got, expected, "later frames are unknown: train the model with posterior='filter'")

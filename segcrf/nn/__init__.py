@@ -39,7 +39,7 @@ from segcrf.nn.model import (
     can_step,
     check_causal,
 )
-from segcrf.nn.preparation import Preparation, Standardizer, adopt_preparation, to_tensor
+from segcrf.nn.preparation import Preparation, Standardizer, adopt_preparation, check_steps, to_tensor
 from segcrf.nn.torchcrf import CRF
 from segcrf.nn.transitions import (
     TRANSITION_FAMILIES,
@@ -102,6 +102,7 @@ __all__ = [
     "adopt_preparation",
     "can_step",
     "check_causal",
+    "check_steps",
     "cycle",
     "fill_missing",
     "import_path_of",

@@ -144,7 +144,8 @@ class Differences(nn.Module):
         centred: whether a difference depends on later frames.
 
     Attributes:
-        tails: :class:`Tails` of the S * F differences, those of the first span first.
+        tails: :class:`Tails` of the S * F differences, those of the first span first. Most differences of a slow
+            channel are noise, and few are large; compressed ones show both.
 
     Example:
         >>> differences = Differences(1, (1, 2), centred=False)
