@@ -19,8 +19,9 @@ Array = npt.NDArray[Any]
 # The channels of gestures have paces of 0.02 to 0.13, of motion capture 0.12 to 0.22, of ECG 0.3, of sleep and power
 # 0.4, of EMG 0.9: these hold their changes within a few frames already.
 SLOW = 0.1
-# The weight of the tails, see segcrf.nn.Tails.weigh, beyond which they are compressed.
-HEAVY = 20.0
+# The weight of the tails, see segcrf.nn.Tails.weigh, beyond which they are compressed. Compressing tails of 10 to 40 won
+# and lost nothing on sleep and motion capture. Beyond this they are artefacts, which would set the scale of a channel.
+HEAVY = 60.0
 # The deviation of a constant channel is rounding error.
 _CONSTANT = 1e-7
 # Channels that a note lists by number.
