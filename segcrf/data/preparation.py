@@ -122,7 +122,9 @@ def choose_preparation(
         preparation.targets = Standardizer.fit(train.targets)
     notes = describe_plan(plan, num_channels)
     if standardize == "auto" and per_recording:
-        notes.insert(0, "offsets of recordings have no meaning here: each is standardised by its own mean and deviation")
+        notes.insert(
+            0, "offsets of recordings have no meaning here: each is standardised by its own mean and deviation"
+        )
     return preparation, notes
 
 

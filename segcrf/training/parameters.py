@@ -271,9 +271,7 @@ class Parameters:
 
     def to_builtin(self) -> Parameters:
         """Return the same parameters as Python's own numbers and text, which PyTorch and checkpoints require."""
-        return replace(
-            Parameters(**self.to_dict()), combine=self.combine, encoder=self.encoder, prepare=self.prepare
-        )
+        return replace(Parameters(**self.to_dict()), combine=self.combine, encoder=self.encoder, prepare=self.prepare)
 
 
 #: Every parameter by name, in the order of the constructor.

@@ -18,7 +18,17 @@ from segcrf.training.trained import Trained
 __all__ = ["check_continues", "copy_weights", "digest_weights", "restored_preparation"]
 
 # Parameters that decide which weights a model has.
-ARCHITECTURE = ("structure", "encoder", "hidden", "layers", "bidirectional", "prepare", "missing", "switching", "regression")
+ARCHITECTURE = (
+    "structure",
+    "encoder",
+    "hidden",
+    "layers",
+    "bidirectional",
+    "prepare",
+    "missing",
+    "switching",
+    "regression",
+)
 
 
 def check_continues(parameters: Parameters, start: Trained, train: Labelled) -> None:

@@ -104,7 +104,9 @@ def test_recordings_of_one_frame_and_lost_channels_are_predicted() -> None:
 def test_a_huge_offset_in_float32_is_prepared_as_in_float64() -> None:
     X, y = slow_recordings()
     far = [(x + 2.0**20).astype(np.float32) for x in X]
-    models = [Segmenter(**SMALL | {"max_epochs": 1}).fit(signals, y) for signals in (far, [x.astype(float) for x in far])]
+    models = [
+        Segmenter(**SMALL | {"max_epochs": 1}).fit(signals, y) for signals in (far, [x.astype(float) for x in far])
+    ]
     for a, b in zip(models[0].predict_proba(far), models[1].predict_proba(far), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
