@@ -19,8 +19,9 @@ Array = npt.NDArray[Any]
 # The channels of gestures have paces of 0.02 to 0.13, of motion capture 0.12 to 0.22, of ECG 0.3, of sleep and power
 # 0.4, of EMG 0.9: these hold their changes within a few frames already.
 SLOW = 0.1
-# The weight of the tails, see segcrf.nn.Tails.weigh, beyond which they are compressed. Compressing tails of 10 to 40 won
-# and lost nothing on sleep and motion capture. Beyond this they are artefacts, which would set the scale of a channel.
+# The weight of the tails, see segcrf.nn.Tails.weigh, beyond which they are compressed. Compressing all channels of sleep
+# and motion capture, of weights from 3 to 900, changed F1@50 by 1 to 2, less than the seed does; the largest weights are
+# of artefacts, which would set the scale of a channel. Those of ECG are 20, of power 37, of EMG 29 to 54.
 HEAVY = 60.0
 # The deviation of a constant channel is rounding error.
 _CONSTANT = 1e-7
@@ -120,8 +121,8 @@ def describe_plan(plan: ChannelPlan, num_channels: int) -> list[str]:
         num_channels: channels of the raw signal.
 
     Example:
-        >>> describe_plan(ChannelPlan(kept=(0, 1), slow=(1,), spans=(1, 2)), 3)
-        ['channel 2 is constant in training, and left out', 'channel 1 moves slowly: differences over 1, 2 frames were added']
+        >>> describe_plan(ChannelPlan(kept=(0, 1), slow=(1,), spans=(1, 2)), 2)
+        ['channel 1 moves slowly: differences over 1, 2 frames were added']
     """
     dropped = sorted(set(range(num_channels)) - set(plan.kept))
     spans = ", ".join(map(str, plan.spans))
