@@ -19,9 +19,9 @@ Array = npt.NDArray[Any]
 # The channels of gestures have paces of 0.02 to 0.13, of motion capture 0.12 to 0.22, of ECG 0.3, of sleep and power
 # 0.4, of EMG 0.9: these hold their changes within a few frames already.
 SLOW = 0.1
-# The weight of the tails, see segcrf.nn.Tails.weigh, beyond which they are compressed. Compressing all channels of sleep
-# and motion capture, of weights from 3 to 900, changed F1@50 by 1 to 2, less than the seed does; the largest weights are
-# of artefacts, which would set the scale of a channel. Those of ECG are 20, of power 37, of EMG 29 to 54.
+# The weight of the tails, see segcrf.nn.Tails.weigh, beyond which they are compressed. Compressing all channels of
+# sleep and motion capture, of weights from 3 to 900, changed F1@50 by 1 to 2, less than the seed does. The largest
+# weights are of artefacts, which would set the scale of a channel; ECG has 20, power 37, EMG 29 to 54.
 HEAVY = 60.0
 # The deviation of a constant channel is rounding error.
 _CONSTANT = 1e-7

@@ -22,8 +22,8 @@ Array = npt.NDArray[Any]
 # Measured: the share is 0.9 for gestures of three people before a camera, 0.2 for sleep, and below 0.05 for ECG, EMG,
 # power and motion.
 OFFSETS_DOMINATE = 0.5
-# The same share between the quarters of a single recording: 0.08 to 0.21 for these gestures, where a scale per recording
-# raises F1@50 on other people from 0 to 20 and 26; at most 0.05 for sleep, gaze, power, motion, ECG and EMG.
+# The same share between the quarters of a single recording: 0.08 to 0.21 for these gestures, where a scale per
+# recording raises F1@50 on other people from 0 to 20 and 26; at most 0.05 for sleep, gaze, power, motion, ECG and EMG.
 # Quarters of fewer than 100 frames differ by chance.
 PARTS, OFFSETS_DRIFT, LONG_ENOUGH = 4, 0.07, 400
 
@@ -122,9 +122,7 @@ def choose_preparation(
         preparation.targets = Standardizer.fit(train.targets)
     notes = describe_plan(plan, num_channels)
     if standardize == "auto" and per_recording:
-        notes.insert(
-            0, "offsets of recordings have no meaning here: each is standardised by its own mean and deviation"
-        )
+        notes.insert(0, "offsets of recordings say little: each is standardised by its own mean and deviation")
     return preparation, notes
 
 

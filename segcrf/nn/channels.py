@@ -68,7 +68,7 @@ class ChannelPlan:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ChannelPlan:
         """Return the plan of ``dataclasses.asdict``, also after a way through JSON."""
-        return cls(**{name: tuple(each) if isinstance(each, list) else each for name, each in values.items()})
+        return cls(**{name: each if isinstance(each, bool) else tuple(each) for name, each in values.items()})
 
 
 class Tails(nn.Module):

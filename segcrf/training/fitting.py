@@ -136,7 +136,7 @@ def fit_model(
         fingerprint, weights = fingerprint | {"start": digest_weights(start.weights)}, [start.frame_loss]
     recipes = _recipes(parameters, weights, fingerprint, resume)
     for note in notes if parameters.progress else ():
-        print(note, file=sys.stderr)
+        sys.stderr.write(f"{note}\n")
     notes += _warn_of_unseen(coder, train.labels) if start is None else _note_forgettable(coder, train.labels)
     data = prepare_recordings(preparation, train), prepare_recordings(preparation, validate)
     fit = _Fit(parameters, setting, preparation, start, train.labels, data, resume, on_best)

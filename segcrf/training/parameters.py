@@ -40,8 +40,8 @@ COMBINERS = ("sum", "running-mean", "uncertainty")
 SWITCHING = ("mean", *FORMS)
 # These losses are above zero, as a combiner that divides by them requires.
 ERRORS = ("mse", "smooth_l1")
-# A model folder stores this in place of a combiner, encoder or preparation without a name: these are programs, and programs are
-# never stored.
+# A model folder stores this in place of a combiner, encoder or preparation without a name: these are programs, and
+# programs are never stored.
 CUSTOM = "custom"
 
 Rule = Callable[[Any, str], object]

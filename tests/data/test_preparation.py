@@ -101,7 +101,7 @@ def test_offsets_of_several_recordings_decide_for_their_own_scales() -> None:
     alike = labelled([random.normal(size=(300, 2)) for _ in range(4)])
     assert has_free_offsets(apart, NONE) and not has_free_offsets(alike, NONE)
     preparation, notes = choose_preparation(apart, NONE)
-    assert preparation.per_recording and notes[0].startswith("offsets of recordings have no meaning")
+    assert preparation.per_recording and notes[0].startswith("offsets of recordings say little")
     assert not choose_preparation(apart, NONE, looks_ahead=False)[0].per_recording
     assert not choose_preparation(apart, NONE, standardize="dataset")[0].per_recording
 
