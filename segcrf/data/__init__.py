@@ -15,7 +15,6 @@ from segcrf.data.formats import read_segments, segments_to_frames, segments_to_t
 from segcrf.data.preparation import (
     choose_preparation,
     has_free_offsets,
-    offset_share,
     prepare_recordings,
 )
 from segcrf.data.readers import (
@@ -67,7 +66,6 @@ __all__ = [
     "has_free_offsets",
     "listing",
     "load_columns",
-    "offset_share",
     "plan_channels",
     "prepare_recordings",
     "read_labelled",

@@ -15,7 +15,7 @@ from segcrf.data.dataset import Labelled
 from segcrf.data.windows import Recording
 from segcrf.nn import Preparation, Standardizer, adopt_preparation, to_tensor
 
-__all__ = ["choose_preparation", "has_free_offsets", "offset_share", "prepare_recordings"]
+__all__ = ["choose_preparation", "has_free_offsets", "prepare_recordings"]
 
 Array = npt.NDArray[Any]
 
@@ -28,7 +28,7 @@ OFFSETS_DOMINATE = 0.5
 PARTS, OFFSETS_DRIFT, LONG_ENOUGH = 4, 0.07, 400
 
 
-def offset_share(recordings: Labelled) -> float:
+def _offset_share(recordings: Labelled) -> float:
     """Return how much of the signal is the recording's own offset, which classes do not explain.
 
     The mean of each class is subtracted from each channel first. The result is the share of the remaining variance
@@ -44,9 +44,9 @@ def offset_share(recordings: Labelled) -> float:
     Example:
         >>> labels = [np.array([0, 0, 1, 1])] * 2
         >>> alike, elsewhere = np.array([[0.0], [1.0], [9.0], [8.0]]), np.array([[50.0], [51.0], [59.0], [58.0]])
-        >>> round(offset_share(Labelled([alike, alike], labels, None)), 2)
+        >>> round(_offset_share(Labelled([alike, alike], labels, None)), 2)
         0.0
-        >>> round(offset_share(Labelled([alike, elsewhere], labels, None)), 2)
+        >>> round(_offset_share(Labelled([alike, elsewhere], labels, None)), 2)
         1.0
     """
     known = [labels != UNLABELLED for labels in recordings.labels]
@@ -129,10 +129,11 @@ def choose_preparation(
 def has_free_offsets(train: Labelled, validate: Labelled) -> bool:
     """Return whether the offset of a recording says little about its classes.
 
-    With several training recordings, it does so where :func:`offset_share` of all recordings is above
-    ``OFFSETS_DOMINATE``. A single one, of 400 frames or more, is cut into quarters. If the classes drift from quarter
-    to quarter, with a share above ``OFFSETS_DRIFT``, then they will differ more from recording to recording. Offsets
-    that a single recording does not show remain unnoticed.
+    The mean of each class is subtracted from each channel first. What counts is the share of the remaining variance
+    that lies between recordings, the median over the channels. With several training recordings, offsets say little
+    where the share over all recordings is above 0.5. A single one, of 400 frames or more, is cut into quarters. If
+    the classes drift from quarter to quarter, with a share above 0.07, then they will differ more from recording to
+    recording. Offsets that a single recording does not show remain unnoticed.
 
     Args:
         train: recordings to learn from, labelled.
@@ -145,11 +146,11 @@ def has_free_offsets(train: Labelled, validate: Labelled) -> bool:
     """
     if len(train.signals) > 1:
         everything = Labelled(train.signals + validate.signals, train.labels + validate.labels, None)
-        return offset_share(everything) > OFFSETS_DOMINATE
+        return _offset_share(everything) > OFFSETS_DOMINATE
     if len(train.labels[0]) < LONG_ENOUGH:
         return False
     signals, labels = (np.array_split(each[0], PARTS) for each in (train.signals, train.labels))
-    return offset_share(Labelled(signals, labels, None)) > OFFSETS_DRIFT
+    return _offset_share(Labelled(signals, labels, None)) > OFFSETS_DRIFT
 
 
 def prepare_recordings(preparation: Preparation, labelled: Labelled) -> list[Recording]:

@@ -1,6 +1,6 @@
 """Modules with parameters: CRF layers, their transitions, durations, preparation, encoders, models, decoding."""
 
-from segcrf.nn.channels import SPANS, ChannelPlan, Differences, Tails
+from segcrf.nn.channels import ChannelPlan, Differences, Tails
 from segcrf.nn.crf import LinearChainCRF, SemiMarkovCRF
 from segcrf.nn.decoding import Decoded, DecodingRule, DelayedDecoded
 from segcrf.nn.durations import (
@@ -61,7 +61,6 @@ __all__ = [
     "ENCODERS",
     "MIN_LOG_SIGMA",
     "MISSING",
-    "SPANS",
     "TRANSITION_FAMILIES",
     "ChannelPlan",
     "ConstrainedTransitions",

@@ -16,11 +16,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-__all__ = ["SPANS", "ChannelPlan", "Differences", "Tails"]
+__all__ = ["ChannelPlan", "Differences", "Tails"]
 
 Array = npt.NDArray[Any]
 
-#: Frames between the two values of a difference.
+# Frames between the two values of a difference.
 SPANS = (1, 2, 4, 8, 16)
 # Values beyond this quantile are the tail of a channel.
 RARE = 0.999

@@ -109,23 +109,7 @@ def fit_model(
     if parameters.switching is not None and not num_targets:
         advice = "give fit(X, y, targets=...), or switching=None"
         raise InputError("switching", f"{parameters.switching!r} without targets", "targets to predict", advice)
-    if start is None:
-        looks_ahead = parameters.bidirectional and not getattr(parameters.encoder, "causal", False)
-        preparation, notes = choose_preparation(
-            train,
-            validate,
-            standardize=parameters.standardize,
-            missing=parameters.missing,
-            prepare=parameters.prepare,
-            looks_ahead=looks_ahead,
-        )
-        longest = longest_duration(train.labels) if parameters.structure == "semi-markov" else None
-        how = preparation.per_recording, preparation.missing, preparation.plan
-        sizes = Sizes(len(coder.classes), train.signals[0].shape[1], num_targets, longest, *how)
-    else:
-        check_continues(parameters, start, train)
-        preparation, sizes = restored_preparation(start), replace(start.setting.sizes, num_classes=len(coder.classes))
-        notes = []
+    preparation, sizes, notes = _choose_sizes(parameters, coder, train, validate, start)
     # Copies that later changes of the caller do not reach.
     own = {name: copy.deepcopy(getattr(parameters, name)) for name in ("encoder", "prepare")}
     plain = replace(Parameters(**parameters.to_dict()), **own)
@@ -137,11 +121,33 @@ def fit_model(
     recipes = _recipes(parameters, weights, fingerprint, resume)
     for note in notes if parameters.progress else ():
         sys.stderr.write(f"{note}\n")
-    notes += _warn_of_unseen(coder, train.labels) if start is None else _note_forgettable(coder, train.labels)
+    unseen = _warn_of_unseen(coder, train.labels) if start is None else _note_forgettable(coder, train.labels)
     data = prepare_recordings(preparation, train), prepare_recordings(preparation, validate)
     fit = _Fit(parameters, setting, preparation, start, train.labels, data, resume, on_best)
     trained = fit.best_of(recipes)
-    return replace(trained, notes=notes + trained.notes)
+    return replace(trained, notes=unseen + notes + trained.notes)
+
+
+def _choose_sizes(
+    parameters: Parameters, coder: ClassCoder, train: Labelled, validate: Labelled, start: Trained | None
+) -> tuple[Preparation, Sizes, list[str]]:
+    """Return the preparation, the sizes of the model, and notes; those of an earlier training stay."""
+    if start is not None:
+        check_continues(parameters, start, train)
+        return restored_preparation(start), replace(start.setting.sizes, num_classes=len(coder.classes)), []
+    given: dict[str, Any] = {name: getattr(parameters, name) for name in ("standardize", "missing", "prepare")}
+    looks_ahead = parameters.bidirectional and not getattr(parameters.encoder, "causal", False)
+    preparation, notes = choose_preparation(train, validate, **given, looks_ahead=looks_ahead)
+    sizes = Sizes(
+        num_classes=len(coder.classes),
+        num_channels=train.signals[0].shape[1],
+        num_targets=0 if train.targets is None else train.targets[0].shape[1],
+        max_duration=longest_duration(train.labels) if parameters.structure == "semi-markov" else None,
+        per_recording=preparation.per_recording,
+        missing=preparation.missing,
+        plan=preparation.plan,
+    )
+    return preparation, sizes, notes
 
 
 # ------------------------------------------------------------------------------------------------------ recordings
