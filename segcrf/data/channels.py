@@ -16,8 +16,8 @@ __all__ = ["HEAVY", "SLOW", "channel_pace", "describe_plan", "measure_steps", "p
 Array = npt.NDArray[Any]
 
 # Measured on validation recordings, with and without differences: F1@50 of gaze (pace 0.02) 92 and 0, gestures (0.07)
-# 35 and 32, motion capture (0.2) 57 and 27, ECG (0.3) 99 and 97, sleep (0.4) 47 and 44, power (0.4) 66 and 58. EMG has a
-# pace of 0.9, and noise of 1: their differences are noise.
+# 35 and 32, motion capture (0.2) 57 and 27, ECG (0.3) 99 and 97, sleep (0.4) 47 and 44, power (0.4) 66 and 58. The
+# differences of noise, of pace 1, are noise again; EMG has a pace of 0.9.
 SLOW = 0.5
 # The weight of the tails, see segcrf.nn.Tails.weigh, beyond which they are compressed. Compressing all channels of
 # sleep and motion capture, of weights from 3 to 900, changed F1@50 by 1 to 2, less than the seed does. The largest
