@@ -44,11 +44,16 @@ class Segmenter(Predictor):
         noise: deviation of the noise added to the standardised signal in training.
         standardize: standardise channels by the mean and deviation of: ``"dataset"``, all training recordings;
             ``"recording"``, the recording itself, for offsets and gains without meaning; ``"auto"``, the latter if
-            most of a channel's variance is such an offset, see :func:`segcrf.data.offset_share`, and the encoder is
-            bidirectional.
+            offsets have none, see :func:`segcrf.data.has_free_offsets`, and the encoder is bidirectional.
+        prepare: what is made of the standardised channels. ``"auto"``: what the training recordings ask for, see
+            :func:`segcrf.data.plan_channels`. A channel that is constant is left out. One that moves slowly gets its
+            differences over 1, 2, 4, 8 and 16 frames, which look back only if ``bidirectional=False``. Heavy tails are
+            compressed. Each decision is a line of ``notes_``. None: nothing. Or your own module ``(B, T, F) ->
+            (B, T, F')``, given and saved as an own ``encoder``; training leaves its weights as they are.
         missing: what replaces missing values (NaN) of the signal. ``"hold"``: the last measured value of the channel,
             and its mean before the first; ``"interpolate"``: a straight line between measured neighbours, not for live
-            use; ``"error"``: nothing, such recordings are rejected.
+            use; ``"flag"``: as ``"hold"``, and an indicator is added for channels that miss values in training;
+            ``"error"``: nothing, such recordings are rejected; ``"auto"``: ``"flag"``.
         frame_loss: initial weight of a cross-entropy of single frames, which fades. It is added to the likelihood of
             the sequence until half of the epochs are over, see :class:`segcrf.losses.FadingWeights`. ``"auto"``: 0; but
             where the median band lasts 50 frames or more the likelihood alone may learn slowly, so 1 and 0 are both
@@ -136,7 +141,8 @@ class Segmenter(Predictor):
         dropout: float = 0.3,
         noise: float = 0.1,
         standardize: str = "auto",
-        missing: str = "error",
+        prepare: str | nn.Module | Callable[[int], nn.Module] | None = "auto",
+        missing: str = "auto",
         frame_loss: float | str = "auto",
         regression: str = "auto",
         combine: str | Mapping[str, float] | Combiner = "auto",
@@ -162,7 +168,7 @@ class Segmenter(Predictor):
     ) -> None:
         self.structure, self.encoder, self.hidden, self.layers = structure, encoder, hidden, layers
         self.bidirectional, self.dropout, self.noise, self.standardize = bidirectional, dropout, noise, standardize
-        self.missing = missing
+        self.prepare, self.missing = prepare, missing
         self.frame_loss, self.regression, self.combine = frame_loss, regression, combine
         self.switching, self.posterior = switching, posterior
         self.decoding, self.max_delay = decoding, max_delay
@@ -305,6 +311,7 @@ class Segmenter(Predictor):
         *,
         device: str | torch.device = "cpu",
         encoder: nn.Module | Callable[[int], nn.Module] | None = None,
+        prepare: nn.Module | Callable[[int], nn.Module] | None = None,
     ) -> Segmenter:
         """Read a model that ``save`` wrote. Nothing in it is executed.
 
@@ -313,26 +320,29 @@ class Segmenter(Predictor):
             device: where it runs.
             encoder: what ``Segmenter(encoder=...)`` was, if it was your own: a model folder holds its weights, and
                 where its class can be imported from, but no program.
+            prepare: what ``Segmenter(prepare=...)`` was, if it was your own.
 
         Returns:
             A Segmenter that predicts as the saved one did.
 
         Raises:
             ValueError: the folder is missing, damaged or of another program, or this machine lacks the device.
-            InputError: ``encoder`` is missing, or is given and the model does not need it.
+            InputError: ``encoder`` or ``prepare`` is missing, or is given and the model does not need it.
         """
         PARAMETERS["device"].check(device)
         config, tensors = read_model(folder, forbidding=SCORES)
         try:
             parameters = config["parameters"] | {"device": str(device), "directory": None}
-            trained = Trained.restore(config | {"parameters": parameters}, tensors, encoder)
+            trained = Trained.restore(config | {"parameters": parameters}, tensors, encoder, prepare)
             check_parameters(trained.setting.parameters)
-            model = cls(**parameters).set_params(device=device, encoder=trained.setting.parameters.encoder)
+            own = {name: getattr(trained.setting.parameters, name) for name in ("encoder", "prepare")}
+            model = cls(**parameters).set_params(device=device, **own)
             return model._adopt(trained, device)
         except (InputError, InputTypeError):
             raise
         except (KeyError, TypeError, RuntimeError) as error:
             advice = "copy the folder again, or save the model again"
-            if encoder is not None:
-                advice = "pass the encoder that the model was fitted with"
+            if encoder is not None or prepare is not None:
+                which = "encoder" if prepare is None else "prepare" if encoder is None else "encoder and prepare"
+                advice = f"pass the {which} that the model was fitted with"
             raise ValueError(f"{folder}: its files do not belong together, found {error!r}; {advice}") from error

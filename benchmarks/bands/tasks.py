@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -74,6 +74,11 @@ def _boundaries(labels: Array) -> int:
     return int(np.count_nonzero((before != after) & (before != UNLABELLED) & (after != UNLABELLED)))
 
 
+def _unchanged(signal: Array) -> Array:
+    """Return the channels of the sensor."""
+    return signal
+
+
 @dataclass(frozen=True)
 class Source:
     """Recipe that turns a stored data set into a task.
@@ -92,7 +97,7 @@ class Source:
     part: Callable[[str], str]
     margin: float
     factor: int = 1
-    prepare: Callable[[Array], Array] = lambda signal: signal
+    prepare: Callable[[Array], Array] = _unchanged
     stretch: int | None = None
     person: Callable[[str], str] = lambda identifier: identifier
 
@@ -149,9 +154,14 @@ NOISES = {"synthetic_low": 0.5, "synthetic_mid": 1.0, "synthetic_high": 2.0}
 NAMES = (*NOISES, *SOURCES)
 
 
-def load(name: str) -> Task:
-    """Return a task by name. :func:`benchmarks.data.folder` finds or downloads real recordings."""
-    return _synthetic(name) if name in NOISES else _real(name)
+def load(name: str, *, by_hand: bool = True) -> Task:
+    """Return a task by name. :func:`benchmarks.data.folder` finds or downloads real recordings.
+
+    Args:
+        name: one of ``NAMES``.
+        by_hand: whether features are made by hand; otherwise the channels are those of the sensor.
+    """
+    return _synthetic(name) if name in NOISES else _real(name, by_hand)
 
 
 def _synthetic(name: str) -> Task:
@@ -160,8 +170,9 @@ def _synthetic(name: str) -> Task:
     return Task(name, ["5 Hz", "10 Hz", "15 Hz"], 100.0, 10, *parts, people=[str(i) for i in range(12)])
 
 
-def _real(name: str) -> Task:
+def _real(name: str, by_hand: bool) -> Task:
     source, stored = SOURCES[name], folder(name)
+    source = source if by_hand else replace(source, prepare=_unchanged)
     meta = json.loads((stored / "meta.json").read_text(encoding="utf-8"))
     parts: dict[str, list[tuple[Array, Array]]] = {"train": [], "valid": [], "test": []}
     people: dict[str, list[str]] = {part: [] for part in parts}

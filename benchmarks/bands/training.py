@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from benchmarks.bands.tasks import Task
 from segcrf import Segmenter, baselines
-from segcrf.data import OFFSETS_DOMINATE, Labelled, Recording, offset_share
+from segcrf.data import Labelled, Recording, has_free_offsets
 from segcrf.inference import Inferred, infer
 from segcrf.losses import FixedWeights
 from segcrf.nn import JointModel, ModelOutput, Standardizer, make_encoder
@@ -252,8 +252,7 @@ def _held_out(task: Task) -> tuple[Labelled, Labelled]:
 
 def standardizer(learn: Labelled, valid: Labelled, bidirectional: bool) -> Scale:
     """Return the standardisation of channels that the Segmenter would choose."""
-    everything = Labelled(learn.signals + valid.signals, learn.labels + valid.labels, None)
-    own = bidirectional and offset_share(everything) > OFFSETS_DOMINATE
+    own = bidirectional and has_free_offsets(learn, valid)
     return _own_scale if own else Standardizer.fit(learn.signals).transform
 
 

@@ -155,7 +155,7 @@ assert first[["start", "end", "label"]].equals(whole[["start", "end", "label"]])
 # %%
 # Gaps, and scores of your own
 # ----------------------------
-# ``Segmenter(missing="hold")`` replaces missing values (NaN) by the last measured ones, in streams as in ``predict``.
+# The Segmenter replaces missing values (NaN) by the last measured ones, in streams as in ``predict``.
 #
 # An encoder of your own streams if it declares that it is causal and has a method ``step``: see :doc:`encoders`. For
 # scores of your own network, :class:`~segcrf.Stream` takes ``(N, C)`` tensors, and works with any layer:

@@ -187,8 +187,8 @@ _RENAMED = {"max_epochs": "--epochs"}
 _METAVARS = {
     **dict.fromkeys(("structure", "encoder", "combine", "posterior", "decoding", "device"), "NAME"),
     **dict.fromkeys(("dropout", "validation_fraction"), "SHARE"),
-    "standardize": "BY", "frame_loss": "WEIGHT", "regression": "LOSS", "switching": "FORM", "window": "FRAMES",
-    "learning_rate": "RATE", "balance": "RATIO", "patience": "EPOCHS",
+    "standardize": "BY", "missing": "HOW", "frame_loss": "WEIGHT", "regression": "LOSS", "switching": "FORM",
+    "window": "FRAMES", "learning_rate": "RATE", "balance": "RATIO", "patience": "EPOCHS",
 }  # fmt: skip
 
 #: The options of the model: a row of :data:`segcrf.training.PARAMETERS` each.

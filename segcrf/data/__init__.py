@@ -1,5 +1,6 @@
 """Data: recordings and labels as people have them, windows of them, and synthetic signals."""
 
+from segcrf.data.channels import HEAVY, SLOW, channel_pace, plan_channels
 from segcrf.data.dataset import (
     ClassCoder,
     Given,
@@ -12,9 +13,8 @@ from segcrf.data.dataset import (
 from segcrf.data.files import check_folder, hold, write_atomically
 from segcrf.data.formats import read_segments, segments_to_frames, segments_to_times
 from segcrf.data.preparation import (
-    OFFSETS_DOMINATE,
     choose_preparation,
-    offset_share,
+    has_free_offsets,
     prepare_recordings,
 )
 from segcrf.data.readers import (
@@ -36,7 +36,8 @@ from segcrf.data.synthetic import SwitchingSignal, switching_sinusoid
 from segcrf.data.windows import Batch, RandomWindows, Recording, Window, Windows, collate, grid
 
 __all__ = [
-    "OFFSETS_DOMINATE",
+    "HEAVY",
+    "SLOW",
     "Batch",
     "ClassCoder",
     "Columns",
@@ -49,6 +50,7 @@ __all__ = [
     "TableError",
     "Window",
     "Windows",
+    "channel_pace",
     "check_any_labelled",
     "check_folder",
     "check_matching",
@@ -61,9 +63,10 @@ __all__ = [
     "columns_to_config",
     "format_of",
     "grid",
+    "has_free_offsets",
     "hold",
     "listing",
-    "offset_share",
+    "plan_channels",
     "prepare_recordings",
     "read_labelled",
     "read_recordings",

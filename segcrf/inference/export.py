@@ -84,7 +84,7 @@ def export_model(
     metadata = metadata_of(model, classes, sampling_rate)
     check_exportable_rule(model)
     answer = Answer(frozen(model)).eval()
-    x = torch.zeros(RECORDINGS, FRAMES, model.encoder.in_features, dtype=torch.float64)
+    x = torch.zeros(RECORDINGS, FRAMES, model.num_channels, dtype=torch.float64)
     lengths = torch.tensor([FRAMES, FRAMES - 1])
     answer(x, lengths)  # what is wrong with a model is clearer here than in a trace of it
     recordings, frames = torch.export.Dim("recordings"), torch.export.Dim("frames", min=answer.shortest)

@@ -18,7 +18,7 @@ from segcrf._validation import UNLABELLED, InputError, InputTypeError
 from segcrf.inference.answer import filters, mixed_targets, signal_type
 from segcrf.inference.export import Exported, PathLike, checked_path, frozen, metadata_of, write_program
 from segcrf.inference.filter_operators import STATES, initial_state, run_filter
-from segcrf.nn import Encoder, GRUEncoder, JointModel, LSTMEncoder, SwitchingModel, TCNEncoder
+from segcrf.nn import Encoder, GRUEncoder, JointModel, LSTMEncoder, SwitchingModel, TCNEncoder, check_steps
 from segcrf.structures import Structure
 
 __all__ = ["export_step"]
@@ -73,7 +73,7 @@ def export_step(
     metadata = metadata_of(model, classes, sampling_rate)
     _check_needs_no_later_frame(model)
     step = _Step(frozen(model)).eval()
-    x = torch.zeros(RECORDINGS, FRAMES, model.encoder.in_features, dtype=torch.float64)
+    x = torch.zeros(RECORDINGS, FRAMES, model.num_channels, dtype=torch.float64)
     state = step.initial(RECORDINGS)
     step(x, tuple(each.value for each in state))  # what is wrong with a model is clearer here than in a trace of it
     metadata["state"] = json.dumps([_described(each) for each in state])
@@ -102,8 +102,8 @@ class _Step(nn.Module):
         self.model = model
         self.rule = model.decoding_rule
         self.state_shape = _check_stepping(model.encoder)
-        self.holds = model.preparation is not None and model.preparation.missing == "hold"
-        self.known = 1 + int(self.holds)  # tensors of the state before those of the filters
+        self.remembers = model.preparation is not None and model.preparation.memory > 0
+        self.known = 1 + int(self.remembers)  # tensors of the state before those of the filters
         targets = ["targets"] if model.target_head is not None else []
         self.names = ("emissions", "posteriors", "labels", *targets)
 
@@ -111,10 +111,10 @@ class _Step(nn.Module):
         """Return the state before the first frame."""
         dist = self.model.dist(torch.zeros(recordings, 1, self.model.class_head.out_features))
         _check_shared_transitions(dist)
-        weight, channels = self.model.class_head.weight, self.model.encoder.in_features
-        state = [_Named("encoder", weight.new_zeros(recordings, *self.state_shape))]
-        if self.holds:
-            state.append(_Named("last", torch.zeros(recordings, channels, dtype=torch.float64)))
+        state = [_Named("encoder", self.model.class_head.weight.new_zeros(recordings, *self.state_shape))]
+        if self.remembers:
+            assert self.model.preparation is not None
+            state.append(_Named("last", self.model.preparation.initial_state(recordings)))
         for owner in ("filter", "decoder")[: self._filters]:
             values = zip(STATES[type(dist)], initial_state(dist), strict=True)
             state += [_Named(f"{owner}_{name}", value) for name, value in values]
@@ -124,7 +124,7 @@ class _Step(nn.Module):
         model, known = self.model, self.known
         prepared, last = signal_type(model, x), None
         if model.preparation is not None:
-            prepared, last = model.preparation.step(prepared, state[1] if self.holds else None)
+            prepared, last = model.preparation.step(prepared, state[1] if self.remembers else None)
         features, encoded = model.encoder.step(prepared.to(model.class_head.weight.dtype), state[0])
         following = (encoded,) if last is None else (encoded, last)
         emissions, predictions, _ = model.heads(features)
@@ -186,6 +186,11 @@ def _check_needs_no_later_frame(model: JointModel | SwitchingModel) -> None:
         got, expected = "a preparation with per_recording=True", "channels standardised by fixed numbers"
         advice = "mean and deviation of a recording are unknown before its end: fit with standardize='dataset'"
         raise InputError("model", got, expected, advice)
+    if model.preparation is not None:
+        if model.preparation.own is not None:
+            got, expected = f"a preparation by {type(model.preparation.own).__name__}", "prepare='auto' or None"
+            raise InputTypeError("model", got, expected, "export whole recordings")
+        check_steps(model.preparation)
     if isinstance(model, SwitchingModel) and not filters(model):
         got, expected = "targets that are mixed by posterior='smooth'", "posterior='filter'"
         raise InputError("model", got, expected, "later frames are unknown: train the model with posterior='filter'")

@@ -152,7 +152,7 @@ class SignalStreams:
 
     def _initial(self, streams: int) -> Any:
         """Return the state of the model before the first frame of each recording."""
-        nothing = torch.zeros(streams, 0, self.model.encoder.in_features, device=self.model.class_head.weight.device)
+        nothing = torch.zeros(streams, 0, self.model.num_channels, device=self.model.class_head.weight.device)
         return self.model.step(nothing)[1]
 
     def _groups(self, signals: Any) -> list[tuple[list[int], Tensor]]:

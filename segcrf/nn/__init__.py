@@ -1,5 +1,6 @@
 """Modules with parameters: CRF layers, their transitions, durations, preparation, encoders, models, decoding."""
 
+from segcrf.nn.channels import ChannelPlan, Differences, Tails
 from segcrf.nn.crf import LinearChainCRF, SemiMarkovCRF
 from segcrf.nn.decoding import Decoded, DecodingRule, DelayedDecoded
 from segcrf.nn.durations import (
@@ -43,7 +44,7 @@ from segcrf.nn.model import (
     can_step,
     check_causal,
 )
-from segcrf.nn.preparation import Preparation, Standardizer, to_tensor
+from segcrf.nn.preparation import Preparation, Standardizer, adopt_preparation, check_steps, to_tensor
 from segcrf.nn.torchcrf import CRF
 from segcrf.nn.transitions import (
     TRANSITION_FAMILIES,
@@ -67,6 +68,7 @@ __all__ = [
     "MISSING",
     "TRANSITION_FAMILIES",
     "AttentionEncoder",
+    "ChannelPlan",
     "ConstrainedTransitions",
     "ConvGRUEncoder",
     "ConvLSTMEncoder",
@@ -74,6 +76,7 @@ __all__ = [
     "Decoded",
     "DecodingRule",
     "DelayedDecoded",
+    "Differences",
     "Durations",
     "Encoder",
     "FullTransitions",
@@ -100,12 +103,15 @@ __all__ = [
     "SwitchingModel",
     "SwitchingModelOutput",
     "TCNEncoder",
+    "Tails",
     "Transitions",
     "UNetEncoder",
     "UniformDurations",
     "adopt_encoder",
+    "adopt_preparation",
     "can_step",
     "check_causal",
+    "check_steps",
     "cycle",
     "fill_missing",
     "import_path_of",

@@ -104,6 +104,11 @@ class _StructuredModel(nn.Module):
         self.register_buffer("decode_by_frame", torch.zeros((), dtype=torch.bool))
         self.register_buffer("decode_max_delay", torch.full((), _NO_LIMIT))
 
+    @property
+    def num_channels(self) -> int:
+        """Channels F of the raw signal."""
+        return self.encoder.in_features if self.preparation is None else self.preparation.num_channels
+
     def prepare(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return raw signals (B, T, F) as the encoder expects them."""
         return x if self.preparation is None else self.preparation(x, lengths).to(self.class_head.weight.dtype)

@@ -24,6 +24,7 @@ from segcrf.losses import (
     UncertaintyWeights,
 )
 from segcrf.nn import (
+    ChannelPlan,
     Encoder,
     JointModel,
     LinearChainCRF,
@@ -31,6 +32,7 @@ from segcrf.nn import (
     SemiMarkovCRF,
     SwitchingModel,
     adopt_encoder,
+    adopt_preparation,
     import_path_of,
     make_encoder,
 )
@@ -65,6 +67,8 @@ class Sizes:
         max_duration: longest duration with a score of its own; None for a linear chain.
         per_recording: whether every recording is standardised by its own mean and deviation.
         encoder: options of the encoder by name, see :func:`segcrf.training.sizing.choose_size`.
+        missing: what replaces missing values, see :func:`segcrf.nn.fill_missing`.
+        plan: which channels are kept, compressed, differenced and flagged.
     """
 
     num_classes: int
@@ -73,10 +77,15 @@ class Sizes:
     max_duration: int | None
     per_recording: bool
     encoder: Mapping[str, int]
+    missing: str
+    plan: ChannelPlan
 
-    def new_preparation(self, missing: str) -> Preparation:
-        """Return a preparation of these sizes that changes nothing but missing values, see :class:`Preparation`."""
-        return Preparation(self.num_channels, self.num_targets, per_recording=self.per_recording, missing=missing)
+    def new_preparation(self, parameters: Parameters) -> Preparation:
+        """Return a preparation of these sizes, with scales that are not measured yet."""
+        given = parameters.prepare
+        own = None if given is None or isinstance(given, str) else adopt_preparation(given, self.num_channels)
+        how: dict[str, Any] = {"per_recording": self.per_recording, "missing": self.missing}
+        return Preparation(self.num_channels, self.num_targets, **how, plan=self.plan, own=own)
 
 
 def longest_duration(labels: Sequence[Array]) -> int:
@@ -102,8 +111,8 @@ def build_model(parameters: Parameters, sizes: Sizes, frame_loss: float) -> Join
         sizes: numbers of classes, channels and targets, the longest duration, and options of the encoder.
         frame_loss: weight of the loss of frames; above 0, a learned factor scales the emissions.
     """
-    encoder = _build_encoder(parameters, sizes)
-    preparation = sizes.new_preparation(parameters.missing)
+    preparation = sizes.new_preparation(parameters)
+    encoder = _build_encoder(parameters, sizes, preparation.num_prepared)
     crf = _build_crf(sizes, frame_loss)
     if parameters.switching is not None:
         assert parameters.posterior is not None
@@ -112,9 +121,9 @@ def build_model(parameters: Parameters, sizes: Sizes, frame_loss: float) -> Join
     return JointModel(encoder, crf, sizes.num_targets, heteroscedastic=heteroscedastic, preparation=preparation)
 
 
-def _build_encoder(parameters: Parameters, sizes: Sizes) -> Encoder:
+def _build_encoder(parameters: Parameters, sizes: Sizes, num_channels: int) -> Encoder:
     if not isinstance(parameters.encoder, str):
-        encoder = adopt_encoder(parameters.encoder, sizes.num_channels)
+        encoder = adopt_encoder(parameters.encoder, num_channels)
         if not (encoder.causal or parameters.bidirectional):
             expected = "an encoder that sees no later frames, because bidirectional=False"
             advice = "set causal = True on a module that is causal, or leave bidirectional out"
@@ -125,7 +134,7 @@ def _build_encoder(parameters: Parameters, sizes: Sizes) -> Encoder:
     options |= {"bidirectional": both} if parameters.encoder in ("lstm", "gru") else {"causal": not both}
     if parameters.layers is not None:
         options["layers"] = parameters.layers
-    return make_encoder(parameters.encoder, sizes.num_channels, **options)
+    return make_encoder(parameters.encoder, num_channels, **options)
 
 
 def _build_crf(sizes: Sizes, frame_loss: float) -> LinearChainCRF | SemiMarkovCRF:

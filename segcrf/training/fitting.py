@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -109,29 +110,46 @@ def fit_model(
     if parameters.switching is not None and not num_targets:
         advice = "give fit(X, y, targets=...), or switching=None"
         raise InputError("switching", f"{parameters.switching!r} without targets", "targets to predict", advice)
-    if start is None:
-        looks_ahead = parameters.bidirectional and not getattr(parameters.encoder, "causal", False)
-        preparation = choose_preparation(parameters.standardize, looks_ahead, parameters.missing, train, validate)
-        longest = longest_duration(train.labels) if parameters.structure == "semi-markov" else None
-        options = choose_size(to_plain(parameters.encoder), train.labels, parameters.window)
-        channels = train.signals[0].shape[1]
-        sizes = Sizes(len(coder.classes), channels, num_targets, longest, preparation.per_recording, options)
-    else:
-        check_continues(parameters, start, train)
-        preparation, sizes = restored_preparation(start), replace(start.setting.sizes, num_classes=len(coder.classes))
+    preparation, sizes, notes = _choose_sizes(parameters, coder, train, validate, start)
     # Copies that later changes of the caller do not reach.
-    plain = replace(Parameters(**parameters.to_dict()), encoder=copy.deepcopy(parameters.encoder))
+    own = {name: copy.deepcopy(getattr(parameters, name)) for name in ("encoder", "prepare")}
+    plain = replace(Parameters(**parameters.to_dict()), **own)
     setting = Setting(plain, coder, sizes)
     fingerprint = {} if parameters.directory is None else _fingerprint(setting, (train, validate))
     weights = _frame_losses(parameters.frame_loss, train.labels, bool(validate.labels))
     if start is not None:
         fingerprint, weights = fingerprint | {"start": digest_weights(start.weights)}, [start.frame_loss]
     recipes = _recipes(parameters, weights, fingerprint, resume)
-    notes = _warn_of_unseen(coder, train.labels) if start is None else _note_forgettable(coder, train.labels)
+    for note in notes if parameters.progress else ():
+        sys.stderr.write(f"{note}\n")
+    unseen = _warn_of_unseen(coder, train.labels) if start is None else _note_forgettable(coder, train.labels)
     data = prepare_recordings(preparation, train), prepare_recordings(preparation, validate)
     fit = _Fit(parameters, setting, preparation, start, train.labels, data, resume, on_best)
     trained = fit.best_of(recipes)
-    return replace(trained, notes=notes + trained.notes)
+    return replace(trained, notes=unseen + notes + trained.notes)
+
+
+def _choose_sizes(
+    parameters: Parameters, coder: ClassCoder, train: Labelled, validate: Labelled, start: Trained | None
+) -> tuple[Preparation, Sizes, list[str]]:
+    """Return the preparation, the sizes of the model, and notes; those of an earlier training stay."""
+    if start is not None:
+        check_continues(parameters, start, train)
+        return restored_preparation(start), replace(start.setting.sizes, num_classes=len(coder.classes)), []
+    given: dict[str, Any] = {name: getattr(parameters, name) for name in ("standardize", "missing", "prepare")}
+    looks_ahead = parameters.bidirectional and not getattr(parameters.encoder, "causal", False)
+    preparation, notes = choose_preparation(train, validate, **given, looks_ahead=looks_ahead)
+    sizes = Sizes(
+        num_classes=len(coder.classes),
+        num_channels=train.signals[0].shape[1],
+        num_targets=0 if train.targets is None else train.targets[0].shape[1],
+        max_duration=longest_duration(train.labels) if parameters.structure == "semi-markov" else None,
+        per_recording=preparation.per_recording,
+        encoder=choose_size(to_plain(parameters.encoder), train.labels, parameters.window),
+        missing=preparation.missing,
+        plan=preparation.plan,
+    )
+    return preparation, sizes, notes
 
 
 # ------------------------------------------------------------------------------------------------------ recordings

@@ -40,8 +40,8 @@ COMBINERS = ("sum", "running-mean", "uncertainty")
 SWITCHING = ("mean", *FORMS)
 # These losses are above zero, as a combiner that divides by them requires.
 ERRORS = ("mse", "smooth_l1")
-# A model folder stores this in place of a combiner or an encoder without a name: these are programs, and programs are
-# never stored.
+# A model folder stores this in place of a combiner, encoder or preparation without a name: these are programs, and
+# programs are never stored.
 CUSTOM = "custom"
 
 Rule = Callable[[Any, str], object]
@@ -140,6 +140,17 @@ def _check_encoder(value: Any, name: str) -> None:
         raise InputTypeError(name, type(value).__name__, expected)
 
 
+def _check_prepare(value: Any, name: str) -> None:
+    if value == CUSTOM:
+        got, advice = "'custom', which stands for a module", "set_params(prepare=...) with it to fit again"
+        raise InputError(name, got, "the module itself, or a callable that builds it", advice)
+    if isinstance(value, str):
+        check_choice(value, name, ("auto",))
+    elif not callable(value):
+        expected = "'auto', an nn.Module, or a callable from the channels to a module"
+        raise InputTypeError(name, type(value).__name__, expected)
+
+
 def _check_device(value: object, name: str) -> None:
     """Raise for a device that this machine does not have."""
     counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
@@ -193,7 +204,13 @@ class Parameters:
     standardize: str = _name(
         "auto", STANDARDIZATIONS, "standardise channels by the mean and deviation of", special=("auto",)
     )
-    missing: str = _name("error", MISSING, "what replaces missing values (NaN) of the signal", command_line=False)
+    prepare: str | nn.Module | Callable[[int], nn.Module] | None = _row(
+        "auto", "what is made of the standardised channels", _check_prepare, special=(None,), choices=("auto",),
+        command_line=False,
+    )  # fmt: skip
+    missing: str = _name(
+        "auto", (*MISSING, "flag"), "what replaces missing values (NaN) of the signal", special=("auto",)
+    )
     frame_loss: float | str = _number(
         "auto", "initial weight of a cross-entropy of single frames, which fades", special=("auto",)
     )
@@ -254,7 +271,7 @@ class Parameters:
 
     def to_builtin(self) -> Parameters:
         """Return the same parameters as Python's own numbers and text, which PyTorch and checkpoints require."""
-        return replace(Parameters(**self.to_dict()), combine=self.combine, encoder=self.encoder)
+        return replace(Parameters(**self.to_dict()), combine=self.combine, encoder=self.encoder, prepare=self.prepare)
 
 
 #: Every parameter by name, in the order of the constructor.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from segcrf._validation import InputError
 from segcrf.data import ClassCoder
-from segcrf.nn import JointModel, SwitchingModel, import_path_of
+from segcrf.nn import ChannelPlan, JointModel, SwitchingModel, import_path_of
 from segcrf.training.building import Sizes, build_model
 from segcrf.training.parameters import CUSTOM, Parameters
 
@@ -81,6 +81,7 @@ class Trained:
         """Return everything but the tensors in a form that JSON can hold."""
         coder, sizes = self.setting.coder, self.setting.sizes
         parameters, encoder = self.setting.parameters, self.setting.parameters.encoder
+        prepare = parameters.prepare
         return {
             "parameters": parameters.to_dict() | {"directory": None},  # a path of the machine that fitted
             "encoder": encoder if isinstance(encoder, str) else import_path_of(encoder),
@@ -91,6 +92,9 @@ class Trained:
             "max_duration": sizes.max_duration,
             "encoder_sizes": dict(sizes.encoder),
             "standardize": "recording" if sizes.per_recording else "dataset",
+            "prepare": prepare if prepare is None or isinstance(prepare, str) else import_path_of(prepare),
+            "missing": sizes.missing,
+            "plan": asdict(sizes.plan),
             "frame_loss": self.frame_loss,
             "learning_rate": self.learning_rate,
             "history": self.history,
@@ -104,25 +108,37 @@ class Trained:
         return {f"model.{name}": tensor for name, tensor in self.weights.items()}
 
     @classmethod
-    def restore(cls, config: dict[str, Any], tensors: dict[str, Tensor], encoder: Any = None) -> Trained:
+    def restore(
+        cls, config: dict[str, Any], tensors: dict[str, Tensor], encoder: Any = None, prepare: Any = None
+    ) -> Trained:
         """Return what :meth:`to_config` and :meth:`to_tensors` were made of.
 
         Args:
             config: the one.
             tensors: the other.
             encoder: the module or callable that stands behind an encoder that is not one of this library.
+            prepare: the module or callable that stands behind a preparation of the user.
 
         Raises:
-            InputError: there is such an encoder, and ``encoder`` is missing; or there is none.
+            InputError: there is such an encoder or preparation, and the argument is missing; or there is none.
             KeyError, TypeError: something is missing, or there is something else.
         """
-        _check_encoder_given(config, encoder)
-        if encoder is not None:
-            config = config | {"parameters": config["parameters"] | {"encoder": encoder}}
+        own = {"encoder": encoder, "prepare": prepare}
+        for name, given in own.items():
+            _check_given(config, name, given)
+        given = {name: each for name, each in own.items() if each is not None}
+        config = config | {"parameters": config["parameters"] | given}
         coder = ClassCoder(np.array(config["classes"]), config["labels"] == "name")
-        per_recording = config["standardize"] == "recording"
-        decided = config["channels"], config["targets"], config["max_duration"], per_recording, config["encoder_sizes"]
-        sizes = Sizes(len(coder.classes), *decided)
+        sizes = Sizes(
+            num_classes=len(coder.classes),
+            num_channels=config["channels"],
+            num_targets=config["targets"],
+            max_duration=config["max_duration"],
+            per_recording=config["standardize"] == "recording",
+            encoder=config["encoder_sizes"],
+            missing=config["missing"],
+            plan=ChannelPlan.from_dict(config["plan"]),
+        )
         start = "model."
         return cls(
             Setting(Parameters(**config["parameters"]), coder, sizes),
@@ -136,11 +152,11 @@ class Trained:
         )
 
 
-def _check_encoder_given(config: dict[str, Any], encoder: Any) -> None:
-    """Raise for a model with an encoder of its own that is not given, and for one that is given needlessly."""
-    own = config["parameters"]["encoder"] == CUSTOM
-    if own and encoder is None:
-        advice = "models hold no program: pass its class, or a function that builds it, as encoder="
-        raise InputError("encoder", "None", f"the encoder of this model, {config['encoder']}", advice)
-    if not own and encoder is not None:
-        raise InputError("encoder", repr(encoder), f"None: this model has the encoder {config['encoder']!r}")
+def _check_given(config: dict[str, Any], name: str, given: Any) -> None:
+    """Raise for a module of the user that a model needs and that is not given, and for one that is given needlessly."""
+    own = config["parameters"][name] == CUSTOM
+    if own and given is None:
+        advice = f"models hold no program: pass its class, or a function that builds it, as {name}="
+        raise InputError(name, "None", f"the {name} of this model, {config[name]}", advice)
+    if not own and given is not None:
+        raise InputError(name, repr(given), f"None: this model has the {name} {config[name]!r}")

@@ -18,7 +18,17 @@ from segcrf.training.trained import Trained
 __all__ = ["check_continues", "copy_weights", "digest_weights", "restored_preparation"]
 
 # Parameters that decide which weights a model has.
-ARCHITECTURE = ("structure", "encoder", "hidden", "layers", "bidirectional", "switching", "regression")
+ARCHITECTURE = (
+    "structure",
+    "encoder",
+    "hidden",
+    "layers",
+    "bidirectional",
+    "prepare",
+    "missing",
+    "switching",
+    "regression",
+)
 
 
 def check_continues(parameters: Parameters, start: Trained, train: Labelled) -> None:
@@ -50,8 +60,8 @@ def check_continues(parameters: Parameters, start: Trained, train: Labelled) -> 
 
 
 def restored_preparation(start: Trained) -> Preparation:
-    """Return the preparation of an earlier training: its weights expect its scales."""
-    preparation = start.setting.sizes.new_preparation(start.setting.parameters.missing)
+    """Return the preparation of an earlier training: its weights expect its channels and scales."""
+    preparation = start.setting.sizes.new_preparation(start.setting.parameters)
     prefix = "preparation."
     preparation.load_state_dict(
         {name[len(prefix) :]: value for name, value in start.weights.items() if name.startswith(prefix)}

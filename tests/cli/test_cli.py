@@ -419,7 +419,6 @@ def test_no_label_column(refuse):
     ("column", "row", "value", "expected"),
     [
         ("level", 3, "high", "row 5, column 'level': got 'high', expected a number"),
-        ("level", 3, "", "row 5, column 'level': got a missing value (NaN), expected a finite number"),
         ("clock", 3, "0.05", "recording 'r0', row 5, column 'clock': got 0.05 after 0.1: time goes backwards"),
     ],
 )
@@ -432,6 +431,15 @@ def test_bad_cells(refuse, place: Path, command: str, column: str, row: int, val
     assert expected in refuse(command, "bad.csv", "--model", "model" if command == "predict" else "new", *options)
     assert not (place / "bad_bands.csv").exists()
     assert not (place / "new").exists()
+
+
+def test_missing_values_are_held_or_rejected(refuse, place: Path):
+    table = long_table(1, 2).astype({"level": object})
+    table.loc[3, "level"] = ""
+    table.to_csv(place / "gap.csv", index=False)
+    message = refuse("fit", "gap.csv", "--model", "new", *COLUMNS, *SMALL, "--missing", "error")
+    assert "row 5, column 'level': got a missing value (NaN), expected a finite number" in message
+    assert main(["predict", "gap.csv", "--model", "model", "--out", "held.csv"]) == 0
 
 
 def test_files_that_cannot_be_read(refuse, place: Path):

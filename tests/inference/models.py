@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from segcrf import LinearChain, LinearChainCRF, SemiMarkovCRF
 from segcrf.nn import (
     AttentionEncoder,
+    ChannelPlan,
     ConstrainedTransitions,
     ConvGRUEncoder,
     ConvLSTMEncoder,
@@ -58,6 +59,19 @@ def joint(encoder: Encoder, layer: Any, targets: int = 0, *, per_recording: bool
 def switching(encoder: Encoder, layer: Any, posterior: str, *, per_recording: bool = False) -> SwitchingModel:
     preparation = prepared(2, per_recording)
     return SwitchingModel(encoder, layer, 2, posterior=posterior, preparation=preparation)
+
+
+def differenced(encoder: Encoder, layer: Any, *, centred: bool) -> JointModel:
+    """A model with every step of a preparation: a compressed channel, differences, and an indicator."""
+    plan = ChannelPlan((0, 1), compressed=(1,), slow=(0, 1), flagged=(0,), spans=(1, 3), centred=centred)
+    preparation = Preparation(CHANNELS, missing="hold", plan=plan)
+    assert preparation.channels is not None and preparation.tails is not None and preparation.differences is not None
+    preparation.channels.mean.fill_(100.0)
+    preparation.channels.scale.fill_(3.0)
+    preparation.tails.compressed[1] = True
+    preparation.differences.tails.compressed.fill_(True)
+    preparation.differences.tails.scale.fill_(2.0)
+    return JointModel(encoder, layer, preparation=preparation)
 
 
 def prepared(targets: int, per_recording: bool) -> Preparation:
@@ -139,6 +153,10 @@ MODELS: dict[str, tuple[Callable[[], Model], DecodingRule]] = {
     ),
     "causal convolutions and gru, chain": (
         lambda: joint(ConvGRUEncoder(2, 4, stem_layers=2, causal=True), LinearChainCRF(3)),
+        DecodingRule(),
+    ),
+    "lstm, centred differences": (
+        lambda: differenced(LSTMEncoder(7, 4), LinearChainCRF(3), centred=True),
         DecodingRule(),
     ),
     "nothing prepared, one class": (

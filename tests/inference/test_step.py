@@ -15,12 +15,13 @@ from segcrf import LinearChainCRF, SemiMarkovCRF
 from segcrf.inference import export_step
 from segcrf.nn import DecodingRule, Encoder, GRUEncoder, JointModel, LSTMEncoder, TCNEncoder
 from segcrf.testing import rejects
-from tests.inference.models import AnnouncedLayer, Model, joint, recordings, switching, with_rule
+from tests.inference.models import AnnouncedLayer, Model, differenced, joint, recordings, switching, with_rule
 
 MODELS: dict[str, Any] = {
     "lstm, chain": lambda: joint(LSTMEncoder(2, 4, layers=2), LinearChainCRF(3), 1),
     "tcn, semi-Markov": lambda: switching(TCNEncoder(2, 4, layers=3, causal=True), SemiMarkovCRF(3, 4), "filter"),
     "gru, censored": lambda: joint(GRUEncoder(2, 4), SemiMarkovCRF(3, 4, censored=True)),
+    "lstm, differences": lambda: differenced(LSTMEncoder(7, 4), LinearChainCRF(3), centred=False),
     "tcn, nothing prepared": lambda: JointModel(TCNEncoder(2, 4, layers=1, causal=True), LinearChainCRF(1)),
 }
 PIECES = [(0, 1), (1, 2), (2, 13), (13, 14), (14, 60)]
@@ -90,6 +91,8 @@ def answers_at_once(model: Model, x: Tensor) -> dict[str, Tensor]:
         ("lstm, chain", 2.0, ".pt2"),
         pytest.param("tcn, semi-Markov", 1.0, ".onnx", marks=pytest.mark.slow),
         ("tcn, semi-Markov", 1.0, ".pt2"),
+        ("lstm, differences", 1.0, ".pt2"),
+        pytest.param("lstm, differences", 1.0, ".onnx", marks=pytest.mark.slow),
         pytest.param("gru, censored", 0.5, ".onnx", marks=pytest.mark.slow),
         pytest.param("gru, censored", 0.5, ".pt2", marks=pytest.mark.slow),
         pytest.param("tcn, nothing prepared", 1.0, ".onnx", marks=pytest.mark.slow),

@@ -287,7 +287,7 @@ def test_another_decoding_rule_holds_in_every_method_and_in_the_saved_model(tmp_
 
 
 # --------------------------------------------------------------------------------------------------- missing values
-@pytest.mark.parametrize("missing", ["hold", "interpolate"])
+@pytest.mark.parametrize("missing", ["hold", "interpolate", "flag", "auto"])
 @pytest.mark.parametrize("standardize", ["dataset", "recording", "auto"])
 def test_missing_values_are_replaced_everywhere(missing: str, standardize: str, tmp_path: Path) -> None:
     X, y, _ = recordings()
@@ -301,8 +301,8 @@ def test_missing_values_are_replaced_everywhere(missing: str, standardize: str, 
         loaded.predict([np.where(np.arange(20).reshape(10, 2) == 7, np.inf, 1.0)])
 
 
-def test_missing_values_are_rejected_unless_they_are_replaced() -> None:
+def test_missing_values_are_rejected_if_asked_for() -> None:
     X, y, _ = recordings()
     X[2][7, 1] = np.nan
     with rejects("X", got="nan in channel 1", advice="missing='hold'", recording=2, frame=7):
-        Segmenter(**SMALL).fit(X, y)
+        Segmenter(**SMALL, missing="error").fit(X, y)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("short_epochs")
 
 @pytest.fixture(scope="module")
 def fitted() -> Segmenter:
-    return Segmenter(**SMALL | {"max_epochs": 8}, sampling_rate=10.0).fit(**examples())
+    return Segmenter(**SMALL | {"max_epochs": 8}, sampling_rate=10.0, missing="error").fit(**examples())
 
 
 #: Which list is changed, how, and the fields of the error.
@@ -65,7 +65,7 @@ BAD: list[tuple[str, Any, dict[str, Any]]] = [
 def test_bad_recordings_are_rejected_before_training(which: str, change: Any, fields: dict[str, Any]) -> None:
     data = examples()
     with rejects(**fields):
-        Segmenter(**SMALL).fit(**data | {which: change(data[which])})
+        Segmenter(**SMALL, missing="error").fit(**data | {which: change(data[which])})
 
 
 def test_groups_are_one_name_per_recording_and_two_at_least() -> None:
