@@ -77,8 +77,11 @@ class Segmenter(Predictor):
             far, if the targets lie in the future (needs ``bidirectional=False``); ``"smooth"``, given the recording.
         decoding: how labels are read off the probabilities. ``"sequence"``: the most probable sequence of bands;
             ``"frame"``: the most probable class of each frame. Validation recordings choose how much the signal counts;
-            without them it counts once. ``"auto"``: they also choose between the two; without them, or with a
-            ``max_delay``, ``"frame"``. A :class:`segcrf.nn.DecodingRule`: as it is.
+            without them it counts once. ``"auto"``: they also choose between the two; without them, with a
+            ``max_delay``, or to ``optimize="accuracy"``, ``"frame"``. The choice begins with a signal that counts once,
+            decoded by frame if ``decoding`` allows it. Another rule replaces it only if its error on validation
+            recordings is lower by more than the bootstrap error of the difference, because few bands rank rules by
+            chance. A :class:`segcrf.nn.DecodingRule`: as it is.
         max_delay: frames after which a label is decided, for live use: every method and stream then decides a frame by
             at most so many later frames, and validation recordings choose the rule under this delay. It needs an
             encoder that sees no later frames. 0: at once. None: by the whole recording.
@@ -98,8 +101,14 @@ class Segmenter(Predictor):
         patience: epochs without improvement after which training ends.
         clip: largest norm of the gradient. 0: any.
         validation_fraction: share of the recordings held out to choose the best epoch. At least one, chosen such that
-            training loses no class if possible. With one labelled recording, its last frames. 0: none; all epochs are
-            trained and the last is the best.
+            training keeps every class, from two recordings or groups if possible, and such that the held-out ones have
+            the right shares of each class, see :func:`segcrf.data.split_recordings`. With one labelled recording, its
+            last frames. 0: none; all epochs are trained and the last is the best.
+        optimize: score of validation recordings that chooses among models: the epoch, the decoding rule, the learning
+            rate and the loss of frames. ``"bands"``: the mean of accuracy, edit score and F1@50; or one of
+            ``"f1@50"``, ``"edit"``, ``"accuracy"`` (of frames), and ``"boundary"``, the F1 of boundaries within a tenth
+            of the median band. Errors of targets are added to each. For ``"accuracy"`` the most probable class of each
+            frame is the exact minimum-risk labelling; for the others validation recordings choose among rules.
         seed: seed of everything that is random.
         device: cpu, cuda, cuda:1 or another device, or a ``torch.device``.
         directory: folder of the checkpoint and of the best model so far. ``last.ckpt`` (two, if ``frame_loss`` trains
@@ -161,6 +170,7 @@ class Segmenter(Predictor):
         patience: int = 15,
         clip: float = 1.0,
         validation_fraction: float = 0.2,
+        optimize: str = "bands",
         seed: int = 0,
         device: str | torch.device = "cpu",
         directory: str | os.PathLike[str] | None = None,
@@ -175,7 +185,8 @@ class Segmenter(Predictor):
         self.sampling_rate, self.classes = sampling_rate, classes
         self.max_epochs, self.batch_size, self.window, self.balance = max_epochs, batch_size, window, balance
         self.learning_rate, self.weight_decay, self.patience, self.clip = learning_rate, weight_decay, patience, clip
-        self.validation_fraction, self.seed, self.device = validation_fraction, seed, device
+        self.validation_fraction, self.optimize = validation_fraction, optimize
+        self.seed, self.device = seed, device
         self.directory, self.progress = directory, progress
 
     # --------------------------------------------------------------------------------------- as in scikit-learn

@@ -261,7 +261,7 @@ def _recipes(
 
     shared = {each.name for each in fields(Recipe)} & {each.name for each in fields(Parameters)}
     given: dict[str, Any] = {name: getattr(parameters, name) for name in shared}
-    given |= {"fingerprint": fingerprint, "rules": candidate_rules(parameters.decoding, parameters.max_delay)}
+    given |= {"fingerprint": fingerprint, "rules": candidate_rules(parameters.decoding, parameters.max_delay, parameters.optimize)}
     if isinstance(parameters.learning_rate, str | None):
         given["learning_rate"] = 0.0  # it is chosen when training begins
     trials = {weight: f"frame_loss={weight:g}" if len(weights) > 1 else "" for weight in weights}

@@ -30,7 +30,7 @@ from segcrf._validation import (
 from segcrf.losses import FORMS, REGRESSIONS, Combiner
 from segcrf.nn import ENCODERS, MISSING, DecodingRule
 from segcrf.structures import POSTERIORS
-from segcrf.training.rules import DECODINGS, check_decoding
+from segcrf.training.rules import DECODINGS, OPTIMIZED, check_decoding
 
 __all__ = ["CUSTOM", "PARAMETERS", "Parameter", "Parameters", "check_parameters", "to_plain"]
 
@@ -241,6 +241,7 @@ class Parameters:
     patience: int = _whole(15, 1, "epochs without improvement after which training ends")
     clip: float = _number(1.0, "largest norm of the gradient", command_line=False)
     validation_fraction: float = _share(0.2, "share of the recordings held out to choose the best epoch")
+    optimize: str = _name("bands", tuple(OPTIMIZED), "score of validation recordings that chooses among models")
     seed: int = _whole(0, 0, "seed of everything that is random")
     device: str | torch.device = _row("cpu", "cpu, cuda, cuda:1 or another device", _check_device)
     directory: str | os.PathLike[str] | None = _row(

@@ -50,7 +50,8 @@ class Recipe:
     validate_every: int = 1
     """Epochs from one validation to the next."""
     rules: tuple[DecodingRule, ...] = candidate_rules("auto")
-    """Decoding rules that validation chooses among."""
+    """Decoding rules that validation chooses among; the first is the prior."""
+    optimize: str = "bands"
 
 
 @dataclass(frozen=True, repr=False)

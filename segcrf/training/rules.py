@@ -9,10 +9,18 @@ from typing import Any
 from segcrf._validation import InputTypeError, check_choice
 from segcrf.nn import DecodingRule
 
-__all__ = ["DECODINGS", "candidate_rules", "check_decoding", "default_rule"]
+__all__ = ["DECODINGS", "OPTIMIZED", "candidate_rules", "check_decoding", "default_rule"]
 
 #: What ``decoding=`` may be by name, with the values of ``by_frame`` that it allows.
 DECODINGS = {"auto": (False, True), "sequence": (False,), "frame": (True,)}
+#: What ``optimize=`` may be, with the scores of validation recordings whose mean is maximised.
+OPTIMIZED = {
+    "bands": ("accuracy", "edit", "f1"),
+    "f1@50": ("f1",),
+    "edit": ("edit",),
+    "accuracy": ("accuracy",),
+    "boundary": ("boundary",),
+}
 # Factors by which decoding may weigh the signal beyond the weight that the likelihood found best.
 FACTORS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 # What a model without validation recordings decodes by. Measured on validation recordings (benchmarks.rules): by frame
@@ -21,14 +29,17 @@ USUAL_FACTOR = 1.0
 
 
 def candidate_rules(
-    decoding: str | DecodingRule | Mapping[str, Any], max_delay: int | None = None
+    decoding: str | DecodingRule | Mapping[str, Any], max_delay: int | None = None, optimize: str = "bands"
 ) -> tuple[DecodingRule, ...]:
-    """Return the rules that validation recordings choose among.
+    """Return the rules that validation recordings choose among, the default rule first.
 
     Args:
         decoding: as of :class:`segcrf.Segmenter`; a rule is the only candidate.
         max_delay: likewise. Under a delay ``"auto"`` leaves the rules by frame: their answer is exact, and exports run
             it too, while a sequence that is decided early commits to a part of the labellings.
+        optimize: likewise. For ``"accuracy"``, ``"auto"`` also leaves the rules by frame: the most probable class of
+            each frame has the least expected number of wrong frames. For the other scores the labelling of least
+            expected error is not known in closed form, so validation recordings choose.
 
     Example:
         >>> len(candidate_rules("auto")), len(candidate_rules("frame")), len(candidate_rules(DecodingRule(3.0)))
@@ -36,9 +47,10 @@ def candidate_rules(
     """
     if isinstance(decoding, str):
         ways = DECODINGS[decoding]
-        if decoding == "auto" and max_delay is not None:
+        if decoding == "auto" and (max_delay is not None or optimize == "accuracy"):
             ways = DECODINGS["frame"]
-        return tuple(DecodingRule(factor, by_frame, max_delay) for factor in FACTORS for by_frame in ways)
+        rules = [DecodingRule(factor, by_frame, max_delay) for factor in FACTORS for by_frame in ways]
+        return tuple(sorted(rules, key=lambda rule: rule != default_rule(decoding, max_delay)))
     return (default_rule(decoding, max_delay),)
 
 

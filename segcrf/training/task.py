@@ -135,7 +135,7 @@ class Task(pl.LightningModule):
 
     # ---------------------------------------------------------------------------------------------- validation
     def on_validation_epoch_start(self) -> None:
-        self.validation = ValidationScores(self.recipe.rules)
+        self.validation = ValidationScores(self.recipe.rules, self.recipe.optimize)
 
     def validation_step(self, batch: Batch, _: int) -> None:
         output = self.model.from_prepared(batch.signal, batch.lengths)
