@@ -1,5 +1,6 @@
 """Modules with parameters: CRF layers, their transitions, durations, preparation, encoders, models, decoding."""
 
+from segcrf.nn.calibration import CAPACITY, BoundaryIntervals, Calibration, boundary_spreads
 from segcrf.nn.crf import LinearChainCRF, SemiMarkovCRF
 from segcrf.nn.decoding import Decoded, DecodingRule, DelayedDecoded
 from segcrf.nn.durations import (
@@ -54,12 +55,15 @@ from segcrf.nn.transitions import (
 )
 
 __all__ = [
+    "CAPACITY",
     "CRF",
     "DURATION_FAMILIES",
     "ENCODERS",
     "MIN_LOG_SIGMA",
     "MISSING",
     "TRANSITION_FAMILIES",
+    "BoundaryIntervals",
+    "Calibration",
     "ConstrainedTransitions",
     "CustomEncoder",
     "Decoded",
@@ -93,6 +97,7 @@ __all__ = [
     "Transitions",
     "UniformDurations",
     "adopt_encoder",
+    "boundary_spreads",
     "can_step",
     "check_causal",
     "cycle",

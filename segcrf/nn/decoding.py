@@ -83,6 +83,14 @@ class Decoded:
         before = functional.pad(labels[:, :-1], (1, 0), value=UNLABELLED)
         return (labels != before) & (labels != UNLABELLED)
 
+    @property
+    def posteriors(self) -> Tensor:
+        """(B, T, C) probability of each class at each frame, before calibration.
+
+        It is that of the decoded distribution, so with ``by_frame`` the labels are its most probable classes.
+        """
+        return self.dist.marginals.labels
+
 
 @dataclass(frozen=True, eq=False)
 class DelayedDecoded(Decoded):

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from segcrf._validation import InputError, check_choice, check_whole
+from segcrf.nn.calibration import Calibration
 from segcrf.nn.decoding import Decoded, DecodingRule
 from segcrf.nn.encoders import Encoder, State, linear_by_frame, step_by_frame
 from segcrf.nn.preparation import Preparation, check_steps
@@ -103,6 +104,7 @@ class _StructuredModel(nn.Module):
         self.register_buffer("decode_factor", torch.ones((), dtype=torch.float64))
         self.register_buffer("decode_by_frame", torch.zeros((), dtype=torch.bool))
         self.register_buffer("decode_max_delay", torch.full((), _NO_LIMIT))
+        self.calibration = Calibration(crf.num_classes)
 
     def prepare(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return raw signals (B, T, F) as the encoder expects them."""
@@ -164,7 +166,7 @@ class _StructuredModel(nn.Module):
         self.decode_max_delay.fill_(_NO_LIMIT if rule.max_delay is None else rule.max_delay)
 
     def decode(self, dist: Structure) -> Decoded:
-        """Return the labelling of a distribution by :attr:`decoding_rule`."""
+        """Return the labelling of a distribution by :attr:`decoding_rule`, with posteriors before calibration."""
         return self.decoding_rule.decode(dist)
 
 
@@ -181,6 +183,7 @@ class JointModel(_StructuredModel):
     Attributes:
         decode_factor, decode_by_frame, decode_max_delay: buffers () of the decoding rule. It takes the most probable
             sequence unless :meth:`set_decoding_rule` sets another.
+        calibration: what corrects the posteriors of the decoded distribution; a new one changes nothing.
 
     Example:
         >>> from segcrf.nn import LinearChainCRF, LSTMEncoder

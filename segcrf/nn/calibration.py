@@ -1,0 +1,226 @@
+"""Calibration: what held-out recordings say about the probabilities, bands and boundaries of a model.
+
+A network that was trained for long is too sure of itself, and so are the posteriors of its structure. This module
+holds a few numbers that correct them. :func:`segcrf.training.fit_calibration` finds the numbers, and they are buffers
+of the model, so they are saved, exported and streamed with it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from segcrf._validation import InputError, check_number
+from segcrf.segments import Segments
+
+__all__ = ["CAPACITY", "BoundaryIntervals", "Calibration", "boundary_spreads"]
+
+Array = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+#: Errors of boundaries that a model keeps. Of more, quantiles are kept, rounded up.
+CAPACITY = 512
+# A mean posterior is kept this far from 0 and 1, where log-odds are infinite.
+EDGE = 1e-9
+# Rounding of a sum of shares must not move a rank.
+TOLERANCE = 1e-9
+
+
+class BoundaryIntervals(NamedTuple):
+    """Intervals of the boundaries of N bands, in frames; both ends belong to an interval.
+
+    Attributes:
+        start_low, start_high: (N,) int64, first and last frame at which the band may begin.
+        end_low, end_high: (N,) int64, the same for the frame after its last one.
+    """
+
+    start_low: IntArray
+    start_high: IntArray
+    end_low: IntArray
+    end_high: IntArray
+
+
+class Calibration(nn.Module):
+    """Correct posteriors, the confidence of bands, and give intervals of boundaries.
+
+    A new one changes nothing: the temperature is 1, the confidence of a band is the mean posterior of its class, and
+    there is no interval.
+
+    * **Posteriors** are raised to the power 1 / ``temperature`` frame by frame and normalised. Their order stays, so
+      the most probable class of a frame stays.
+    * **Confidence** is the probability that a band is right: that a true band of its class has an intersection over
+      union of at least 0.5 with it. Its log-odds are ``a + b * logit(mean) + c * log(duration / typical)``, where
+      ``mean`` is the mean calibrated posterior of its class, and ``typical`` the usual duration of its class. ``b`` is
+      above 0, so the confidence rises with the mean.
+    * **Intervals** are conformal: ``radius(level)`` is how many spreads a true boundary lies from the predicted one, in
+      held-out recordings, at most, with a probability of ``level``.
+
+    Args:
+        num_classes: C.
+
+    Attributes:
+        temperature: buffer () float64, above 0; above 1 the model was too sure.
+        band_coefficients: buffer (3,) float64: a, b, c.
+        typical_log_duration: buffer (C,) float64, log of the usual duration in frames.
+        boundary_scores, boundary_shares: buffers (512,) float64, sorted errors of boundaries in spreads, and the share
+            of errors up to each, where every recording weighs the same; 0 where unused.
+        boundary_recordings: buffer () int64, held-out recordings with such errors.
+
+    Source:
+        Guo et al., "On calibration of modern neural networks", 2017, for the temperature. Lee, Barber and Willett,
+        "Distribution-free inference with hierarchical data", 2023, for intervals from recordings.
+
+    Example:
+        >>> calibration = Calibration(2)
+        >>> calibration.probabilities(torch.tensor([[0.9, 0.1]]))
+        tensor([[0.9000, 0.1000]])
+        >>> _ = calibration.temperature.fill_(2.0)
+        >>> calibration.probabilities(torch.tensor([[0.9, 0.1]]))
+        tensor([[0.7500, 0.2500]])
+    """
+
+    temperature: Tensor
+    band_coefficients: Tensor
+    typical_log_duration: Tensor
+    boundary_scores: Tensor
+    boundary_shares: Tensor
+    boundary_recordings: Tensor
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.register_buffer("temperature", torch.empty((), dtype=torch.float64))
+        self.register_buffer("band_coefficients", torch.empty(3, dtype=torch.float64))
+        self.register_buffer("typical_log_duration", torch.empty(num_classes, dtype=torch.float64))
+        self.register_buffer("boundary_scores", torch.empty(CAPACITY, dtype=torch.float64))
+        self.register_buffer("boundary_shares", torch.empty(CAPACITY, dtype=torch.float64))
+        self.register_buffer("boundary_recordings", torch.empty((), dtype=torch.int64))
+        self.reset()
+
+    def reset(self) -> None:
+        """Change nothing from here on, as a new calibration."""
+        self.temperature.fill_(1.0)
+        self.band_coefficients.copy_(torch.tensor([0.0, 1.0, 0.0]))
+        for buffer in (self.typical_log_duration, self.boundary_scores, self.boundary_shares):
+            buffer.zero_()
+        self.boundary_recordings.zero_()
+
+    def probabilities(self, posterior: Tensor) -> Tensor:
+        """Return calibrated probabilities.
+
+        Args:
+            posterior: (..., C), sums to one, or zero where nothing is known: such frames stay zero.
+
+        Returns:
+            Probabilities of the same shape and type, in the same order from class to class.
+        """
+        temperature = float(self.temperature)
+        if temperature == 1.0:
+            return posterior
+        largest = posterior.amax(-1, keepdim=True).clamp(min=torch.finfo(posterior.dtype).tiny)
+        powers = (posterior / largest).pow(1.0 / temperature)  # the largest is 1, so that none underflows to all zeros
+        return powers / powers.sum(-1, keepdim=True).clamp(min=1.0)
+
+    def confidence(self, bands: Segments) -> Array:
+        """Return the probability that each band is right.
+
+        Args:
+            bands: N bands; their score is the mean calibrated posterior of their class.
+
+        Returns:
+            (N,) probabilities from 0 to 1.
+        """
+        a, b, c = self.band_coefficients.tolist()
+        assert bands.score is not None
+        if (a, b, c) == (0.0, 1.0, 0.0):
+            return bands.score
+        mean = np.clip(bands.score, EDGE, 1.0 - EDGE)
+        typical = self.typical_log_duration.cpu().numpy()[bands.label]
+        log_odds = a + b * np.log(mean / (1.0 - mean)) + c * (np.log(bands.durations) - typical)
+        return 1.0 / (1.0 + np.exp(-log_odds))
+
+    def radius(self, level: float) -> float:
+        """Return the largest error of a boundary in spreads, at a level.
+
+        With K held-out recordings a new recording is as likely to be the worst of all K + 1 as any other. Its errors
+        therefore count as infinite with a share of 1 / (K + 1), and the radius is a quantile of that mixture.
+
+        Args:
+            level: probability from 0 to 1, both excluded.
+
+        Raises:
+            InputError: ``level`` is out of range, or too high for the number of held-out recordings.
+        """
+        check_number(level, "interval", 0.0)
+        if not 0.0 < level < 1.0:
+            raise InputError("interval", repr(level), "a probability above 0 and below 1, such as 0.9")
+        recordings = int(self.boundary_recordings)
+        needed = math.ceil(level / (1.0 - level) - TOLERANCE)
+        if recordings < needed:
+            got = f"{level:g} with {recordings} held-out recordings"
+            expected = f"{needed} held-out recordings or more, because {recordings} cannot show a share of {level:g}"
+            advice = "call calibrate(X, y) with more recordings that did not train the model, or take a lower interval"
+            raise InputError("interval", got, expected, advice)
+        shares = self.boundary_shares.cpu().numpy()[: _used(self.boundary_shares)]
+        rank = np.searchsorted(shares, level * (recordings + 1) / recordings - TOLERANCE)
+        return float(self.boundary_scores[min(int(rank), len(shares) - 1)])
+
+    def intervals(self, posterior: Array, bands: Segments, level: float) -> BoundaryIntervals:
+        """Return an interval for each boundary of the bands of one recording.
+
+        Of the bands that are right, see above, a share of ``level`` has its true start within the interval, and
+        likewise its true end, on average over recordings like the held-out ones. A band that is not right has no true
+        boundary. The first start and the last end are those of the recording, so they are certain.
+
+        Args:
+            posterior: (T, C) calibrated probabilities.
+            bands: N bands of one recording.
+            level: as of :meth:`radius`.
+
+        Raises:
+            InputError: as of :meth:`radius`.
+        """
+        radius, frames = self.radius(level), len(posterior)
+        ends: list[IntArray] = []
+        for at, spread in zip((bands.start, bands.end), boundary_spreads(posterior, bands), strict=True):
+            # The same product and tolerance as in the score, so that an error of exactly the radius is inside.
+            reach = np.floor(np.minimum(radius * spread * (1.0 + TOLERANCE), frames)).astype(np.int64)
+            ends += [np.maximum(at - reach, 0), np.minimum(at + reach, frames)]
+        return BoundaryIntervals(*ends)
+
+
+def boundary_spreads(posterior: Array, bands: Segments) -> tuple[Array, Array]:
+    """Return how far posteriors spread around the start and the end of each band of one recording, in frames.
+
+    If one switch from class a to class b lies anywhere in two neighbouring bands, then the posterior of b before the
+    predicted boundary, summed over the first band, plus that of a after it, summed over the second band, is the
+    expected distance of the switch. One frame is added. The first start and the last end have spread 0.
+
+    Args:
+        posterior: (T, C).
+        bands: N bands that follow each other without a gap.
+
+    Returns:
+        Spreads (N,) of the starts, and of the ends.
+
+    Example:
+        >>> posterior = np.array([[1.0, 0.0], [0.8, 0.2], [0.5, 0.5], [0.0, 1.0]])
+        >>> boundary_spreads(posterior, Segments.from_labels([[0, 0, 1, 1]]))
+        (array([0. , 1.7]), array([1.7, 0. ]))
+    """
+    total = np.concatenate([np.zeros((1, posterior.shape[1])), np.cumsum(posterior, axis=0, dtype=np.float64)])
+    start, end, label = bands.start, bands.end, bands.label
+    before = total[end[:-1], label[1:]] - total[start[:-1], label[1:]]
+    after = total[end[1:], label[:-1]] - total[start[1:], label[:-1]]
+    inner = 1.0 + np.maximum(before, 0.0) + np.maximum(after, 0.0)
+    edge = np.zeros(min(len(bands), 1))
+    return np.concatenate([edge, inner]), np.concatenate([inner, edge])
+
+
+def _used(shares: Tensor) -> int:
+    """Return how many places of the sorted errors are used: shares are above 0 there."""
+    return int((shares > 0.0).sum())
