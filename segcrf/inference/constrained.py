@@ -25,12 +25,19 @@ class Constrained(NamedTuple):
     Attributes:
         recordings: their indices, B of them.
         dist: distribution over their labels given what is known.
+        decoded: the same, with emissions multiplied by the factor of the decoding rule; the posteriors are its own.
         bands: the labelling to show; it agrees with what is known.
     """
 
     recordings: list[int]
     dist: Structure | Alignment
+    decoded: Structure | Alignment
     bands: Decoded | Best
+
+    @property
+    def posteriors(self) -> Tensor:
+        """(B, T, C) probability of each class at each frame given what is known, before calibration."""
+        return self.decoded.marginals.labels
 
 
 def decode_constrained(found: Inferred, prompts: Prompts) -> Iterator[Constrained]:
@@ -57,7 +64,8 @@ def decode_constrained(found: Inferred, prompts: Prompts) -> Iterator[Constraine
         for row, feasible in zip(rows, _feasible(scored), strict=True):
             if not feasible:
                 raise _conflict(found.dist[row], known[row], found.recordings[row], prompts.classes)
-        yield Constrained([found.recordings[row] for row in rows], dist, _decode(scored, found.bands.by_frame, own))
+        recordings = [found.recordings[row] for row in rows]
+        yield Constrained(recordings, dist, scored, _decode(scored, found.bands.by_frame, own))
 
 
 def _decode(dist: Structure | Alignment, by_frame: bool, known: Sequence[Known]) -> Decoded | Best:

@@ -1,6 +1,6 @@
 """Modules with parameters: CRF layers, their transitions, durations, preparation, encoders, models, decoding."""
 
-from segcrf.nn.calibration import CAPACITY, BoundaryIntervals, Calibration, boundary_spreads
+from segcrf.nn.calibration import CAPACITY, EDGE, NEUTRAL, BoundaryIntervals, Calibration, CalibrationBuffers, boundary_spreads
 from segcrf.nn.crf import LinearChainCRF, SemiMarkovCRF
 from segcrf.nn.decoding import Decoded, DecodingRule, DelayedDecoded
 from segcrf.nn.durations import (
@@ -59,12 +59,15 @@ __all__ = [
     "CAPACITY",
     "CRF",
     "DURATION_FAMILIES",
+    "EDGE",
     "ENCODERS",
     "MIN_LOG_SIGMA",
     "MISSING",
+    "NEUTRAL",
     "TRANSITION_FAMILIES",
     "BoundaryIntervals",
     "Calibration",
+    "CalibrationBuffers",
     "ConstrainedTransitions",
     "CustomEncoder",
     "Decoded",

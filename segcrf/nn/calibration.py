@@ -8,7 +8,8 @@ of the model, so they are saved, exported and streamed with it.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,14 +19,20 @@ from torch import Tensor, nn
 from segcrf._validation import InputError, check_number
 from segcrf.segments import Segments
 
-__all__ = ["CAPACITY", "BoundaryIntervals", "Calibration", "boundary_spreads"]
+__all__ = ["CAPACITY", "EDGE", "NEUTRAL", "BoundaryIntervals", "Calibration", "CalibrationBuffers", "boundary_spreads"]
 
 Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 #: Errors of boundaries that a model keeps. Of more, quantiles are kept, rounded up.
 CAPACITY = 512
-# A mean posterior is kept this far from 0 and 1, where log-odds are infinite.
+#: The coefficients a, b, c with which the confidence of a band is the mean posterior.
+NEUTRAL = (0.0, 1.0, 0.0)
+# No values.
+NOTHING: Array = np.empty(0)
+# The least float64 of full precision, to divide by.
+TINY = float(np.finfo(np.float64).tiny)
+#: A mean posterior is kept this far from 0 and 1, where log-odds are infinite.
 EDGE = 1e-9
 # Rounding of a sum of shares must not move a rank.
 TOLERANCE = 1e-9
@@ -45,11 +52,12 @@ class BoundaryIntervals(NamedTuple):
     end_high: IntArray
 
 
-class Calibration(nn.Module):
-    """Correct posteriors, the confidence of bands, and give intervals of boundaries.
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """What held-out recordings say about posteriors, bands and boundaries.
 
-    A new one changes nothing: the temperature is 1, the confidence of a band is the mean posterior of its class, and
-    there is no interval.
+    The default one changes nothing: the confidence of a band is the mean posterior of its class, and there is no
+    interval.
 
     * **Posteriors** are raised to the power 1 / ``temperature`` frame by frame and normalised. Their order stays, so
       the most probable class of a frame stays.
@@ -61,68 +69,57 @@ class Calibration(nn.Module):
       held-out recordings, at most, with a probability of ``level``.
 
     Args:
-        num_classes: C.
-
-    Attributes:
-        temperature: buffer () float64, above 0; above 1 the model was too sure.
-        band_coefficients: buffer (3,) float64: a, b, c.
-        typical_log_duration: buffer (C,) float64, log of the usual duration in frames.
-        boundary_scores, boundary_shares: buffers (512,) float64, sorted errors of boundaries in spreads, and the share
-            of errors up to each, where every recording weighs the same; 0 where unused.
-        boundary_recordings: buffer () int64, held-out recordings with such errors.
+        temperature: above 0; above 1 the model was too sure.
+        band_coefficients: a, b, c.
+        typical_log_durations: (C,) float64, log of the usual duration of each class in frames; empty: 0 for all.
+        boundary_errors: (N,) float64, sorted errors of boundaries in spreads, at most 512 of them.
+        boundary_shares: (N,) float64, share of the errors up to each, where every recording weighs the same.
+        boundary_recordings: number of held-out recordings with such errors.
 
     Source:
         Guo et al., "On calibration of modern neural networks", 2017, for the temperature. Lee, Barber and Willett,
         "Distribution-free inference with hierarchical data", 2023, for intervals from recordings.
 
     Example:
-        >>> calibration = Calibration(2)
-        >>> calibration.probabilities(torch.tensor([[0.9, 0.1]]))
-        tensor([[0.9000, 0.1000]])
-        >>> _ = calibration.temperature.fill_(2.0)
-        >>> calibration.probabilities(torch.tensor([[0.9, 0.1]]))
-        tensor([[0.7500, 0.2500]])
+        >>> Calibration(temperature=2.0).probabilities(np.array([[0.9, 0.1]]))
+        array([[0.75, 0.25]])
     """
 
-    temperature: Tensor
-    band_coefficients: Tensor
-    typical_log_duration: Tensor
-    boundary_scores: Tensor
-    boundary_shares: Tensor
-    boundary_recordings: Tensor
+    temperature: float = 1.0
+    band_coefficients: tuple[float, float, float] = NEUTRAL
+    typical_log_durations: Array = NOTHING
+    boundary_errors: Array = NOTHING
+    boundary_shares: Array = NOTHING
+    boundary_recordings: int = 0
 
-    def __init__(self, num_classes: int) -> None:
-        super().__init__()
-        self.register_buffer("temperature", torch.empty((), dtype=torch.float64))
-        self.register_buffer("band_coefficients", torch.empty(3, dtype=torch.float64))
-        self.register_buffer("typical_log_duration", torch.empty(num_classes, dtype=torch.float64))
-        self.register_buffer("boundary_scores", torch.empty(CAPACITY, dtype=torch.float64))
-        self.register_buffer("boundary_shares", torch.empty(CAPACITY, dtype=torch.float64))
-        self.register_buffer("boundary_recordings", torch.empty((), dtype=torch.int64))
-        self.reset()
-
-    def reset(self) -> None:
-        """Change nothing from here on, as a new calibration."""
-        self.temperature.fill_(1.0)
-        self.band_coefficients.copy_(torch.tensor([0.0, 1.0, 0.0]))
-        for buffer in (self.typical_log_duration, self.boundary_scores, self.boundary_shares):
-            buffer.zero_()
-        self.boundary_recordings.zero_()
-
-    def probabilities(self, posterior: Tensor) -> Tensor:
+    def probabilities(self, posterior: npt.NDArray[Any]) -> Array:
         """Return calibrated probabilities.
 
+        A frame gets the same bits whatever frames are beside it, so a stream agrees with whole recordings.
+
         Args:
-            posterior: (..., C), sums to one, or zero where nothing is known: such frames stay zero.
+            posterior: (..., C), sums to one; or zero where nothing is known, and such frames stay zero.
 
         Returns:
-            Probabilities of the same shape and type, in the same order from class to class.
+            Probabilities of the same shape, float64, in the same order from class to class.
         """
-        temperature = float(self.temperature)
-        if temperature == 1.0:
+        exact = posterior.astype(np.float64)
+        if self.temperature == 1.0:
+            return exact
+        largest = np.maximum(exact.max(-1, keepdims=True), TINY)
+        powers = (exact / largest) ** (1.0 / self.temperature)  # the largest is 1: they do not underflow to all zeros
+        return powers / np.maximum(powers.sum(-1, keepdims=True), 1.0)
+
+    def traced_probabilities(self, posterior: Tensor) -> Tensor:
+        """Return :meth:`probabilities` of a tensor, in its type, by operations that an export can write.
+
+        Args:
+            posterior: (..., C).
+        """
+        if self.temperature == 1.0:
             return posterior
         largest = posterior.amax(-1, keepdim=True).clamp(min=torch.finfo(posterior.dtype).tiny)
-        powers = (posterior / largest).pow(1.0 / temperature)  # the largest is 1, so that none underflows to all zeros
+        powers = (posterior / largest).pow(1.0 / self.temperature)
         return powers / powers.sum(-1, keepdim=True).clamp(min=1.0)
 
     def confidence(self, bands: Segments) -> Array:
@@ -134,14 +131,14 @@ class Calibration(nn.Module):
         Returns:
             (N,) probabilities from 0 to 1.
         """
-        a, b, c = self.band_coefficients.tolist()
+        a, b, c = self.band_coefficients
         assert bands.score is not None
-        if (a, b, c) == (0.0, 1.0, 0.0):
+        if (a, b, c) == NEUTRAL:
             return bands.score
         mean = np.clip(bands.score, EDGE, 1.0 - EDGE)
-        typical = self.typical_log_duration.cpu().numpy()[bands.label]
+        typical = self.typical_log_durations[bands.label] if len(self.typical_log_durations) else 0.0
         log_odds = a + b * np.log(mean / (1.0 - mean)) + c * (np.log(bands.durations) - typical)
-        return 1.0 / (1.0 + np.exp(-log_odds))
+        return 1.0 / (1.0 + np.exp(-np.clip(log_odds, -500.0, 500.0)))
 
     def radius(self, level: float) -> float:
         """Return the largest error of a boundary in spreads, at a level.
@@ -158,16 +155,15 @@ class Calibration(nn.Module):
         check_number(level, "interval", 0.0)
         if not 0.0 < level < 1.0:
             raise InputError("interval", repr(level), "a probability above 0 and below 1, such as 0.9")
-        recordings = int(self.boundary_recordings)
-        needed = math.ceil(level / (1.0 - level) - TOLERANCE)
+        recordings = self.boundary_recordings
+        needed = max(math.ceil(level / (1.0 - level) - TOLERANCE), 1)
         if recordings < needed:
-            got = f"{level:g} with {recordings} held-out recordings"
-            expected = f"{needed} held-out recordings or more, because {recordings} cannot show a share of {level:g}"
+            got = f"{level:g} with {recordings} held-out recording{'s' * (recordings != 1)} that have right bands"
+            expected = f"at least {needed} such recordings, because fewer cannot show a share of {level:g}"
             advice = "call calibrate(X, y) with more recordings that did not train the model, or take a lower interval"
             raise InputError("interval", got, expected, advice)
-        shares = self.boundary_shares.cpu().numpy()[: _used(self.boundary_shares)]
-        rank = np.searchsorted(shares, level * (recordings + 1) / recordings - TOLERANCE)
-        return float(self.boundary_scores[min(int(rank), len(shares) - 1)])
+        rank = np.searchsorted(self.boundary_shares, level * (recordings + 1) / recordings - TOLERANCE)
+        return float(self.boundary_errors[min(int(rank), len(self.boundary_errors) - 1)])
 
     def intervals(self, posterior: Array, bands: Segments, level: float) -> BoundaryIntervals:
         """Return an interval for each boundary of the bands of one recording.
@@ -177,7 +173,8 @@ class Calibration(nn.Module):
         boundary. The first start and the last end are those of the recording, so they are certain.
 
         Args:
-            posterior: (T, C) calibrated probabilities.
+            posterior: (T, C) probabilities before calibration. Held-out recordings chose the temperature, so calibrated
+                ones would not be exchangeable with theirs.
             bands: N bands of one recording.
             level: as of :meth:`radius`.
 
@@ -221,6 +218,57 @@ def boundary_spreads(posterior: Array, bands: Segments) -> tuple[Array, Array]:
     return np.concatenate([edge, inner]), np.concatenate([inner, edge])
 
 
-def _used(shares: Tensor) -> int:
-    """Return how many places of the sorted errors are used: shares are above 0 there."""
-    return int((shares > 0.0).sum())
+class CalibrationBuffers(nn.Module):
+    """Hold a :class:`Calibration` as buffers, so that a ``state_dict`` does.
+
+    Args:
+        num_classes: C.
+
+    Example:
+        >>> held = CalibrationBuffers(3)
+        >>> held.set(Calibration(temperature=2.0))
+        >>> held.value.temperature
+        2.0
+    """
+
+    temperature: Tensor
+    band_coefficients: Tensor
+    typical_log_durations: Tensor
+    boundary_errors: Tensor
+    boundary_shares: Tensor
+    boundary_recordings: Tensor
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.register_buffer("temperature", torch.ones((), dtype=torch.float64))
+        self.register_buffer("band_coefficients", torch.tensor(NEUTRAL, dtype=torch.float64))
+        self.register_buffer("typical_log_durations", torch.zeros(num_classes, dtype=torch.float64))
+        self.register_buffer("boundary_errors", torch.zeros(CAPACITY, dtype=torch.float64))
+        self.register_buffer("boundary_shares", torch.zeros(CAPACITY, dtype=torch.float64))  # 0: not used
+        self.register_buffer("boundary_recordings", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def value(self) -> Calibration:
+        """The calibration."""
+        errors, shares, typical = (
+            each.cpu().double().numpy().copy()
+            for each in (self.boundary_errors, self.boundary_shares, self.typical_log_durations)
+        )
+        a, b, c = self.band_coefficients.tolist()
+        used = int((shares > 0.0).sum())
+        recordings = int(self.boundary_recordings)
+        return Calibration(float(self.temperature), (a, b, c), typical, errors[:used], shares[:used], recordings)
+
+    @torch.no_grad()
+    def set(self, calibration: Calibration) -> None:
+        """Hold another calibration from here on."""
+        self.temperature.fill_(calibration.temperature)
+        self.band_coefficients.copy_(torch.tensor(calibration.band_coefficients, dtype=torch.float64))
+        for buffer, values in (
+            (self.typical_log_durations, calibration.typical_log_durations),
+            (self.boundary_errors, calibration.boundary_errors),
+            (self.boundary_shares, calibration.boundary_shares),
+        ):
+            buffer.zero_()
+            buffer[: len(values)] = torch.from_numpy(values)
+        self.boundary_recordings.fill_(calibration.boundary_recordings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,20 +13,19 @@ import torch
 
 from segcrf._validation import UNLABELLED, InputError
 from segcrf.data import Recording
-from segcrf.nn import CAPACITY, Calibration, JointModel, SwitchingModel, boundary_spreads
+from segcrf.metrics import matching_bands
+from segcrf.nn import CAPACITY, EDGE, NEUTRAL, Calibration, JointModel, SwitchingModel, boundary_spreads
 from segcrf.segments import Segments
 
-__all__ = ["RIGHT", "Decoding", "decode_held_out", "fit_calibration", "true_matches"]
+__all__ = ["HeldOut", "calibrate", "fit_calibration"]
 
 Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-#: Least intersection over union of a right band with a true band of its class.
-RIGHT = 0.5
 # Frames that a model encodes at once.
 CHUNK = 16_384
-# A posterior of a true class is at least this in the log-loss, since no temperature mends a zero.
+# A posterior is at least this in the log-loss, since no temperature mends a zero.
 LEAST = 1e-12
 # Beyond these temperatures posteriors are certainties or noise, and the loss is flat.
 LOWEST, HIGHEST = 0.05, 100.0
@@ -33,7 +33,7 @@ LOWEST, HIGHEST = 0.05, 100.0
 LEAST_SLOPE = 0.05
 
 
-class Decoding(NamedTuple):
+class HeldOut(NamedTuple):
     """How a model decoded one held-out recording, and the truth.
 
     Attributes:
@@ -49,18 +49,38 @@ class Decoding(NamedTuple):
     posteriors: Array
 
 
-@torch.no_grad()
-def decode_held_out(model: JointModel | SwitchingModel, recordings: Sequence[Recording]) -> list[Decoding]:
-    """Decode recordings that did not train a model, by its decoding rule.
+def calibrate(model: JointModel | SwitchingModel, recordings: Sequence[Recording]) -> list[str]:
+    """Set the calibration of a model by recordings that did not train it; return notes.
 
     Args:
-        model: trained; it runs in evaluation mode.
-        recordings: with prepared signals, see :func:`segcrf.data.prepare_recordings`.
+        model: trained, with its decoding rule; changed in place.
+        recordings: with prepared signals, see :func:`segcrf.data.prepare_recordings`. Without a labelled frame the
+            calibration changes nothing from here on.
 
     Returns:
-        One decoding per recording that has a labelled frame.
+        What a user should know of it, one sentence each.
+
+    Example:
+        >>> from segcrf.nn import LinearChainCRF, LSTMEncoder
+        >>> model = JointModel(LSTMEncoder(2, hidden=4), LinearChainCRF(3))
+        >>> calibrate(model, [])
+        ['no held-out recordings: probabilities and confidences are not calibrated; call calibrate(X, y) with some']
     """
-    device, training, found = model.class_head.weight.device, model.training, list[Decoding]()
+    held_out = _decode_held_out(model, recordings)
+    if not held_out:
+        model.set_calibration(Calibration())
+        advice = "call calibrate(X, y) with some"
+        return [f"no held-out recordings: probabilities and confidences are not calibrated; {advice}"]
+    calibration = fit_calibration(held_out)
+    model.set_calibration(calibration)
+    counted = f"{len(held_out)} held-out recording{'s' * (len(held_out) > 1)}"
+    return [f"calibrated on {counted}: temperature {calibration.temperature:.2f}"]
+
+
+@torch.no_grad()
+def _decode_held_out(model: JointModel | SwitchingModel, recordings: Sequence[Recording]) -> list[HeldOut]:
+    """Decode each recording that has a labelled frame by the decoding rule of a model, in evaluation mode."""
+    device, training, found = model.class_head.weight.device, model.training, list[HeldOut]()
     model.eval()
     for recording in recordings:
         if not (recording.labels != UNLABELLED).any():
@@ -68,13 +88,15 @@ def decode_held_out(model: JointModel | SwitchingModel, recordings: Sequence[Rec
         signal = recording.signal[None].to(device)
         pieces = [model.heads(features).emissions for features in model.encoder.chunks(signal, CHUNK)]
         decoded = model.decode(model.dist(torch.cat(pieces, dim=1)))
-        arrays = [each[0].cpu().numpy() for each in (decoded.labels, decoded.starts, decoded.posteriors)]
-        found.append(Decoding(recording.labels.numpy(), *arrays))
+        labels, starts, posteriors = (
+            each[0].cpu().numpy() for each in (decoded.labels, decoded.starts, decoded.posteriors)
+        )
+        found.append(HeldOut(recording.labels.numpy(), labels, starts, posteriors))
     model.train(training)
     return found
 
 
-def fit_calibration(held_out: Sequence[Decoding]) -> Calibration:
+def fit_calibration(held_out: Sequence[HeldOut]) -> Calibration:
     """Fit a calibration to decoded recordings that did not train the model.
 
     * **Temperature**: the least log-loss of the true classes of frames. Frames repeat their neighbours, so the mean
@@ -90,7 +112,7 @@ def fit_calibration(held_out: Sequence[Decoding]) -> Calibration:
             each recording must be decoded by a model that was trained without it.
 
     Returns:
-        A new calibration. ``model.calibration.load_state_dict(fit_calibration(...).state_dict())`` sets it.
+        A new calibration, to be set by ``model.set_calibration``.
 
     Raises:
         InputError: there is no labelled frame.
@@ -99,26 +121,32 @@ def fit_calibration(held_out: Sequence[Decoding]) -> Calibration:
         >>> true = np.repeat([0, 1, 0, 1], 50)
         >>> posterior = np.where(true[:, None] == [0, 1], 0.999, 0.001)
         >>> posterior[::5] = posterior[::5, ::-1]         # one frame of five is surely wrong
-        >>> held_out = Decoding(true, posterior.argmax(1), np.ones(200, bool), posterior)
-        >>> float(fit_calibration([held_out]).temperature) > 3.0
+        >>> held_out = HeldOut(true, posterior.argmax(1), np.zeros(200, bool), posterior)
+        >>> fit_calibration([held_out]).temperature > 3.0
         True
     """
     labelled = [each for each in held_out if (each.true != UNLABELLED).any()]
     if not labelled:
         raise InputError("held_out", "no labelled frame", "recordings with labels", "label some frames of other people")
-    calibration = Calibration(labelled[0].posteriors.shape[1])
-    calibration.temperature.fill_(_temperature(labelled))
-    calibrated = [calibration.probabilities(torch.from_numpy(each.posteriors)).numpy() for each in labelled]
-    bands = [_scored_bands(each, posterior) for each, posterior in zip(labelled, calibrated, strict=True)]
-    matches = [true_matches(own, each.true) for own, each in zip(bands, labelled, strict=True)]
-    _fit_confidence(calibration, bands, matches)
-    rows = zip(labelled, calibrated, bands, matches, strict=True)
-    _store_errors(calibration, [_boundary_errors(*row) for row in rows])
-    return calibration
+    temperature = Calibration(temperature=_temperature(labelled))
+    bands = [_scored_bands(each, temperature.probabilities(each.posteriors)) for each in labelled]
+    matches = [matching_bands(each.true, own) for own, each in zip(bands, labelled, strict=True)]
+    typical = _typical_log_durations(bands, labelled[0].posteriors.shape[1])
+    errors, shares, recordings = _sorted_errors(
+        [_boundary_errors(*row) for row in zip(labelled, bands, matches, strict=True)]
+    )
+    return replace(
+        temperature,
+        band_coefficients=_band_coefficients(bands, matches, typical),
+        typical_log_durations=typical,
+        boundary_errors=errors,
+        boundary_shares=shares,
+        boundary_recordings=recordings,
+    )
 
 
 # ----------------------------------------------------------------------------------------------------- temperature
-def _temperature(held_out: Sequence[Decoding]) -> float:
+def _temperature(held_out: Sequence[HeldOut]) -> float:
     """Return the temperature with the least penalised log-loss of frames."""
     from scipy.optimize import minimize_scalar
 
@@ -142,81 +170,50 @@ def _temperature(held_out: Sequence[Decoding]) -> float:
 
 
 # ------------------------------------------------------------------------------------------------------------ bands
-def _scored_bands(held_out: Decoding, posterior: Array) -> Segments:
+def _scored_bands(held_out: HeldOut, posterior: Array) -> Segments:
     """Return the decoded bands of one recording, with the mean calibrated posterior of their class."""
     bands = Segments.from_labels([held_out.labels], [held_out.starts])
     own = posterior[np.arange(len(held_out.labels)), held_out.labels].astype(np.float64)
     return bands.with_score(np.add.reduceat(own, bands.start) / bands.durations)
 
 
-def true_matches(bands: Segments, true: IntArray) -> IntArray:
-    """Return for each band of one recording which true band makes it right.
-
-    Only labelled frames count. A band is right if a true band of its class has an intersection over union of at least
-    0.5 with it; if two have exactly that, the first.
-
-    Args:
-        bands: N bands of one recording.
-        true: (T,) its labels, -100 = unlabelled.
-
-    Returns:
-        (N,) int64: the index among ``Segments.from_labels([true])``; -1 for a band that is wrong; -2 for one without a
-        labelled frame.
-
-    Example:
-        >>> true = np.array([0, 0, 1, 1, 1, -100])
-        >>> true_matches(Segments.from_labels([[0, 1, 1, 1, 0, 1]]), true)
-        array([ 0,  1, -1, -2])
-    """
-    of_true = Segments.from_labels([true])
-    part = np.repeat(np.arange(len(of_true)), of_true.durations)
-    place = np.full(len(true), -1, dtype=np.int64)
-    place[true != UNLABELLED] = part
-    matches = np.full(len(bands), -1, dtype=np.int64)
-    for i, (start, end, label) in enumerate(zip(bands.start, bands.end, bands.label, strict=True)):
-        inside = place[start:end]
-        inside = inside[inside >= 0]
-        if not len(inside):
-            matches[i] = -2
-            continue
-        first, count = np.unique(inside, return_counts=True)
-        overlap = count / (len(inside) + of_true.durations[first] - count)
-        good = (overlap >= RIGHT) & (of_true.label[first] == label)
-        if good.any():
-            matches[i] = first[good][0]
-    return matches
+def _typical_log_durations(bands: Sequence[Segments], num_classes: int) -> FloatArray:
+    """Return the median log-duration of the bands of each class; of classes without bands, of all bands."""
+    label = np.concatenate([each.label for each in bands])
+    duration = np.log(np.concatenate([each.durations for each in bands]))
+    typical = np.full(num_classes, np.median(duration))
+    for each in np.unique(label):
+        typical[each] = np.median(duration[label == each])
+    return typical
 
 
-def _fit_confidence(calibration: Calibration, bands: Sequence[Segments], matches: Sequence[IntArray]) -> None:
-    """Fit the usual durations, and the three coefficients of the confidence."""
+def _band_coefficients(
+    bands: Sequence[Segments], matches: Sequence[IntArray], typical: FloatArray
+) -> tuple[float, float, float]:
+    """Return the coefficients of the confidence of bands by penalised logistic regression."""
     from scipy.optimize import minimize
 
     judged = [each.select(match > -2) for each, match in zip(bands, matches, strict=True)]
-    right = np.concatenate([match[match > -2] >= 0 for match in matches]).astype(np.float64)
+    right = np.concatenate([match[match > -2] >= 0 for match in matches])
     label = np.concatenate([each.label for each in judged])
     duration = np.log(np.concatenate([each.durations for each in judged]))
-    typical = np.full(len(calibration.typical_log_duration), np.median(duration))
-    for each in np.unique(label):
-        typical[each] = np.median(duration[label == each])
-    calibration.typical_log_duration.copy_(torch.from_numpy(typical))
-    mean = np.clip(np.concatenate([np.asarray(each.score) for each in judged]), LEAST, 1.0 - LEAST)
+    mean = np.clip(np.concatenate([np.asarray(each.score) for each in judged]), EDGE, 1.0 - EDGE)
     columns = np.stack([np.ones(len(mean)), np.log(mean / (1.0 - mean)), duration - typical[label]], axis=1)
-    prior, sign = np.array([0.0, 1.0, 0.0]), 1.0 - 2.0 * right
+    prior, sign = np.array(NEUTRAL), np.where(right, -1.0, 1.0)
 
     def loss(coefficients: FloatArray) -> tuple[float, FloatArray]:
-        log_odds = columns @ coefficients
-        away = coefficients - prior
+        log_odds, away = columns @ coefficients, coefficients - prior
         slope = sign / (1.0 + np.exp(-np.clip(sign * log_odds, -500.0, 500.0)))
-        value = np.logaddexp(0.0, sign * log_odds).sum() + 0.5 * away @ away
-        return float(value), columns.T @ slope + away
+        return float(np.logaddexp(0.0, sign * log_odds).sum() + 0.5 * away @ away), columns.T @ slope + away
 
     bounds = [(None, None), (LEAST_SLOPE, None), (None, None)]
     found: Any = minimize(loss, prior, jac=True, method="L-BFGS-B", bounds=bounds)
-    calibration.band_coefficients.copy_(torch.from_numpy(found.x))
+    a, b, c = found.x.tolist()
+    return a, b, c
 
 
 # -------------------------------------------------------------------------------------------------------- boundaries
-def _boundary_errors(held_out: Decoding, posterior: Array, bands: Segments, matches: IntArray) -> FloatArray:
+def _boundary_errors(held_out: HeldOut, bands: Segments, matches: IntArray) -> FloatArray:
     """Return the errors in spreads of the boundaries of right bands of one recording.
 
     A boundary at the edge of the recording is certain, and a true band next to an unlabelled frame begins or ends
@@ -225,7 +222,7 @@ def _boundary_errors(held_out: Decoding, posterior: Array, bands: Segments, matc
     true, frames = Segments.from_labels([held_out.true]), len(held_out.true)
     padded = np.concatenate([[0], held_out.true, [0]])  # the edges of a recording are known
     errors: list[FloatArray] = []
-    spreads = boundary_spreads(posterior, bands)
+    spreads = boundary_spreads(held_out.posteriors, bands)
     for side, spread in zip(("start", "end"), spreads, strict=True):
         at, truth = getattr(bands, side), getattr(true, side)
         beyond = padded[truth] if side == "start" else padded[truth + 1]
@@ -235,19 +232,20 @@ def _boundary_errors(held_out: Decoding, posterior: Array, bands: Segments, matc
     return np.concatenate(errors)
 
 
-def _store_errors(calibration: Calibration, errors: Sequence[FloatArray]) -> None:
-    """Store the sorted errors and the share of errors up to each; of too many, quantiles that are rounded up."""
+def _sorted_errors(errors: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray, int]:
+    """Return sorted errors, the share of errors up to each, and the number of recordings that have errors.
+
+    Of too many errors, quantiles are kept: an error of those between is rounded up to the next one that is kept, and
+    the shares of those that are kept are exact.
+    """
     errors = [each for each in errors if len(each)]
     if not errors:
-        return
-    score = np.concatenate(errors)
+        return np.empty(0), np.empty(0), 0
+    error = np.concatenate(errors)
     share = np.concatenate([np.full(len(each), 1.0 / len(each) / len(errors)) for each in errors])
-    order = np.argsort(score, kind="stable")
-    score, share = score[order], np.cumsum(share[order])
-    if len(score) > CAPACITY:
-        # The last error of each of equally many: its share is exact, and errors before it are rounded up to it.
-        kept = np.ceil(np.arange(1, CAPACITY + 1) * len(score) / CAPACITY).astype(np.int64) - 1
-        score, share = score[kept], share[kept]
-    calibration.boundary_scores[: len(score)] = torch.from_numpy(score)
-    calibration.boundary_shares[: len(score)] = torch.from_numpy(share)
-    calibration.boundary_recordings.fill_(len(errors))
+    order = np.argsort(error, kind="stable")
+    error, share = error[order], np.cumsum(share[order])
+    if len(error) > CAPACITY:
+        kept = np.ceil(np.arange(1, CAPACITY + 1) * len(error) / CAPACITY).astype(np.int64) - 1
+        error, share = error[kept], share[kept]
+    return error, share, len(errors)

@@ -30,6 +30,7 @@ from segcrf.losses import Combiner, JointObjective, SwitchingObjective
 from segcrf.nn import JointModel, Preparation, SwitchingModel
 from segcrf.segments import Segments
 from segcrf.training.building import Sizes, build_combiner, build_model, build_objective, longest_duration
+from segcrf.training.calibration import calibrate
 from segcrf.training.diagnostics import TrainingWarning
 from segcrf.training.parameters import CUSTOM, Parameters
 from segcrf.training.rules import candidate_rules, default_rule
@@ -127,7 +128,7 @@ def fit_model(
     notes = _warn_of_unseen(coder, train.labels) if start is None else _note_forgettable(coder, train.labels)
     data = prepare_recordings(preparation, train), prepare_recordings(preparation, validate)
     fit = _Fit(parameters, setting, preparation, start, train.labels, data, resume, on_best)
-    trained = fit.best_of(recipes)
+    trained = fit.calibrated(fit.best_of(recipes))
     return replace(trained, notes=notes + trained.notes)
 
 
@@ -280,6 +281,15 @@ class _Fit:
         each = " and ".join(f"{error:.3f} with {weight:g}" for weight, error in zip(recipes, errors, strict=True))
         note = f"frame_loss='auto' trained twice, as bands are long; validation error: {each}"
         return replace(best, notes=[note, *best.notes])
+
+    def calibrated(self, trained: Trained) -> Trained:
+        """Return a model with a calibration by the validation recordings, and give it to ``on_best``."""
+        model = trained.build_model(self.parameters.device)
+        notes = calibrate(model, self.data[1])
+        trained = replace(trained, weights=model.state_dict(), notes=[*trained.notes, *notes])
+        if self.on_best is not None:
+            self.on_best(trained)
+        return trained
 
     def _train(self, weight: float, recipe: Any, to_beat: float) -> Trained:
         """Train once. A model with a validation error of ``to_beat`` has been given to ``on_best`` already."""
