@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -290,8 +291,9 @@ class Segmenter(Predictor):
         signals = self._check_signals(X)
         labels = self._coder.encode(check_matching(y, "y", [len(signal) for signal in signals]))
         check_any_labelled(labels)
-        assert self.model_.preparation is not None
-        calibrate(self.model_, prepare_recordings(self.model_.preparation, Labelled(signals, labels, None)))
+        preparation = copy.deepcopy(self.model_.preparation)
+        assert preparation is not None
+        calibrate(self.model_, prepare_recordings(preparation.cpu(), Labelled(signals, labels, None)))
         return self
 
     def _adopt(self, trained: Trained, device: str | torch.device) -> Segmenter:

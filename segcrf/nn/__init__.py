@@ -1,6 +1,13 @@
 """Modules with parameters: CRF layers, their transitions, durations, preparation, encoders, models, decoding."""
 
-from segcrf.nn.calibration import CAPACITY, EDGE, NEUTRAL, BoundaryIntervals, Calibration, CalibrationBuffers, boundary_spreads
+from segcrf.nn.calibration import (
+    CAPACITY,
+    BoundaryIntervals,
+    Calibration,
+    CalibrationBuffers,
+    band_features,
+    boundary_spreads,
+)
 from segcrf.nn.crf import LinearChainCRF, SemiMarkovCRF
 from segcrf.nn.decoding import Decoded, DecodingRule, DelayedDecoded
 from segcrf.nn.durations import (
@@ -59,11 +66,9 @@ __all__ = [
     "CAPACITY",
     "CRF",
     "DURATION_FAMILIES",
-    "EDGE",
     "ENCODERS",
     "MIN_LOG_SIGMA",
     "MISSING",
-    "NEUTRAL",
     "TRANSITION_FAMILIES",
     "BoundaryIntervals",
     "Calibration",
@@ -101,6 +106,7 @@ __all__ = [
     "Transitions",
     "UniformDurations",
     "adopt_encoder",
+    "band_features",
     "boundary_spreads",
     "can_step",
     "check_causal",

@@ -8,7 +8,7 @@ of the model, so they are saved, exported and streamed with it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,20 +19,25 @@ from torch import Tensor, nn
 from segcrf._validation import InputError, check_number
 from segcrf.segments import Segments
 
-__all__ = ["CAPACITY", "EDGE", "NEUTRAL", "BoundaryIntervals", "Calibration", "CalibrationBuffers", "boundary_spreads"]
+__all__ = [
+    "CAPACITY",
+    "BoundaryIntervals",
+    "Calibration",
+    "CalibrationBuffers",
+    "band_features",
+    "boundary_spreads",
+]
 
 Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 #: Errors of boundaries that a model keeps. Of more, quantiles are kept, rounded up.
 CAPACITY = 512
-#: The coefficients a, b, c with which the confidence of a band is the mean posterior.
+# The coefficients a, b, c with which the confidence of a band is the mean posterior.
 NEUTRAL = (0.0, 1.0, 0.0)
-# No values.
-NOTHING: Array = np.empty(0)
 # The least float64 of full precision, to divide by.
 TINY = float(np.finfo(np.float64).tiny)
-#: A mean posterior is kept this far from 0 and 1, where log-odds are infinite.
+# A mean posterior is kept this far from 0 and 1, where log-odds are infinite.
 EDGE = 1e-9
 # Rounding of a sum of shares must not move a rank.
 TOLERANCE = 1e-9
@@ -50,6 +55,10 @@ class BoundaryIntervals(NamedTuple):
     start_high: IntArray
     end_low: IntArray
     end_high: IntArray
+
+
+def _nothing() -> Array:
+    return np.empty(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +80,8 @@ class Calibration:
     Args:
         temperature: above 0; above 1 the model was too sure.
         band_coefficients: a, b, c.
-        typical_log_durations: (C,) float64, log of the usual duration of each class in frames; empty: 0 for all.
+        typical_log_durations: (C,) float64, log of the usual duration of each class in frames; without coefficients it
+            may be empty.
         boundary_errors: (N,) float64, sorted errors of boundaries in spreads, at most 512 of them.
         boundary_shares: (N,) float64, share of the errors up to each, where every recording weighs the same.
         boundary_recordings: number of held-out recordings with such errors.
@@ -87,9 +97,9 @@ class Calibration:
 
     temperature: float = 1.0
     band_coefficients: tuple[float, float, float] = NEUTRAL
-    typical_log_durations: Array = NOTHING
-    boundary_errors: Array = NOTHING
-    boundary_shares: Array = NOTHING
+    typical_log_durations: Array = field(default_factory=_nothing)
+    boundary_errors: Array = field(default_factory=_nothing)
+    boundary_shares: Array = field(default_factory=_nothing)
     boundary_recordings: int = 0
 
     def probabilities(self, posterior: npt.NDArray[Any]) -> Array:
@@ -131,13 +141,10 @@ class Calibration:
         Returns:
             (N,) probabilities from 0 to 1.
         """
-        a, b, c = self.band_coefficients
         assert bands.score is not None
-        if (a, b, c) == NEUTRAL:
+        if self.band_coefficients == NEUTRAL:
             return bands.score
-        mean = np.clip(bands.score, EDGE, 1.0 - EDGE)
-        typical = self.typical_log_durations[bands.label] if len(self.typical_log_durations) else 0.0
-        log_odds = a + b * np.log(mean / (1.0 - mean)) + c * (np.log(bands.durations) - typical)
+        log_odds = band_features(bands, self.typical_log_durations) @ np.array(self.band_coefficients)
         return 1.0 / (1.0 + np.exp(-np.clip(log_odds, -500.0, 500.0)))
 
     def radius(self, level: float) -> float:
@@ -188,6 +195,28 @@ class Calibration:
             reach = np.floor(np.minimum(radius * spread * (1.0 + TOLERANCE), frames)).astype(np.int64)
             ends += [np.maximum(at - reach, 0), np.minimum(at + reach, frames)]
         return BoundaryIntervals(*ends)
+
+
+def band_features(bands: Segments, typical_log_durations: Array) -> Array:
+    """Return what the log-odds of the confidence of bands are linear in.
+
+    Args:
+        bands: N bands; their score is the mean calibrated posterior of their class.
+        typical_log_durations: (C,).
+
+    Returns:
+        (N, 3): 1, the log-odds of the mean posterior, and the log of the duration over the usual one.
+
+    Example:
+        >>> bands = Segments.from_labels([[0, 0, 1]]).with_score([0.5, 0.5])
+        >>> band_features(bands, np.log([1.0, 1.0])).round(2)
+        array([[1.  , 0.  , 0.69],
+               [1.  , 0.  , 0.  ]])
+    """
+    assert bands.score is not None
+    mean = np.clip(bands.score, EDGE, 1.0 - EDGE)
+    relative = np.log(bands.durations) - typical_log_durations[bands.label]
+    return np.stack([np.ones(len(bands)), np.log(mean / (1.0 - mean)), relative], axis=1)
 
 
 def boundary_spreads(posterior: Array, bands: Segments) -> tuple[Array, Array]:

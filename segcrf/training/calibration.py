@@ -14,7 +14,7 @@ import torch
 from segcrf._validation import UNLABELLED, InputError
 from segcrf.data import Recording
 from segcrf.metrics import matching_bands
-from segcrf.nn import CAPACITY, EDGE, NEUTRAL, Calibration, JointModel, SwitchingModel, boundary_spreads
+from segcrf.nn import CAPACITY, Calibration, JointModel, SwitchingModel, band_features, boundary_spreads
 from segcrf.segments import Segments
 
 __all__ = ["HeldOut", "calibrate", "fit_calibration"]
@@ -80,12 +80,12 @@ def calibrate(model: JointModel | SwitchingModel, recordings: Sequence[Recording
 @torch.no_grad()
 def _decode_held_out(model: JointModel | SwitchingModel, recordings: Sequence[Recording]) -> list[HeldOut]:
     """Decode each recording that has a labelled frame by the decoding rule of a model, in evaluation mode."""
-    device, training, found = model.class_head.weight.device, model.training, list[HeldOut]()
+    training, found = model.training, list[HeldOut]()
     model.eval()
     for recording in recordings:
         if not (recording.labels != UNLABELLED).any():
             continue
-        signal = recording.signal[None].to(device)
+        signal = recording.signal[None].to(model.class_head.weight)
         pieces = [model.heads(features).emissions for features in model.encoder.chunks(signal, CHUNK)]
         decoded = model.decode(model.dist(torch.cat(pieces, dim=1)))
         labels, starts, posteriors = (
@@ -122,7 +122,7 @@ def fit_calibration(held_out: Sequence[HeldOut]) -> Calibration:
         >>> posterior = np.where(true[:, None] == [0, 1], 0.999, 0.001)
         >>> posterior[::5] = posterior[::5, ::-1]         # one frame of five is surely wrong
         >>> held_out = HeldOut(true, posterior.argmax(1), np.zeros(200, bool), posterior)
-        >>> fit_calibration([held_out]).temperature > 3.0
+        >>> fit_calibration([held_out] * 20).temperature > 3.0
         True
     """
     labelled = [each for each in held_out if (each.true != UNLABELLED).any()]
@@ -194,12 +194,9 @@ def _band_coefficients(
     from scipy.optimize import minimize
 
     judged = [each.select(match > -2) for each, match in zip(bands, matches, strict=True)]
+    columns = np.concatenate([band_features(each, typical) for each in judged])
     right = np.concatenate([match[match > -2] >= 0 for match in matches])
-    label = np.concatenate([each.label for each in judged])
-    duration = np.log(np.concatenate([each.durations for each in judged]))
-    mean = np.clip(np.concatenate([np.asarray(each.score) for each in judged]), EDGE, 1.0 - EDGE)
-    columns = np.stack([np.ones(len(mean)), np.log(mean / (1.0 - mean)), duration - typical[label]], axis=1)
-    prior, sign = np.array(NEUTRAL), np.where(right, -1.0, 1.0)
+    prior, sign = np.array(Calibration().band_coefficients), np.where(right, -1.0, 1.0)
 
     def loss(coefficients: FloatArray) -> tuple[float, FloatArray]:
         log_odds, away = columns @ coefficients, coefficients - prior
