@@ -27,7 +27,7 @@ def fitted() -> Segmenter:
 
 def test_segments_tile_the_recordings_with_the_mean_posterior_as_confidence(fitted: Segmenter) -> None:
     X, _, _ = recordings(seed=1)
-    table = fitted.predict_segments(X, recordings=["a", "b", "c", "d", "e"])
+    table = fitted.predict_segments(X, recordings=["a", "b", "c", "d", "e"], confidence="frames")
     assert list(table.columns) == ["recording", "start", "end", "label", "confidence"]
     posterior = fitted.predict_proba(X)
     for name, labels, p in zip("abcde", fitted.predict(X), posterior, strict=True):
@@ -54,7 +54,7 @@ def test_confidence_of_a_band_as_a_whole(fitted: Segmenter) -> None:
         frames = np.round(own[["start", "end"]].to_numpy() * 10).astype(int)
         least = [p[start:end, labels[start]].min() for start, end in frames]
         assert (alone <= np.array(least) + 1e-5).all()
-    with rejects("confidence", got="'bands'", expected="one of 'frames', 'band'"):
+    with rejects("confidence", got="'bands'", expected="one of 'right', 'frames', 'band'"):
         fitted.predict_segments(X, confidence="bands")
 
 
