@@ -75,8 +75,8 @@ def test_the_model_alone_answers_the_raw_signal_as_the_segmenter_does(standardiz
     cut = [x[:length] for x, length in zip(X, lengths.tolist(), strict=True)]
     padded = torch.nn.utils.rnn.pad_sequence([torch.as_tensor(x) for x in cut], batch_first=True, padding_value=1e9)
     with torch.no_grad():
-        dist = segmenter.model_(padded, lengths).dist
-        decoded, posterior = segmenter.model_.decode(dist).labels, dist.marginals.labels.numpy()
+        shown = segmenter.model_.decode(segmenter.model_(padded, lengths).dist)
+        decoded, posterior = shown.labels, segmenter.model_.calibration.probabilities(shown.posteriors.numpy())
     for i, (own, p) in enumerate(zip(segmenter.predict(cut), segmenter.predict_proba(cut), strict=True)):
         np.testing.assert_allclose(posterior[i, : len(own)], p, atol=1e-5)
         np.testing.assert_array_equal(decoded[i, : len(own)], own)
