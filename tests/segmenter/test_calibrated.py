@@ -121,10 +121,6 @@ def test_intervals_are_in_the_unit_of_the_table(calibrated: Segmenter) -> None:
     np.testing.assert_allclose(frames[columns] / 10.0, table[columns])
 
 
-def test_no_recording_has_no_interval(calibrated: Segmenter) -> None:
-    assert not len(calibrated.predict_segments([], interval=0.9))
-
-
 def test_an_interval_that_cannot_be_says_why(fitted: Segmenter, calibrated: Segmenter) -> None:
     X = OTHERS[0]
     with rejects("interval", got="2 held-out recordings", expected="at least 9"):
