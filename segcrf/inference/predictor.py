@@ -28,7 +28,7 @@ from segcrf.inference.prompts import Prompts, read_prompts
 from segcrf.inference.step import export_step
 from segcrf.inference.stream import SignalStream
 from segcrf.inference.streams import SignalStreams
-from segcrf.nn import DecodingRule, JointModel, SwitchingModel
+from segcrf.nn import BoundaryIntervals, DecodingRule, JointModel, SwitchingModel
 from segcrf.segments import Segments
 from segcrf.structures import POSTERIORS
 
@@ -232,19 +232,14 @@ class Predictor:
         prompts = self._read_prompts(
             signals, recordings, given=given, forbid=forbid, transcript=transcript, min_duration=min_duration
         )
-        names = {"classes": self.classes_.tolist(), "recordings": recordings}
         if interval is None:
-            bands = predict_bands(self.model_, signals, confidence, prompts)
-            table = bands.to_table(sampling_rate=self.sampling_rate, **names)
+            bands, columns = predict_bands(self.model_, signals, confidence, prompts), {}
         else:
             _check_intervals_answer(confidence, prompts)
             bands, intervals = predict_intervals(self.model_, signals, confidence, interval)
-            per_second = frames_per_second(self.sampling_rate)
-            columns = {
-                name: frames if self.sampling_rate is None else frames / per_second
-                for name, frames in intervals._asdict().items()
-            }
-            table = bands.to_table(sampling_rate=self.sampling_rate, **names).assign(**columns)
+            columns = _in_unit(intervals, self.sampling_rate)
+        names = self.classes_.tolist()
+        table = bands.to_table(classes=names, sampling_rate=self.sampling_rate, recordings=recordings).assign(**columns)
         return table if min_confidence is None else blank_uncertain(table, min_confidence)
 
     def stream(self, *, recording: object = 0) -> SignalStream:
@@ -370,6 +365,13 @@ def _check_intervals_answer(confidence: str, prompts: Prompts | None) -> None:
         raise InputError("interval", "an interval beside what is known", "None", advice)
     if confidence == "band":
         raise InputError("confidence", "'band' with an interval", "'right' or 'frames'", "ask for each by itself")
+
+
+def _in_unit(intervals: BoundaryIntervals, sampling_rate: float | None) -> dict[str, Array]:
+    """Return the columns of intervals, in seconds if there is a sampling rate, else in frames."""
+    if sampling_rate is None:
+        return intervals._asdict()
+    return {name: frames / frames_per_second(sampling_rate) for name, frames in intervals._asdict().items()}
 
 
 class _Tables:

@@ -9,7 +9,7 @@ from segcrf.nn.calibration import (
     boundary_spreads,
 )
 from segcrf.nn.crf import LinearChainCRF, SemiMarkovCRF
-from segcrf.nn.decoding import Decoded, DecodingRule, DelayedDecoded
+from segcrf.nn.decoding import Decoded, DecodingRule
 from segcrf.nn.durations import (
     DURATION_FAMILIES,
     Durations,
@@ -77,7 +77,6 @@ __all__ = [
     "CustomEncoder",
     "Decoded",
     "DecodingRule",
-    "DelayedDecoded",
     "Durations",
     "Encoder",
     "FullTransitions",

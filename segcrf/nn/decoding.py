@@ -13,7 +13,7 @@ from torch.nn import functional
 from segcrf._validation import UNLABELLED, check_choice, check_positive, check_whole
 from segcrf.structures import OnlineDecoder, Structure
 
-__all__ = ["Decoded", "DecodingRule", "DelayedDecoded"]
+__all__ = ["Decoded", "DecodingRule"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class DecodingRule:
         scaled = dist if self.factor == 1.0 else dist.scaled(emissions=self.factor)
         if self.max_delay is None:
             return Decoded(scaled, self.by_frame)
-        return DelayedDecoded(scaled, self.by_frame, self.max_delay)
+        return _DelayedDecoded(scaled, self.by_frame, self.max_delay)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,7 @@ class Decoded:
 
 
 @dataclass(frozen=True, eq=False)
-class DelayedDecoded(Decoded):
+class _DelayedDecoded(Decoded):
     """One labelling of a batch that a live system finds: every label is decided after ``max_delay`` frames.
 
     It is what :class:`segcrf.Stream` decides frame by frame, to the bit. It is computed when it is asked for.
