@@ -60,8 +60,8 @@ def halves(name: str, task: tasks.Task) -> tuple[Part, Part]:
 def posteriors(model: Segmenter, signals: Sequence[Array], *, decoded: bool) -> list[Array]:
     """Return the posteriors of each recording by the learned distribution or by the decoded one."""
     found = [answer for signal in signals for answer in infer(model.model_, [signal])]
-    dists = [answer.bands.dist if decoded else answer.dist for answer in found]
-    return [dist.marginals.labels[0].detach().double().numpy() for dist in dists]
+    each = [answer.bands.posteriors if decoded else answer.dist.marginals.labels for answer in found]
+    return [posterior[0].detach().double().numpy() for posterior in each]
 
 
 def measure_frames(labels: Sequence[Array], probabilities: Sequence[Array]) -> dict[str, float]:
@@ -139,10 +139,8 @@ def measure(model: Segmenter, calibrate: Part, test: Part) -> dict[str, Any]:
         given = posteriors(model, signals, decoded=decoded)
         rows[name] = measure_frames(labels, given) | measure_bands(labels, bands, mean_scores(bands, given))
     calibrated = model.predict_proba(signals)
-    mean = mean_scores(bands, calibrated)
-    score = calibration.confidence(bands.with_score(mean))
+    score = calibration.confidence(bands.with_score(mean_scores(bands, calibrated)))
     rows["calibrated"] = measure_frames(labels, calibrated) | measure_bands(labels, bands, score)
-    rows["calibrated"]["auroc_of_mean"] = measure_bands(labels, bands, mean)["auroc"]
     return {
         "recordings": [len(calibrate[0]), len(signals)],
         "bands": len(bands),

@@ -57,7 +57,7 @@ class Answer(nn.Module):
         dist = model.dist(emissions, lengths)
         posteriors, labels, starts = self._decode(dist)
         possible = posteriors.sum(-1) > 0  # an exported program cannot raise
-        calibrated = self.calibration.traced_probabilities(posteriors)
+        calibrated = self.calibration.traced_probabilities(posteriors).to(dist.dtype)
         answers = labels.masked_fill(~possible, UNLABELLED), starts & possible, calibrated
         if predictions is None:
             return answers
@@ -75,7 +75,7 @@ class Answer(nn.Module):
                 return posteriors, decoded.labels, decoded.starts
             labels = decoded.labels
         else:
-            posteriors = lagged(decoded.dist, self.rule.max_delay).to(dist.dtype)
+            posteriors = lagged(decoded.dist, self.rule.max_delay)
             labels = posteriors.argmax(-1).masked_fill(~dist.frame_mask, UNLABELLED)
             posteriors = posteriors.masked_fill(~dist.frame_mask[..., None], 0.0)
         # By an index, because a slice of T - 1 frames would fix the program to T > 2.

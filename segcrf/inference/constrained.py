@@ -25,7 +25,8 @@ class Constrained(NamedTuple):
     Attributes:
         recordings: their indices, B of them.
         dist: distribution over their labels given what is known.
-        decoded: the same, with emissions multiplied by the factor of the decoding rule; the posteriors are its own.
+        decoded: the same in float64, with emissions multiplied by the factor of the decoding rule; the posteriors are
+            its own.
         bands: the labelling to show; it agrees with what is known.
     """
 
@@ -36,7 +37,7 @@ class Constrained(NamedTuple):
 
     @property
     def posteriors(self) -> Tensor:
-        """(B, T, C) probability of each class at each frame given what is known, before calibration."""
+        """(B, T, C) float64 probability of each class at each frame given what is known, before calibration."""
         return self.decoded.marginals.labels
 
 
@@ -60,7 +61,7 @@ def decode_constrained(found: Inferred, prompts: Prompts) -> Iterator[Constraine
         own = [known[row] for row in rows]
         whole, decoded = (dist[rows[0]] if alone else dist for dist in (found.dist, found.bands.dist))
         dist = _constrain(whole, own)
-        scored = dist if found.bands.dist is found.dist else _constrain(decoded, own)
+        scored = _constrain(decoded.double(), own)
         for row, feasible in zip(rows, _feasible(scored), strict=True):
             if not feasible:
                 raise _conflict(found.dist[row], known[row], found.recordings[row], prompts.classes)

@@ -133,7 +133,7 @@ class _Step(nn.Module):
         size = (len(state) - known) // self._filters
         log_filtered, after = run_filter(self.rule.decode(dist).dist, state[known : known + size])
         following = following + after
-        posteriors = self.calibration.traced_probabilities(log_filtered.exp().to(dist.dtype))
+        posteriors = self.calibration.traced_probabilities(log_filtered.exp()).to(dist.dtype)
         labels = log_filtered.argmax(-1).masked_fill(log_filtered.amax(-1) == -torch.inf, UNLABELLED)
         answers = dist.emissions, posteriors, labels
         if predictions is None:

@@ -33,8 +33,8 @@ IntArray = npt.NDArray[np.int64]
 
 #: Errors of boundaries that a model keeps. Of more, quantiles are kept, rounded up.
 CAPACITY = 512
-# The coefficients a, b, c with which the confidence of a band is the mean posterior.
-NEUTRAL = (0.0, 1.0, 0.0)
+# The coefficients a and b with which the confidence of a band is the mean posterior.
+NEUTRAL = (0.0, 1.0)
 # The least float64 of full precision, to divide by.
 TINY = float(np.finfo(np.float64).tiny)
 # A mean posterior is kept this far from 0 and 1, where log-odds are infinite.
@@ -71,17 +71,14 @@ class Calibration:
     * **Posteriors** are raised to the power 1 / ``temperature`` frame by frame and normalised. Their order stays, so
       the most probable class of a frame stays.
     * **Confidence** is the probability that a band is right: that a true band of its class has an intersection over
-      union of at least 0.5 with it. Its log-odds are ``a + b * logit(mean) + c * log(duration / typical)``, where
-      ``mean`` is the mean calibrated posterior of its class, and ``typical`` the usual duration of its class. ``b`` is
-      above 0, so the confidence rises with the mean.
+      union of at least 0.5 with it. Its log-odds are ``a + b * logit(mean)``, where ``mean`` is the mean calibrated
+      posterior of its class. ``b`` is above 0, so the confidence rises with the mean.
     * **Intervals** are conformal: ``radius(level)`` is how many spreads a true boundary lies from the predicted one, in
       held-out recordings, at most, with a probability of ``level``.
 
     Args:
         temperature: above 0; above 1 the model was too sure.
-        band_coefficients: a, b, c.
-        typical_log_durations: (C,) float64, log of the usual duration of each class in frames; without coefficients it
-            may be empty.
+        band_coefficients: a and b.
         boundary_errors: (N,) float64, sorted errors of boundaries in spreads, at most 512 of them.
         boundary_shares: (N,) float64, share of the errors up to each, where every recording weighs the same.
         boundary_recordings: number of held-out recordings with such errors.
@@ -96,8 +93,7 @@ class Calibration:
     """
 
     temperature: float = 1.0
-    band_coefficients: tuple[float, float, float] = NEUTRAL
-    typical_log_durations: Array = field(default_factory=_nothing)
+    band_coefficients: tuple[float, float] = NEUTRAL
     boundary_errors: Array = field(default_factory=_nothing)
     boundary_shares: Array = field(default_factory=_nothing)
     boundary_recordings: int = 0
@@ -144,7 +140,7 @@ class Calibration:
         assert bands.score is not None
         if self.band_coefficients == NEUTRAL:
             return bands.score
-        log_odds = band_features(bands, self.typical_log_durations) @ np.array(self.band_coefficients)
+        log_odds = band_features(bands) @ np.array(self.band_coefficients)
         return 1.0 / (1.0 + np.exp(-np.clip(log_odds, -500.0, 500.0)))
 
     def radius(self, level: float) -> float:
@@ -197,26 +193,23 @@ class Calibration:
         return BoundaryIntervals(*ends)
 
 
-def band_features(bands: Segments, typical_log_durations: Array) -> Array:
+def band_features(bands: Segments) -> Array:
     """Return what the log-odds of the confidence of bands are linear in.
 
     Args:
         bands: N bands; their score is the mean calibrated posterior of their class.
-        typical_log_durations: (C,).
 
     Returns:
-        (N, 3): 1, the log-odds of the mean posterior, and the log of the duration over the usual one.
+        (N, 2): 1, and the log-odds of the mean posterior.
 
     Example:
-        >>> bands = Segments.from_labels([[0, 0, 1]]).with_score([0.5, 0.5])
-        >>> band_features(bands, np.log([1.0, 1.0])).round(2)
-        array([[1.  , 0.  , 0.69],
-               [1.  , 0.  , 0.  ]])
+        >>> band_features(Segments.from_labels([[0, 0, 1]]).with_score([0.5, 0.8])).round(2)
+        array([[1.  , 0.  ],
+               [1.  , 1.39]])
     """
     assert bands.score is not None
     mean = np.clip(bands.score, EDGE, 1.0 - EDGE)
-    relative = np.log(bands.durations) - typical_log_durations[bands.label]
-    return np.stack([np.ones(len(bands)), np.log(mean / (1.0 - mean)), relative], axis=1)
+    return np.stack([np.ones(len(bands)), np.log(mean / (1.0 - mean))], axis=1)
 
 
 def boundary_spreads(posterior: Array, bands: Segments) -> tuple[Array, Array]:
@@ -250,11 +243,8 @@ def boundary_spreads(posterior: Array, bands: Segments) -> tuple[Array, Array]:
 class CalibrationBuffers(nn.Module):
     """Hold a :class:`Calibration` as buffers, so that a ``state_dict`` does.
 
-    Args:
-        num_classes: C.
-
     Example:
-        >>> held = CalibrationBuffers(3)
+        >>> held = CalibrationBuffers()
         >>> held.set(Calibration(temperature=2.0))
         >>> held.value.temperature
         2.0
@@ -262,16 +252,14 @@ class CalibrationBuffers(nn.Module):
 
     temperature: Tensor
     band_coefficients: Tensor
-    typical_log_durations: Tensor
     boundary_errors: Tensor
     boundary_shares: Tensor
     boundary_recordings: Tensor
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.register_buffer("temperature", torch.ones((), dtype=torch.float64))
         self.register_buffer("band_coefficients", torch.tensor(NEUTRAL, dtype=torch.float64))
-        self.register_buffer("typical_log_durations", torch.zeros(num_classes, dtype=torch.float64))
         self.register_buffer("boundary_errors", torch.zeros(CAPACITY, dtype=torch.float64))
         self.register_buffer("boundary_shares", torch.zeros(CAPACITY, dtype=torch.float64))  # 0: not used
         self.register_buffer("boundary_recordings", torch.zeros((), dtype=torch.int64))
@@ -279,14 +267,11 @@ class CalibrationBuffers(nn.Module):
     @property
     def value(self) -> Calibration:
         """The calibration."""
-        errors, shares, typical = (
-            each.cpu().double().numpy().copy()
-            for each in (self.boundary_errors, self.boundary_shares, self.typical_log_durations)
-        )
-        a, b, c = self.band_coefficients.tolist()
+        errors, shares = (each.cpu().double().numpy().copy() for each in (self.boundary_errors, self.boundary_shares))
+        a, b = self.band_coefficients.tolist()
         used = int((shares > 0.0).sum())
         recordings = int(self.boundary_recordings)
-        return Calibration(float(self.temperature), (a, b, c), typical, errors[:used], shares[:used], recordings)
+        return Calibration(float(self.temperature), (a, b), errors[:used], shares[:used], recordings)
 
     @torch.no_grad()
     def set(self, calibration: Calibration) -> None:
@@ -294,7 +279,6 @@ class CalibrationBuffers(nn.Module):
         self.temperature.fill_(calibration.temperature)
         self.band_coefficients.copy_(torch.tensor(calibration.band_coefficients, dtype=torch.float64))
         for buffer, values in (
-            (self.typical_log_durations, calibration.typical_log_durations),
             (self.boundary_errors, calibration.boundary_errors),
             (self.boundary_shares, calibration.boundary_shares),
         ):

@@ -85,11 +85,12 @@ class Decoded:
 
     @property
     def posteriors(self) -> Tensor:
-        """(B, T, C) probability of each class at each frame, before calibration.
+        """(B, T, C) float64 probability of each class at each frame, before calibration.
 
-        It is that of the decoded distribution, so with ``by_frame`` the labels are its most probable classes.
+        It is that of the decoded distribution, so with ``by_frame`` the labels are its most probable classes. It is in
+        float64, because a large factor makes probabilities too small for float32, and calibration raises them again.
         """
-        return self.dist.marginals.labels
+        return self.dist.double().marginals.labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +115,7 @@ class _DelayedDecoded(Decoded):
 
     @property
     def posteriors(self) -> Tensor:
-        """(B, T, C) probability of each class at each frame, by what is known when the frame is decided."""
+        """(B, T, C) float64 probability of each class at each frame, by what is known when the frame is decided."""
         return self._found[2]
 
     @cached_property

@@ -104,7 +104,7 @@ class _StructuredModel(nn.Module):
         self.register_buffer("decode_factor", torch.ones((), dtype=torch.float64))
         self.register_buffer("decode_by_frame", torch.zeros((), dtype=torch.bool))
         self.register_buffer("decode_max_delay", torch.full((), _NO_LIMIT))
-        self.calibration_buffers = CalibrationBuffers(crf.num_classes)
+        self.calibration_buffers = CalibrationBuffers()
 
     def prepare(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return raw signals (B, T, F) as the encoder expects them."""

@@ -33,7 +33,9 @@ def answers(model: Model, x: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         output = model(x if model.preparation is not None else x.float(), lengths)
         dist, decoded = output.dist, model.decode(output.dist)
         delay = model.decoding_rule.max_delay
-        posteriors = decoded.dist.marginals.labels if delay is None else posteriors_by_then(decoded.dist, delay)
+        posteriors = (
+            decoded.dist.double().marginals.labels if delay is None else posteriors_by_then(decoded.dist, delay)
+        )
         mask = dist.frame_mask
         labels = decoded.labels if delay is None else posteriors.argmax(-1).masked_fill(~mask, -100)
         changed = labels != torch.nn.functional.pad(labels[:, :-1], (1, 0), value=-100)

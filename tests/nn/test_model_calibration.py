@@ -23,7 +23,7 @@ def posteriors(frames: int, classes: int, sharpness: float = 3.0, seed: int = 0)
 def full() -> Calibration:
     """One where nothing is as in the default one."""
     errors = np.array([0.0, 0.5, 1.5, 4.0])
-    return Calibration(2.5, (0.3, 0.8, -0.2), np.log([3.0, 5.0, 2.0]), errors, np.array([0.3, 0.5, 0.8, 1.0]), 11)
+    return Calibration(2.5, (0.3, 0.8), errors, np.array([0.3, 0.5, 0.8, 1.0]), 11)
 
 
 @pytest.mark.parametrize("temperature", [0.05, 0.5, 1.0, 1.7, 100.0])
@@ -81,8 +81,8 @@ def test_the_input_is_not_changed() -> None:
 def test_the_confidence_by_hand() -> None:
     bands = Segments.from_labels([[0, 0, 0, 2], [1]]).with_score([0.9, 0.4, 1.0])
     found = full().confidence(bands)
-    for got, mean, duration, typical in zip(found, [0.9, 0.4, 1.0 - 1e-9], [3, 1, 1], [3.0, 2.0, 5.0], strict=True):
-        log_odds = 0.3 + 0.8 * math.log(mean / (1.0 - mean)) - 0.2 * math.log(duration / typical)
+    for got, mean in zip(found, [0.9, 0.4, 1.0 - 1e-9], strict=True):
+        log_odds = 0.3 + 0.8 * math.log(mean / (1.0 - mean))
         assert got == pytest.approx(1.0 / (1.0 + math.exp(-log_odds)), rel=1e-9)
     assert Calibration().confidence(bands).tolist() == [0.9, 0.4, 1.0]
 
@@ -147,14 +147,14 @@ def test_intervals_hold_the_boundaries_and_stay_inside_of_the_recording(labels: 
 
 # ----------------------------------------------------------------------------------------------------------- storage
 def test_buffers_hold_all_of_it() -> None:
-    held, again = CalibrationBuffers(3), CalibrationBuffers(3)
+    held, again = CalibrationBuffers(), CalibrationBuffers()
     assert held.value.temperature == 1.0 and held.value.boundary_recordings == 0
     held.set(full())
     again.load_state_dict(held.state_dict())
     for name, value in vars(full()).items():
         assert np.array_equal(getattr(again.value, name), value), name
     again.set(Calibration())
-    assert not len(again.value.boundary_errors) and not again.value.typical_log_durations.any()
+    assert not len(again.value.boundary_errors) and again.value.band_coefficients == (0.0, 1.0)
 
 
 def test_a_model_holds_it_beside_its_rule() -> None:
