@@ -40,7 +40,11 @@ def answers(model: Model, x: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         labels = decoded.labels if delay is None else posteriors.argmax(-1).masked_fill(~mask, -100)
         changed = labels != torch.nn.functional.pad(labels[:, :-1], (1, 0), value=-100)
         starts = changed & mask if model.decoding_rule.by_frame else decoded.starts
-        known = {"labels": labels, "starts": starts, "posteriors": model.calibration.traced_probabilities(posteriors)}
+        known = {
+            "labels": labels,
+            "starts": starts,
+            "posteriors": model.calibration.traced_probabilities(posteriors).to(dist.dtype),
+        }
         if output.predictions is None:
             return known
         in_unit = model.preparation.to_unit_of_targets if model.preparation is not None else Tensor.double
@@ -50,7 +54,7 @@ def answers(model: Model, x: Tensor, lengths: Tensor) -> dict[str, Tensor]:
 def posteriors_by_then(dist: Any, delay: int) -> Tensor:
     """The posterior of each frame in the recording that is cut a few frames later."""
     if isinstance(dist, SemiMarkov):  # tests/inference/test_onnx_functions.py compares it with enumeration
-        return lagged(dist, delay).to(dist.dtype).masked_fill(~dist.frame_mask[..., None], 0.0)
+        return lagged(dist, delay).masked_fill(~dist.frame_mask[..., None], 0.0)
     found = torch.zeros(dist.emissions.shape, dtype=torch.float64)
     emissions, transitions, start, end = (each.double() for each in dist.potentials)
     for b, length in enumerate(dist.lengths.tolist()):
@@ -60,7 +64,7 @@ def posteriors_by_then(dist: Any, delay: int) -> Tensor:
             final = end if t + delay >= length else None
             cut = LinearChain(emissions[b : b + 1, :stop], steps, start, final)
             found[b, t] = cut.marginals.labels[0, t]
-    return found.to(dist.dtype)
+    return found
 
 
 def ask_onnx(path: Path) -> Any:
