@@ -128,8 +128,8 @@ print(bands.with_score(distribution.band_probability(bands)))
 
 # %%
 # Only recordings of other people show whether such confidences are right. So ``Segmenter.fit`` calibrates by its
-# validation recordings, and ``calibrate(X, y)`` by others: one temperature for the probabilities of frames, which leaves
-# the most probable class of each frame as it is; a logistic curve for the confidence of bands; and the errors of
+# validation recordings, and ``calibrate(X, y)`` by others: one temperature for the probabilities of frames, which
+# leaves the most probable class of each frame as it is; a logistic curve for the confidence of bands; and the errors of
 # boundaries, which ``predict_segments(X, interval=0.9)`` turns into intervals. (``python -m benchmarks.calibrated``)
 #
 # A structure without a Segmenter has :func:`~segcrf.training.fit_temperature`. A temperature, fitted on held-out
