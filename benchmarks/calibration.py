@@ -86,7 +86,7 @@ def of_bands(dists: Sequence[Structure], labels: Sequence[data.Array]) -> dict[s
 
 def rows(table: Reliability) -> list[dict[str, float]]:
     """Return the filled bins of a reliability table for JSON."""
-    columns = zip(table.edges[:-1], table.edges[1:], table.frames, table.confidence, table.accuracy, strict=True)
+    columns = zip(table.edges[:-1], table.edges[1:], table.cases, table.confidence, table.accuracy, strict=True)
     return [
         {
             "from": round(low, 2),

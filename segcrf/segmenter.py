@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -12,11 +13,21 @@ import torch
 from torch import nn
 
 from segcrf._validation import InputError, InputTypeError, frames_per_second
-from segcrf.data import Given
+from segcrf.data import Given, Labelled, check_any_labelled, check_matching, prepare_recordings
 from segcrf.inference import Predictor, best_model_folder, check_replaceable, hold_checkpoint, read_model, write_model
 from segcrf.losses import Combiner
 from segcrf.nn import DecodingRule
-from segcrf.training import PARAMETERS, SCORES, Examples, Parameters, Trained, check_parameters, fit_model, to_plain
+from segcrf.training import (
+    PARAMETERS,
+    SCORES,
+    Examples,
+    Parameters,
+    Trained,
+    calibrate,
+    check_parameters,
+    fit_model,
+    to_plain,
+)
 
 __all__ = ["Segmenter"]
 
@@ -279,6 +290,30 @@ class Segmenter(Predictor):
         with hold_checkpoint(parameters.directory):
             trained = fit_model(parameters, examples, start=start, resume=resume, on_best=keep)
         return self._adopt(trained, parameters.device)
+
+    def calibrate(self, X: Given, y: Given) -> Segmenter:
+        """Calibrate probabilities, confidences and intervals by other recordings than those of ``fit``.
+
+        ``fit`` does so by its validation recordings. Call this with more of them, such as other people's, or after
+        :meth:`set_decoding`. Labels stay as they are.
+
+        Args:
+            X: signals, (T, F) each, that did not train the model.
+            y: labels, (T,) each, written as in ``fit``.
+
+        Returns:
+            self.
+
+        Raises:
+            InputError, InputTypeError: the recordings are not as in ``fit``, or no frame has a label.
+        """
+        signals = self._check_signals(X)
+        labels = self._coder.encode(check_matching(y, "y", [len(signal) for signal in signals]))
+        check_any_labelled(labels)
+        preparation = copy.deepcopy(self.model_.preparation)
+        assert preparation is not None
+        calibrate(self.model_, prepare_recordings(preparation.cpu(), Labelled(signals, labels, None)))
+        return self
 
     def _adopt(self, trained: Trained, device: str | torch.device) -> Segmenter:
         """Become what was trained."""

@@ -43,7 +43,7 @@ print(segmenter.decoding_)
 # Frames in, bands out
 # --------------------
 # Ten frames at a time, a tenth of a second. A band is returned when its last frame is decided. Its confidence is the
-# mean probability of its class, given what was known when each frame was decided.
+# probability that it is right, given what was known when each frame was decided.
 
 stream = segmenter.stream(recording="now")
 returned = []

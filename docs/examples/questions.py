@@ -119,14 +119,20 @@ print(f"{len(Segments.from_labels(distribution.mode))} bands, expected {distribu
 # ----------------------
 # There are two answers. The mean marginal is the expected share of its frames that are right. The band probability is
 # the probability of exactly this band, from its first frame to its last: it is small where a boundary is uncertain. In
-# tables of the Segmenter: ``predict_segments(X, confidence="frames")`` or ``"band"``.
+# tables of the Segmenter: ``predict_segments(X, confidence="frames")`` or ``"band"``. Its default is a third answer,
+# ``"right"``: the probability that a true band of the class overlaps at least half of both together.
 
 bands = Segments.from_labels(distribution.mode)
 print(bands.with_score(distribution.mean_marginal(bands)))
 print(bands.with_score(distribution.band_probability(bands)))
 
 # %%
-# Only recordings of other people show whether such confidences are right. A temperature, fitted on held-out
+# Only recordings of other people show whether such confidences are right. So ``Segmenter.fit`` calibrates by its
+# validation recordings, and ``calibrate(X, y)`` by others: one temperature for the probabilities of frames, which
+# leaves the most probable class of each frame as it is; a logistic curve for the confidence of bands; and the errors of
+# boundaries, which ``predict_segments(X, interval=0.9)`` turns into intervals. (``python -m benchmarks.calibrated``)
+#
+# A structure without a Segmenter has :func:`~segcrf.training.fit_temperature`. A temperature, fitted on held-out
 # recordings, makes a model less sure. One that divides all scores of the structure leaves its bands as they were. One
 # that divides only the emissions fits the likelihood better, and can merge the bands into one: most of the likelihood
 # lies in frames where nothing switches. (``python -m benchmarks.calibration``)

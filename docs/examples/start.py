@@ -96,8 +96,9 @@ print(segmenter)
 print(f"share of frames that are right: {segmenter.score(list(x[new]), list(names[k[new]])):.3f}")
 
 # %%
-# ``predict`` returns labels, ``predict_proba`` posterior probabilities, and ``predict_segments`` the
-# table of bands.
+# ``predict`` returns labels, ``predict_proba`` calibrated probabilities, and ``predict_segments`` the table of bands.
+# The confidence of a band is the probability that it is right: that a true band of its class has an intersection over
+# union of at least 0.5 with it.
 
 print(segmenter.predict_segments(list(x[new]), recordings=["take12", "take13"]).head(6).to_string(index=False))
 

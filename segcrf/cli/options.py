@@ -199,6 +199,7 @@ OPTION_OF = {option.parameter: option.option for option in MODEL_OPTIONS} | {
     "directory": "--model",
     "forbid": "--forbid",
     "given": "--given",
+    "interval": "--interval",
     "min_confidence": "--min-confidence",
     "min_duration": "--min-duration",
     "resume": "--resume",

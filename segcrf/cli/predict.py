@@ -62,6 +62,12 @@ def add_predict_command(commands: Any) -> None:
         action="store_true",
         help="write an apostrophe before a name that a spreadsheet would take for a formula",
     )
+    command.add_argument(
+        "--interval",
+        type=float,
+        metavar="P",
+        help="also write an interval for each boundary that holds the true one with this probability, such as 0.9",
+    )
     command.add_argument("--plot", type=Path, metavar="FILE.png", help="also draw the first recording and its bands")
     add_column_options(command)
     add_prompt_options(command)
@@ -81,7 +87,8 @@ def run_predict(arguments: argparse.Namespace) -> None:
     known = read_prompt_options(arguments, recordings, model.classes_)
     model.set_params(sampling_rate=None)  # bands get the times of the file's own clock, gaps and all
     with naming_options_and_rows(recordings):
-        bands: Any = model.predict_segments(recordings.signals, min_confidence=arguments.min_confidence, **known)
+        options = {"min_confidence": arguments.min_confidence, "interval": arguments.interval}
+        bands: Any = model.predict_segments(recordings.signals, **options, **known)
     segments = bands.assign(recording=np.array(recordings.names)[bands["recording"]])
     write_table(segments_to_times(segments, recordings), arguments.out, safe=arguments.safe_csv)
     labels = _labels_of_frames(segments, recordings)

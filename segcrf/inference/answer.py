@@ -19,7 +19,7 @@ class Answer(nn.Module):
     """A model that answers at once, for B recordings of T frames.
 
     Args:
-        model: in evaluation mode. Its decoding rule is read here, once.
+        model: in evaluation mode. Its decoding rule and its calibration are read here, once.
 
     Attributes:
         names: of the answers, in order: ``"labels"``, ``"starts"``, ``"posteriors"``, and ``"targets"`` if the model
@@ -37,7 +37,7 @@ class Answer(nn.Module):
     def __init__(self, model: JointModel | SwitchingModel) -> None:
         super().__init__()
         self.model = model
-        self.rule = model.decoding_rule
+        self.rule, self.calibration = model.decoding_rule, model.calibration
         self.names = ("labels", "starts", "posteriors", *(["targets"] if model.target_head is not None else []))
         one_step = model.dist(torch.zeros(1, 2, model.class_head.out_features)).potentials.transitions
         # A tensor of one step has another layout than one of several, which fixes the trace to several.
@@ -48,8 +48,8 @@ class Answer(nn.Module):
 
         Returns:
             ``labels`` (B, T), by the decoding rule, -100 beyond a recording's length and in a recording without any
-            allowed labelling. ``starts`` (B, T), True where a band begins. ``posteriors`` (B, T, C), 0 beyond a
-            recording's length. ``targets`` (B, T, R), float64, in the unit of the targets, NaN beyond it.
+            allowed labelling. ``starts`` (B, T), True where a band begins. ``posteriors`` (B, T, C), calibrated, 0
+            beyond a recording's length. ``targets`` (B, T, R), float64, in the unit of the targets, NaN beyond it.
         """
         model = self.model
         features = model.encoder(model.prepare(signal_type(model, x), lengths), lengths)
@@ -57,21 +57,25 @@ class Answer(nn.Module):
         dist = model.dist(emissions, lengths)
         posteriors, labels, starts = self._decode(dist)
         possible = posteriors.sum(-1) > 0  # an exported program cannot raise
-        answers = labels.masked_fill(~possible, UNLABELLED), starts & possible, posteriors
+        calibrated = self.calibration.traced_probabilities(posteriors).to(dist.dtype)
+        answers = labels.masked_fill(~possible, UNLABELLED), starts & possible, calibrated
         if predictions is None:
             return answers
-        targets = mixed_targets(model, predictions, filtered(dist) if filters(model) else posteriors)
+        weights = posteriors  # which a model with one regression for all classes does not read
+        if isinstance(model, SwitchingModel):
+            weights = filtered(dist) if filters(model) else dist.marginals.labels
+        targets = mixed_targets(model, predictions, weights)
         return *answers, targets.masked_fill(~dist.frame_mask[..., None], torch.nan)
 
     def _decode(self, dist: Structure) -> tuple[Tensor, Tensor, Tensor]:
         decoded = dataclasses.replace(self.rule, max_delay=None).decode(dist)
         if self.rule.max_delay is None:
-            posteriors = dist.marginals.labels
+            posteriors = decoded.posteriors
             if not self.rule.by_frame:
                 return posteriors, decoded.labels, decoded.starts
             labels = decoded.labels
         else:
-            posteriors = lagged(decoded.dist, self.rule.max_delay).to(dist.dtype)
+            posteriors = lagged(decoded.dist, self.rule.max_delay)
             labels = posteriors.argmax(-1).masked_fill(~dist.frame_mask, UNLABELLED)
             posteriors = posteriors.masked_fill(~dist.frame_mask[..., None], 0.0)
         # By an index, because a slice of T - 1 frames would fix the program to T > 2.

@@ -25,12 +25,20 @@ class Constrained(NamedTuple):
     Attributes:
         recordings: their indices, B of them.
         dist: distribution over their labels given what is known.
+        decoded: the same in float64, with emissions multiplied by the factor of the decoding rule; the posteriors are
+            its own.
         bands: the labelling to show; it agrees with what is known.
     """
 
     recordings: list[int]
     dist: Structure | Alignment
+    decoded: Structure | Alignment
     bands: Decoded | Best
+
+    @property
+    def posteriors(self) -> Tensor:
+        """(B, T, C) float64 probability of each class at each frame given what is known, before calibration."""
+        return self.decoded.marginals.labels
 
 
 def decode_constrained(found: Inferred, prompts: Prompts) -> Iterator[Constrained]:
@@ -53,11 +61,12 @@ def decode_constrained(found: Inferred, prompts: Prompts) -> Iterator[Constraine
         own = [known[row] for row in rows]
         whole, decoded = (dist[rows[0]] if alone else dist for dist in (found.dist, found.bands.dist))
         dist = _constrain(whole, own)
-        scored = dist if found.bands.dist is found.dist else _constrain(decoded, own)
+        scored = _constrain(decoded.double(), own)
         for row, feasible in zip(rows, _feasible(scored), strict=True):
             if not feasible:
                 raise _conflict(found.dist[row], known[row], found.recordings[row], prompts.classes)
-        yield Constrained([found.recordings[row] for row in rows], dist, _decode(scored, found.bands.by_frame, own))
+        recordings = [found.recordings[row] for row in rows]
+        yield Constrained(recordings, dist, scored, _decode(scored, found.bands.by_frame, own))
 
 
 def _decode(dist: Structure | Alignment, by_frame: bool, known: Sequence[Known]) -> Decoded | Best:

@@ -51,7 +51,7 @@ def export_model(
     * ``labels`` (B, T), int64, by the model's decoding rule; -100 beyond a recording's length, and in a recording
       without any allowed labelling;
     * ``starts`` (B, T), bool, True where a band begins;
-    * ``posteriors`` (B, T, C), the probability of each class; 0 beyond a recording's length;
+    * ``posteriors`` (B, T, C), the calibrated probability of each class; 0 beyond a recording's length;
     * ``targets`` (B, T, R), float64, in the unit of the targets, if the model predicts any; NaN beyond a recording's
       length.
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from segcrf._validation import InputError, InputTypeError, check_whole
-from segcrf.nn import DecodingRule
+from segcrf.nn import Calibration, DecodingRule
 from segcrf.segments import Segments
 from segcrf.structures import Decided, OnlineDecoder, Structure
 
@@ -19,6 +19,9 @@ __all__ = ["NO_BANDS", "GrowingBands", "LayerDecoder"]
 
 Numbers = npt.NDArray[Any]
 IntArray = npt.NDArray[np.int64]
+
+# What is kept of the band that is not finished.
+OPEN = ("label", "start", "total")
 
 
 class LayerDecoder:
@@ -141,13 +144,16 @@ class LayerDecoder:
 
 
 class GrowingBands:
-    """Cut the decided frames of n recordings into bands, with the mean posterior of their class as score.
+    """Cut the decided frames of n recordings into bands, with their confidence as score.
 
     Args:
         streams: n.
+        calibration: makes the confidence of the posteriors of the frames of a band; the default one takes the mean
+            posterior of its class.
     """
 
-    def __init__(self, streams: int) -> None:
+    def __init__(self, streams: int, calibration: Calibration | None = None) -> None:
+        self._calibration = Calibration() if calibration is None else calibration
         # Of the band that is not finished: its class (-1: there is none), its first frame, the sum of its posteriors.
         self.label, self.start = np.full(streams, -1), np.zeros(streams, np.int64)
         self.total = np.zeros(streams)
@@ -157,6 +163,7 @@ class GrowingBands:
         stream, frame, label, start, posterior = decided
         if not len(stream):
             return NO_BANDS
+        posterior = self._calibration.probabilities(posterior)
         if len(label) == 1 and not start[0]:
             self.total[stream[0]] += posterior[0, label[0]]
             return NO_BANDS
@@ -180,22 +187,25 @@ class GrowingBands:
         self.label[of[last]], self.start[of[last]], self.total[of[last]] = labels[last], starts[last], total[last]
         ends = frame[first][ended]
         label_of, start_of, total_of = (column[ended] for column in band)
-        return _segments(of[ended], start_of, ends, label_of, total_of / (ends - start_of))
+        return self._scored(_segments(of[ended], start_of, ends, label_of, total_of / (ends - start_of)))
 
     def close(self, stream: int, frames: int) -> Segments:
         """Return the open band of a recording that ends after ``frames`` frames; another one may begin."""
         label, start, total = self.label[stream], self.start[stream], self.total[stream]
         self.label[stream], self.total[stream] = -1, 0.0
-        return _segments([stream], [start], [frames], [label], [total / (frames - start)])
+        return self._scored(_segments([stream], [start], [frames], [label], [total / (frames - start)]))
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the open bands."""
-        return {name: torch.from_numpy(values.copy()) for name, values in vars(self).items()}
+        return {name: torch.from_numpy(getattr(self, name).copy()) for name in OPEN}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Continue with the open bands of a ``state_dict``."""
-        for name in ("label", "start", "total"):
+        for name in OPEN:
             getattr(self, name)[:] = state[name].numpy()
+
+    def _scored(self, bands: Segments) -> Segments:
+        return bands.with_score(self._calibration.confidence(bands))
 
     def _paired(self, *pieces: Any) -> zip[tuple[Any, Any]]:
         return zip((self.label, self.start, self.total), pieces, strict=True)

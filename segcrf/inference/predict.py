@@ -14,7 +14,7 @@ from segcrf._validation import UNLABELLED, InputError, check_number
 from segcrf.inference.constrained import Constrained, decode_constrained
 from segcrf.inference.prompts import Prompts
 from segcrf.inference.recordings import Inferred, infer
-from segcrf.nn import DelayedDecoded, JointModel, SwitchingModel
+from segcrf.nn import BoundaryIntervals, Calibration, JointModel, SwitchingModel
 from segcrf.segments import Segments
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ __all__ = [
     "CONFIDENCES",
     "blank_uncertain",
     "predict_bands",
+    "predict_intervals",
     "predict_labels",
     "predict_probabilities",
     "predict_targets",
@@ -32,6 +33,10 @@ __all__ = [
 Array = npt.NDArray[Any]
 Model = JointModel | SwitchingModel
 Question = Callable[[Any], Tensor]
+
+#: What the confidence of a band may be: the calibrated probability that it is right, the mean calibrated posterior of
+#: its class, or the posterior of the whole band.
+CONFIDENCES = ("right", "frames", "band")
 
 
 def ask_model(
@@ -76,7 +81,7 @@ def predict_labels(
         model: in evaluation mode.
         signals: raw signals (T, F).
         prompts: what is known about the recordings.
-        min_confidence: bands with less confidence become -100; the confidence is that of ``"frames"``.
+        min_confidence: bands with less confidence become -100; the confidence is that of ``"right"``.
 
     Raises:
         InputError: no labelling agrees with the prompts, or ``min_confidence`` is not from 0 to 1.
@@ -84,13 +89,16 @@ def predict_labels(
     if min_confidence is None:
         return ask_model(model, signals, _labels, prompts=prompts)[0]
     _check_min_confidence(min_confidence)
-    bands = predict_bands(model, signals, "frames", prompts)
+    bands = predict_bands(model, signals, "right", prompts)
     assert bands.score is not None
     return list(bands.select(bands.score >= min_confidence).to_labels([len(signal) for signal in signals]))
 
 
 def predict_probabilities(model: Model, signals: Sequence[Array], prompts: Prompts | None = None) -> list[Array]:
-    """Return the posterior probabilities (T, C) of each recording, given the prompts.
+    """Return the calibrated posterior probabilities (T, C) of each recording, given the prompts, float64.
+
+    They are those of the decoded distribution, its emissions multiplied by the factor of the decoding rule, after
+    calibration. So the classes that a rule by frame decides are the most probable ones.
 
     Args:
         model: in evaluation mode.
@@ -100,7 +108,9 @@ def predict_probabilities(model: Model, signals: Sequence[Array], prompts: Promp
     Raises:
         InputError: no labelling agrees with the prompts.
     """
-    return ask_model(model, signals, _posteriors, prompts=prompts)[0]
+    calibration = model.calibration
+    (posteriors,) = ask_model(model, signals, _posteriors, prompts=prompts)
+    return [calibration.probabilities(posterior) for posterior in posteriors]
 
 
 def predict_targets(model: Model, signals: Sequence[Array], posterior: str | None = None) -> list[Array]:
@@ -129,17 +139,76 @@ def predict_bands(model: Model, signals: Sequence[Array], confidence: str, promp
     Args:
         model: in evaluation mode.
         signals: raw signals (T, F).
-        confidence: ``"frames"`` or ``"band"``, see :meth:`segcrf.Segmenter.predict_segments`.
-        prompts: what is known about the recordings.
+        confidence: one of :data:`CONFIDENCES`, see :meth:`segcrf.Segmenter.predict_segments`.
+        prompts: what is known about the recordings. A band of known frames has the confidence 1, except for ``"band"``.
 
     Raises:
         InputError: no labelling agrees with the prompts.
     """
-    labels, starts, each = ask_model(model, signals, _labels, _starts, CONFIDENCES[confidence], prompts=prompts)
+    if confidence != "band":
+        labels, starts, each = ask_model(model, signals, _labels, _starts, _posteriors, prompts=prompts)
+        return _scored(model.calibration, Segments.from_labels(labels, starts), each, confidence, prompts)
+    labels, starts, each = ask_model(model, signals, _labels, _starts, _band_confidence, prompts=prompts)
     bands = Segments.from_labels(labels, starts)
-    first = np.cumsum([0, *map(len, labels)])[bands.recording] + bands.start
-    mean = np.add.reduceat(np.concatenate(each).astype(np.float64), first) / bands.durations
-    return bands.with_score(mean)
+    return bands.with_score(_means(bands, each))
+
+
+def predict_intervals(
+    model: Model, signals: Sequence[Array], confidence: str, level: float
+) -> tuple[Segments, BoundaryIntervals]:
+    """Return the bands of all recordings, with their confidence as the score, and an interval for each boundary.
+
+    Args:
+        model: in evaluation mode.
+        signals: raw signals (T, F).
+        confidence: ``"right"`` or ``"frames"``.
+        level: share of the boundaries of right bands that their intervals hold, see
+            :meth:`segcrf.nn.Calibration.intervals`.
+
+    Raises:
+        InputError: the level is out of range, or there were too few held-out recordings for it.
+    """
+    calibration = model.calibration
+    calibration.radius(level)  # an error before the work
+    labels, starts, each = ask_model(model, signals, _labels, _starts, _posteriors)
+    bands = Segments.from_labels(labels, starts)
+    parts = [calibration.intervals(posterior, bands.of(i), level) for i, posterior in enumerate(each)]
+    none = np.empty(0, dtype=np.int64)
+    intervals = BoundaryIntervals(*(np.concatenate([none, *columns]) for columns in zip(*parts, strict=True)))
+    return _scored(calibration, bands, each, confidence, None), intervals
+
+
+def _scored(
+    calibration: Calibration,
+    bands: Segments,
+    posteriors: Sequence[Array],
+    confidence: str,
+    prompts: Prompts | None,
+) -> Segments:
+    """Return bands with the mean calibrated posterior of their class, or with the probability that they are right."""
+    lengths = [len(posterior) for posterior in posteriors]
+    own = [
+        np.take_along_axis(calibration.probabilities(posterior), labels[:, None], axis=1)[:, 0]
+        for posterior, labels in zip(posteriors, bands.to_labels(lengths), strict=True)
+    ]
+    scored = bands.with_score(_means(bands, own))
+    if confidence == "frames":
+        return scored
+    score = calibration.confidence(scored)
+    if prompts is not None:
+        given = [each.given for each in prompts.recordings]
+        known = [
+            np.zeros(length) if labels is None else np.asarray(labels != UNLABELLED, np.float64)
+            for labels, length in zip(given, lengths, strict=True)
+        ]
+        score = np.where(_means(bands, known) == 1.0, 1.0, score)
+    return bands.with_score(score)
+
+
+def _means(bands: Segments, each: Sequence[Array]) -> npt.NDArray[np.float64]:
+    """Return the mean over the frames of each band; bands cover their recordings, which have a value per frame."""
+    first = np.cumsum([0, *map(len, each)])[bands.recording] + bands.start
+    return np.add.reduceat(np.concatenate(each).astype(np.float64), first) / bands.durations
 
 
 def blank_uncertain(table: pd.DataFrame, min_confidence: float) -> pd.DataFrame:
@@ -176,15 +245,8 @@ def _starts(found: Inferred | Constrained) -> Tensor:
 
 
 def _posteriors(found: Inferred | Constrained) -> Tensor:
-    """(B, T, C): given the whole recording, or what is known when a delay ends."""
-    if isinstance(found.bands, DelayedDecoded):
-        return found.bands.posteriors
-    return found.dist.marginals.labels
-
-
-def _frame_confidence(found: Inferred | Constrained) -> Tensor:
-    """(B, T): posterior probability of the class that was decoded."""
-    return _posteriors(found).gather(-1, found.bands.labels.clamp(min=0)[..., None])[..., 0]
+    """(B, T, C): of the decoded distribution, by the whole recording or by what is known when a delay ends."""
+    return found.posteriors if isinstance(found, Constrained) else found.bands.posteriors
 
 
 def _band_confidence(found: Inferred | Constrained) -> Tensor:
@@ -196,10 +258,6 @@ def _band_confidence(found: Inferred | Constrained) -> Tensor:
     probability = dist.band_probability(bands)
     each = probability.repeat_interleave(torch.as_tensor(bands.durations, device=probability.device))
     return torch.nn.utils.rnn.pad_sequence(list(each.split(lengths)), batch_first=True)
-
-
-#: What the confidence of a band is made of, by name.
-CONFIDENCES: dict[str, Question] = {"frames": _frame_confidence, "band": _band_confidence}
 
 
 def _check_min_confidence(value: float) -> None:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from segcrf._validation import UNLABELLED, InputError, check_choice
+from segcrf._validation import UNLABELLED, InputError, check_choice, frames_per_second
 from segcrf.data import ClassCoder, Given, check_any_labelled, check_matching, check_signals
 from segcrf.inference.export import export_model
 from segcrf.inference.predict import (
     CONFIDENCES,
     blank_uncertain,
     predict_bands,
+    predict_intervals,
     predict_labels,
     predict_probabilities,
     predict_targets,
@@ -27,7 +28,7 @@ from segcrf.inference.prompts import Prompts, read_prompts
 from segcrf.inference.step import export_step
 from segcrf.inference.stream import SignalStream
 from segcrf.inference.streams import SignalStreams
-from segcrf.nn import DecodingRule, JointModel, SwitchingModel
+from segcrf.nn import BoundaryIntervals, DecodingRule, JointModel, SwitchingModel
 from segcrf.segments import Segments
 from segcrf.structures import POSTERIORS
 
@@ -67,6 +68,8 @@ class Predictor:
 
     def set_decoding(self: Self, rule: DecodingRule | None = None, **changes: Any) -> Self:
         """Decode by another rule from here on, in all methods, streams, exports and saved models.
+
+        The calibration stays that of the former rule. :meth:`segcrf.Segmenter.calibrate` fits it to the new one.
 
         Args:
             rule: the rule; None: the present one.
@@ -114,7 +117,7 @@ class Predictor:
             min_duration: shortest band, in seconds if the Segmenter has a ``sampling_rate``, else in frames; one number
                 or a dict by class. The first and the last band may be shorter: the edges of the recording cut them.
             min_confidence: the labels of bands with less confidence become -100 or "". The confidence is that of
-                :meth:`predict_segments` with ``confidence="frames"``.
+                :meth:`predict_segments`.
 
         Returns:
             Labels (T,) of each recording, written as in ``fit``.
@@ -133,7 +136,14 @@ class Predictor:
     def predict_proba(
         self, X: Given, *, given: Any = None, forbid: Any = None, transcript: Any = None, min_duration: Any = None
     ) -> list[Array]:
-        """Return the posterior probability of each class at each frame, given the whole recording.
+        """Return the calibrated probability of each class at each frame, given the whole recording.
+
+        It is the posterior of the distribution that :meth:`predict` decodes, its emissions multiplied by the factor of
+        ``decoding_``, raised to the power 1 / temperature and normalised. Validation recordings chose the temperature
+        in ``fit``; without them it is 1. A rule that decides by frame predicts the most probable class of each frame.
+        A rule that takes the most probable sequence may predict another one: it weighs whole sequences of bands, and
+        leaves out a band at an uncertain position. So may a transcript or a minimum duration, which bind frames
+        together. With a ``max_delay`` the probability is given what is known when the frame is decided.
 
         Args:
             X: signals, (T, F) each.
@@ -143,7 +153,8 @@ class Predictor:
             min_duration: as in :meth:`predict`.
 
         Returns:
-            Probabilities (T, C) of each recording, in the order of ``classes_``; they sum to one over the classes.
+            Probabilities (T, C) of each recording, float64, in the order of ``classes_``; they sum to one over the
+            classes.
         """
         signals = self._check_signals(X)
         prompts = self._read_prompts(
@@ -179,7 +190,8 @@ class Predictor:
         X: Given,
         recordings: Sequence[object] | None = None,
         *,
-        confidence: str = "frames",
+        confidence: str = "right",
+        interval: float | None = None,
         given: Any = None,
         forbid: Any = None,
         transcript: Any = None,
@@ -191,10 +203,14 @@ class Predictor:
         Args:
             X: signals, (T, F) each.
             recordings: their names; None: their indices.
-            confidence: ``"frames"``, the mean posterior probability of the class over the band: the share of the band
-                that is expected to be right; or ``"band"``, the posterior probability of the whole band from first to
-                last frame: small where a boundary is uncertain, and slow with ``"semi-markov"`` or ``min_duration``: a
-                Python loop.
+            confidence: ``"right"``, the calibrated probability that the band is right: that a true band of its class
+                has an intersection over union of at least 0.5 with it. Without validation recordings in ``fit`` it is
+                the same as ``"frames"``, the mean calibrated probability of the class over the band. Or ``"band"``, the
+                posterior probability of the whole band from first to last frame, before calibration: small where a
+                boundary is uncertain, and slow with ``"semi-markov"`` or ``min_duration``: a Python loop.
+            interval: share of the boundaries of right bands that their intervals shall hold, such as 0.9. It holds on
+                average over recordings like the validation recordings of ``fit``, with at least 9 of them for 0.9.
+                The first start and the last end of a recording are certain. Not together with what is known.
             given: as in :meth:`predict`; a table names recordings as ``recordings`` does.
             forbid: likewise.
             transcript: as in :meth:`predict`.
@@ -204,19 +220,26 @@ class Predictor:
 
         Returns:
             A table with a row per band: ``recording``, ``start`` and ``end`` (half-open; in frames, or in seconds if
-            the Segmenter has a ``sampling_rate``), ``label``, and ``confidence``.
+            the Segmenter has a ``sampling_rate``), ``label``, and ``confidence``. With an interval also ``start_low``,
+            ``start_high``, ``end_low`` and ``end_high``, in the same unit; both ends belong to an interval.
 
         Raises:
             ValueError: there are fewer names than recordings, or a repeated one; or ``confidence`` is unknown.
+            InputError: ``fit`` had too few validation recordings for the interval; the text says how many it needs.
         """
-        check_choice(confidence, "confidence", tuple(CONFIDENCES))
+        check_choice(confidence, "confidence", CONFIDENCES)
         signals = self._check_signals(X)
         prompts = self._read_prompts(
             signals, recordings, given=given, forbid=forbid, transcript=transcript, min_duration=min_duration
         )
-        bands = predict_bands(self.model_, signals, confidence, prompts)
+        if interval is None:
+            bands, columns = predict_bands(self.model_, signals, confidence, prompts), {}
+        else:
+            _check_intervals_answer(confidence, prompts)
+            bands, intervals = predict_intervals(self.model_, signals, confidence, interval)
+            columns = _in_unit(intervals, self.sampling_rate)
         names = self.classes_.tolist()
-        table = bands.to_table(classes=names, sampling_rate=self.sampling_rate, recordings=recordings)
+        table = bands.to_table(classes=names, sampling_rate=self.sampling_rate, recordings=recordings).assign(**columns)
         return table if min_confidence is None else blank_uncertain(table, min_confidence)
 
     def stream(self, *, recording: object = 0) -> SignalStream:
@@ -231,7 +254,7 @@ class Predictor:
         Returns:
             A :class:`~segcrf.inference.SignalStream`. Its ``push`` takes the next frames (N, F) and returns a table of
             the finished bands, as :meth:`predict_segments`; ``finish`` returns the others. The confidence of a band is
-            the mean probability of its class, given what was known when each frame was decided.
+            the probability that it is right, given what was known when each frame was decided.
 
         Raises:
             InputError: the encoder looks at later frames; recordings are standardised by themselves, as a whole; or the
@@ -333,6 +356,22 @@ class Predictor:
     def _check_fitted(self) -> None:
         if not hasattr(self, "model_"):
             raise ValueError("this Segmenter has learned nothing yet; call fit, or Segmenter.load, first")
+
+
+def _check_intervals_answer(confidence: str, prompts: Prompts | None) -> None:
+    """Raise for an interval beside what is known, and beside a confidence that costs a Python loop of its own."""
+    if prompts is not None:
+        advice = "leave it out: held-out recordings show the errors of boundaries where nothing is known"
+        raise InputError("interval", "an interval beside what is known", "None", advice)
+    if confidence == "band":
+        raise InputError("confidence", "'band' with an interval", "'right' or 'frames'", "ask for each by itself")
+
+
+def _in_unit(intervals: BoundaryIntervals, sampling_rate: float | None) -> dict[str, Array]:
+    """Return the columns of intervals, in seconds if there is a sampling rate, else in frames."""
+    if sampling_rate is None:
+        return intervals._asdict()
+    return {name: frames / frames_per_second(sampling_rate) for name, frames in intervals._asdict().items()}
 
 
 class _Tables:

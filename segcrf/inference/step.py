@@ -40,9 +40,10 @@ def export_step(
     the state, each (B, ...). In a ``.pt2`` file the state is one tuple. Its outputs, in this order, are
 
     * ``emissions`` (B, N, C), the class scores;
-    * ``posteriors`` (B, N, C), the probability of each class given the frames so far;
-    * ``labels`` (B, N), int64, the most probable class of each frame given the frames so far, with the factor of the
-      decoding rule; -100 where no labelling is allowed;
+    * ``posteriors`` (B, N, C), the calibrated probability of each class given the frames so far, with the factor of
+      the decoding rule;
+    * ``labels`` (B, N), int64, the most probable class of each frame by these probabilities; -100 where no labelling is
+      allowed;
     * ``targets`` (B, N, R), float64, in the unit of the targets, if the model predicts any;
     * the next state: for each tensor of the state one of the same shape, named ``next_`` and its name.
 
@@ -100,7 +101,7 @@ class _Step(nn.Module):
     def __init__(self, model: JointModel | SwitchingModel) -> None:
         super().__init__()
         self.model = model
-        self.rule = model.decoding_rule
+        self.rule, self.calibration = model.decoding_rule, model.calibration
         self.state_shape = _check_stepping(model.encoder)
         self.remembers = model.preparation is not None and model.preparation.memory > 0
         self.known = 1 + int(self.remembers)  # tensors of the state before those of the filters
@@ -115,7 +116,7 @@ class _Step(nn.Module):
         if self.remembers:
             assert self.model.preparation is not None
             state.append(_Named("last", self.model.preparation.initial_state(recordings)))
-        for owner in ("filter", "decoder")[: self._filters]:
+        for owner in ("decoder", "targets")[: self._filters]:
             values = zip(STATES[type(dist)], initial_state(dist), strict=True)
             state += [_Named(f"{owner}_{name}", value) for name, value in values]
         return state
@@ -130,21 +131,23 @@ class _Step(nn.Module):
         emissions, predictions, _ = model.heads(features)
         dist = model.dist(emissions)
         size = (len(state) - known) // self._filters
-        log_filtered, after = run_filter(dist, state[known : known + size])
-        posteriors, following = log_filtered.exp().to(dist.dtype), following + after
-        decisive = log_filtered
-        if self._filters > 1:  # labels have a filter of their own, with another weight of the emissions
-            decisive, after = run_filter(self.rule.decode(dist).dist, state[known + size :])
-            following = following + after
-        labels = decisive.argmax(-1).masked_fill(decisive.amax(-1) == -torch.inf, UNLABELLED)
+        log_filtered, after = run_filter(self.rule.decode(dist).dist, state[known : known + size])
+        following = following + after
+        posteriors = self.calibration.traced_probabilities(log_filtered.exp()).to(dist.dtype)
+        labels = log_filtered.argmax(-1).masked_fill(log_filtered.amax(-1) == -torch.inf, UNLABELLED)
         answers = dist.emissions, posteriors, labels
         if predictions is None:
             return *answers, *following
-        return *answers, mixed_targets(model, predictions, posteriors), *following
+        weights = log_filtered
+        if self._filters > 1:
+            weights, after = run_filter(dist, state[known + size :])
+            following = following + after
+        return *answers, mixed_targets(model, predictions, weights.exp().to(dist.dtype)), *following
 
     @property
     def _filters(self) -> int:
-        return 1 if self.rule.factor == 1.0 else 2
+        """Filters that run: one decides labels, and a switching model mixes its targets without the factor."""
+        return 2 if isinstance(self.model, SwitchingModel) and self.rule.factor != 1.0 else 1
 
 
 def _check_stepping(encoder: Encoder) -> tuple[int, ...]:

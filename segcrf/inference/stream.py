@@ -6,6 +6,7 @@ recording; :class:`segcrf.structures.OnlineDecoder` says when a frame is decided
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ from segcrf._validation import InputError, InputTypeError
 from segcrf.inference.last_targets import LastTargets
 from segcrf.inference.layer_decoder import NO_BANDS, GrowingBands, LayerDecoder
 from segcrf.inference.live_steps import LiveSteps
-from segcrf.nn import DecodingRule, JointModel, SwitchingModel, check_causal, to_tensor
+from segcrf.nn import Calibration, DecodingRule, JointModel, SwitchingModel, check_causal, to_tensor
 from segcrf.segments import Segments
 
 __all__ = ["SignalStream", "Stream", "check_live"]
@@ -29,8 +30,8 @@ class Stream:
 
     The bands of all calls together are those of the whole recording at once, however it is cut into calls; without
     ``max_delay`` they are those of ``layer(emissions).mode``. Each has a confidence as its score: the mean, over its
-    frames, of the posterior of its class at the moment of decision. Filtered probabilities and the running band are
-    available immediately.
+    frames, of the posterior of its class at the moment of decision; a ``calibration`` makes it the probability that the
+    band is right. Filtered probabilities, which are not calibrated, and the running band are available immediately.
 
     Args:
         layer: makes a :class:`~segcrf.LinearChain` or a :class:`~segcrf.SemiMarkov` of class scores (B, T, C), as a
@@ -41,6 +42,7 @@ class Stream:
         max_delay: frames after which a label is decided although later frames could change it, at least 1, or 0 with
             ``by_frame``; None: wait until they cannot. If steps are forbidden, an early decision by the most probable
             labelling may leave none allowed later.
+        calibration: of the posteriors and of the confidence of bands, as ``model.calibration``; None: none.
 
     Raises:
         InputError: ``max_delay`` is too small, or ``factor`` is not above 0.
@@ -75,9 +77,10 @@ class Stream:
         factor: float = 1.0,
         by_frame: bool = False,
         max_delay: int | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         self._decoder = LayerDecoder(layer, 1, DecodingRule(factor, by_frame, max_delay))
-        self._bands = GrowingBands(1)
+        self._bands = GrowingBands(1, calibration)
         self._finished = 0  # frames of the recording, if it is finished
 
     @property
@@ -220,7 +223,7 @@ class SignalStream:
         check_live(model)
         rule = model.decoding_rule
         self.model, self._check, self._show = model, check, show
-        self.decoder = Stream(model.crf, factor=rule.factor, by_frame=rule.by_frame, max_delay=rule.max_delay)
+        self.decoder = Stream(model.crf, **dataclasses.asdict(rule), calibration=model.calibration)
         self._steps, self._state = LiveSteps(model), None
         self._targets = LastTargets(model, 1)
 

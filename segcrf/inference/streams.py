@@ -57,7 +57,7 @@ class SignalStreams:
         check_live(model)
         self.model, self._check, self._show = model, check, show
         self._decoder = LayerDecoder(model.crf, streams, model.decoding_rule)
-        self._bands = GrowingBands(streams)
+        self._bands = GrowingBands(streams, model.calibration)
         self._states = self._initial(streams)
         self._targets = LastTargets(model, streams)
 

@@ -44,7 +44,7 @@ from segcrf.metrics.boundaries import (
     boundary_scores,
     hausdorff,
 )
-from segcrf.metrics.calibration import Reliability, reliability
+from segcrf.metrics.calibration import Reliability, band_reliability, matching_bands, reliability
 from segcrf.metrics.frames import cohen_kappa, frame_accuracy, macro_f1
 from segcrf.metrics.report import Report, conventions, evaluate
 from segcrf.metrics.segments import (
@@ -63,6 +63,7 @@ __all__ = [
     "Report",
     "SegmentationEntropy",
     "band_ratio",
+    "band_reliability",
     "boundary_error",
     "boundary_f1",
     "boundary_scores",
@@ -74,6 +75,7 @@ __all__ = [
     "frame_accuracy",
     "hausdorff",
     "macro_f1",
+    "matching_bands",
     "reliability",
     "segment_f1",
     "segmentation_entropy",

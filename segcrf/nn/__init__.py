@@ -1,8 +1,16 @@
 """Modules with parameters: CRF layers, their transitions, durations, preparation, encoders, models, decoding."""
 
+from segcrf.nn.calibration import (
+    CAPACITY,
+    BoundaryIntervals,
+    Calibration,
+    CalibrationBuffers,
+    band_features,
+    boundary_spreads,
+)
 from segcrf.nn.channels import ChannelPlan, Differences, Tails
 from segcrf.nn.crf import LinearChainCRF, SemiMarkovCRF
-from segcrf.nn.decoding import Decoded, DecodingRule, DelayedDecoded
+from segcrf.nn.decoding import Decoded, DecodingRule
 from segcrf.nn.durations import (
     DURATION_FAMILIES,
     Durations,
@@ -61,6 +69,7 @@ from segcrf.nn.transitions import (
 )
 
 __all__ = [
+    "CAPACITY",
     "CRF",
     "DURATION_FAMILIES",
     "ENCODERS",
@@ -68,6 +77,9 @@ __all__ = [
     "MISSING",
     "TRANSITION_FAMILIES",
     "AttentionEncoder",
+    "BoundaryIntervals",
+    "Calibration",
+    "CalibrationBuffers",
     "ChannelPlan",
     "ConstrainedTransitions",
     "ConvGRUEncoder",
@@ -75,7 +87,6 @@ __all__ = [
     "CustomEncoder",
     "Decoded",
     "DecodingRule",
-    "DelayedDecoded",
     "Differences",
     "Durations",
     "Encoder",
@@ -109,6 +120,8 @@ __all__ = [
     "UniformDurations",
     "adopt_encoder",
     "adopt_preparation",
+    "band_features",
+    "boundary_spreads",
     "can_step",
     "check_causal",
     "check_steps",

@@ -13,7 +13,7 @@ from torch.nn import functional
 from segcrf._validation import UNLABELLED, check_choice, check_positive, check_whole
 from segcrf.structures import OnlineDecoder, Structure
 
-__all__ = ["Decoded", "DecodingRule", "DelayedDecoded"]
+__all__ = ["Decoded", "DecodingRule"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class DecodingRule:
         scaled = dist if self.factor == 1.0 else dist.scaled(emissions=self.factor)
         if self.max_delay is None:
             return Decoded(scaled, self.by_frame)
-        return DelayedDecoded(scaled, self.by_frame, self.max_delay)
+        return _DelayedDecoded(scaled, self.by_frame, self.max_delay)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,9 +83,18 @@ class Decoded:
         before = functional.pad(labels[:, :-1], (1, 0), value=UNLABELLED)
         return (labels != before) & (labels != UNLABELLED)
 
+    @property
+    def posteriors(self) -> Tensor:
+        """(B, T, C) float64 probability of each class at each frame, before calibration.
+
+        It is that of the decoded distribution, so with ``by_frame`` the labels are its most probable classes. It is in
+        float64, because a large factor makes probabilities too small for float32, and calibration raises them again.
+        """
+        return self.dist.double().marginals.labels
+
 
 @dataclass(frozen=True, eq=False)
-class DelayedDecoded(Decoded):
+class _DelayedDecoded(Decoded):
     """One labelling of a batch that a live system finds: every label is decided after ``max_delay`` frames.
 
     It is what :class:`segcrf.Stream` decides frame by frame, to the bit. It is computed when it is asked for.
@@ -106,7 +115,7 @@ class DelayedDecoded(Decoded):
 
     @property
     def posteriors(self) -> Tensor:
-        """(B, T, C) probability of each class at each frame, by what is known when the frame is decided."""
+        """(B, T, C) float64 probability of each class at each frame, by what is known when the frame is decided."""
         return self._found[2]
 
     @cached_property

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from segcrf._validation import InputError, check_choice, check_whole
+from segcrf.nn.calibration import Calibration, CalibrationBuffers
 from segcrf.nn.decoding import Decoded, DecodingRule
 from segcrf.nn.encoders import Encoder, State, linear_by_frame, step_by_frame
 from segcrf.nn.preparation import Preparation, check_steps
@@ -103,6 +104,7 @@ class _StructuredModel(nn.Module):
         self.register_buffer("decode_factor", torch.ones((), dtype=torch.float64))
         self.register_buffer("decode_by_frame", torch.zeros((), dtype=torch.bool))
         self.register_buffer("decode_max_delay", torch.full((), _NO_LIMIT))
+        self.calibration_buffers = CalibrationBuffers()
 
     @property
     def num_channels(self) -> int:
@@ -168,8 +170,17 @@ class _StructuredModel(nn.Module):
         self.decode_by_frame.fill_(rule.by_frame)
         self.decode_max_delay.fill_(_NO_LIMIT if rule.max_delay is None else rule.max_delay)
 
+    @property
+    def calibration(self) -> Calibration:
+        """What corrects posteriors and bands; buffers hold it, so that a ``state_dict`` does."""
+        return self.calibration_buffers.value
+
+    def set_calibration(self, calibration: Calibration) -> None:
+        """Correct posteriors and bands by another calibration from here on."""
+        self.calibration_buffers.set(calibration)
+
     def decode(self, dist: Structure) -> Decoded:
-        """Return the labelling of a distribution by :attr:`decoding_rule`."""
+        """Return the labelling of a distribution by :attr:`decoding_rule`, with posteriors before calibration."""
         return self.decoding_rule.decode(dist)
 
 
@@ -186,6 +197,8 @@ class JointModel(_StructuredModel):
     Attributes:
         decode_factor, decode_by_frame, decode_max_delay: buffers () of the decoding rule. It takes the most probable
             sequence unless :meth:`set_decoding_rule` sets another.
+        calibration_buffers: what corrects the posteriors of the decoded distribution. It changes nothing unless
+            :meth:`set_calibration` sets it.
 
     Example:
         >>> from segcrf.nn import LinearChainCRF, LSTMEncoder

@@ -2,6 +2,9 @@ from .building import Sizes as Sizes
 from .building import build_combiner as build_combiner
 from .building import build_model as build_model
 from .building import build_objective as build_objective
+from .calibration import HeldOut as HeldOut
+from .calibration import calibrate as calibrate
+from .calibration import fit_calibration as fit_calibration
 from .diagnostics import TrainingWarning as TrainingWarning
 from .diagnostics import Watch as Watch
 from .diagnostics import decay_on_potentials as decay_on_potentials

@@ -31,6 +31,7 @@ from segcrf.losses import Combiner, JointObjective, SwitchingObjective
 from segcrf.nn import JointModel, Preparation, SwitchingModel
 from segcrf.segments import Segments
 from segcrf.training.building import Sizes, build_combiner, build_model, build_objective, longest_duration
+from segcrf.training.calibration import calibrate
 from segcrf.training.diagnostics import TrainingWarning
 from segcrf.training.parameters import CUSTOM, Parameters, to_plain
 from segcrf.training.rules import candidate_rules, default_rule
@@ -125,7 +126,7 @@ def fit_model(
     unseen = _warn_of_unseen(coder, train.labels) if start is None else _note_forgettable(coder, train.labels)
     data = prepare_recordings(preparation, train), prepare_recordings(preparation, validate)
     fit = _Fit(parameters, setting, preparation, start, train.labels, data, resume, on_best)
-    trained = fit.best_of(recipes)
+    trained = fit.calibrated(fit.best_of(recipes))
     return replace(trained, notes=unseen + notes + trained.notes)
 
 
@@ -261,7 +262,10 @@ def _recipes(
 
     shared = {each.name for each in fields(Recipe)} & {each.name for each in fields(Parameters)}
     given: dict[str, Any] = {name: getattr(parameters, name) for name in shared}
-    given |= {"fingerprint": fingerprint, "rules": candidate_rules(parameters.decoding, parameters.max_delay, parameters.optimize)}
+    given |= {
+        "fingerprint": fingerprint,
+        "rules": candidate_rules(parameters.decoding, parameters.max_delay, parameters.optimize),
+    }
     if isinstance(parameters.learning_rate, str | None):
         given["learning_rate"] = 0.0  # it is chosen when training begins
     trials = {weight: f"frame_loss={weight:g}" if len(weights) > 1 else "" for weight in weights}
@@ -301,6 +305,15 @@ class _Fit:
         each = " and ".join(f"{error:.3f} with {weight:g}" for weight, error in zip(recipes, errors, strict=True))
         note = f"frame_loss='auto' trained twice, as bands are long; validation error: {each}"
         return replace(best, notes=[note, *best.notes])
+
+    def calibrated(self, trained: Trained) -> Trained:
+        """Return a model with a calibration by the validation recordings, and give it to ``on_best``."""
+        model = trained.build_model(self.parameters.device)
+        notes = calibrate(model, self.data[1])
+        trained = replace(trained, weights=model.state_dict(), notes=[*trained.notes, *notes])
+        if self.on_best is not None:
+            self.on_best(trained)
+        return trained
 
     def _train(self, weight: float, recipe: Any, to_beat: float) -> Trained:
         """Train once. A model with a validation error of ``to_beat`` has been given to ``on_best`` already."""

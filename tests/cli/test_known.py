@@ -139,6 +139,16 @@ def test_durations_without_a_time_column_are_frames(predict: Predict, place: Pat
     assert counted[["start", "end", "label"]].equals(timed[["start", "end", "label"]])
 
 
+def test_boundaries_have_intervals_in_the_unit_of_the_time_column(predict: Predict) -> None:
+    free, bands = predict(), predict("--interval", "0.3")
+    assert bands[list(free.columns)].equals(free)
+    begin = 100.0 * bands["recording"].str[1:].astype(int)
+    for name in ("start", "end"):
+        low, high = (((bands[f"{name}_{side}"] - begin) * RATE).round(6) for side in ("low", "high"))
+        assert ((low >= 0) & (low <= bands[name]) & (bands[name] <= high) & (high <= FRAMES)).all()
+        assert (low == low.round()).all() and (high == high.round()).all()
+
+
 def test_uncertain_bands_stay_without_a_label(predict: Predict) -> None:
     free = predict()
     least = float(free["confidence"].median())
@@ -229,6 +239,8 @@ def test_mistakes_in_files_name_the_row(
         (["--min-duration", "on=long"], "argument --min-duration: got 'on=long', expected a number such as 0.5"),
         (["--min-duration", "fly=2"], "--min-duration: got 'fly', expected one of ['off', 'on', 'up']"),
         (["--min-duration", "-2"], "--min-duration: got -2.0, expected a finite number of 0 or more"),
+        (["--interval", "2"], "--interval: got 2.0, expected a probability above 0 and below 1"),
+        (["--interval", "0.9"], "expected at least 9 such recordings"),
         (["--min-confidence", "2"], "--min-confidence: got 2.0, expected a probability from 0 to 1"),
     ],
 )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from segcrf import LinearChain, LinearChainCRF, SemiMarkovCRF
 from segcrf.nn import (
     AttentionEncoder,
+    Calibration,
     ChannelPlan,
     ConstrainedTransitions,
     ConvGRUEncoder,
@@ -177,7 +178,8 @@ def random_model(name: str) -> Model:
 
 
 def with_rule(model: Model, rule: DecodingRule) -> Model:
-    """The same model, with a decoding rule of any kind."""
+    """The same model, with a decoding rule of any kind, and calibrated."""
+    model.set_calibration(Calibration(temperature=0.8))
     cls = type(model)
     model.__class__ = type(cls.__name__, (cls,), {"decoding_rule": property(lambda _: rule)})
     return model

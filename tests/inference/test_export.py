@@ -33,21 +33,29 @@ def answers(model: Model, x: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         output = model(x if model.preparation is not None else x.float(), lengths)
         dist, decoded = output.dist, model.decode(output.dist)
         delay = model.decoding_rule.max_delay
-        labels = decoded.labels if delay is None else labels_by_then(decoded.dist, delay)
+        posteriors = (
+            decoded.dist.double().marginals.labels if delay is None else posteriors_by_then(decoded.dist, delay)
+        )
+        mask = dist.frame_mask
+        labels = decoded.labels if delay is None else posteriors.argmax(-1).masked_fill(~mask, -100)
         changed = labels != torch.nn.functional.pad(labels[:, :-1], (1, 0), value=-100)
-        starts = changed & dist.frame_mask if model.decoding_rule.by_frame else decoded.starts
-        known = {"labels": labels, "starts": starts, "posteriors": dist.marginals.labels}
+        starts = changed & mask if model.decoding_rule.by_frame else decoded.starts
+        known = {
+            "labels": labels,
+            "starts": starts,
+            "posteriors": model.calibration.traced_probabilities(posteriors).to(dist.dtype),
+        }
         if output.predictions is None:
             return known
         in_unit = model.preparation.to_unit_of_targets if model.preparation is not None else Tensor.double
         return known | {"targets": in_unit(output.predictions).masked_fill(~dist.frame_mask[..., None], torch.nan)}
 
 
-def labels_by_then(dist: Any, delay: int) -> Tensor:
-    """The most probable class of each frame in the recording that is cut a few frames later."""
+def posteriors_by_then(dist: Any, delay: int) -> Tensor:
+    """The posterior of each frame in the recording that is cut a few frames later."""
     if isinstance(dist, SemiMarkov):  # tests/inference/test_onnx_functions.py compares it with enumeration
-        return lagged(dist, delay).argmax(-1).masked_fill(~dist.frame_mask, -100)
-    found = torch.full(dist.emissions.shape[:2], -100)
+        return lagged(dist, delay).masked_fill(~dist.frame_mask[..., None], 0.0)
+    found = torch.zeros(dist.emissions.shape, dtype=torch.float64)
     emissions, transitions, start, end = (each.double() for each in dist.potentials)
     for b, length in enumerate(dist.lengths.tolist()):
         for t in range(length):
@@ -55,7 +63,7 @@ def labels_by_then(dist: Any, delay: int) -> Tensor:
             steps = transitions if transitions.dim() == 2 else transitions[b : b + 1, : stop - 1]
             final = end if t + delay >= length else None
             cut = LinearChain(emissions[b : b + 1, :stop], steps, start, final)
-            found[b, t] = cut.marginals.labels[0, t].argmax()
+            found[b, t] = cut.marginals.labels[0, t]
     return found
 
 

@@ -75,8 +75,9 @@ def begun(state: list[dict[str, Any]], count: int) -> dict[str, Any]:
 def answers_at_once(model: Model, x: Tensor) -> dict[str, Tensor]:
     with torch.no_grad():
         output = model(x if model.preparation is not None else x.float())
-        labels = model.decode(output.dist).dist.filtered.argmax(-1)
-        known = {"emissions": output.dist.emissions, "posteriors": output.dist.filtered, "labels": labels}
+        filtered = model.decode(output.dist).dist.filtered
+        posteriors = model.calibration.traced_probabilities(filtered)
+        known = {"emissions": output.dist.emissions, "posteriors": posteriors, "labels": filtered.argmax(-1)}
         if output.predictions is None:
             return known
         assert model.preparation is not None

@@ -15,7 +15,7 @@ from segcrf.testing.errors import rejects
 def test_reliability_by_hand() -> None:
     posterior = [np.array([[0.95, 0.05], [0.55, 0.45], [0.2, 0.8]]), np.array([[0.92, 0.08]])]
     table = reliability([[0, 1, -100], [1]], posterior)
-    assert table.frames.tolist() == [0] * 5 + [1, 0, 0, 0, 2]
+    assert table.cases.tolist() == [0] * 5 + [1, 0, 0, 0, 2]
     assert table.confidence[9] == pytest.approx(0.935) and table.accuracy[9] == 0.5 and table.accuracy[5] == 0.0
     assert np.isnan(table.accuracy[0])
     assert table.error == pytest.approx((1 * 0.55 + 2 * (0.935 - 0.5)) / 3)
@@ -24,7 +24,7 @@ def test_reliability_by_hand() -> None:
 
 def test_edges_belong_to_the_bin_below() -> None:
     table = reliability([[0, 0]], [np.array([[1.0, 0.0], [0.5, 0.5]])], bins=2)
-    assert table.frames.tolist() == [1, 1]
+    assert table.cases.tolist() == [1, 1]
 
 
 def test_nothing_labelled_has_no_error() -> None:

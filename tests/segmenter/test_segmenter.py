@@ -28,7 +28,7 @@ def fitted() -> Segmenter:
 
 def test_segments_tile_the_recordings_with_the_mean_posterior_as_confidence(fitted: Segmenter) -> None:
     X, _, _ = recordings(seed=1)
-    table = fitted.predict_segments(X, recordings=["a", "b", "c", "d", "e"])
+    table = fitted.predict_segments(X, recordings=["a", "b", "c", "d", "e"], confidence="frames")
     assert list(table.columns) == ["recording", "start", "end", "label", "confidence"]
     posterior = fitted.predict_proba(X)
     for name, labels, p in zip("abcde", fitted.predict(X), posterior, strict=True):
@@ -55,7 +55,7 @@ def test_confidence_of_a_band_as_a_whole(fitted: Segmenter) -> None:
         frames = np.round(own[["start", "end"]].to_numpy() * 10).astype(int)
         least = [p[start:end, labels[start]].min() for start, end in frames]
         assert (alone <= np.array(least) + 1e-5).all()
-    with rejects("confidence", got="'bands'", expected="one of 'frames', 'band'"):
+    with rejects("confidence", got="'bands'", expected="one of 'right', 'frames', 'band'"):
         fitted.predict_segments(X, confidence="bands")
 
 
@@ -76,8 +76,8 @@ def test_the_model_alone_answers_the_raw_signal_as_the_segmenter_does(standardiz
     cut = [x[:length] for x, length in zip(X, lengths.tolist(), strict=True)]
     padded = torch.nn.utils.rnn.pad_sequence([torch.as_tensor(x) for x in cut], batch_first=True, padding_value=1e9)
     with torch.no_grad():
-        dist = segmenter.model_(padded, lengths).dist
-        decoded, posterior = segmenter.model_.decode(dist).labels, dist.marginals.labels.numpy()
+        shown = segmenter.model_.decode(segmenter.model_(padded, lengths).dist)
+        decoded, posterior = shown.labels, segmenter.model_.calibration.probabilities(shown.posteriors.numpy())
     for i, (own, p) in enumerate(zip(segmenter.predict(cut), segmenter.predict_proba(cut), strict=True)):
         np.testing.assert_allclose(posterior[i, : len(own)], p, atol=1e-5)
         np.testing.assert_array_equal(decoded[i, : len(own)], own)

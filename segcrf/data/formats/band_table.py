@@ -29,6 +29,9 @@ __all__ = ["read_segments", "segments_to_frames", "segments_to_times"]
 
 Array = npt.NDArray[Any]
 
+# Columns of frames that become times.
+TIMED = ("start", "end", "start_low", "start_high", "end_low", "end_high")
+
 
 def read_segments(path: str | os.PathLike[str]) -> pd.DataFrame:
     """Read a table of segments, as :func:`~segcrf.data.write_table` wrote it.
@@ -55,7 +58,8 @@ def segments_to_times(segments: pd.DataFrame, recordings: RecordingTable) -> pd.
     """Convert segments in frames to segments in the unit of the time column.
 
     Args:
-        segments: columns recording, start, end (half-open frames), and others, which are kept.
+        segments: columns recording, start, end (half-open frames), and others, which are kept. Intervals of the
+            boundaries, as :meth:`segcrf.Segmenter.predict_segments` returns them, are converted too.
         recordings: the recordings of the segments.
 
     Returns:
@@ -71,7 +75,7 @@ def segments_to_times(segments: pd.DataFrame, recordings: RecordingTable) -> pd.
     names = _recording_names(segments)
     table: Any = segments
     timed = table.copy()
-    for column in ("start", "end"):
+    for column in timed.columns.intersection(TIMED):
         frames = timed[column].tolist()
         values = np.array([edges[name][frame] for name, frame in zip(names, frames, strict=True)], dtype=np.float64)
         timed[column] = to_dates(values) if recordings.dated else values
