@@ -12,10 +12,12 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, NoReturn
 
+from segcrf.cli.check import add_check_command
 from segcrf.cli.demo import add_demo_command
 from segcrf.cli.export import add_export_command
 from segcrf.cli.fit import add_fit_command
-from segcrf.cli.messages import in_one_line, show_warning
+from segcrf.cli.inputs import with_standard_input
+from segcrf.cli.messages import in_lines, show_warning, suggest
 from segcrf.cli.predict import add_predict_command
 from segcrf.cli.score import add_score_command
 from segcrf.cli.stream import add_stream_command
@@ -46,13 +48,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = parser().parse_args(argv)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), with_standard_input(arguments):
             warnings.showwarning = show_warning
             return arguments.run(arguments) or 0
     except (ValueError, TypeError, OSError, ImportError) as error:
         if arguments.debug:
             raise
-        print(f"segcrf: error: {in_one_line(error)}", file=sys.stderr)
+        print(f"segcrf: error: {in_lines(error)}", file=sys.stderr)
+        for command in suggest(error, sys.argv[1:] if argv is None else argv):
+            print(f"segcrf: try: {command}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         print("segcrf: interrupted", file=sys.stderr)
@@ -71,9 +75,10 @@ class Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     root = Parser(prog="segcrf", description="Solid class bands from long signals.")
-    names = "demo | fit | predict | score | stream | export"
+    names = "demo | check | fit | predict | score | stream | export"
     commands = root.add_subparsers(required=True, metavar=names, parser_class=Parser)
     add_demo_command(commands)
+    add_check_command(commands)
     add_fit_command(commands)
     add_predict_command(commands)
     add_score_command(commands)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
 from segcrf._validation import InputError, InputTypeError
 from segcrf.cli.options import OPTION_OF
-from segcrf.data import TableError
+from segcrf.data import ReadingError, TableError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from segcrf.data import RecordingTable
 
-__all__ = ["count", "in_one_line", "naming_options_and_rows", "show_warning", "warn"]
+__all__ = ["count", "in_lines", "in_one_line", "naming_options_and_rows", "note", "show_warning", "suggest", "warn"]
 
 
 @contextlib.contextmanager
@@ -43,15 +44,14 @@ def _translate(
     origin, _, rest = error.argument.rpartition(": ")
     table = validation if origin == "validation" and validation is not None else recordings
     parameter, _, _ = rest.partition(" ")  # without what may follow it in brackets
-    recording, row = error.recording, None
+    recording, row, file = error.recording, None, table.source
     if isinstance(recording, int) and 0 <= recording < len(table.names):
-        row = table.row_of(recording, error.frame)
+        row, file = table.row_of(recording, error.frame), table.file_of(recording)
         recording = table.names[recording]
     columns = _columns_of(parameter, table)
     argument = columns or OPTION_OF.get(parameter, error.argument)
     if columns is None and recording is None:
         return InputError(argument, error.got, error.expected, error.advice, frame=error.frame)
-    file = table.source
     return TableError(
         argument,
         error.got,
@@ -86,6 +86,16 @@ def warn(*texts: str) -> None:
         print(f"segcrf: warning: {' '.join(text.split())}", file=sys.stderr)
 
 
+def note(*texts: str) -> None:
+    """Print what was recognised in the input on stderr, each in one line.
+
+    Args:
+        texts: the notes.
+    """
+    for text in texts:
+        print(f"segcrf: note: {' '.join(text.split())}", file=sys.stderr)
+
+
 def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     """Print a warning of Python in one line, without its place in the code.
 
@@ -102,6 +112,39 @@ def in_one_line(error: BaseException) -> str:
         error: any error; its type is the text if it has none.
     """
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def in_lines(error: BaseException) -> str:
+    """Return the text of an error: one line, or one for each problem of a report.
+
+    Args:
+        error: any error.
+    """
+    return str(error) if isinstance(error, ReadingError) else in_one_line(error)
+
+
+def suggest(error: BaseException, argv: Sequence[str]) -> list[str]:
+    """Return the commands that solve the problem of an error; several are alternatives.
+
+    Args:
+        error: any error; only those of tables may know a solution.
+        argv: the arguments of the command that failed.
+
+    Example:
+        >>> error = TableError("column 'day'", "'1/2/2024'", "dates with one reading").fixed_by(("--dates", "dmy"))
+        >>> suggest(error, ["fit", "my walk.csv", "--model", "m"])
+        ["segcrf fit 'my walk.csv' --model m --dates dmy"]
+    """
+    fixes = error.fixes if isinstance(error, TableError) else ()
+    commands: list[str] = []
+    for fix in fixes:
+        kept = list(argv)
+        for option in fix[::2]:
+            if option in kept:
+                at = kept.index(option)
+                del kept[at : at + 2]
+        commands.append(shlex.join(["segcrf", *kept, *fix]))
+    return commands
 
 
 def count(number: int, one: str, many: str | None = None) -> str:

@@ -20,7 +20,7 @@ from segcrf.data.readers.dialect import DATE_ORDERS, Dialect
 from segcrf.data.readers.errors import TableError
 from segcrf.data.readers.paths import Paths, list_files, standard_input_as_file
 from segcrf.data.readers.problems import Problems, ReadingError
-from segcrf.data.readers.reading import read_recordings
+from segcrf.data.readers.reading import columns_of_files, read_recordings
 from segcrf.data.readers.recording_table import RecordingTable
 from segcrf.data.readers.resampling import jitter, resample_recordings
 from segcrf.data.readers.table import FORMATS, columns_of, format_of, listing, read_table, write_table
@@ -39,6 +39,7 @@ __all__ = [
     "TableError",
     "class_order",
     "columns_of",
+    "columns_of_files",
     "format_of",
     "format_time",
     "frame_edges",

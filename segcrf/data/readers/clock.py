@@ -20,6 +20,7 @@ __all__ = [
     "format_time",
     "frame_edges",
     "sampling_rate_of",
+    "sampling_rate_of_rows",
     "seconds_of",
     "time_column",
     "to_dates",
@@ -91,8 +92,11 @@ def check_increasing(
             advice = f"row {row[earlier[0]]} has that time already: leave out rows that occur twice, {advice}"
         else:
             advice = f"sort the rows, {advice}"
+        rate = sampling_rate_of_rows(time)
+        if rate is not None and verb == "stands still":
+            advice = f"count rows, as there are {rate:g} per unit of time, {advice}"
         now, before = (format_time(written.loc[row[index]]) for index in (frame, frame - 1))
-        raise TableError(
+        error = TableError(
             f"column {str(written.name)!r}",
             f"{now} after {before}: time {verb}",
             "increasing times in each recording",
@@ -102,6 +106,7 @@ def check_increasing(
             recording=name,
             frame=frame,
         )
+        raise error if rate is None else error.fixed_by(("--time", "", "--sampling-rate", f"{rate:g}"))
 
 
 def advise_without_time(time: str | None) -> str:
@@ -120,6 +125,24 @@ def format_time(time: Any) -> str:
         time: a number, a date or text.
     """
     return f"{time:.15g}" if isinstance(time, float) else str(time)
+
+
+def sampling_rate_of_rows(time: Array) -> float | None:
+    """Return rows per unit of time where many rows share a coarse time, such as a second, or None.
+
+    Args:
+        time: (T,) times that never go backwards.
+
+    Example:
+        >>> sampling_rate_of_rows(np.repeat(np.arange(9.0), 10))
+        10.0
+    """
+    steps = np.diff(time)
+    changes = np.flatnonzero(steps)
+    if len(changes) < 3 or (steps < 0).any():
+        return None
+    rows, passed = changes[-1] - changes[0], time[changes[-1]] - time[changes[0]]
+    return float(f"{rows / passed:.3g}")
 
 
 def sampling_rate_of(steps: Array) -> float:

@@ -96,6 +96,5 @@ def _check_empty(column: Any, file: Path) -> None:
         return  # nothing, or row numbers
     row, word = int(column.index[filled[0]]), column.iloc[filled[0]]
     advice = "give the column a name, or look for decimal commas"
-    raise TableError(
-        "header", f"no name for the column of {word!r}", "a name for every column", advice, file=file, row=row
-    )
+    got, expected = f"no name for the column of {word!r}", "a name for every column"
+    raise TableError("header", got, expected, advice, file=file, row=row)

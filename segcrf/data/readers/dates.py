@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segcrf.data.readers.dependencies import import_pandas
-from segcrf.data.readers.dialect import Dialect
+from segcrf.data.readers.dialect import DATE_ORDERS, Dialect
 from segcrf.data.readers.errors import TableError
 
 __all__ = ["is_clock", "is_dated", "parse_clock", "parse_dates"]
@@ -22,7 +22,10 @@ _TIME = (
     r"\s*(?P<zone>Z|UTC|GMT|[+-]\d{2}:?\d{2})?"
 )
 _NUMBERS = rf"(?P<a>\d{{1,4}})(?P<mark>[./-])(?P<b>\d{{1,2}})[./-](?P<c>\d{{1,4}})\.?(?:[T,\s]+{_TIME})?"
-_NAMED = rf"(?:[A-Za-z]{{3,9}}\.?,?\s+)?(?P<a>\d{{1,2}})[-.\s]+(?P<b>[^\W\d_]{{3,9}})\.?[-,\s]+(?P<c>\d{{4}})(?:[T,\s]+{_TIME})?"
+_NAMED = (
+    r"(?:[A-Za-z]{3,9}\.?,?\s+)?(?P<a>\d{1,2})[-.\s]+(?P<b>[^\W\d_]{3,9})\.?[-,\s]+(?P<c>\d{4})"
+    rf"(?:[T,\s]+{_TIME})?"
+)
 _CLOCK = r"(?P<h>\d+):(?P<m>\d{2}):(?P<s>\d{2}(?:[.,]\d*)?)\s*(?P<half>[AaPp]\.?[Mm]\.?)?"
 _MONTHS = {
     name: number
@@ -151,7 +154,8 @@ def _find_order(parts: Any, raw: Any, file: object, dialect: Dialect) -> tuple[s
         readings = f"day {a}, month {b}, year {c} or month {a}, day {b}, year {c} or year {a}, month {b}, day {c}"
     orders = "--dates dmy, --dates mdy" + (", --dates ymd" if short else "")
     got, expected = f"{word!r}, which is {readings}", "dates with one reading"
-    raise TableError(f"column {raw.name!r}", got, expected, f"state the order: {orders}", file=file, row=row)
+    error = TableError(f"column {raw.name!r}", got, expected, f"state the order: {orders}", file=file, row=row)
+    raise error.fixed_by(*(("--dates", order) for order in (DATE_ORDERS if short else DATE_ORDERS[:2])))
 
 
 def _whole(column: Any) -> Array:

@@ -16,7 +16,8 @@ __all__ = ["convert_decimals"]
 _COMMA_NUMBER = re.compile(r"[-+]?(\d[\d.' \u00a0\u202f]*)?,[\d,]+(\.\d*)?([eE][-+]?\d+)?")
 _GROUPED = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+")  # 1,234: one and a bit, or a thousand
 _THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+\.\d*|[-+]?[1-9]\d{0,2}(,\d{3}){2,}")
-_FIX = "state it: --decimal , or --decimal ."
+_FIX = "state the mark of decimals: --decimal , or --decimal ."
+_FIXES = (("--decimal", ","), ("--decimal", "."))
 
 
 def convert_decimals(frame: Any, text: Sequence[str], file: object, decimal: str | None) -> Any:
@@ -84,7 +85,9 @@ def _find_decimal(written: dict[str, Any], file: object) -> str:
     if not comma and not thousands and grouped:
         value = grouped[2]
         got = f"{value!r}, which is {value.replace(',', '.')} or {value.replace(',', '')}"
-        raise TableError(f"column {grouped[0]!r}", got, "numbers with one reading", _FIX, file=file, row=grouped[1])
+        raise TableError(
+            f"column {grouped[0]!r}", got, "numbers with one reading", _FIX, file=file, row=grouped[1]
+        ).fixed_by(*_FIXES)
     return "," if comma else "."
 
 

@@ -42,7 +42,7 @@ def open_excel(file: Path, dialect: Dialect) -> list[Sheet]:
 def _open_sheet(name: str, frame: Any) -> Sheet:
     filled = frame.notna().sum(axis=1).to_numpy()
     header = int((filled >= filled[-min(len(filled), 20) :].max() * 0.75).argmax())
-    names = ["" if cell is None or cell != cell else str(cell).strip() for cell in frame.iloc[header]]
+    names = ["" if import_pandas().isna(cell) else str(cell).strip() for cell in frame.iloc[header]]
     notes = [f"{header} rows before the header in row {header + 1} are left out"] if header else []
     if all(word == "" or is_number(word) for word in names):
         names, header = [f"column {number}" for number in range(1, len(names) + 1)], header - 1

@@ -33,11 +33,11 @@ _UNIT = re.compile(
 
 
 class Layout(NamedTuple):
-    """How a text table is laid out.
+    r"""How a text table is laid out.
 
     Attributes:
         encoding: of the text.
-        separator: of columns; ``\\s+`` for white space.
+        separator: of columns; ``\s+`` for white space.
         first: lines before the first row of data.
         names: of the columns, as they are written; a column without a name has ``""``.
         notes: what was recognised, a sentence each.

@@ -28,6 +28,7 @@ class ReadingError(TableError):
         else:
             place = {"file": first.file, "row": first.row, "recording": first.recording, "frame": first.frame}
             super().__init__(first.argument, first.got, first.expected, first.advice, **place)
+        self.fixes = _fixes_of_all(problems)
 
     def __str__(self) -> str:
         shown = [f"  {number}. {each}" for number, each in enumerate(self.problems[:_SHOWN], start=1)]
@@ -69,6 +70,20 @@ class Problems:
             raise self.found[0]
         if self.found:
             raise ReadingError(sorted(self.found, key=_rank))
+
+
+def _fixes_of_all(problems: Sequence[Exception]) -> tuple[tuple[str, ...], ...]:
+    """Return the options that solve all problems together, or nothing if one has no such option."""
+    merged: dict[str, str] = {}
+    for problem in problems:
+        fixes = problem.fixes if isinstance(problem, TableError) else ()
+        if not fixes:
+            return ()
+        for option, value in zip(fixes[0][::2], fixes[0][1::2], strict=True):
+            if option == "--channels" and option in merged:
+                value = ",".join(name for name in merged[option].split(",") if name in value.split(","))
+            merged[option] = value
+    return () if "" in (merged.get("--channels"),) else (tuple(part for pair in merged.items() for part in pair),)
 
 
 def _rank(error: Exception) -> int:

@@ -21,12 +21,12 @@ from segcrf.data.readers.paths import Paths, RecordingFile, list_files, standard
 from segcrf.data.readers.problems import Problems
 from segcrf.data.readers.recording_table import RecordingTable
 from segcrf.data.readers.resampling import resample_recordings
-from segcrf.data.readers.roles import recognise_columns
+from segcrf.data.readers.roles import is_time_name, recognise_columns
 from segcrf.data.readers.sheet import Sheet
 from segcrf.data.readers.table import check_columns, listing, open_sheets, reading
 from segcrf.data.readers.values import channel_matrix, label_column, target_matrix, usable_channels
 
-__all__ = ["read_recordings"]
+__all__ = ["columns_of_files", "read_recordings"]
 
 Array = npt.NDArray[Any]
 
@@ -38,7 +38,7 @@ def read_recordings(
     dialect: Dialect | None = None,
     resample: float | None = None,
 ) -> RecordingTable:
-    """Read recordings from files as people have them.
+    r"""Read recordings from files as people have them.
 
     A file without a column of recordings is one recording, named after the file. Columns of text, empty columns and
     row numbers are no channels unless ``columns`` names them. Every guess is a sentence in ``notes`` of the result; a
@@ -66,7 +66,7 @@ def read_recordings(
         >>> from pathlib import Path
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
-        ...     _ = (Path(folder) / "walk.csv").write_text("Time;acc [g]\\n0,0;1,5\\n0,5;2,5\\n")
+        ...     _ = (Path(folder) / "walk.csv").write_text("Time;acc [g]\n0,0;1,5\n0,5;2,5\n")
         ...     table = read_recordings(folder)
         >>> table.names, table.columns.channels, table.sampling_rate
         (['walk'], ('acc [g]',), 2.0)
@@ -87,6 +87,21 @@ def read_recordings(
     return table if resample is None else resample_recordings(table, resample)
 
 
+def columns_of_files(paths: Paths, dialect: Dialect | None = None) -> list[str]:
+    """Return the columns that every table in files has.
+
+    Args:
+        paths: as in :func:`read_recordings`.
+        dialect: what files do not say about themselves.
+
+    Raises:
+        FileNotFoundError, ImportError, TableError: as :func:`read_recordings` raises them.
+    """
+    files, _ = list_files(paths)
+    found = [sheet.columns for file in files for sheet in open_sheets(file.path, dialect or Dialect())]
+    return [name for name in found[0] if all(name in columns for columns in found)]
+
+
 def _read_file(file: RecordingFile, columns: Columns, dialect: Dialect, problems: Problems) -> list[RecordingTable]:
     tables: list[RecordingTable] = []
     for sheet in open_sheets(file.path, dialect):
@@ -101,7 +116,10 @@ def _read_sheet(file: Path, name: str, sheet: Sheet, given: Columns, dialect: Di
     columns, notes = recognise_columns(given, sheet.columns)
     columns = columns.resolve(sheet.columns)
     if given.channels is None:
+        columns, said = _without_times(columns)
+        notes += said
         check_channel_columns(columns.channels or (), sheet.columns, file)
+    _check_channels(given.channels or (), columns.channels or (), sheet.columns, file)
     check_columns(columns.used(), sheet.columns, file)
     date = _date_column(columns, sheet.columns)
     text = [column for column in (columns.recording, columns.label, date) if column is not None]
@@ -154,6 +172,26 @@ def _read_times(
     times = by_recording(seconds)
     check_increasing(times, rows, table.names, frame[columns.time], table.source)
     return {"times": times, "dated": dated}
+
+
+def _without_times(columns: Columns) -> tuple[Columns, list[str]]:
+    """Return the roles without channels that are called like times."""
+    channels = columns.channels or ()
+    times = [name for name in channels if is_time_name(name)]
+    if not times:
+        return columns, []
+    left = tuple(name for name in channels if name not in times)
+    note = f"{listing(times)}: taken for times, and no channel (otherwise: --time, --channels)"
+    return dataclasses.replace(columns, channels=left), [note]
+
+
+def _check_channels(given: Sequence[str], channels: Sequence[str], available: Sequence[str], file: Path) -> None:
+    """Check that named channels are there; all that are absent are one problem."""
+    absent = [name for name in channels if name not in available]
+    if len(absent) > 1 or (absent and len(given) > 1):
+        got = f"the columns {listing(available)}, without {listing(absent)}"
+        expected = f"{len(given)} channels ({listing(given)})"
+        raise TableError("channels", got, expected, "give recordings of the same channels", file=file)
 
 
 def _date_column(columns: Columns, available: Sequence[str]) -> str | None:
@@ -210,7 +248,8 @@ def _share_channels(tables: list[RecordingTable], problems: Problems, notes: lis
             advice = f"use those that all files have: --channels {','.join(common)}" if common else ""
             expected = f"{listing(channels)}, as in {first.source}"
             with problems.kept():
-                raise TableError("channels", got, expected, advice or "leave the file out", file=table.source)
+                error = TableError("channels", got, expected, advice or "leave the file out", file=table.source)
+                raise error.fixed_by(("--channels", ",".join(common))) if common else error
             continue
         if extra:
             notes.append(f"{table.source}: columns that {first.source} does not have are left out: {listing(extra)}")
@@ -260,9 +299,8 @@ def _check_alike(table: RecordingTable, first: RecordingTable) -> None:
             other = getattr((table if here else first).columns, role)
             got = f"{'a' if here else 'no'} column of {field} ({other!r})"
             expected = f"{'one' if there else 'none'}, as in {first.source}"
-            raise TableError(
-                field, got, expected, f"name it with --{role}, or leave it out with --{role} ''", file=table.source
-            )
+            advice = f"name it with --{role}, or leave it out with --{role} ''"
+            raise TableError(field, got, expected, advice, file=table.source).fixed_by((f"--{role}", ""))
     if table.dated != first.dated:
         got, expected = ("dates", "numbers") if table.dated else ("numbers", "dates")
         raise TableError("times", got, f"{expected}, as in {first.source}", "write all alike", file=table.source)

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 from segcrf.data.readers.columns import Columns
 
-__all__ = ["recognise_columns", "unit_of"]
+__all__ = ["is_time_name", "recognise_columns"]
 
 _UNIT = re.compile(r"\s*[\[(]([^\])]*)[\])]\s*$")
 _TIMES = (
     "time", "timestamp", "datetime", "date time", "time stamp", "date and time", "zeit", "zeitstempel", "temps",
-    "tiempo", "uhrzeit", "elapsed time", "local time", "utc time", "unix time", "unixtime", "epoch", "seconds", "time s",
-    "time sec", "time ms", "time us", "time ns", "timestamp s", "timestamp ms", "timestamp us", "timestamp ns",
+    "tiempo", "uhrzeit", "elapsed time", "local time", "utc time", "unix time", "unixtime", "epoch", "seconds",
+    "time s", "time sec", "time ms", "time us", "time ns", "timestamp s", "timestamp ms", "timestamp us", "timestamp ns",
 )  # fmt: skip
 
 
@@ -63,16 +63,21 @@ def recognise_columns(columns: Columns, available: Sequence[str]) -> tuple[Colum
     return found, notes
 
 
-def unit_of(name: str) -> str | None:
-    """Return the unit in a column's name, or None.
+def is_time_name(name: str) -> bool:
+    """Return whether a column is called like one of times.
 
     Args:
         name: of the column.
 
     Example:
-        >>> unit_of("acc [g]"), unit_of("acc")
-        ('g', None)
+        >>> is_time_name("Time (ms)"), is_time_name("rise time")
+        (True, False)
     """
+    return _plain(name) in _TIMES
+
+
+def _unit_of(name: str) -> str | None:
+    """Return the unit in a column's name, or None."""
     found = _UNIT.search(name)
     return found[1].strip() if found else None
 
@@ -86,6 +91,6 @@ def _find(name: str, available: Sequence[str]) -> str:
     """Return the column of a name, or the only one that differs from it in case or unit; else the name itself."""
     if name in available:
         return name
-    unit = unit_of(name)
-    close = [n for n in available if _plain(n) == _plain(name) and (unit is None or unit_of(n) in (None, unit))]
+    unit = _unit_of(name)
+    close = [n for n in available if _plain(n) == _plain(name) and (unit is None or _unit_of(n) in (None, unit))]
     return close[0] if len(close) == 1 else name

@@ -187,9 +187,7 @@ def _number_matrix(frame: Any, columns: Sequence[str], file: object, role: str) 
     problems = Problems()
     for place, name in enumerate(columns):
         with problems.kept():
-            others = ",".join(other for other in columns if other != name)
-            advice = f"correct the value, or fit with other --{role}" + (f": --{role} {others}" if others else "")
-            values = number_column(frame, name, file, advice)
+            values = number_column(frame, name, file, f"correct the value, or fit with other --{role}")
             with np.errstate(over="ignore"):
                 single[:, place] = values
             bad = np.flatnonzero(np.isinf(single[:, place]))
@@ -199,6 +197,11 @@ def _number_matrix(frame: Any, columns: Sequence[str], file: object, role: str) 
                 expected = f"a finite number in the {'targets' if role == 'targets' else 'signal'}"
                 advice, row = "correct the value or empty the cell", int(frame.index[bad[0]])
                 raise TableError(f"column {name!r}", got, expected, advice, file=file, row=row)
+    wrong = {error.argument for error in problems.found if isinstance(error, TableError)}
+    others = [name for name in columns if f"column {name!r}" not in wrong]
+    for error in problems.found:
+        if isinstance(error, TableError) and others and not any("," in name for name in others):
+            error.fixed_by((f"--{role}", ",".join(others)))
     problems.raise_any()
     return single
 
