@@ -76,16 +76,17 @@ def find_layout(file: Path, dialect: Dialect) -> Layout:
     commented = _commented_header(lines[:header], separator, width)
     if before:
         notes.append(f"{len(before)} lines before the header in line {header + 1} are left out")
-    if not before and _is_data(names):
+    below = [rows[number] for number in shown if number > header][:2]
+    if not before and _is_data(names, below):
         first = header
-        if commented is not None and not _is_data(commented):
+        if commented is not None and not _is_data(commented, below):
             names = commented
             notes.append("the header is the last line of comments")
         else:
             names = [f"column {number}" for number in range(1, len(names) + 1)]
             notes.append(f"there is no header; the columns are called column 1 to column {len(names)}")
-    elif (below := [number for number in shown if number > header][:2]) and _is_units(names, [rows[n] for n in below]):
-        first = below[0] + 1
+    elif _is_units(names, below):
+        first = next(number for number in shown if number > header) + 1
         notes.append(f"the row of units in line {first} is left out")
     if separator not in (",", "\t"):
         shown_as = "white space" if separator == WHITE_SPACE else f"'{separator}'"
@@ -203,7 +204,8 @@ def _find_separator(lines: Sequence[str], file: Path, dialect: Dialect) -> tuple
         rows = [_cells(line, WHITE_SPACE) for line in lines]
         common, often = Counter(map(len, rows)).most_common(1)[0]
         body = [row for row in rows if len(row) == common][1:]
-        if common > 1 and often >= 0.9 * len(rows) and body and sum(map(_is_data, body)) >= 0.9 * len(body):
+        numeric = sum(_is_data(row, []) for row in body)
+        if common > 1 and often >= 0.9 * len(rows) and body and numeric >= 0.9 * len(body):
             return WHITE_SPACE, common
     return separator, width
 
@@ -222,8 +224,8 @@ def _find_header(rows: dict[int, list[str]], width: int) -> int:
     for place, number in enumerate(numbers):
         if len(rows[number]) != width:
             continue
-        if _is_data(rows[number]):  # the header has fewer names than the rows have cells
-            return numbers[max(place - 1, 0)]
+        if _is_data(rows[number], [rows[each] for each in numbers[place + 1 : place + 3]]):
+            return numbers[max(place - 1, 0)]  # the header has fewer names than the rows have cells
         return number
     return numbers[0]
 
@@ -237,17 +239,28 @@ def _commented_header(lines: Sequence[str], separator: str, width: int) -> list[
     return None
 
 
-def _is_data(cells: Sequence[str]) -> bool:
-    """Return whether a row holds numbers or times, and no word; counted names (0, 1, 2, ...) are a header."""
+def _is_data(cells: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
+    """Return whether a row holds numbers or times rather than names.
+
+    Counted names (0, 1, 2, ...) are a header. Beside words, a number tells data only if it is no whole number, and if
+    there is a number below it.
+    """
     if [cell.strip() for cell in cells] == [str(number) for number in range(len(cells))] and len(cells) > 1:
         return False
     filled = [cell for cell in cells if not _MISSING.fullmatch(cell)]
-    return bool(filled) and all(is_number(cell) or _CLOCK.fullmatch(cell) for cell in filled)
+    if filled and all(map(_is_value, filled)):
+        return True
+    pairs = ((cell, under) for row in below[:1] for cell, under in zip(cells, row, strict=False))
+    return any(_is_value(cell) and _is_value(under) and not cell.strip().isdecimal() for cell, under in pairs)
+
+
+def _is_value(cell: str) -> bool:
+    return is_number(cell) or _CLOCK.fullmatch(cell) is not None
 
 
 def _is_units(names: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
     """Return whether the row below the header has units only, and the next one numbers."""
-    if len(below) < 2 or len(below[0]) != len(names) or _is_data(names):
+    if len(below) < 2 or len(below[0]) != len(names):
         return False
     units = [cell.strip() for cell in below[0]]
     numeric = [unit for unit, cell in zip(units, below[1], strict=False) if is_number(cell)]

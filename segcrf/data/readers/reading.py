@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from segcrf.data.readers.errors import TableError
 from segcrf.data.readers.paths import Paths, RecordingFile, list_files, standard_input_as_file
 from segcrf.data.readers.problems import Problems
 from segcrf.data.readers.recording_table import RecordingTable
-from segcrf.data.readers.resampling import resample_recordings
+from segcrf.data.readers.resampling import jitter, resample_recordings
 from segcrf.data.readers.roles import is_time_name, recognise_columns
 from segcrf.data.readers.sheet import Sheet
 from segcrf.data.readers.table import check_columns, listing, open_sheets, reading
@@ -29,6 +29,9 @@ from segcrf.data.readers.values import channel_matrix, label_column, target_matr
 __all__ = ["columns_of_files", "read_recordings"]
 
 Array = npt.NDArray[Any]
+
+# Recordings with a larger share of irregular steps get a note.
+_IRREGULAR = 0.02
 
 
 def read_recordings(
@@ -143,7 +146,9 @@ def _read_sheet(file: Path, name: str, sheet: Sheet, given: Columns, dialect: Di
     rows = by_recording(np.asarray(frame.index))
     fields: dict[str, Any] = {"rows": rows}
     with problems.kept():
-        fields |= _read_times(frame, table, rows, by_recording, dialect, notes)
+        timed, said = _read_times(frame, table, rows, by_recording, dialect)
+        fields |= timed
+        notes += said
     with problems.kept():
         fields["signals"] = by_recording(channel_matrix(frame, columns.channels or (), file))
     with problems.kept():
@@ -154,24 +159,28 @@ def _read_sheet(file: Path, name: str, sheet: Sheet, given: Columns, dialect: Di
             fields["targets"] = by_recording(target_matrix(frame, columns.targets, file))
     problems.raise_any()
     said = [f"{file}: {note}" for note in (*sheet.notes, *notes)]
-    return dataclasses.replace(table, **fields, columns=fields.get("columns", columns), notes=said)
+    return dataclasses.replace(table, **{"columns": columns, **fields}, notes=said)
 
 
 def _read_times(
-    frame: Any, table: RecordingTable, rows: list[Array], by_recording: Any, dialect: Dialect, notes: list[str]
-) -> dict[str, Any]:
-    """Return the fields of times: of the column, or of a known rate."""
-    columns = table.columns
-    if columns.time is None:
+    frame: Any, table: RecordingTable, rows: list[Array], by_recording: Callable[[Array], list[Array]], dialect: Dialect
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the fields of times, of the column or of a known rate, and what was recognised."""
+    if table.columns.time is None:
         if dialect.sampling_rate is None:
-            return {}
-        times = [np.arange(len(own)) / dialect.sampling_rate for own in rows]
-        return {"times": times, "columns": dataclasses.replace(columns, time="time")}
-    seconds, dated, said = time_column(frame, columns.time, table.source, dialect)
-    notes += said
+            return {}, []
+        return {"times": [np.arange(len(own)) / dialect.sampling_rate for own in rows]}, []
+    seconds, dated, notes = time_column(frame, table.columns.time, table.source, dialect)
     times = by_recording(seconds)
-    check_increasing(times, rows, table.names, frame[columns.time], table.source)
-    return {"times": times, "dated": dated}
+    check_increasing(times, rows, table.names, frame[table.columns.time], table.source)
+    shares = [jitter(time) for time in times]
+    if max(shares) > _IRREGULAR:
+        notes = [
+            *notes,
+            f"times are irregular: {max(shares):.1%} of the steps of recording {table.names[int(np.argmax(shares))]!r} "
+            "are no whole number of usual steps; frames count as equally far apart unless you give --resample RATE",
+        ]
+    return {"times": times, "dated": dated}, notes
 
 
 def _without_times(columns: Columns) -> tuple[Columns, list[str]]:

@@ -119,7 +119,7 @@ class RecordingTable:
             sampling_rate = sampling_rate_of(np.diff(time))
             if abs(sampling_rate / expected - 1.0) > RATE_TOLERANCE:
                 raise TableError(
-                    f"column {self.columns.time!r}",
+                    "times" if self.columns.time is None else f"column {self.columns.time!r}",
                     f"{sampling_rate:.6g} frames per unit of time",
                     f"{expected:.6g}",
                     f"resample it: --resample {expected:.6g}, or {advise_without_time(self.columns.time)}",

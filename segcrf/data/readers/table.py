@@ -6,6 +6,7 @@ import csv
 import difflib
 import importlib
 import os
+import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -208,7 +209,9 @@ def reading(file: Path) -> Generator[None, None, None]:
     if file.is_file() and file.stat().st_size == 0:
         raise empty
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of packages, about their own future
+            yield
     except (TableError, ImportError, PermissionError):
         raise
     except Exception as error:  # a damaged file leads packages to any error
