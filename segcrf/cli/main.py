@@ -8,6 +8,9 @@ on stderr, in lines that begin with ``segcrf: warning``.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
+import shlex
 import sys
 import warnings
 from typing import TYPE_CHECKING, NoReturn
@@ -56,11 +59,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"segcrf: error: {in_lines(error)}", file=sys.stderr)
         for command in suggest(error, sys.argv[1:] if argv is None else argv):
-            print(f"segcrf: try: {command}", file=sys.stderr)
+            if _is_accepted(command):
+                print(f"segcrf: try: {shlex.join(['segcrf', *command])}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         print("segcrf: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _is_accepted(arguments: Sequence[str]) -> bool:
+    """Return whether a command has these options; predict has the channels of its model, for example."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        try:
+            parser().parse_args(arguments)
+        except SystemExit:
+            return False
+    return True
 
 
 class Parser(argparse.ArgumentParser):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -123,8 +122,8 @@ def in_lines(error: BaseException) -> str:
     return str(error) if isinstance(error, ReadingError) else in_one_line(error)
 
 
-def suggest(error: BaseException, argv: Sequence[str]) -> list[str]:
-    """Return the commands that solve the problem of an error; several are alternatives.
+def suggest(error: BaseException, argv: Sequence[str]) -> list[list[str]]:
+    """Return the arguments of commands that solve the problem of an error; several are alternatives.
 
     Args:
         error: any error; only those of tables may know a solution.
@@ -132,18 +131,18 @@ def suggest(error: BaseException, argv: Sequence[str]) -> list[str]:
 
     Example:
         >>> error = TableError("column 'day'", "'1/2/2024'", "dates with one reading").fixed_by(("--dates", "dmy"))
-        >>> suggest(error, ["fit", "my walk.csv", "--model", "m"])
-        ["segcrf fit 'my walk.csv' --model m --dates dmy"]
+        >>> suggest(error, ["check", "walk.csv", "--dates", "mdy"])
+        [['check', 'walk.csv', '--dates', 'dmy']]
     """
     fixes = error.fixes if isinstance(error, TableError) else ()
-    commands: list[str] = []
+    commands: list[list[str]] = []
     for fix in fixes:
         kept = list(argv)
         for option in fix[::2]:
             if option in kept:
                 at = kept.index(option)
                 del kept[at : at + 2]
-        commands.append(shlex.join(["segcrf", *kept, *fix]))
+        commands.append([*kept, *fix])
     return commands
 
 

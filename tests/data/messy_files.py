@@ -166,10 +166,10 @@ def wfdb(folder: Path) -> Path:
         warnings.simplefilter("ignore")
         import wfdb as package
 
-    package.wrsamp(
-        "walk", fs=RATE, units=["g", "g"], sig_name=["a", "b"], p_signal=signal(), fmt=["32", "32"],
-        write_dir=str(folder),
-    )  # fmt: skip
+        package.wrsamp(
+            "walk", fs=RATE, units=["g", "g"], sig_name=["a", "b"], p_signal=signal(), fmt=["32", "32"],
+            write_dir=str(folder),
+        )  # fmt: skip
     return folder / "walk.hea"
 
 
