@@ -95,8 +95,8 @@ def read_labelled(
 
     Args:
         X: signals, (T, F) each; or (F, T) each, if ``y`` shows that frames are last. Lists of arrays, tensors, and
-            tables of pandas, polars, Arrow and xarray will do, and one table of pandas whose index has the recording
-            first.
+            tables of pandas, polars, Arrow and xarray will do, and one table of pandas with an index that has the
+            recording first.
         y: labels, class indices or names, (T,) each.
         targets: regression targets, (T, R) each; or None.
         num_channels: F of the training recordings, if these are other recordings.
@@ -112,7 +112,8 @@ def read_labelled(
             error carries the recording and the frame.
     """
     y, targets = split_by_index(y), split_by_index(targets)
-    known = [len(labels) if hasattr(labels, "__len__") else -1 for labels in y] if hasattr(y, "__len__") else None
+    labels: Any = y
+    known = [len(own) if hasattr(own, "__len__") else -1 for own in labels] if hasattr(labels, "__len__") else None
     signals = check_signals(turn_channels_last(split_by_index(X), known), num_channels, gaps=gaps)
     lengths = [len(signal) for signal in signals]
     if num_targets and targets is None:

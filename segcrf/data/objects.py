@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ def split_by_index(values: Any) -> Any:
     """Return a pandas table of recordings as a list of their tables; anything else as it is.
 
     Args:
-        values: a data frame or series whose index has the recording first and the time second, as sktime's
+        values: a data frame or series with an index that has the recording first and the time second, as sktime's
             ``pd-multiindex`` has; or any other value.
 
     Returns:
@@ -37,14 +38,12 @@ def split_by_index(values: Any) -> Any:
     changes = np.flatnonzero(np.diff(codes)) + 1
     starts = [0, *changes.tolist(), len(codes)]
     if len(set(codes[starts[:-1]].tolist())) == len(starts) - 1:  # each recording's rows are neighbours
-        return [values.iloc[start:stop] for start, stop in zip(starts[:-1], starts[1:], strict=True)]
+        return [values.iloc[start:stop] for start, stop in pairwise(starts)]
     order = list(dict.fromkeys(codes.tolist()))
     return [values.iloc[np.flatnonzero(codes == code)] for code in order]
 
 
-def turn_channels_last(
-    values: Any, lengths: Sequence[int] | None = None, num_channels: int | None = None
-) -> Any:
+def turn_channels_last(values: Any, lengths: Sequence[int] | None = None, num_channels: int | None = None) -> Any:
     """Return signals with frames first where it is certain that they have channels first, without a copy.
 
     Arrays of xarray have frames first by the name of their dimension ``time``. Arrays (channels, frames), as aeon has
@@ -65,7 +64,7 @@ def turn_channels_last(
     named = [_frames_first(value) for value in ([values] if hasattr(values, "dims") else values)]
     if hasattr(values, "dims"):
         return named[0]
-    shapes = [getattr(value, "shape", ()) for value in named]
+    shapes: list[tuple[int, ...]] = [getattr(value, "shape", ()) for value in named]
     if not all(len(shape) == 2 for shape in shapes):
         return values
     if lengths is not None:

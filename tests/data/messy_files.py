@@ -242,7 +242,9 @@ MESSY: dict[str, Messy] = {
     "semicolons": Messy(file("walk.csv", text(frame(), ";"))),
     "tabs in a text file": Messy(file("walk.txt", text(frame(), "\t"))),
     "bars": Messy(file("walk.csv", text(frame(), "|"))),
-    "columns of white space": Messy(file("walk.txt", frame().drop(columns="label").to_string(index=False)), labelled=False),
+    "columns of white space": Messy(
+        file("walk.txt", frame().drop(columns="label").to_string(index=False)), labelled=False
+    ),
     "decimal commas in quotes": Messy(file("walk.csv", text(frame(), ",", ","))),
     "decimal commas and points for thousands": Messy(
         file("walk.csv", lambda: text(frame(), ";", ",").replace("1234,5", "1.234,5"))
@@ -259,7 +261,9 @@ MESSY: dict[str, Messy] = {
     "lines of a device before the header": Messy(file("walk.csv", lines("Device: logger 3", "Rate: 50 Hz", ""))),
     "row of units": Messy(file("walk.csv", UNITS)),
     "units in the header": Messy(file("walk.csv", text(renamed(time="Time (s)", a="acc x [g]", b="acc y [g]")))),
-    "names in quotes": Messy(file("walk.csv", lambda: text(frame()).replace("time,a,b,label", '"time", "a", "b", "label"'))),
+    "names in quotes": Messy(
+        file("walk.csv", lambda: text(frame()).replace("time,a,b,label", '"time", "a", "b", "label"'))
+    ),
     "names with blanks and capitals": Messy(file("walk.csv", lambda: text(renamed(time=" TIME", label="Label ")))),
     "separators at the ends": Messy(file("walk.csv", lambda: text(frame()).replace("\n", ",\n"))),
     "separators at the ends of rows only": Messy(
@@ -272,7 +276,9 @@ MESSY: dict[str, Messy] = {
     "words, an empty column and a counter": Messy(
         file("walk.csv", text(with_column("note", "ok").assign(nothing="", index=range(FRAMES))))
     ),
-    "ISO times with a zone": Messy(file("walk.csv", text(dated([s + "+02:00" for s in stamps("%Y-%m-%dT%H:%M:%S.%f")])))),
+    "ISO times with a zone": Messy(
+        file("walk.csv", text(dated([s + "+02:00" for s in stamps("%Y-%m-%dT%H:%M:%S.%f")])))
+    ),
     "dates with points": Messy(file("walk.csv", text(dated(stamps("%d.%m.%Y %H:%M:%S.%f"), "Zeitstempel"), ";"))),
     "dates that a day beyond 12 explains": Messy(file("walk.csv", text(dated(stamps("%d/%m/%Y %H:%M:%S.%f"))))),
     "dates with two readings": Messy(
@@ -297,7 +303,9 @@ MESSY: dict[str, Messy] = {
         file("walk.csv", lambda: text(with_column("c", ["1.5"] * 9 + ["overload"] + ["1"] * 30))),
         ("--channels", "a,b"), rejected=True,
     ),
-    "signs for missing values": Messy(file("walk.csv", lambda: text(with_column("c", ["-", "n/a", "1"] + [""] * 37, 3)))),
+    "signs for missing values": Messy(
+        file("walk.csv", lambda: text(with_column("c", ["-", "n/a", "1"] + [""] * 37, 3)))
+    ),
     "labels that are not called so": Messy(file("walk.csv", text(renamed(label="activity"))), ("--label", "activity")),
     "compressed": Messy(gz),
     "workbook": Messy(excel),

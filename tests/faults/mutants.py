@@ -67,8 +67,7 @@ def main(name: str, count: int, seed: int) -> None:
             try:
                 read_recordings(place / path.relative_to(whole))
                 outcomes["table"] += 1
-            except (InputError, FileNotFoundError) as error:
-                assert str(error)
+            except (InputError, FileNotFoundError):
                 outcomes["message"] += 1
             except BaseException:
                 print(f"mutant {number} of seed {seed}", file=sys.stderr)

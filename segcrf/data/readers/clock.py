@@ -20,7 +20,6 @@ __all__ = [
     "format_time",
     "frame_edges",
     "sampling_rate_of",
-    "sampling_rate_of_rows",
     "seconds_of",
     "time_column",
     "to_dates",
@@ -92,7 +91,7 @@ def check_increasing(
             advice = f"row {row[earlier[0]]} has that time already: leave out rows that occur twice, {advice}"
         else:
             advice = f"sort the rows, {advice}"
-        rate = sampling_rate_of_rows(time)
+        rate = _sampling_rate_of_rows(time)
         if rate is not None and verb == "stands still":
             advice = f"count rows, as there are {rate:g} per unit of time, {advice}"
         now, before = (format_time(written.loc[row[index]]) for index in (frame, frame - 1))
@@ -127,14 +126,14 @@ def format_time(time: Any) -> str:
     return f"{time:.15g}" if isinstance(time, float) else str(time)
 
 
-def sampling_rate_of_rows(time: Array) -> float | None:
+def _sampling_rate_of_rows(time: Array) -> float | None:
     """Return rows per unit of time where many rows share a coarse time, such as a second, or None.
 
     Args:
         time: (T,) times that never go backwards.
 
     Example:
-        >>> sampling_rate_of_rows(np.repeat(np.arange(9.0), 10))
+        >>> _sampling_rate_of_rows(np.repeat(np.arange(9.0), 10))
         10.0
     """
     steps = np.diff(time)

@@ -16,10 +16,10 @@ from segcrf.data.readers.errors import TableError
 from segcrf.data.readers.layout import Layout, find_layout
 from segcrf.data.readers.sheet import Sheet, distinct_names
 
-__all__ = ["MISSING_WORDS", "explain_csv_error", "open_csv"]
+__all__ = ["explain_csv_error", "open_csv"]
 
-#: Cells that mean "no value" in a column of numbers.
-MISSING_WORDS = (
+# Cells that mean "no value" in a column of numbers.
+_MISSING_WORDS = (
     "", "NA", "N/A", "n/a", "n.a.", "<NA>", "NaN", "nan", "NAN", "null", "NULL", "None", "-nan", "-NaN", "1.#QNAN",
     "#N/A", "#NV", "#VALUE!", "#DIV/0!", "#NUM!", "-", "--", "---", "?",
 )  # fmt: skip
@@ -56,7 +56,7 @@ def _read_csv(file: Path, layout: Layout, columns: Sequence[str], text: Sequence
         skiprows=layout.first,
         dtype=dict.fromkeys(kept, str),
         keep_default_na=False,
-        na_values={name: [""] if name in text else list(MISSING_WORDS) for name in names},
+        na_values={name: [""] if name in text else list(_MISSING_WORDS) for name in names},
         skip_blank_lines=False,  # so that row numbers are the file's own
         skipinitialspace=True,
         encoding=layout.encoding,

@@ -62,7 +62,7 @@ def convert_decimals(frame: Any, text: Sequence[str], file: object, decimal: str
 def _has_commas(column: Any) -> bool:
     """Return whether most of the cells are numbers, and one has a comma."""
     words = column.dropna()
-    if not len(words) or not words.map(lambda word: isinstance(word, str)).all():
+    if not len(words) or not all(isinstance(word, str) for word in words):
         return False
     comma = words.str.strip().str.fullmatch(_COMMA_NUMBER)
     plain = import_pandas().to_numeric(words, errors="coerce").notna()

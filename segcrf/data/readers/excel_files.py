@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,4 +54,8 @@ def _open_sheet(name: str, frame: Any) -> Sheet:
     body.columns = [names[place] for place in named]
     sheet = sheet_of_frame(name, body, notes, first_row=header + 2)
     blank = body.isna().all(axis=1).to_numpy()
-    return sheet._replace(read=lambda columns, text: body.loc[~blank, list(columns)]) if blank.any() else sheet
+
+    def read(columns: Sequence[str], text: Sequence[str]) -> Any:
+        return body.loc[~blank, list(columns)]
+
+    return sheet._replace(read=read)

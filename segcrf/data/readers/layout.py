@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from segcrf.data.readers.dialect import Dialect
 from segcrf.data.readers.errors import TableError
 
-__all__ = ["Layout", "find_encoding", "find_layout", "is_number", "open_bytes"]
+__all__ = ["Layout", "find_layout", "is_number"]
 
 WHITE_SPACE = r"\s+"
 _SEPARATORS = (",", ";", "\t", "|")
@@ -60,9 +60,9 @@ def find_layout(file: Path, dialect: Dialect) -> Layout:
     Raises:
         TableError: the file is empty, or its text cannot be decoded.
     """
-    encoding, note = find_encoding(file, dialect)
+    encoding, note = _find_encoding(file, dialect)
     notes = [note] if note else []
-    with open_bytes(file) as stream:
+    with _open_bytes(file) as stream:
         text = codecs.getincrementaldecoder(encoding)(errors="replace").decode(stream.read(_SAMPLE_BYTES))
     lines = re.split(r"\r\n|\r|\n", text)[:_SAMPLE_LINES]
     shown = [number for number, line in enumerate(lines) if line.strip() and not _COMMENT.match(line)]
@@ -97,7 +97,7 @@ def find_layout(file: Path, dialect: Dialect) -> Layout:
     return Layout(encoding, separator, first, names, tuple(notes))
 
 
-def find_encoding(file: Path, dialect: Dialect) -> tuple[str, str]:
+def _find_encoding(file: Path, dialect: Dialect) -> tuple[str, str]:
     """Return the encoding of a file, and a note unless it is UTF-8.
 
     Args:
@@ -107,7 +107,7 @@ def find_encoding(file: Path, dialect: Dialect) -> tuple[str, str]:
     Raises:
         TableError: the bytes are neither UTF-8, UTF-16 with a mark of order, nor Windows-1252.
     """
-    with open_bytes(file) as stream:
+    with _open_bytes(file) as stream:
         start = stream.read(4096)
         if dialect.encoding is not None:
             named = codecs.lookup(dialect.encoding).name
@@ -126,7 +126,7 @@ def find_encoding(file: Path, dialect: Dialect) -> tuple[str, str]:
         raise _undecodable(file, row, f"text in {dialect.encoding}", "leave --encoding out, or name another")
     if len(line) > 10_000 or b"\0" in line or b"\0" in start:
         raise _undecodable(file, row, "text in UTF-8", "export the table as text, or give the file its own ending")
-    with open_bytes(file) as stream:
+    with _open_bytes(file) as stream:
         other = _first_undecodable(stream, b"", "cp1252")
     if other is not None:
         advice = "save it as UTF-8, or name its encoding: --encoding NAME"
@@ -136,7 +136,7 @@ def find_encoding(file: Path, dialect: Dialect) -> tuple[str, str]:
     return "cp1252", f"the text is not UTF-8; it is taken for Windows-1252{example} (otherwise: --encoding NAME)"
 
 
-def open_bytes(file: Path) -> Any:
+def _open_bytes(file: Path) -> Any:
     """Open a text file for its bytes, uncompressed.
 
     Args:

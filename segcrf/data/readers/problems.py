@@ -26,8 +26,8 @@ class ReadingError(TableError):
         if first is None:
             super().__init__("", "unusable files", "tables of recordings")
         else:
-            place = {"file": first.file, "row": first.row, "recording": first.recording, "frame": first.frame}
-            super().__init__(first.argument, first.got, first.expected, first.advice, **place)
+            super().__init__(first.argument, first.got, first.expected, first.advice, file=first.file, row=first.row)
+            self.recording, self.frame = first.recording, first.frame
         self.fixes = _fixes_of_all(problems)
 
     def __str__(self) -> str:

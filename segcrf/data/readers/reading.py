@@ -175,11 +175,11 @@ def _read_times(
     check_increasing(times, rows, table.names, frame[table.columns.time], table.source)
     shares = [jitter(time) for time in times]
     if max(shares) > _IRREGULAR:
-        notes = [
-            *notes,
-            f"times are irregular: {max(shares):.1%} of the steps of recording {table.names[int(np.argmax(shares))]!r} "
-            "are no whole number of usual steps; frames count as equally far apart unless you give --resample RATE",
-        ]
+        worst = table.names[int(np.argmax(shares))]
+        notes.append(
+            f"times are irregular: {max(shares):.1%} of the steps of recording {worst!r} are no whole number of usual "
+            "steps; frames count as equally far apart unless you give --resample RATE"
+        )
     return {"times": times, "dated": dated}, notes
 
 
@@ -222,7 +222,7 @@ def _with_dates(frame: Any, columns: Columns, date: str) -> tuple[Any, Columns, 
     channels = tuple(name for name in columns.channels or () if name != date)
     note = f"times are those of columns {date!r} and {columns.time!r} together"
     columns = dataclasses.replace(columns, channels=channels)
-    return frame.assign(**{columns.time: joined}), columns, [note]
+    return frame.assign(**{str(columns.time): joined}), columns, [note]
 
 
 def _group_rows(frame: Any, column: str | None, file: Path, name: str) -> tuple[list[str], Array, Array]:

@@ -22,7 +22,7 @@ _MOST_FRAMES = 1_000_000_000
 
 
 def resample_recordings(table: RecordingTable, rate: float) -> RecordingTable:
-    """Return recordings whose frames are 1 / ``rate`` apart.
+    """Return recordings with frames 1 / ``rate`` apart.
 
     Upwards, channels and targets are interpolated between the two nearest frames. Downwards, each frame is the mean of
     the time that it stands for, so that nothing above the new rate is mirrored into it. A frame has the label of the
@@ -50,7 +50,9 @@ def resample_recordings(table: RecordingTable, rate: float) -> RecordingTable:
             values = getattr(table, name)
             if values is not None:
                 own = values[index]
-                fields[name].append(_resample(time, own, grid, step, rate, nearest) if convert else own[nearest])
+                fields[name].append(
+                    _resample(time, own, grid, step=step, rate=rate, nearest=nearest) if convert else own[nearest]
+                )
     note = f"{table.source}: resampled to {rate:.6g} frames per unit of time"
     kept = {name: values for name, values in fields.items() if getattr(table, name) is not None}
     return dataclasses.replace(table, **kept, notes=[*table.notes, note])
@@ -117,7 +119,7 @@ def _grid(time: Array, step: float, rate: float, table: RecordingTable, index: i
     return grid[~in_gap]
 
 
-def _resample(time: Array, values: Array, grid: Array, step: float, rate: float, nearest: Array) -> Array:
+def _resample(time: Array, values: Array, grid: Array, *, step: float, rate: float, nearest: Array) -> Array:
     """Return (T', F) values at new times."""
     found = np.empty((len(grid), values.shape[1]), dtype=values.dtype)
     width = 1.0 / rate

@@ -14,7 +14,8 @@ _UNIT = re.compile(r"\s*[\[(]([^\])]*)[\])]\s*$")
 _TIMES = (
     "time", "timestamp", "datetime", "date time", "time stamp", "date and time", "zeit", "zeitstempel", "temps",
     "tiempo", "uhrzeit", "elapsed time", "local time", "utc time", "unix time", "unixtime", "epoch", "seconds",
-    "time s", "time sec", "time ms", "time us", "time ns", "timestamp s", "timestamp ms", "timestamp us", "timestamp ns",
+    "time s", "time sec", "time ms", "time us", "time ns", "timestamp s", "timestamp ms", "timestamp us",
+    "timestamp ns",
 )  # fmt: skip
 
 

@@ -41,7 +41,11 @@ def sheet_of_frame(name: str | None, frame: Any, notes: Sequence[str] = (), *, f
     frame.index = np.arange(first_row, first_row + len(frame))
     names, renamed = distinct_names([str(column) for column in frame.columns])
     frame.columns = names
-    return Sheet(name, names, lambda columns, text: frame[list(columns)], [*notes, *renamed])
+
+    def read(columns: Sequence[str], text: Sequence[str]) -> Any:
+        return frame[list(columns)]
+
+    return Sheet(name, names, read, [*notes, *renamed])
 
 
 def sheet_of_arrays(

@@ -30,9 +30,13 @@ def open_mat(file: Path, dialect: Dialect) -> list[Sheet]:
         new = b"MATLAB 7.3" in stream.read(128)
     found: dict[str, Any] = {}
     if new:
+
+        def visit(name: str, item: Any) -> None:
+            if hasattr(item, "dtype"):
+                _keep(found, name, item[()].T)  # HDF5 holds the axes of MATLAB in reverse
+
         with import_reader("h5py", "mat").File(file, "r") as archive:
-            # HDF5 holds the axes of MATLAB in reverse.
-            archive.visititems(lambda name, item: _keep(found, name, item[()].T) if hasattr(item, "dtype") else None)
+            archive.visititems(visit)
     else:
         from scipy.io import loadmat
 

@@ -55,7 +55,8 @@ def sheets_of_variables(variables: Mapping[str, Any], file: Path, dialect: Diale
 
     Arrays (T, F), (N, T, F) and (T,) of numbers are signals. Arrays (T,) of equal length with other names are the
     channels of one recording. A single number called ``fs`` or ``sampling_rate`` is the rate. ``y`` or ``labels`` of
-    the same length holds the labels, -1 = unlabelled, and ``time`` the times. ``X/name`` and ``y/name`` belong together.
+    the same length holds the labels, -1 = unlabelled, and ``time`` the times. ``X/name`` and ``y/name`` belong
+    together.
 
     Args:
         variables: arrays by name.
