@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from segcrf.data import RecordingTable
 
-__all__ = ["count", "in_lines", "in_one_line", "naming_options_and_rows", "note", "show_warning", "suggest", "warn"]
+__all__ = ["count", "in_lines", "naming_options_and_rows", "note", "show_warning", "suggest", "warn"]
 
 
 @contextlib.contextmanager
@@ -104,22 +104,13 @@ def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     warn(str(message))
 
 
-def in_one_line(error: BaseException) -> str:
-    """Return the text of an error in one line.
-
-    Args:
-        error: any error; its type is the text if it has none.
-    """
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 def in_lines(error: BaseException) -> str:
     """Return the text of an error: one line, or one for each problem of a report.
 
     Args:
-        error: any error.
+        error: any error; its type is the text if it has none.
     """
-    return str(error) if isinstance(error, ReadingError) else in_one_line(error)
+    return str(error) if isinstance(error, ReadingError) else " ".join(str(error).split()) or type(error).__name__
 
 
 def suggest(error: BaseException, argv: Sequence[str]) -> list[list[str]]:
