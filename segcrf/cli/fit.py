@@ -61,9 +61,7 @@ def add_fit_command(commands: Any) -> None:
     command.add_argument(
         "--targets", type=parse_names, default=(), metavar="A,B,...", help="columns of regression targets"
     )
-    command.add_argument(
-        "--validation", nargs="+", metavar="FILE", help="recordings for early stopping (default: some of TRAIN)"
-    )
+    command.add_argument("--validation", metavar="DATA", help="recordings for early stopping (default: some of TRAIN)")
     command.add_argument(
         "--from",
         type=Path,

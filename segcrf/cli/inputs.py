@@ -15,6 +15,7 @@ from segcrf.data import (
     FORMATS,
     Columns,
     Dialect,
+    Paths,
     RecordingTable,
     TableError,
     columns_of_files,
@@ -27,7 +28,7 @@ from segcrf.data import (
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator
     from pathlib import Path
 
     from segcrf.segmenter import Segmenter
@@ -132,7 +133,7 @@ def dialect_of(arguments: argparse.Namespace) -> Dialect:
     return Dialect(**{each.name: getattr(arguments, each.name) for each in dataclasses.fields(Dialect)})
 
 
-def read_files(paths: Sequence[str], columns: Columns, arguments: argparse.Namespace) -> RecordingTable:
+def read_files(paths: Paths, columns: Columns, arguments: argparse.Namespace) -> RecordingTable:
     """Read recordings, and print what was recognised in their files.
 
     Args:
@@ -147,12 +148,12 @@ def read_files(paths: Sequence[str], columns: Columns, arguments: argparse.Names
 
 @contextlib.contextmanager
 def with_standard_input(arguments: argparse.Namespace) -> Generator[None, None, None]:
-    """Replace "-" among the recordings of a command by a file, which can be read twice.
+    """Replace "-" among the recordings of a command by a file, because they may be read twice.
 
     Args:
         arguments: of the command; changed within the block.
     """
-    names = [name for name in ("data", "train", "truth") if "-" in (getattr(arguments, name, None) or [])]
+    names = [name for name in ("data", "train") if "-" in (getattr(arguments, name, None) or [])]
     if not names:
         yield
         return
@@ -195,7 +196,7 @@ def read_for_model(model: FittedModel, columns: Columns, arguments: argparse.Nam
     return recordings
 
 
-def read_with_columns(paths: Sequence[str], columns: Columns, arguments: argparse.Namespace) -> RecordingTable:
+def read_with_columns(paths: Paths, columns: Columns, arguments: argparse.Namespace) -> RecordingTable:
     """Read recordings by the given columns; a role without a column stays without one.
 
     Args:

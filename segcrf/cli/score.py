@@ -51,7 +51,7 @@ def add_score_command(commands: Any) -> None:
     command.add_argument("data", nargs="*", metavar="DATA", help=f"labelled, to be predicted with --model; {DATA_HELP}")
     add_fitted_model_options(command, required=False)
     command.add_argument("--predicted", type=Path, metavar="SEGMENTS", help="a table that predict wrote")
-    command.add_argument("--truth", nargs="+", metavar="DATA", help="labelled recordings to hold --predicted against")
+    command.add_argument("--truth", metavar="DATA", help="labelled recordings to hold --predicted against")
     command.add_argument(
         "--ignore",
         type=parse_names,

@@ -657,6 +657,12 @@ def test_named_columns_are_found_in_any_case_and_unit_but_not_in_another_unit(tm
         read_recordings(path, Columns(channels=("acc [m/s2]", "gyr")))
 
 
+def test_bands_are_no_signal_unless_channels_are_named(tmp_path: Path):
+    text = "start,end,label\n0,5,rest\n5,9,walk\n"
+    fails(tmp_path, text, got="bands", expected="a signal", advice="as labels")
+    assert read_recordings(tmp_path / "data.csv", Columns(channels=("start", "end"))).lengths == [2]
+
+
 def test_what_the_options_cannot_be():
     for name, value in (("encoding", "utf-99"), ("separator", "ab"), ("decimal", ";"), ("dates", "dym")):
         with rejects(name, got=repr(value)):

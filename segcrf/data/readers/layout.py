@@ -242,7 +242,7 @@ def _commented_header(lines: Sequence[str], separator: str, width: int) -> list[
 def _is_data(cells: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
     """Return whether a row holds numbers or times rather than names.
 
-    Counted names (0, 1, 2, ...) are a header. Beside words, a number tells data only if it is no whole number, and if
+    Counted names (0, 1, 2, ...) are a header. Beside words, a number means data only if it is no whole number, and if
     there is a number below it.
     """
     if [cell.strip() for cell in cells] == [str(number) for number in range(len(cells))] and len(cells) > 1:

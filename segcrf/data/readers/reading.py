@@ -30,6 +30,10 @@ __all__ = ["columns_of_files", "read_recordings"]
 
 Array = npt.NDArray[Any]
 
+# Columns of a table of bands; it has one of each.
+_STARTS = {"start", "begin", "onset", "start time", "start_time", "tmin", "xmin"}
+_ENDS = {"end", "stop", "offset", "duration", "end time", "end_time", "tmax", "xmax"}
+_LABELS = {"label", "labels", "class", "event", "trial_type", "annotation", "description", "behavior", "state"}
 # Recordings with a larger share of irregular steps get a note.
 _IRREGULAR = 0.02
 
@@ -119,6 +123,7 @@ def _read_sheet(file: Path, name: str, sheet: Sheet, given: Columns, dialect: Di
     columns, notes = recognise_columns(given, sheet.columns)
     columns = columns.resolve(sheet.columns)
     if given.channels is None:
+        _check_no_bands(sheet.columns, file)
         columns, said = _without_times(columns)
         notes += said
         check_channel_columns(columns.channels or (), sheet.columns, file)
@@ -181,6 +186,15 @@ def _read_times(
             "steps; frames count as equally far apart unless you give --resample RATE"
         )
     return {"times": times, "dated": dated}, notes
+
+
+def _check_no_bands(available: Sequence[str], file: Path) -> None:
+    """Check that a table is not one of bands, which would pass for a signal of starts and ends."""
+    words = {name.strip().casefold() for name in available}
+    if words & _STARTS and words & _ENDS and words & _LABELS:
+        got, expected = "bands (a start, an end and a label per row)", "a signal, with a row per frame"
+        advice = "give the recordings, and this file as labels; or name the channels"
+        raise TableError("", got, expected, advice, file=file)
 
 
 def _without_times(columns: Columns) -> tuple[Columns, list[str]]:
