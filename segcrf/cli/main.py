@@ -1,8 +1,9 @@
 """The command ``segcrf``: its parser, exit codes, and errors in one line.
 
-Recordings are long tables in CSV or Parquet (:mod:`segcrf.data.readers`). Bad input ends with exit code 2 and one line
-that says what was wrong and what to do; ``--debug`` shows where it happened. Oddities that are no errors are reported
-on stderr, in lines that begin with ``segcrf: warning``.
+Recordings are files of many formats (:data:`segcrf.data.FORMATS`). Bad input ends with exit code 2 and a line that says
+what was wrong and what to do, or one for each problem of many files; ``segcrf: try`` shows the command that solves it.
+``--debug`` shows where it happened. What was recognised in files, and oddities that are no errors, are reported on
+stderr in lines that begin with ``segcrf: note`` and ``segcrf: warning``.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A long table has a column of numbers per channel. It may also have a column that names the recording, one of times,
 one of labels (text or integers; empty = unlabelled) and columns of regression targets (empty = unknown). The rows of
 a recording need not be contiguous; their order is kept. Rows are counted as a spreadsheet counts them: the first line
-of a text file is row 1. Other formats of signals (:mod:`segcrf.data.signals`) are read as such tables.
+of a text file is row 1. Other formats of signals (``segcrf.data.signals``) are read as such tables.
 
 * ``reading``: files as recordings; ``paths``: which files; ``problems``: all that is wrong, at once.
 * ``recording_table``, ``resampling``: recordings, and at another rate.
