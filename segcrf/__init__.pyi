@@ -12,6 +12,8 @@ from . import training as training
 from ._validation import UNLABELLED as UNLABELLED
 from ._validation import InputError as InputError
 from ._validation import InputTypeError as InputTypeError
+from .data import Dialect as Dialect
+from .data import read_recordings as read_recordings
 from .inference import Stream as Stream
 from .nn import CRF as CRF
 from .nn import LinearChainCRF as LinearChainCRF

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from segcrf.cli.messages import in_one_line, say
+from segcrf.cli.messages import in_lines, say
 from segcrf.cli.options import add_command
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _examine_kernels(name: str, difference: Callable[[Any], float], device: str)
     try:
         error = difference(torch.device(device))
     except Exception as fault:  # whatever a driver or a compiler raises
-        return Finding(topic, f"{type(fault).__name__}: {in_one_line(fault)}", wrong=True)
+        return Finding(topic, f"{type(fault).__name__}: {in_lines(fault)}", wrong=True)
     seconds = time.perf_counter() - begun
     text = f"differs from the reference by {error:.0e} of the result; the first call took {seconds:.1f} s"
     return Finding(topic, text, wrong=not error <= _TOLERANCE)

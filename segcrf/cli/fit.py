@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segcrf._validation import InputError
-from segcrf.cli.inputs import labels_of, read_columns, read_with_columns
+from segcrf.cli.inputs import DATA_HELP, add_reading_options, labels_of, read_columns, read_files, read_with_columns
 from segcrf.cli.messages import count, naming_options_and_rows, say, warn
 from segcrf.cli.options import (
     add_column_options,
@@ -31,7 +31,6 @@ from segcrf.data import (
     columns_to_config,
     hold,
     listing,
-    read_recordings,
 )
 from segcrf.inference import saved_model
 
@@ -50,7 +49,7 @@ def add_fit_command(commands: Any) -> None:
         commands: the sub-parsers of the root.
     """
     command = add_command(commands, "fit", run_fit, "Train a model on labelled recordings.")
-    command.add_argument("train", metavar="TRAIN", help="long table: .csv, .csv.gz, .tsv or .parquet")
+    command.add_argument("train", nargs="+", metavar="TRAIN", help=DATA_HELP)
     command.add_argument("--model", type=Path, required=True, metavar="FOLDER", help="folder to write the model to")
     add_column_options(command)
     command.add_argument(
@@ -62,7 +61,7 @@ def add_fit_command(commands: Any) -> None:
     command.add_argument(
         "--targets", type=parse_names, default=(), metavar="A,B,...", help="columns of regression targets"
     )
-    command.add_argument("--validation", metavar="FILE", help="recordings for early stopping (default: some of TRAIN)")
+    command.add_argument("--validation", metavar="DATA", help="recordings for early stopping (default: some of TRAIN)")
     command.add_argument(
         "--from",
         type=Path,
@@ -74,6 +73,7 @@ def add_fit_command(commands: Any) -> None:
     command.add_argument(
         "--overwrite", action="store_true", help="replace the model that is in FOLDER, or begin a killed fit anew"
     )
+    add_reading_options(command)
     add_model_options(command)
 
 
@@ -97,12 +97,12 @@ def _fit_into(folder: Path, arguments: argparse.Namespace, columns: Columns) -> 
     from segcrf.training import TrainingWarning
 
     checkpoint = _check_writable(folder, arguments)  # again: another fit may have ended in between
-    train = read_recordings(arguments.train, columns)
+    train = read_files(arguments.train, columns, arguments)
     train.check_sampling_rate()
     train.check_labelled()
     _check_targets(train)
     model = _make_segmenter(arguments, train, checkpoint)
-    held = None if arguments.validation is None else _read_validation(arguments.validation, train)
+    held = None if arguments.validation is None else _read_validation(arguments, train)
     validation = None if held is None else (held.signals, labels_of(held), held.targets)
     warn(*train.doubts(), *_doubt_single_class(train))
     if not arguments.resume:
@@ -215,8 +215,8 @@ def _check_device(name: str) -> None:
         raise InputError("--device", got, "a device of this machine", "leave it out for the CPU") from error
 
 
-def _read_validation(path: str, train: RecordingTable) -> RecordingTable:
-    recordings = read_with_columns(path, train.columns)
+def _read_validation(arguments: argparse.Namespace, train: RecordingTable) -> RecordingTable:
+    recordings = read_with_columns(arguments.validation, train.columns, arguments)
     recordings.check_sampling_rate(train.sampling_rate)
     recordings.check_labelled()
     recordings.check_classes(class_order(labels_of(train)))

@@ -2,36 +2,63 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from segcrf.cli.messages import count, naming_options_and_rows, warn
-from segcrf.data import Columns, RecordingTable, TableError, columns_from_config, columns_of, listing, read_recordings
+from segcrf.cli.messages import count, naming_options_and_rows, note, warn
+from segcrf.data import (
+    DATE_ORDERS,
+    FORMATS,
+    Columns,
+    Dialect,
+    Paths,
+    RecordingTable,
+    TableError,
+    columns_from_config,
+    columns_of_files,
+    listing,
+    read_recordings,
+    resample_recordings,
+    standard_input_as_file,
+)
 from segcrf.inference import read_config
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Generator
     from pathlib import Path
 
     from segcrf.segmenter import Segmenter
 
 __all__ = [
+    "DATA_HELP",
     "FittedModel",
+    "add_reading_options",
     "check_no_overlap",
     "check_within",
+    "dialect_of",
     "labels_of",
     "load_model",
     "load_segmenter",
     "predict_classes",
     "read_columns",
+    "read_files",
     "read_for_model",
     "read_with_columns",
+    "with_standard_input",
 ]
 
 Array = npt.NDArray[Any]
+
+
+#: The help of arguments that take recordings.
+DATA_HELP = f"files, folders, patterns or - for standard input: {', '.join(FORMATS)}"
+# Rates that differ by more are rather times in another unit, which is to be stated.
+_UNIT_FACTOR = 50.0
 
 
 class FittedModel(NamedTuple):
@@ -59,7 +86,7 @@ def load_model(arguments: argparse.Namespace) -> FittedModel:
     given = {role: getattr(arguments, role) for role in ("recording", "time", "label")}
     columns = dataclasses.replace(columns, **{role: name for role, name in given.items() if name is not None})
     if columns.channels is None:  # the model was saved from Python, which knows no columns
-        columns = columns.resolve(columns_of(arguments.data))
+        columns = columns.resolve(columns_of_files(arguments.data, dialect_of(arguments)))
     return FittedModel(segmenter, columns, sampling_rate)
 
 
@@ -84,44 +111,112 @@ def load_segmenter(folder: Path, encoder: Any) -> Segmenter:
     return Segmenter.load(folder, encoder=encoder)
 
 
-def read_for_model(model: FittedModel, path: str, columns: Columns) -> RecordingTable:
-    """Read recordings, which must have the channels and the sampling rate of a model.
+def add_reading_options(command: Any) -> None:
+    """Add the options that say what files do not say about themselves.
+
+    Args:
+        command: the parser of a command.
+    """
+    group = command.add_argument_group("files (what is not given is recognised, and said in a note)")
+    group.add_argument("--encoding", metavar="NAME", help="encoding of text, such as utf-8 or cp1252")
+    group.add_argument("--separator", metavar="CHAR", help="separator of columns in text")
+    group.add_argument("--decimal", choices=(".", ","), help="mark of decimals in text")
+    group.add_argument("--dates", choices=DATE_ORDERS, help="order of day, month and year in dates")
+    group.add_argument(
+        "--time-zone", metavar="ZONE", help="of dates that state none, such as Europe/Berlin (default: UTC)"
+    )
+    group.add_argument(
+        "--sampling-rate", type=float, metavar="HERTZ", help="of files that state neither times nor a rate"
+    )
+    group.add_argument("--variable", metavar="NAME", help="sheet, array or series of a file to read")
+    group.add_argument("--resample", type=float, metavar="RATE", help="frames per unit of time to resample to")
+
+
+def dialect_of(arguments: argparse.Namespace) -> Dialect:
+    """Return what the options say about files.
+
+    Args:
+        arguments: of a command with these options.
+
+    Raises:
+        InputError: a value cannot be used.
+    """
+    return Dialect(**{each.name: getattr(arguments, each.name) for each in dataclasses.fields(Dialect)})
+
+
+def read_files(paths: Paths, columns: Columns, arguments: argparse.Namespace) -> RecordingTable:
+    """Read recordings, and print what was recognised in their files.
+
+    Args:
+        paths: files, folders or patterns.
+        columns: the columns to read.
+        arguments: with the options about files.
+    """
+    recordings = read_recordings(paths, columns, dialect=dialect_of(arguments), resample=arguments.resample)
+    note(*recordings.notes)
+    return recordings
+
+
+@contextlib.contextmanager
+def with_standard_input(arguments: argparse.Namespace) -> Generator[None, None, None]:
+    """Replace "-" among the recordings of a command by a file, because they may be read twice.
+
+    Args:
+        arguments: of the command; changed within the block.
+    """
+    names = [name for name in ("data", "train") if "-" in (getattr(arguments, name, None) or [])]
+    if not names:
+        yield
+        return
+    with standard_input_as_file(getattr(arguments, names[0])) as paths:
+        setattr(arguments, names[0], paths)
+        yield
+
+
+def read_for_model(model: FittedModel, columns: Columns, arguments: argparse.Namespace) -> RecordingTable:
+    """Read the recordings of a command, which must have the channels of a model, at the model's sampling rate.
+
+    Recordings of another rate are resampled with a note, unless the rates are so different that the unit of their
+    times is in doubt.
 
     Args:
         model: the model.
-        path: the table.
         columns: the columns to read.
+        arguments: of the command, with data and the options about files.
 
     Raises:
         TableError: the table does not fit the model, or cannot be used.
     """
-    available = columns_of(path)
     channels = columns.channels or ()
-    expected = count(model.segmenter.n_features_in_, "channel")
-    advice = "give recordings of the same channels"
-    absent = [name for name in channels if name not in available]
-    if absent:
-        got = f"the columns {listing(available)}, without {listing(absent)}"
-        raise TableError("channels", got, f"{expected} ({listing(channels)}), as in fit", advice, file=path)
     if len(channels) != model.segmenter.n_features_in_:
-        got = f"{len(channels)} ({listing(channels)})"
-        raise TableError("channels", got, f"{expected}, as in fit", advice, file=path)
-    recordings = read_with_columns(path, columns)
-    if recordings.times is not None:
-        recordings.check_sampling_rate(model.sampling_rate)
+        got, expected = f"{len(channels)} ({listing(channels)})", count(model.segmenter.n_features_in_, "channel")
+        advice = "give recordings of the same channels"
+        raise TableError("channels", got, f"{expected}, as in fit", advice, file=listing(arguments.data))
+    recordings = read_with_columns(arguments.data, columns, arguments)
+    rate = model.sampling_rate
+    if recordings.times is not None and rate is not None:
+        own = recordings.sampling_rate or rate
+        if not 0.9 < own / rate < 1.1 and 1.0 / _UNIT_FACTOR < own / rate < _UNIT_FACTOR:
+            recordings.check_sampling_rate()
+            note(f"{recordings.source}: {own:.6g} frames per unit of time, and {rate:.6g} in fit: resampled")
+            recordings = resample_recordings(recordings, rate)
+        recordings.check_sampling_rate(rate)
+    elif rate is not None:
+        note(f"{recordings.source}: there are no times; frames are taken to be as far apart as in fit")
     warn(*recordings.doubts())
     return recordings
 
 
-def read_with_columns(path: str, columns: Columns) -> RecordingTable:
+def read_with_columns(paths: Paths, columns: Columns, arguments: argparse.Namespace) -> RecordingTable:
     """Read recordings by the given columns; a role without a column stays without one.
 
     Args:
-        path: the table.
+        paths: files, folders or patterns.
         columns: the columns to read.
+        arguments: with the options about files.
     """
     roles = {role: getattr(columns, role) or "" for role in ("recording", "time", "label")}
-    return read_recordings(path, dataclasses.replace(columns, **roles))
+    return read_files(paths, dataclasses.replace(columns, **roles), arguments)
 
 
 def labels_of(recordings: RecordingTable) -> list[Array]:

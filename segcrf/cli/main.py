@@ -1,8 +1,9 @@
 """The command ``segcrf``: its parser, exit codes, and errors in one line.
 
-Recordings are long tables in CSV or Parquet (:mod:`segcrf.data.readers`). An error is one line on stderr that says what
-was wrong and what to do; ``--debug`` shows where it happened. Oddities that are no errors are reported on stderr, in
-lines that begin with ``segcrf: warning``. Exit codes:
+Recordings are files of many formats (:data:`segcrf.data.FORMATS`). An error is one line on stderr that says what was
+wrong and what to do, or one for each problem of many files; ``segcrf: try`` shows the command that solves it, and
+``--debug`` shows where it happened. What was recognised in files, and oddities that are no errors, are reported on
+stderr in lines that begin with ``segcrf: note`` and ``segcrf: warning``. Exit codes:
 
 * 0: done;
 * 1: a fault of segcrf, or the memory was not enough;
@@ -14,17 +15,21 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
+import shlex
 import signal
 import sys
 import threading
 import warnings
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from segcrf.cli.check import add_check_command
 from segcrf.cli.demo import add_demo_command
 from segcrf.cli.doctor import add_doctor_command
 from segcrf.cli.export import add_export_command
 from segcrf.cli.fit import add_fit_command
-from segcrf.cli.messages import describe_fault, in_one_line, show_warning
+from segcrf.cli.inputs import with_standard_input
+from segcrf.cli.messages import describe_fault, in_lines, show_warning, suggest
 from segcrf.cli.predict import add_predict_command
 from segcrf.cli.score import add_score_command
 from segcrf.cli.stream import add_stream_command
@@ -59,13 +64,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = parser().parse_args(argv)
     try:
-        with warnings.catch_warnings(), _ended_by_termination():
+        with warnings.catch_warnings(), _ended_by_termination(), with_standard_input(arguments):
             warnings.showwarning = show_warning
             return arguments.run(arguments) or 0
     except (ValueError, TypeError, OSError, ImportError) as error:
         if arguments.debug:
             raise
-        print(f"segcrf: error: {in_one_line(error)}", file=sys.stderr)
+        print(f"segcrf: error: {in_lines(error)}", file=sys.stderr)
+        for command in suggest(error, sys.argv[1:] if argv is None else argv):
+            if _is_accepted(command):
+                print(f"segcrf: try: {shlex.join(['segcrf', *command])}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         print("segcrf: interrupted", file=sys.stderr)
@@ -101,6 +109,16 @@ def _ended_by_termination() -> Generator[None, None, None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def _is_accepted(arguments: Sequence[str]) -> bool:
+    """Return whether a command has these options; predict has the channels of its model, for example."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        try:
+            parser().parse_args(arguments)
+        except SystemExit:
+            return False
+    return True
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser that reports a mistake in one line, like every other error."""
 
@@ -115,9 +133,10 @@ def parser() -> argparse.ArgumentParser:
     codes = "Exit codes: 0 done; 1 a fault of segcrf, or too little memory; 2 the arguments or the input cannot be"
     codes += " used; 130 interrupted; 143 terminated."
     root = Parser(prog="segcrf", description="Solid class bands from long signals.", epilog=codes)
-    names = "demo | fit | predict | score | stream | export | doctor"
+    names = "demo | check | fit | predict | score | stream | export | doctor"
     commands = root.add_subparsers(required=True, metavar=names, parser_class=Parser)
     add_demo_command(commands)
+    add_check_command(commands)
     add_fit_command(commands)
     add_predict_command(commands)
     add_score_command(commands)

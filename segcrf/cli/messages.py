@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from segcrf._validation import InputError, InputTypeError
 from segcrf.cli.options import OPTION_OF
-from segcrf.data import TableError
+from segcrf.data import ReadingError, TableError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from segcrf.data import RecordingTable
 
 __all__ = [
     "count",
     "describe_fault",
-    "in_one_line",
+    "in_lines",
     "naming_options_and_rows",
+    "note",
     "say",
     "show_warning",
+    "suggest",
     "warn",
 ]
 
@@ -51,15 +53,14 @@ def _translate(
     origin, _, rest = error.argument.rpartition(": ")
     table = validation if origin == "validation" and validation is not None else recordings
     parameter, _, _ = rest.partition(" ")  # without what may follow it in brackets
-    recording, row = error.recording, None
+    recording, row, file = error.recording, None, table.source
     if isinstance(recording, int) and 0 <= recording < len(table.names):
-        row = table.row_of(recording, error.frame)
+        row, file = table.row_of(recording, error.frame), table.file_of(recording)
         recording = table.names[recording]
     columns = _columns_of(parameter, table)
     argument = columns or OPTION_OF.get(parameter, error.argument)
     if columns is None and recording is None:
         return InputError(argument, error.got, error.expected, error.advice, frame=error.frame)
-    file = table.source
     return TableError(
         argument,
         error.got,
@@ -94,6 +95,16 @@ def warn(*texts: str) -> None:
         print(f"segcrf: warning: {_printable(' '.join(text.split()))}", file=sys.stderr)
 
 
+def note(*texts: str) -> None:
+    """Print what was recognised in the input on stderr, each in one line.
+
+    Args:
+        texts: the notes.
+    """
+    for text in texts:
+        print(f"segcrf: note: {_printable(' '.join(text.split()))}", file=sys.stderr)
+
+
 def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     """Print a warning of Python in one line, without its place in the code.
 
@@ -103,12 +114,14 @@ def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     warn(str(message))
 
 
-def in_one_line(error: BaseException) -> str:
-    """Return the text of an error in one line that a terminal can show.
+def in_lines(error: BaseException) -> str:
+    """Return the text of an error as a terminal can show it: one line, or one for each problem of a report.
 
     Args:
         error: any error; its type is the text if it has none.
     """
+    if isinstance(error, ReadingError):
+        return "\n".join(map(_printable, str(error).split("\n")))
     return _printable(" ".join(str(error).split())) or type(error).__name__
 
 
@@ -118,7 +131,7 @@ def describe_fault(error: BaseException) -> str:
     Args:
         error: any error; one without memory is known by its type or, from PyTorch, by its text.
     """
-    text = in_one_line(error)
+    text = in_lines(error)
     if isinstance(error, MemoryError) or "not enough memory" in text or "out of memory" in text:
         advice = "give fewer or shorter recordings at a time, or a machine with more memory"
         return f"memory is not enough ({text}); {advice}"
@@ -147,6 +160,30 @@ def _printable(text: str) -> str:
         on\x1b[31m
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def suggest(error: BaseException, argv: Sequence[str]) -> list[list[str]]:
+    """Return the arguments of commands that solve the problem of an error; several are alternatives.
+
+    Args:
+        error: any error; only those of tables may know a solution.
+        argv: the arguments of the command that failed.
+
+    Example:
+        >>> error = TableError("column 'day'", "'1/2/2024'", "dates with one reading").fixed_by(("--dates", "dmy"))
+        >>> suggest(error, ["check", "walk.csv", "--dates", "mdy"])
+        [['check', 'walk.csv', '--dates', 'dmy']]
+    """
+    fixes = error.fixes if isinstance(error, TableError) else ()
+    commands: list[list[str]] = []
+    for fix in fixes:
+        kept = list(argv)
+        for option in fix[::2]:
+            if option in kept:
+                at = kept.index(option)
+                del kept[at : at + 2]
+        commands.append([*kept, *fix])
+    return commands
 
 
 def count(number: int, one: str, many: str | None = None) -> str:

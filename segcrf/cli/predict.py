@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from segcrf import plot
 from segcrf._validation import UNLABELLED, InputError
-from segcrf.cli.inputs import load_model, read_for_model
+from segcrf.cli.inputs import DATA_HELP, add_reading_options, dialect_of, load_model, read_for_model
 from segcrf.cli.messages import count, naming_options_and_rows, say, warn
 from segcrf.cli.options import add_column_options, add_command, add_fitted_model_options
 from segcrf.cli.prompts import add_prompt_options, read_prompt_options
@@ -19,7 +19,7 @@ from segcrf.data import (
     Columns,
     RecordingTable,
     check_folder,
-    columns_of,
+    columns_of_files,
     format_of,
     listing,
     segments_to_times,
@@ -48,7 +48,7 @@ def add_predict_command(commands: Any) -> None:
         commands: the sub-parsers of the root.
     """
     command = add_command(commands, "predict", run_predict, "Write the bands of recordings as a table.")
-    command.add_argument("data", metavar="DATA", help="long table: .csv, .csv.gz, .tsv or .parquet")
+    command.add_argument("data", nargs="+", metavar="DATA", help=DATA_HELP)
     add_fitted_model_options(command)
     command.add_argument("--out", type=Path, required=True, metavar="SEGMENTS", help="table to write: .csv or .parquet")
     command.add_argument(
@@ -70,6 +70,7 @@ def add_predict_command(commands: Any) -> None:
     )
     command.add_argument("--plot", type=Path, metavar="FILE.png", help="also draw the first recording and its bands")
     add_column_options(command)
+    add_reading_options(command)
     add_prompt_options(command)
 
 
@@ -82,8 +83,8 @@ def run_predict(arguments: argparse.Namespace) -> None:
     _check_outputs(arguments)
     fitted = load_model(arguments)
     columns, model = fitted.columns, fitted.segmenter
-    wanted = _with_truth(columns, arguments.data) if arguments.plot else columns.without_answers()
-    recordings = read_for_model(fitted, arguments.data, wanted)
+    wanted = _with_truth(columns, arguments) if arguments.plot else columns.without_answers()
+    recordings = read_for_model(fitted, wanted, arguments)
     known = read_prompt_options(arguments, recordings, model.classes_)
     model.set_params(sampling_rate=None)  # bands get the times of the file's own clock, gaps and all
     with naming_options_and_rows(recordings):
@@ -105,7 +106,7 @@ def run_predict(arguments: argparse.Namespace) -> None:
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
     """Find a mistake in the outputs before the work is done."""
-    taken = {Path(arguments.data).resolve(): "DATA"}
+    taken = {Path(data).resolve(): "DATA" for data in arguments.data}
     for option, path in (("--out", arguments.out), ("--frames", arguments.frames), ("--plot", arguments.plot)):
         if path is None:
             continue
@@ -119,9 +120,9 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
             raise InputError(option, f"{path}, which is also {before}", "a file of its own")
 
 
-def _with_truth(columns: Columns, path: str) -> Columns:
+def _with_truth(columns: Columns, arguments: argparse.Namespace) -> Columns:
     """Return the columns with label and targets, as far as the file has them."""
-    available = columns_of(path)
+    available = columns_of_files(arguments.data, dialect_of(arguments))
     label = columns.label if columns.label in available else ""
     targets = columns.targets if set(columns.targets) <= set(available) else ()
     return dataclasses.replace(columns, label=label, targets=targets)

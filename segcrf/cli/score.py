@@ -11,11 +11,14 @@ import numpy as np
 
 from segcrf._validation import InputError
 from segcrf.cli.inputs import (
+    DATA_HELP,
+    add_reading_options,
     check_no_overlap,
     check_within,
     labels_of,
     load_model,
     predict_classes,
+    read_files,
     read_for_model,
 )
 from segcrf.cli.messages import say, warn
@@ -25,7 +28,6 @@ from segcrf.data import (
     TableError,
     class_order,
     listing,
-    read_recordings,
     read_segments,
     segments_to_frames,
 )
@@ -46,10 +48,10 @@ def add_score_command(commands: Any) -> None:
         commands: the sub-parsers of the root.
     """
     command = add_command(commands, "score", run_score, "Print how well predictions match the labels.")
-    command.add_argument("data", nargs="?", metavar="DATA", help="labelled long table, to be predicted with --model")
+    command.add_argument("data", nargs="*", metavar="DATA", help=f"labelled, to be predicted with --model; {DATA_HELP}")
     add_fitted_model_options(command, required=False)
     command.add_argument("--predicted", type=Path, metavar="SEGMENTS", help="a table that predict wrote")
-    command.add_argument("--truth", metavar="DATA", help="labelled long table to hold --predicted against")
+    command.add_argument("--truth", metavar="DATA", help="labelled recordings to hold --predicted against")
     command.add_argument(
         "--ignore",
         type=parse_names,
@@ -64,6 +66,7 @@ def add_score_command(commands: Any) -> None:
     )
     command.add_argument("--json", action="store_true", help="print JSON")
     add_column_options(command)
+    add_reading_options(command)
 
 
 def run_score(arguments: argparse.Namespace) -> None:
@@ -72,7 +75,7 @@ def run_score(arguments: argparse.Namespace) -> None:
     Args:
         arguments: of the command.
     """
-    by_model = arguments.data is not None and arguments.model is not None
+    by_model = bool(arguments.data) and arguments.model is not None
     by_table = arguments.truth is not None and arguments.predicted is not None
     if by_model == by_table or bool(arguments.data) != bool(arguments.model):
         got = "both or neither" if by_model == by_table else "DATA or --model alone"
@@ -85,7 +88,7 @@ def _score_model(arguments: argparse.Namespace) -> Report:
     fitted = load_model(arguments)
     model = fitted.segmenter
     columns = dataclasses.replace(fitted.columns, label=fitted.columns.label or "label")
-    recordings = read_for_model(fitted, arguments.data, columns)
+    recordings = read_for_model(fitted, columns, arguments)
     classes = [str(name) for name in model.classes_]
     recordings.check_classes(classes)
     _check_ignored(arguments.ignore, classes)
@@ -98,13 +101,13 @@ def _score_model(arguments: argparse.Namespace) -> Report:
 
 def _score_table(arguments: argparse.Namespace) -> Report:
     columns = Columns(arguments.recording, arguments.time, arguments.label or "label")
-    truth = read_recordings(arguments.truth, dataclasses.replace(columns, channels=()))
+    truth = read_files(arguments.truth, dataclasses.replace(columns, channels=()), arguments)
     truth.check_labelled()
     bands: Any = segments_to_frames(read_segments(arguments.predicted), truth, source=arguments.predicted)
     classes = class_order([bands["label"].to_numpy(dtype=str)])
     known = class_order(labels_of(truth))
     if not {*classes} & {*known}:
-        got = f"the classes {listing(classes)}, where {arguments.truth} has {listing(known)}"
+        got = f"the classes {listing(classes)}, where {truth.source} has {listing(known)}"
         advice = "name the column of the truth with --label, or rename the classes"
         raise TableError("column 'label'", got, "a class in common", advice, file=arguments.predicted)
     _check_ignored(arguments.ignore, class_order([*labels_of(truth), np.array(classes)]))

@@ -23,6 +23,7 @@ from segcrf._validation import (
     find_label_kind,
     index_class_names,
 )
+from segcrf.data.objects import split_by_index, turn_channels_last
 
 __all__ = ["ClassCoder", "Given", "Labelled", "check_any_labelled", "check_matching", "check_signals", "read_labelled"]
 
@@ -93,7 +94,9 @@ def read_labelled(
     """Check recordings and return them as arrays; the labels stay as they were given.
 
     Args:
-        X: signals, (T, F) each.
+        X: signals, (T, F) each; or (F, T) each, if ``y`` shows that frames are last. Lists of arrays, tensors, and
+            tables of pandas, polars, Arrow and xarray will do, and one table of pandas with an index that has the
+            recording first.
         y: labels, class indices or names, (T,) each.
         targets: regression targets, (T, R) each; or None.
         num_channels: F of the training recordings, if these are other recordings.
@@ -108,7 +111,10 @@ def read_labelled(
         InputError: shapes do not match, a signal is not finite, a target is infinite, or targets are missing. The
             error carries the recording and the frame.
     """
-    signals = check_signals(X, num_channels, gaps=gaps)
+    y, targets = split_by_index(y), split_by_index(targets)
+    labels: Any = y
+    known = [len(own) if hasattr(own, "__len__") else -1 for own in labels] if hasattr(labels, "__len__") else None
+    signals = check_signals(turn_channels_last(split_by_index(X), known), num_channels, gaps=gaps)
     lengths = [len(signal) for signal in signals]
     if num_targets and targets is None:
         raise InputError(
@@ -211,7 +217,7 @@ def check_signals(
     """Return recordings as a list of numeric, finite (T, F) arrays with the same number of channels.
 
     Args:
-        values: one array per recording.
+        values: one array per recording, or what :mod:`segcrf.data.objects` makes arrays of.
         num_channels: expected F; None: that of recording 0.
         gaps: whether values may be missing (NaN).
 
@@ -219,6 +225,7 @@ def check_signals(
         InputTypeError: the value is not a list of arrays, or an array is not numeric.
         InputError: a shape does not fit, or a value is not finite. The error carries the recording and the frame.
     """
+    values = turn_channels_last(split_by_index(values), num_channels=num_channels)
     arrays = check_list_of_arrays(values, "X", "(T, F) signals", 2)
     expected = num_channels
     for i, array in enumerate(arrays):

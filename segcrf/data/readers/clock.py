@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from segcrf.data.readers.dates import is_clock, is_dated, parse_clock, parse_dates
 from segcrf.data.readers.dependencies import import_pandas
+from segcrf.data.readers.dialect import Dialect
 from segcrf.data.readers.errors import TableError
 from segcrf.data.readers.values import number_column
 
@@ -26,26 +28,32 @@ __all__ = [
 Array = npt.NDArray[Any]
 
 
-def time_column(frame: Any, name: str, file: object) -> tuple[Array, bool]:
-    """Return times as float64, and whether they are dates (then seconds since 1970 UTC).
+def time_column(frame: Any, name: str, file: object, dialect: Dialect) -> tuple[Array, bool, list[str]]:
+    """Return times as float64, whether they are dates (then seconds since 1970 UTC), and what was recognised.
 
     Args:
         frame: a data frame, indexed by row.
         name: the column of times.
         file: the table, for errors.
+        dialect: what the user states about dates.
 
     Raises:
-        TableError: a time is missing, or is neither a number nor a date in ISO 8601.
+        TableError: a time is missing, or is neither a number, a date nor a time of day.
     """
     raw = frame[name]
-    if raw.dtype.kind not in "biufM" and _looks_dated(raw):
-        raw = import_pandas().to_datetime(raw, errors="coerce", utc=True, format="ISO8601")
-        if raw.isna().any():
-            first = int(np.flatnonzero(raw.isna().to_numpy())[0])
-            got, expected = repr(frame[name].iloc[first]), "a date and time (ISO 8601)"
-            raise TableError(f"column {name!r}", got, expected, file=file, row=int(frame.index[first]))
     if raw.dtype.kind == "M":
-        return seconds_of(raw), True
+        return seconds_of(raw), True, []
+    if raw.dtype.kind == "m":
+        return raw.dt.total_seconds().to_numpy(dtype=np.float64), False, []
+    if raw.dtype.kind == "O" and len(raw):
+        text = raw.astype("str")
+        first = str(text.iloc[0])
+        if is_dated(first):
+            seconds, notes = parse_dates(text, file, dialect)
+            return seconds, True, notes
+        if is_clock(first):
+            seconds, notes = parse_clock(text, file)
+            return seconds, False, notes
     advice = f"write times as numbers or as 2024-05-31 23:59:59, or {advise_without_time(name)}"
     numbers = number_column(frame, name, file, advice)
     missing = np.flatnonzero(~np.isfinite(numbers))
@@ -53,7 +61,7 @@ def time_column(frame: Any, name: str, file: object) -> tuple[Array, bool]:
         advice = f"fill it in, or {advise_without_time(name)}"
         row = int(frame.index[int(missing[0])])
         raise TableError(f"column {name!r}", "no time", "a time in every row", advice, file=file, row=row)
-    return numbers, False
+    return numbers, False, []
 
 
 def check_increasing(
@@ -83,8 +91,11 @@ def check_increasing(
             advice = f"row {row[earlier[0]]} has that time already: leave out rows that occur twice, {advice}"
         else:
             advice = f"sort the rows, {advice}"
+        rate = _sampling_rate_of_rows(time)
+        if rate is not None and verb == "stands still":
+            advice = f"count rows, as there are {rate:g} per unit of time, {advice}"
         now, before = (format_time(written.loc[row[index]]) for index in (frame, frame - 1))
-        raise TableError(
+        error = TableError(
             f"column {str(written.name)!r}",
             f"{now} after {before}: time {verb}",
             "increasing times in each recording",
@@ -94,6 +105,7 @@ def check_increasing(
             recording=name,
             frame=frame,
         )
+        raise error if rate is None else error.fixed_by(("--time", "", "--sampling-rate", f"{rate:g}"))
 
 
 def advise_without_time(time: str | None) -> str:
@@ -112,6 +124,24 @@ def format_time(time: Any) -> str:
         time: a number, a date or text.
     """
     return f"{time:.15g}" if isinstance(time, float) else str(time)
+
+
+def _sampling_rate_of_rows(time: Array) -> float | None:
+    """Return rows per unit of time where many rows share a coarse time, such as a second, or None.
+
+    Args:
+        time: (T,) times that never go backwards.
+
+    Example:
+        >>> _sampling_rate_of_rows(np.repeat(np.arange(9.0), 10))
+        10.0
+    """
+    steps = np.diff(time)
+    changes = np.flatnonzero(steps)
+    if len(changes) < 3 or (steps < 0).any():
+        return None
+    rows, passed = changes[-1] - changes[0], time[changes[-1]] - time[changes[0]]
+    return float(f"{rows / passed:.3g}")
 
 
 def sampling_rate_of(steps: Array) -> float:
@@ -151,9 +181,3 @@ def to_dates(seconds: Array) -> Array:
         seconds: of any shape.
     """
     return (np.round(seconds * 1e6)).astype("datetime64[us]")
-
-
-def _looks_dated(raw: Any) -> bool:
-    """Return whether the first time is not a number but begins like 2024-05-31."""
-    first = str(raw.iloc[0])
-    return len(first) >= 10 and first[:4].isdigit() and first[4] == "-" and first[7] == "-"

@@ -1,61 +1,76 @@
-"""Reading of CSV files: separators, encodings and words for missing values."""
+"""Reading of text tables: CSV, TSV and their kin."""
 
 from __future__ import annotations
 
-import codecs
-import contextlib
-import csv
-import gzip
 import re
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from segcrf.data.readers.decimals import convert_decimals
 from segcrf.data.readers.dependencies import import_pandas
+from segcrf.data.readers.dialect import Dialect
 from segcrf.data.readers.errors import TableError
+from segcrf.data.readers.layout import Layout, find_layout
+from segcrf.data.readers.sheet import Sheet, distinct_names
 
-__all__ = ["csv_columns", "explain_csv_error", "explain_undecodable", "read_csv"]
+__all__ = ["explain_csv_error", "open_csv"]
 
-_SEPARATORS = (",", ";", "\t")
-_MISSING = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "-nan", "-NaN", "#N/A"]
-
-
-def csv_columns(file: Path) -> list[str]:
-    """Return the column names of a CSV file.
-
-    Args:
-        file: a .csv, .csv.gz or .tsv file.
-
-    Raises:
-        TableError: the header has a name twice.
-    """
-    return [str(name) for name in _parse_csv(file, nrows=0).columns]
+# Cells that mean "no value" in a column of numbers.
+_MISSING_WORDS = (
+    "", "NA", "N/A", "n/a", "n.a.", "<NA>", "NaN", "nan", "NAN", "null", "NULL", "None", "-nan", "-NaN", "1.#QNAN",
+    "#N/A", "#NV", "#VALUE!", "#DIV/0!", "#NUM!", "-", "--", "---", "?",
+)  # fmt: skip
 
 
-def read_csv(file: Path, text: Sequence[str], columns: Sequence[str]) -> Any:
-    """Read columns of a CSV file.
+def open_csv(file: Path, dialect: Dialect) -> list[Sheet]:
+    """Return the only table of a text file; its rows are read later.
 
     Args:
-        file: a .csv, .csv.gz or .tsv file.
-        text: columns to keep as they are written, so that "01" stays "01" and "NA" is a word.
-        columns: the columns to read, each once.
-
-    Returns:
-        A data frame, indexed by row as a spreadsheet counts: the header is row 1. Blank lines at the
-        end are left out; a blank line within the table is a row of missing values.
+        file: the file, perhaps compressed by gzip.
+        dialect: what the user states about it.
 
     Raises:
-        TableError: the header has a name twice, or the rows have more fields than the header.
+        TableError: the file is empty, or its text cannot be decoded.
     """
-    frame = _parse_csv(file, text=text)
-    _check_no_extra_field(frame, file)
-    frame.index = np.arange(2, len(frame) + 2)
-    frame = frame[list(columns)]
-    filled = np.flatnonzero((frame.notna() & (frame != "")).to_numpy().any(axis=1))
-    return frame.iloc[: int(filled[-1]) + 1] if filled.size else frame.iloc[:0]
+    layout = find_layout(file, dialect)
+    names, notes = distinct_names(layout.names)
+
+    def read(columns: Sequence[str], text: Sequence[str]) -> Any:
+        return _read_csv(file, layout._replace(names=names), columns, text, dialect)
+
+    return [Sheet(None, [name for name in names if name], read, [*layout.notes, *notes])]
+
+
+def _read_csv(file: Path, layout: Layout, columns: Sequence[str], text: Sequence[str], dialect: Dialect) -> Any:
+    """Return columns of a text table, indexed by row as a spreadsheet counts. Blank lines are left out."""
+    kept = [*text, *(f"\0{place}" for place, name in enumerate(layout.names) if not name)]
+    names = [name or f"\0{place}" for place, name in enumerate(layout.names)]
+    frame = import_pandas().read_csv(
+        file,
+        sep=layout.separator,
+        header=None,
+        names=names,
+        skiprows=layout.first,
+        dtype=dict.fromkeys(kept, str),
+        keep_default_na=False,
+        na_values={name: [""] if name in text else list(_MISSING_WORDS) for name in names},
+        skip_blank_lines=False,  # so that row numbers are the file's own
+        skipinitialspace=True,
+        encoding=layout.encoding,
+        low_memory=False,
+    )
+    if not isinstance(frame.index, import_pandas().RangeIndex):
+        got, expected = "rows with more fields than the header", "one field per column"
+        raise TableError("", got, expected, "look for a trailing separator or a decimal comma", file=file)
+    frame.index = np.arange(layout.first + 1, layout.first + len(frame) + 1)
+    for name in [name for name in names if name.startswith("\0")]:
+        _check_empty(frame[name], file)
+    filled = (frame.notna() & (frame != "")).to_numpy().any(axis=1)
+    frame = frame.loc[filled, list(columns)] if not filled.all() else frame[list(columns)]
+    return convert_decimals(frame, text, file, dialect.decimal)
 
 
 def explain_csv_error(message: str) -> str:
@@ -73,71 +88,13 @@ def explain_csv_error(message: str) -> str:
     return f"row {int(quote[1]) + 1}: a quotation mark opens that nothing closes" if quote else line
 
 
-def explain_undecodable(file: Path) -> TableError:
-    """Return the error of a file that is not UTF-8: the first row with such a byte, and what to do.
-
-    Args:
-        file: the CSV file.
-    """
-    advice = "save it as UTF-8 (in a spreadsheet: CSV UTF-8)"
-    # A compressed file may be damaged behind its first bytes too.
-    with contextlib.suppress(EOFError, OSError, zlib.error), _open_bytes(file) as stream:
-        for number, line in enumerate(stream, start=1):
-            if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-                return TableError("", "text in UTF-16", "UTF-8", advice, file=file)
-            try:
-                line.decode()
-            except UnicodeDecodeError as error:
-                got, advice = (
-                    f"byte {line[error.start]:#04x}",
-                    f"{advice}, or convert it: iconv -f WINDOWS-1252 -t UTF-8",
-                )
-                return TableError("", got, "text in UTF-8", advice, file=file, row=number)
-    return TableError("", "bytes that are not text", "text in UTF-8", advice, file=file)
-
-
-def _parse_csv(file: Path, nrows: int | None = None, text: Sequence[str] = ()) -> Any:
-    frame = import_pandas().read_csv(
-        file,
-        sep=_find_separator(file),
-        nrows=nrows,
-        dtype=dict.fromkeys(text, str),
-        keep_default_na=False,
-        na_values=_missing_words(file, text) if nrows is None else None,
-        skip_blank_lines=False,  # so that row numbers are the file's own
-        skipinitialspace=True,
-        encoding="utf-8-sig",
-        low_memory=False,
-    )
-    frame.columns = [str(name).strip() for name in frame.columns]
-    return frame
-
-
-def _missing_words(file: Path, text: Sequence[str]) -> dict[str, list[str]]:
-    """Return the words that mean "no value", by column: none but the empty one in a column of text."""
-    header = _parse_csv(file, nrows=0).columns
-    return {str(name): ([""] if name in text else _MISSING) for name in header}
-
-
-def _find_separator(file: Path) -> str:
-    """Return the separator that the header uses most, after checking that no name is in the header twice."""
-    with _open_bytes(file) as stream:
-        header = re.split(r"[\r\n]", stream.readline().decode("utf-8-sig"))[0]
-    separator = "\t" if file.name.lower().endswith(".tsv") else max(_SEPARATORS, key=header.count)
-    names = [name.strip() for name in next(csv.reader([header], delimiter=separator, skipinitialspace=True), [])]
-    for name in names:
-        if name and names.count(name) > 1:
-            got, expected = f"{names.count(name)} columns of this name", "a name of its own for each column"
-            raise TableError(f"header, column {name!r}", got, expected, "rename them", file=file)
-    return separator
-
-
-def _check_no_extra_field(frame: Any, file: Path) -> None:
-    """Raise if all rows have one field more than the header: pandas takes it for an index and shifts the rest."""
-    if not isinstance(frame.index, import_pandas().RangeIndex):
-        got, expected = "rows with more fields than the header", "one field per column"
-        raise TableError("", got, expected, "look for a trailing separator or a decimal comma", file=file)
-
-
-def _open_bytes(file: Path) -> Any:
-    return gzip.open(file, "rb") if file.name.lower().endswith(".gz") else file.open("rb")
+def _check_empty(column: Any, file: Path) -> None:
+    """Check that a column without a name, as separators at the ends of rows make it, has no cells."""
+    counted = import_pandas().to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
+    filled = np.flatnonzero((column.notna() & (column.str.strip() != "")).to_numpy())
+    if not filled.size or (len(counted) > 1 and (np.diff(counted) == 1).all()):
+        return  # nothing, or row numbers
+    row, word = int(column.index[filled[0]]), column.iloc[filled[0]]
+    advice = "give the column a name, or look for decimal commas"
+    got, expected = f"no name for the column of {word!r}", "a name for every column"
+    raise TableError("header", got, expected, advice, file=file, row=row)

@@ -1,11 +1,11 @@
-"""Packages that tables need, imported when a table is read or written, so that ``import segcrf`` stays light."""
+"""Packages that files need, imported when a file is read or written, so that ``import segcrf`` stays light."""
 
 from __future__ import annotations
 
 import importlib
 from typing import Any
 
-__all__ = ["import_pandas", "import_parquet"]
+__all__ = ["import_arrow", "import_pandas", "import_reader"]
 
 
 def import_pandas() -> Any:
@@ -17,13 +17,32 @@ def import_pandas() -> Any:
     return _import_module("pandas")
 
 
-def import_parquet() -> Any:
-    """Return pyarrow's reader of Parquet.
+def import_arrow(module: str) -> Any:
+    """Return a module of pyarrow.
+
+    Args:
+        module: its name in pyarrow.
 
     Raises:
         ImportError: pyarrow is not installed.
     """
-    return _import_module("pyarrow.parquet")
+    return _import_module(f"pyarrow.{module}")
+
+
+def import_reader(name: str, kind: str) -> Any:
+    """Return the package that reads a format of signals.
+
+    Args:
+        name: of the package.
+        kind: the ending of the format, for the error.
+
+    Raises:
+        ImportError: the package is not installed. The error has the command that installs it.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(f".{kind} files need {name} ({error}); pip install 'segcrf[formats]'") from error
 
 
 def _import_module(name: str) -> Any:

@@ -19,6 +19,8 @@ class TableError(InputError):
         row: the row, counted as a spreadsheet counts: the header of a CSV file is row 1; or None.
         recording: name of the recording, or None.
         frame: index of the frame in its recording, or None; the text names the row instead if it is known.
+        fixes: options of the command line that solve the problem, such as ``(("--dates", "dmy"),)``; several are
+            alternatives.
 
     Example:
         >>> str(TableError("column 'ax'", "'two'", "a number", "correct the value", file="walk.csv", row=4))
@@ -39,6 +41,16 @@ class TableError(InputError):
     ) -> None:
         super().__init__(argument, got, expected, advice, recording=recording, frame=frame)
         self.file, self.row = str(file), row
+        self.fixes: tuple[tuple[str, ...], ...] = ()
+
+    def fixed_by(self, *fixes: tuple[str, ...]) -> TableError:
+        """Return the error itself, with options of the command line that solve the problem.
+
+        Args:
+            fixes: options with their values; several are alternatives.
+        """
+        self.fixes = fixes
+        return self
 
     @property
     def place(self) -> str:

@@ -1,4 +1,4 @@
-"""Reading of Parquet files."""
+"""Reading of Parquet and Feather files, and of Parquet data sets in parts."""
 
 from __future__ import annotations
 
@@ -9,36 +9,43 @@ from typing import Any
 
 import numpy as np
 
-from segcrf.data.readers.dependencies import import_parquet
+from segcrf.data.readers.dependencies import import_arrow
+from segcrf.data.readers.dialect import Dialect
+from segcrf.data.readers.sheet import Sheet
 
-__all__ = ["parquet_columns", "read_parquet"]
+__all__ = ["open_feather", "open_parquet"]
 
-# The name of a data frame's unnamed index in a Parquet file that pandas wrote.
+# The name of a data frame's unnamed index in a file that pandas wrote.
 _INDEX = re.compile(r"__index_level_\d+__")
 
 
-def parquet_columns(file: Path) -> list[str]:
-    """Return the column names of a Parquet file; an unnamed index that pandas wrote is not a column.
+def open_parquet(file: Path, dialect: Dialect) -> list[Sheet]:
+    """Return the only table of a Parquet file, or of a folder with the parts of one.
 
     Args:
-        file: a .parquet file.
+        file: a .parquet file, or a folder of such files; folders ``key=value`` are a column.
+        dialect: not used.
     """
-    names = [str(name) for name in import_parquet().read_schema(file).names]
-    return [name for name in names if not _INDEX.fullmatch(name)]
+    return [_open_dataset(file, "parquet")]
 
 
-def read_parquet(file: Path, columns: Sequence[str]) -> Any:
-    """Read columns of a Parquet file.
+def open_feather(file: Path, dialect: Dialect) -> list[Sheet]:
+    """Return the only table of a Feather file.
 
     Args:
-        file: a .parquet file.
-        columns: the columns to read, each once.
-
-    Returns:
-        A data frame, indexed by row from 1.
+        file: a .feather or .arrow file, as pandas, polars and Arrow write it.
+        dialect: not used.
     """
-    # The index of the frame is ignored: pandas would make it of columns that are asked for.
-    table = import_parquet().read_table(file, columns=list(columns), partitioning=None)
-    frame = table.to_pandas(ignore_metadata=True)
-    frame.index = np.arange(1, len(frame) + 1)
-    return frame
+    return [_open_dataset(file, "feather")]
+
+
+def _open_dataset(file: Path, kind: str) -> Sheet:
+    dataset = import_arrow("dataset").dataset(file, format=kind, partitioning="hive" if file.is_dir() else None)
+
+    def read(columns: Sequence[str], text: Sequence[str]) -> Any:
+        # The index of the frame is ignored: pandas would make it of columns that are asked for.
+        frame = dataset.to_table(columns=list(columns)).to_pandas(ignore_metadata=True)
+        frame.index = np.arange(1, len(frame) + 1)
+        return frame
+
+    return Sheet(None, [str(name) for name in dataset.schema.names if not _INDEX.fullmatch(name)], read, [])

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,19 +11,15 @@ import numpy.typing as npt
 
 from segcrf.data.readers.clock import (
     advise_without_time,
-    check_increasing,
     format_time,
     sampling_rate_of,
-    time_column,
     to_dates,
 )
-from segcrf.data.readers.columns import Columns, check_channel_columns
-from segcrf.data.readers.dependencies import import_pandas
+from segcrf.data.readers.columns import Columns
 from segcrf.data.readers.errors import TableError
-from segcrf.data.readers.table import columns_of, listing, read_table
-from segcrf.data.readers.values import label_column, number_matrix
+from segcrf.data.readers.table import listing
 
-__all__ = ["RecordingTable", "read_recordings"]
+__all__ = ["RecordingTable"]
 
 Array = npt.NDArray[Any]
 
@@ -50,7 +44,9 @@ class RecordingTable:
             without one.
         dated: the time column holds dates.
         rows: N arrays (T,), the row of each frame as a spreadsheet counts, for messages; None if unknown.
-        source: the file, for messages.
+        source: the file or files, for messages.
+        files: N files, for messages; None: ``source``.
+        notes: what was recognised in the files and can be stated otherwise, a sentence each.
     """
 
     columns: Columns
@@ -62,6 +58,8 @@ class RecordingTable:
     dated: bool = False
     rows: list[Array] | None = field(default=None, repr=False)
     source: str = field(default="table", repr=False)
+    files: list[str] | None = field(default=None, repr=False)
+    notes: list[str] = field(default_factory=list, repr=False)
 
     def __repr__(self) -> str:
         read = [name for name in ("labels", "targets", "times") if getattr(self, name) is not None]
@@ -86,6 +84,14 @@ class RecordingTable:
         seconds = np.concatenate(self.times)
         return to_dates(seconds) if self.dated else seconds
 
+    def file_of(self, recording: int) -> str:
+        """Return the file of a recording, for messages.
+
+        Args:
+            recording: index of the recording.
+        """
+        return self.source if self.files is None else self.files[recording]
+
     def row_of(self, recording: int, frame: int | None) -> int | None:
         """Return the row of a frame as a spreadsheet counts, or None if it is unknown.
 
@@ -107,17 +113,17 @@ class RecordingTable:
             TableError: the median step of a recording is more than a tenth off.
         """
         expected = self.sampling_rate if expected is None else expected
-        for name, time in zip(self.names, self.times or [], strict=False):
+        for index, (name, time) in enumerate(zip(self.names, self.times or [], strict=False)):
             if expected is None or len(time) < 2:
                 continue
             sampling_rate = sampling_rate_of(np.diff(time))
             if abs(sampling_rate / expected - 1.0) > RATE_TOLERANCE:
                 raise TableError(
-                    f"column {self.columns.time!r}",
+                    "times" if self.columns.time is None else f"column {self.columns.time!r}",
                     f"{sampling_rate:.6g} frames per unit of time",
                     f"{expected:.6g}",
-                    f"resample it, or {advise_without_time(self.columns.time)}",
-                    file=self.source,
+                    f"resample it: --resample {expected:.6g}, or {advise_without_time(self.columns.time)}",
+                    file=self.file_of(index),
                     recording=name,
                 )
 
@@ -149,7 +155,7 @@ class RecordingTable:
                     f"the class {str(labels[frame])!r}",
                     f"one of {listing(known)}",
                     "correct it, empty the cell (unlabelled), or fit a model that knows the class",
-                    file=self.source,
+                    file=self.file_of(index),
                     row=self.row_of(index, frame),
                     recording=name,
                     frame=frame,
@@ -189,68 +195,3 @@ class RecordingTable:
             f"column {self.columns.label!r} has {len(classes)} different whole numbers as classes, most of them for "
             "one band only; if it is a quantity or a counter, name another column with --label"
         )
-
-
-def read_recordings(path: str | os.PathLike[str], columns: Columns) -> RecordingTable:
-    """Read the recordings of a long table.
-
-    Args:
-        path: a .csv, .csv.gz, .tsv or .parquet file.
-        columns: the roles of its columns; open roles are filled in by :meth:`Columns.resolve`.
-
-    Returns:
-        One signal per recording, with labels, targets and times if the columns name them.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ImportError: pandas or pyarrow is not installed.
-        InputError: a column has two roles.
-        TableError: a column is missing or has no name, no channel is left, a number is missing or is text, a label is
-            a fraction or negative, time does not increase, or there are no rows.
-    """
-    file, given = Path(path), columns.channels
-    available = columns_of(file)
-    columns = columns.resolve(available)
-    if given is None:
-        check_channel_columns(columns.channels or (), available, file)
-    frame = read_table(file, columns.used(), text=[columns.recording, columns.label])
-    if len(frame) == 0:
-        raise TableError("", "a header without rows", "one row at least", file=file)
-    names, order, bounds = _group_rows(frame, columns.recording, file)
-
-    def by_recording(values: Array) -> list[Array]:
-        return np.split(values[order], bounds)
-
-    rows = by_recording(np.asarray(frame.index))
-    dated, times = False, None
-    if columns.time is not None:
-        seconds, dated = time_column(frame, columns.time, file)
-        times = by_recording(seconds)
-        check_increasing(times, rows, names, frame[columns.time], file)
-    signal = number_matrix(frame, columns.channels or (), file, targets=False)
-    targets = number_matrix(frame, columns.targets, file, targets=True)
-    return RecordingTable(
-        columns=columns,
-        names=names,
-        signals=by_recording(signal),
-        labels=None if columns.label is None else by_recording(label_column(frame, columns.label, file)),
-        targets=by_recording(targets) if columns.targets else None,
-        times=times,
-        dated=dated,
-        rows=rows,
-        source=str(file),
-    )
-
-
-def _group_rows(frame: Any, column: str | None, file: Path) -> tuple[list[str], Array, Array]:
-    """Return names of the recordings, the order that brings their rows together, and where to split."""
-    if column is None:
-        return [file.name.split(".")[0]], np.arange(len(frame)), np.empty(0, dtype=np.int64)
-    values = frame[column]
-    missing = np.flatnonzero((values.isna() | (values == "")).to_numpy())
-    if missing.size:
-        row = int(frame.index[int(missing[0])])
-        raise TableError(f"column {column!r}", "no name", "the recording's name in every row", file=file, row=row)
-    codes, unique = import_pandas().factorize(values)
-    order = np.argsort(codes, kind="stable")
-    return [str(name) for name in unique], order, np.cumsum(np.bincount(codes))[:-1]

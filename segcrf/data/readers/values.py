@@ -9,45 +9,86 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from segcrf.data.readers.dates import is_dated
 from segcrf.data.readers.dependencies import import_pandas
 from segcrf.data.readers.errors import TableError
+from segcrf.data.readers.problems import Problems
 
-__all__ = ["class_order", "label_column", "number_column", "number_matrix", "parse_number"]
+__all__ = [
+    "channel_matrix",
+    "class_order",
+    "label_column",
+    "number_column",
+    "parse_number",
+    "target_matrix",
+    "usable_channels",
+]
 
 Array = npt.NDArray[Any]
 
+# Names of columns that are row numbers if they count by one.
+_COUNTERS = ("index", "frame", "sample", "row", "id", "nr", "no", "#", "sample number", "frame number", "sample_number")
 # What a column of floats adds to whole numbers.
 _ZEROS = re.compile(r"(?<=\d)\.0*$")
 
 
-def number_matrix(frame: Any, columns: Sequence[str], file: object, *, targets: bool) -> Array:
-    """Return columns of numbers as (rows, columns) float32.
+def usable_channels(frame: Any, columns: Sequence[str], file: object) -> tuple[tuple[str, ...], list[str]]:
+    """Return the columns that can be channels, and a note on those that hold text, dates, row numbers or nothing.
 
     Args:
         frame: a data frame, indexed by row.
         columns: the columns, in order.
         file: the table, for errors.
-        targets: the columns are regression targets, where NaN means unknown; otherwise channels, where it is an error.
 
     Raises:
-        TableError: a cell is not a number, is infinite or beyond float32, or is empty among channels.
+        TableError: no column is left.
     """
-    advice = "correct the value, or fit with other " + ("--targets" if targets else "--channels")
-    values = [number_column(frame, name, file, advice) for name in columns]
-    matrix = np.stack(values, axis=1) if values else np.empty((len(frame), 0))
-    with np.errstate(over="ignore"):
-        single = matrix.astype(np.float32)
-    bad = np.argwhere(np.isinf(single) if targets else ~np.isfinite(single))
-    if bad.size:
-        row, column = (int(index) for index in bad[0])
-        value = matrix[row, column]
-        got = "a missing value (NaN)" if np.isnan(value) else "an infinite value"
-        if np.isfinite(value):
-            got = f"{value:g}, beyond what float32 holds"
-        expected = f"a finite number in the {'targets' if targets else 'signal'}"
-        advice = "fill it in or leave the row out"
-        raise TableError(f"column {columns[column]!r}", got, expected, advice, file=file, row=int(frame.index[row]))
-    return single
+    skipped: dict[str, list[str]] = {"text": [], "dates": [], "no value at all": [], "row numbers": []}
+    for name in columns:
+        kind = _unusable(frame[name], name)
+        if kind:
+            skipped[kind].append(name)
+    left = tuple(name for name in columns if not any(name in names for names in skipped.values()))
+    if columns and not left:
+        got = f"no column of numbers: {', '.join(map(repr, columns[:20]))}"
+        raise TableError("header", got, "one column of numbers at least", "choose --channels", file=file)
+    reasons = ((kind, names) for kind, names in skipped.items() if names)
+    notes = [
+        f"{'columns' if len(names) > 1 else 'column'} {', '.join(map(repr, names[:20]))} "
+        f"{'hold' if len(names) > 1 else 'holds'} {kind} and {'are no channels' if len(names) > 1 else 'is no channel'}"
+        for kind, names in reasons
+    ]
+    return left, notes
+
+
+def channel_matrix(frame: Any, columns: Sequence[str], file: object) -> Array:
+    """Return channels as (rows, channels) float32, with NaN for empty cells.
+
+    Args:
+        frame: a data frame, indexed by row.
+        columns: the channels, in order.
+        file: the table, for errors.
+
+    Raises:
+        TableError: a cell is not a number, is infinite or beyond float32.
+        ReadingError: several channels have such cells.
+    """
+    return _number_matrix(frame, columns, file, "channels")
+
+
+def target_matrix(frame: Any, columns: Sequence[str], file: object) -> Array:
+    """Return regression targets as (rows, targets) float32, with NaN for empty cells, which are unknown.
+
+    Args:
+        frame: a data frame, indexed by row.
+        columns: the targets, in order.
+        file: the table, for errors.
+
+    Raises:
+        TableError: a cell is not a number, is infinite or beyond float32.
+        ReadingError: several columns have such cells.
+    """
+    return _number_matrix(frame, columns, file, "targets")
 
 
 def number_column(frame: Any, name: str, file: object, advice: str) -> Array:
@@ -139,3 +180,44 @@ def parse_number(word: str) -> float | None:
     except ValueError:
         return None
     return number if np.isfinite(number) else None
+
+
+def _number_matrix(frame: Any, columns: Sequence[str], file: object, role: str) -> Array:
+    single = np.empty((len(frame), len(columns)), dtype=np.float32)
+    problems = Problems()
+    for place, name in enumerate(columns):
+        with problems.kept():
+            values = number_column(frame, name, file, f"correct the value, or fit with other --{role}")
+            with np.errstate(over="ignore"):
+                single[:, place] = values
+            bad = np.flatnonzero(np.isinf(single[:, place]))
+            if bad.size:
+                value = values[bad[0]]
+                got = f"{value:g}, beyond what float32 holds" if np.isfinite(value) else "an infinite value"
+                expected = f"a finite number in the {'targets' if role == 'targets' else 'signal'}"
+                advice, row = "correct the value or empty the cell", int(frame.index[bad[0]])
+                raise TableError(f"column {name!r}", got, expected, advice, file=file, row=row)
+    wrong = {error.argument for error in problems.found if isinstance(error, TableError)}
+    others = [name for name in columns if f"column {name!r}" not in wrong]
+    for error in problems.found:
+        if isinstance(error, TableError) and others and not any("," in name for name in others):
+            error.fixed_by((f"--{role}", ",".join(others)))
+    problems.raise_any()
+    return single
+
+
+def _unusable(values: Any, name: str) -> str:
+    """Return why a column is no channel, or ""."""
+    if values.isna().all():
+        return "no value at all"
+    if values.dtype.kind in "mM":
+        return "dates"
+    if values.dtype.kind in "biuf":
+        if name.strip().casefold() in _COUNTERS and len(values) > 1:
+            steps = np.diff(values.to_numpy(dtype=np.float64))
+            return "row numbers" if (steps == 1).all() else ""
+        return ""
+    words = values.dropna().astype("str")
+    if import_pandas().to_numeric(words, errors="coerce").notna().any():
+        return ""
+    return "dates" if words.map(is_dated).all() else "text"
