@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from segcrf._validation import InputError, InputTypeError, check_whole
 from segcrf.nn import DecodingRule
 from segcrf.segments import Segments
-from segcrf.structures import Decided, OnlineDecoder
+from segcrf.structures import Decided, OnlineDecoder, Structure
 
 __all__ = ["NO_BANDS", "GrowingBands", "LayerDecoder"]
 
-FloatArray = npt.NDArray[np.float64]
+Numbers = npt.NDArray[Any]
 IntArray = npt.NDArray[np.int64]
 
 
@@ -25,8 +25,8 @@ class LayerDecoder:
     """Decode the class scores of n recordings as they come in, with the structure that a layer makes.
 
     The layer is called at the first frame, and its potentials are kept. A layer that changes class scores before it
-    uses them as emissions is called again for all frames, unless it has a method ``scale_emissions`` for that, as CRF
-    layers do.
+    uses them as emissions is called again for all frames, unless it has a method ``scale_emissions`` that multiplies
+    them, as CRF layers do.
 
     Args:
         layer: makes a structure of class scores (B, T, C).
@@ -37,7 +37,7 @@ class LayerDecoder:
     def __init__(self, layer: Callable[[Tensor], Any], streams: int, rule: DecodingRule) -> None:
         check_whole(streams, "streams", 1)
         self._layer, self._streams, self._rule = layer, streams, rule
-        self._unchanged = False  # whether the layer uses class scores as they are
+        self._scale: Numbers | None = None  # what the layer multiplies class scores by; None: ask it each time
         self._online: OnlineDecoder | None = None
 
     @property
@@ -62,23 +62,22 @@ class LayerDecoder:
         shown = ("" if factor == 1.0 else f", factor={factor:g}") + (", by_frame" if by_frame else "")
         return shown + ("" if delay is None else f", max_delay={delay}")
 
-    def push(self, scores: Tensor, lengths: Sequence[int] | None = None) -> Decided | None:
+    def push(self, scores: Tensor | Numbers, lengths: Sequence[int] | None = None) -> Decided | None:
         """Take the class scores of the next frames of every recording; return what is decided.
 
         Args:
-            scores: (n, N, C), 0 beyond the frames of a recording.
+            scores: (n, N, C), 0 beyond the frames of a recording; as an array, float32 or float64.
             lengths: how many of the N frames each recording has, n of them; None: all N.
 
         Raises:
             InputError, InputTypeError: scores that cannot be decoded; the call changes nothing.
         """
-        online, values = self._online, scores.detach()
-        if not self._unchanged:  # otherwise the decoder checks them, and the layer would not know the frame
+        values = _to_array(scores) if torch.is_tensor(scores) else scores
+        if not np.isfinite(values).all():  # here, because the layer does not know the frame
             _check_numbers(values, self.frames)
         if not values.shape[1]:
             return None
-        if online is None:
-            online = self._begun(values[:1])
+        online = self._begun(values[:1]) if self._online is None else self._online
         decided = online.push(self._emissions(values), lengths)
         self._online = online
         return decided
@@ -97,33 +96,48 @@ class LayerDecoder:
         if state is None:
             self._online = None
             return
-        online = self._begun(torch.zeros(1, 1, int(state["num_classes"])))
+        online = self._begun(np.zeros((1, 1, int(state["num_classes"])), np.float32))
         online.load_state_dict(state)
         self._online = online
 
-    def _begun(self, scores: Tensor) -> OnlineDecoder:
+    def _begun(self, values: Numbers) -> OnlineDecoder:
         """Return a decoder with the potentials that the layer makes of class scores (1, N, C)."""
+        scores = self._to_layer(values)
         with torch.no_grad():
             dist = self._layer(scores)
-        emissions = getattr(dist, "emissions", None)
         try:
             by_frame, delay = self._rule.by_frame, self._rule.max_delay
             online = OnlineDecoder(dist, by_frame=by_frame, max_delay=delay, streams=self._streams)
         except InputTypeError as error:
             error.argument = "layer"
             raise
-        self._unchanged = (
-            torch.is_tensor(emissions) and emissions.data_ptr() == scores.data_ptr() and emissions.dtype == scores.dtype
-        )
+        self._scale = self._scale_of(dist, scores)
         return online
 
-    def _emissions(self, scores: Tensor) -> Tensor:
-        """Return the emissions that the layer makes of class scores (n, N, C), times the factor of the rule."""
-        if not self._unchanged:
-            scale = getattr(self._layer, "scale_emissions", None)  # much quicker than a call of the layer
+    def _to_layer(self, values: Numbers) -> Tensor:
+        """Return class scores as a tensor where the layer has its parameters."""
+        parameter = next(self._layer.parameters(), None) if isinstance(self._layer, nn.Module) else None
+        scores = torch.from_numpy(values)
+        return scores if parameter is None else scores.to(parameter.device)
+
+    def _scale_of(self, dist: Structure, scores: Tensor) -> Numbers | None:
+        """Return what the layer multiplies class scores by; None if it does something else to them."""
+        scale = getattr(self._layer, "scale_emissions", None)
+        if scale is not None:
             with torch.no_grad():
-                scores = self._layer(scores).emissions if scale is None else scale(scores)
-        return scores if self._rule.factor == 1.0 else scores * self._rule.factor
+                return scale(torch.ones_like(scores[:, :1])).detach().cpu().numpy()
+        emissions = dist.emissions
+        kept = emissions.data_ptr() == scores.data_ptr() and emissions.dtype == scores.dtype
+        return np.ones((), np.float32) if kept else None
+
+    def _emissions(self, values: Numbers) -> Numbers:
+        """Return the emissions that the layer makes of class scores (n, N, C), times the factor of the rule."""
+        if self._scale is not None:
+            scaled = values * self._scale
+        else:
+            with torch.no_grad():
+                scaled = _to_array(self._layer(self._to_layer(values)).emissions)
+        return scaled if self._rule.factor == 1.0 else scaled * self._rule.factor
 
 
 class GrowingBands:
@@ -142,6 +156,9 @@ class GrowingBands:
         """Return the bands that end within newly decided frames; the last one of each recording stays open."""
         stream, frame, label, start, posterior = decided
         if not len(stream):
+            return NO_BANDS
+        if len(label) == 1 and not start[0]:
+            self.total[stream[0]] += posterior[0, label[0]]
             return NO_BANDS
         given = posterior[np.arange(len(label)), label]
         if not start.any():
@@ -193,14 +210,19 @@ def _segments(recording: Any, start: Any, end: Any, label: Any, score: Any) -> S
 NO_BANDS = _segments([], [], [], [], [])
 
 
-def _check_numbers(values: Tensor, frames: IntArray) -> None:
+def _to_array(scores: Tensor) -> Numbers:
+    """Return scores as an array on the CPU, in float64 unless they are float32."""
+    held = scores.detach()
+    if held.device.type != "cpu" or held.dtype not in (torch.float32, torch.float64):
+        held = held.cpu() if held.dtype == torch.float32 else held.to("cpu", torch.float64)
+    return held.numpy()
+
+
+def _check_numbers(values: Numbers, frames: IntArray) -> None:
     """Raise for NaN and +inf in scores (n, N, C) that follow ``frames`` (n,) frames."""
-    bad = values.isnan() | (values == torch.inf)
+    bad = np.isnan(values) | (values == np.inf)
     if bad.any():
-        stream, t, label = bad.nonzero()[0].tolist()
-        got, advice = (
-            f"{values[stream, t, label].item()} for class {label}",
-            "correct the frame and push all of them again",
-        )
+        stream, t, label = np.argwhere(bad)[0].tolist()
+        got, advice = f"{values[stream, t, label]} for class {label}", "correct the frame and push all of them again"
         expected = "a finite score or -inf (forbidden)"
         raise InputError("emissions", got, expected, advice, recording=stream, frame=int(frames[stream]) + t)

@@ -17,6 +17,7 @@ from torch import Tensor
 from segcrf._validation import InputError, InputTypeError
 from segcrf.inference.last_targets import LastTargets
 from segcrf.inference.layer_decoder import NO_BANDS, GrowingBands, LayerDecoder
+from segcrf.inference.live_steps import LiveSteps
 from segcrf.nn import DecodingRule, JointModel, SwitchingModel, check_causal, to_tensor
 from segcrf.segments import Segments
 
@@ -132,11 +133,15 @@ class Stream:
             InputError: a score is NaN or +inf, or no labelling is allowed any more. The call changes nothing.
             ValueError: the stream is finished.
         """
-        _check_still_open(bool(self._finished))
         online = self._decoder.online
         _check_scores(emissions, None if online is None else online.num_classes)
+        return self.push_scores(emissions[None])
+
+    def push_scores(self, scores: Tensor | npt.NDArray[Any]) -> Segments:
+        """Take class scores (1, N, C) of a model, as :meth:`push` takes those of a user: their form is not checked."""
+        _check_still_open(bool(self._finished))
         try:
-            decided = self._decoder.push(emissions[None])
+            decided = self._decoder.push(scores)
         except InputError as error:
             error.recording = None  # there is only one
             raise
@@ -187,7 +192,7 @@ class SignalStream:
     :meth:`segcrf.Segmenter.stream` makes one. All calls together give the labels of ``predict``, to the bit on a CPU.
 
     Args:
-        model: with a causal encoder, in evaluation mode.
+        model: with a causal encoder, in evaluation mode. Its weights are those at the beginning of the stream.
         check: returns frames as they are measured as an array (N, F), or raises for those that cannot be used.
         show: turns finished bands into what :meth:`push` and :meth:`finish` return; None: bands as they are.
 
@@ -216,7 +221,7 @@ class SignalStream:
         rule = model.decoding_rule
         self.model, self._check, self._show = model, check, show
         self.decoder = Stream(model.crf, factor=rule.factor, by_frame=rule.by_frame, max_delay=rule.max_delay)
-        self._state: Any = None
+        self._steps, self._state = LiveSteps(model), None
         self._targets = LastTargets(model, 1)
 
     def push(self, signal: Any) -> Any:
@@ -232,11 +237,11 @@ class SignalStream:
         frames = to_tensor(self._check(signal)).to(self.model.class_head.weight.device)
         if not len(frames):
             return self._shown(NO_BANDS)
-        heads, state = self.model.step(frames[None], self._state)
-        bands = self.decoder.push(heads.emissions[0])
-        self._state = state
-        if heads.predictions is not None:
-            self._targets.take({0: heads.predictions[0, -1]}, heads.emissions)
+        scores = self._steps.push(frames, self._state)
+        bands = self.decoder.push_scores(scores.emissions)
+        self._state = scores.state
+        if scores.predictions is not None:
+            self._targets.take({0: scores.predictions}, torch.as_tensor(scores.emissions))
         return self._shown(bands)
 
     def finish(self) -> Any:
@@ -262,7 +267,8 @@ class SignalStream:
 
         It holds no parameters, so it belongs to this model and its decoding rule.
         """
-        return {"model": self._state, "decoder": self.decoder.state_dict(), "targets": self._targets.state_dict()}
+        model = self._steps.to_tensors(self._state)
+        return {"model": model, "decoder": self.decoder.state_dict(), "targets": self._targets.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where the stream stopped that returned ``state``, with the same model and decoding rule.
@@ -272,7 +278,7 @@ class SignalStream:
         """
         self.decoder.load_state_dict(state["decoder"])
         self._targets.load_state_dict(state["targets"])
-        self._state = state["model"]
+        self._state = self._steps.from_tensors(state["model"])
 
     def __repr__(self) -> str:
         return f"SignalStream({type(self.model.encoder).__name__}, {self.decoder!r})"

@@ -22,6 +22,7 @@ from segcrf.nn.encoders import (
     adopt_encoder,
     import_path_of,
     linear_by_frame,
+    linear_of_arrays,
     make_encoder,
     step_by_frame,
 )
@@ -100,6 +101,7 @@ __all__ = [
     "import_path_of",
     "left_to_right",
     "linear_by_frame",
+    "linear_of_arrays",
     "log_frequencies",
     "make_encoder",
     "step_by_frame",

@@ -70,7 +70,13 @@ class Standardizer(nn.Module):
         return cls(torch.zeros(size), torch.ones(size))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return values (..., F) standardised, float64."""
+        """Return values (..., F) standardised, float64.
+
+        Raises:
+            InputError: another number of channels than measured.
+        """
+        if x.shape[-1] != len(self.mean):
+            raise InputError("signal", f"{x.shape[-1]} channels", f"{len(self.mean)}, as measured")
         return (x.double() - self.mean) / self.scale
 
     def inverse(self, x: Tensor) -> Tensor:
@@ -148,6 +154,8 @@ class Preparation(nn.Module):
         standardized = self.channels(x)
         if self.missing == "error":
             return standardized.float(), None
+        if standardized.shape[1] and not torch.compiler.is_compiling() and not standardized.isnan().any():
+            return standardized.float(), standardized[:, -1]
         last = standardized.new_zeros(len(x), x.shape[2]) if state is None else state
         filled = fill_missing(torch.cat([last[:, None], standardized], 1), self.missing)[:, 1:]
         return filled.float(), filled[:, -1] if filled.shape[1] else last

@@ -177,11 +177,13 @@ class OnlineDecoder:
         return f"OnlineDecoder({self._structure}, {sizes}{rule}{delay}, {frames} frames, {pending} undecided)"
 
     # ---------------------------------------------------------------------------------------------------- decisions
-    def push(self, emissions: Tensor, lengths: Tensor | Sequence[int] | Ints | None = None) -> Decided:
+    def push(
+        self, emissions: Tensor | npt.NDArray[Any], lengths: Tensor | Sequence[int] | Ints | None = None
+    ) -> Decided:
         """Take the class scores of the next frames of every stream.
 
         Args:
-            emissions: (n, N, C), in nats; ``-inf`` forbids.
+            emissions: (n, N, C), in nats; ``-inf`` forbids. An array is quicker than a tensor.
             lengths: how many of the N frames each stream has, (n,) integers from 0 to N; None: all N. Scores beyond are
                 ignored.
 
@@ -378,10 +380,14 @@ def _arrays(scores: Sequence[Tensor]) -> list[Floats]:
     return [np.array(values.detach().double().cpu().numpy(), order="C") for values in scores]
 
 
-def _check_stream_scores(values: Tensor, streams: int, classes: int) -> Floats:
+def _check_stream_scores(values: Tensor | npt.NDArray[Any], streams: int, classes: int) -> Floats:
     """Return scores (n, N, C) as a float64 array after checking their type and shape."""
     shape = tuple(getattr(values, "shape", ()))
     expected = (streams, shape[1] if len(shape) == 3 else -1, classes)
+    if isinstance(values, np.ndarray):
+        if shape == expected and values.dtype.kind == "f":
+            return np.ascontiguousarray(values, np.float64)
+        values = torch.from_numpy(values)
     if not torch.is_tensor(values) or shape != expected or not values.is_floating_point():  # pyright: ignore[reportUnnecessaryComparison]
         check_scores_shape(values, "emissions", shape, "(n, N, C)")
         wanted = f"shape (n, N, C) = ({streams}, N, {classes}): streams, frames, classes"

@@ -120,6 +120,18 @@ def test_a_signal_is_encoded_as_it_comes_in(encoder: Any) -> None:
     assert torch.equal(labels_of(pushed(SignalStream(model), signal, [1, 1, 20, 37]), 60), expected)
 
 
+@pytest.mark.parametrize("prepared", [True, False])
+def test_frames_of_another_width_never_reach_a_kernel(prepared: bool) -> None:
+    model = live_model(LSTMEncoder(2, 4), LinearChainCRF(3), DecodingRule())
+    if not prepared:
+        model.preparation = None
+    stream = SignalStream(model)
+    for width in (1, 3):
+        with rejects("signal", got=f"{width} channels", expected="2, as"):
+            stream.push(torch.zeros(5, width))
+    assert sum(int(bands.durations.sum()) for bands in pushed(stream, torch.zeros(5, 2), [5])) == 5
+
+
 def test_a_rejected_call_changes_nothing() -> None:
     emissions = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
     layer = LinearChainCRF(3)
@@ -383,8 +395,9 @@ def test_a_segmenter_that_needs_later_frames_says_what_to_fit(fitted: tuple[Segm
     segmenter, signals = fitted
     with pytest.raises(ValueError, match="learned nothing yet"):
         Segmenter().stream()
+    live = copy.deepcopy(segmenter).set_decoding(by_frame=False)
     with pytest.raises(ValueError, match=r"2 channels.*1"):
-        segmenter.stream().push(np.zeros((5, 2)))
+        live.stream().push(np.zeros((5, 2)))
     with rejects("max_delay", got="None", advice=r"set_decoding\(max_delay=50\)"):
         copy.deepcopy(segmenter).set_decoding(by_frame=True).stream()
     both = Segmenter(hidden=4, max_epochs=1, progress=False).fit(signals, [np.arange(len(x)) % 2 for x in signals])

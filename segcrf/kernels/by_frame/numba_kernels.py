@@ -1,7 +1,7 @@
 """Encoders frame by frame, in Numba: each kernel takes packed weights, a signal and a state, and makes a new state.
 
-A state holds recordings first, so that its rows may be selected and joined. It is never changed: a caller may continue
-from it twice.
+Arrays are C-contiguous. A state holds recordings first, so that its rows may be selected and joined. It is never
+changed: a caller may continue from it twice.
 """
 
 # pyright: basic
@@ -12,18 +12,16 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from segcrf.kernels.by_frame.numba_arithmetic import add_products, begin_with, copy, sigmoid, tanh
 from segcrf.kernels.numba_runtime import exact, share
 
-Weights = np.ndarray[Any, Any]
+Array = np.ndarray[Any, Any]
 
 __all__ = ["gru", "linear", "lstm", "tcn"]
 
 
-def lstm(x: Tensor, weights: Weights, state: Tensor) -> tuple[Tensor, Tensor]:
+def lstm(x: Array, weights: Array, state: Array) -> tuple[Array, Array]:
     """Return the hidden values of the last layer, (B, N, H), and the state after the last frame.
 
     Args:
@@ -34,7 +32,7 @@ def lstm(x: Tensor, weights: Weights, state: Tensor) -> tuple[Tensor, Tensor]:
     return _run(_lstm, x, weights, state)
 
 
-def gru(x: Tensor, weights: Weights, state: Tensor) -> tuple[Tensor, Tensor]:
+def gru(x: Array, weights: Array, state: Array) -> tuple[Array, Array]:
     """Return the hidden values of the last layer, (B, N, H), and the state after the last frame.
 
     Args:
@@ -46,7 +44,7 @@ def gru(x: Tensor, weights: Weights, state: Tensor) -> tuple[Tensor, Tensor]:
     return _run(_gru, x, weights, state)
 
 
-def tcn(x: Tensor, weights: Weights, state: Tensor, dilations: Weights, taps: int) -> tuple[Tensor, Tensor]:
+def tcn(x: Array, weights: Array, state: Array, dilations: Array, taps: int) -> tuple[Array, Array]:
     """Return the output of a causal temporal convolutional network, (B, N, H), and the state after the last frame.
 
     Args:
@@ -60,29 +58,21 @@ def tcn(x: Tensor, weights: Weights, state: Tensor, dilations: Weights, taps: in
     return _run(_tcn, x, weights, state, dilations, taps)
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def linear(x: Array, weight: Array, bias: Array) -> Array:
     """Return ``x @ weight.T + bias``, (..., out), for x (..., in), weight (out, in) and bias (out,)."""
-    signal, table = _view(x), _view(weight)
-    rows = signal.reshape(-1, table.shape[1])
-    out = np.empty((len(rows), len(table)), signal.dtype)
-    inputs = rows, table, _view(bias), out
-    share(lambda first, last: _linear(*inputs, first, last), len(rows), float(table.size) * len(rows))
-    return torch.from_numpy(out.reshape(*signal.shape[:-1], len(table)))
+    rows = x.reshape(-1, weight.shape[1])
+    out = np.empty((len(rows), len(weight)), x.dtype)
+    share(lambda first, last: _linear(rows, weight, bias, out, first, last), len(rows), float(weight.size) * len(rows))
+    return out.reshape(*x.shape[:-1], len(weight))
 
 
-def _run(kernel: Callable[..., Any], x: Tensor, weights: Weights, state: Tensor, *more: Any) -> tuple[Tensor, Tensor]:
-    signal, before = _view(x), _view(state)
-    batch, frames, _ = signal.shape
-    out, after = np.empty((batch, frames, before.shape[-1]), signal.dtype), np.empty_like(before)
-    inputs = signal, weights, before, out, after, *more
+def _run(kernel: Callable[..., Any], x: Array, weights: Array, before: Array, *more: Any) -> tuple[Array, Array]:
+    batch, frames, _ = x.shape
+    out, after = np.empty((batch, frames, before.shape[-1]), x.dtype), np.empty_like(before)
+    inputs = x, weights, before, out, after, *more
     work = float(weights.size) * batch * frames + before.size
     share(lambda first, last: kernel(*inputs, first, last), batch, work)
-    return torch.from_numpy(out), torch.from_numpy(after)
-
-
-def _view(tensor: Tensor) -> Weights:
-    """Return a NumPy view of a CPU tensor, contiguous."""
-    return tensor.detach().contiguous().numpy()
+    return out, after
 
 
 @exact

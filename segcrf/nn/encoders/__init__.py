@@ -9,7 +9,7 @@ Every encoder keeps three promises, which the tests check:
 """
 
 from segcrf.nn.encoders.base import Encoder, State
-from segcrf.nn.encoders.by_frame import linear_by_frame, step_by_frame
+from segcrf.nn.encoders.by_frame import linear_by_frame, linear_of_arrays, step_by_frame
 from segcrf.nn.encoders.convolutional import TCNEncoder
 from segcrf.nn.encoders.custom import CustomEncoder, adopt_encoder, import_path_of
 from segcrf.nn.encoders.recurrent import GRUEncoder, LSTMEncoder, SequenceDropout
@@ -27,6 +27,7 @@ __all__ = [
     "adopt_encoder",
     "import_path_of",
     "linear_by_frame",
+    "linear_of_arrays",
     "make_encoder",
     "step_by_frame",
 ]

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy.typing as npt
 from torch import Tensor, nn
 
 from segcrf._validation import InputError
 
-__all__ = ["Encoder", "State"]
+__all__ = ["Encoder", "FrozenStep", "State"]
 
 #: What a causal encoder remembers between two calls of ``step``; opaque to the caller. It is a tensor, or a nest of
 #: tensors, lists, tuples and None, so that it can be saved; ``step`` never changes one that it is given.
 State = Any
+
+#: An exact step with the weights of one moment: from frames (B, N, F) and a state, None at the first frame, to features
+#: (B, N, H) and the next state.
+FrozenStep = Callable[[npt.NDArray[Any], npt.NDArray[Any] | None], tuple[npt.NDArray[Any], npt.NDArray[Any]]]
 
 
 class Encoder(nn.Module, ABC):
@@ -88,6 +93,14 @@ class Encoder(nn.Module, ABC):
     def exact_step(self, x: Tensor, state: State = None) -> tuple[Tensor, State] | None:
         """Return what :meth:`step` returns if it is exact here and now, see :attr:`exact_steps`; otherwise None."""
         return self.step(x, state) if self.exact_steps else None
+
+    def freeze_step(self) -> FrozenStep | None:
+        """Return the exact step as a function of arrays; None if there is none here and now, see :attr:`exact_steps`.
+
+        It checks nothing, and later changes of the weights do not reach it: a stream that takes one frame at a time
+        spends more on checks and tensors than on the arithmetic.
+        """
+        return None
 
     def check_has_steps(self) -> None:
         """Raise if a causal encoder cannot take steps. Encoders of this library can."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -11,7 +12,7 @@ from torch.nn import functional
 from segcrf._validation import InputError
 from segcrf.nn.encoders.base import Encoder, State
 
-__all__ = ["kernels_can_read", "kernels_may_run", "linear_by_frame", "step_by_frame"]
+__all__ = ["as_array", "kernels_can_read", "kernels_may_run", "linear_by_frame", "linear_of_arrays", "step_by_frame"]
 
 
 def step_by_frame(encoder: Encoder, x: Tensor, state: State = None) -> tuple[Tensor, State]:
@@ -95,11 +96,21 @@ def linear_by_frame(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         expected = f"{weight.dtype} on {weight.device}, as the weight"
         raise InputError("x", f"{x.dtype} on {x.device}", expected, "convert it by x.to(weight)")
     if kernels_may_run() and kernels_can_read(weight):
-        from segcrf.kernels.by_frame import numba_kernels
-
-        return numba_kernels.linear(x, weight, bias)
+        return torch.from_numpy(linear_of_arrays(as_array(x), as_array(weight), as_array(bias)))
     frames = [functional.linear(frame.clone(), weight, bias) for frame in x.reshape(-1, x.shape[-1]).split(1)]
     return torch.cat([x.new_empty(0, len(weight)), *frames]).reshape(*x.shape[:-1], len(weight))
+
+
+def linear_of_arrays(x: npt.NDArray[Any], weight: npt.NDArray[Any], bias: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return what :func:`linear_by_frame` returns for C-contiguous arrays of one type; nothing is checked."""
+    from segcrf.kernels.by_frame import numba_kernels
+
+    return numba_kernels.linear(x, weight, bias)
+
+
+def as_array(tensor: Tensor) -> npt.NDArray[Any]:
+    """Return a tensor on the CPU as a contiguous array, in the same memory if possible."""
+    return tensor.detach().contiguous().numpy()
 
 
 def kernels_may_run() -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from segcrf._validation import InputError
-from segcrf.nn.encoders.stepping import SteppingEncoder, add_plain_parameters, submodules
+from segcrf.nn.encoders.stepping import Array, SteppingEncoder, add_plain_parameters, submodules
 from segcrf.structures import frame_mask
 
 __all__ = ["TCNEncoder"]
@@ -119,7 +118,7 @@ class TCNEncoder(SteppingEncoder):
             parts += [bias, weight.permute(2, 1, 0).flatten()]  # (taps, inputs, H)
         return torch.cat(parts)
 
-    def _step_exactly(self, x: Tensor, weights: Any, state: Tensor) -> tuple[Tensor, Tensor]:
+    def _step_exactly(self, x: Array, weights: Array, state: Array) -> tuple[Array, Array]:
         from segcrf.kernels.by_frame import numba_kernels
 
         return numba_kernels.tcn(x, weights, state, self._dilations, self._taps)

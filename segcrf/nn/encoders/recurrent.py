@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from segcrf.nn.encoders.base import State
-from segcrf.nn.encoders.stepping import SteppingEncoder, add_plain_parameters, submodules
+from segcrf.nn.encoders.stepping import Array, SteppingEncoder, add_plain_parameters, submodules
 
 __all__ = ["GRUEncoder", "LSTMEncoder", "SequenceDropout"]
 
@@ -188,7 +187,7 @@ class LSTMEncoder(_RecurrentEncoder):
             parts += [bias + other_bias, given.t().flatten(), kept.t().flatten()]
         return torch.cat(parts)
 
-    def _step_exactly(self, x: Tensor, weights: Any, state: Tensor) -> tuple[Tensor, Tensor]:
+    def _step_exactly(self, x: Array, weights: Array, state: Array) -> tuple[Array, Array]:
         from segcrf.kernels.by_frame import numba_kernels
 
         return numba_kernels.lstm(x, weights, state)
@@ -218,7 +217,7 @@ class GRUEncoder(_RecurrentEncoder):
             parts += [bias, given.t().flatten(), other_bias, kept.t().flatten()]
         return torch.cat(parts)
 
-    def _step_exactly(self, x: Tensor, weights: Any, state: Tensor) -> tuple[Tensor, Tensor]:
+    def _step_exactly(self, x: Array, weights: Array, state: Array) -> tuple[Array, Array]:
         from segcrf.kernels.by_frame import numba_kernels
 
         return numba_kernels.gru(x, weights, state)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor, nn
 
 from segcrf._validation import InputError
-from segcrf.nn.encoders.base import Encoder, State
-from segcrf.nn.encoders.by_frame import kernels_can_read, kernels_may_run
+from segcrf.nn.encoders.base import Encoder, FrozenStep, State
+from segcrf.nn.encoders.by_frame import as_array, kernels_can_read, kernels_may_run
 
-__all__ = ["SteppingEncoder", "add_plain_parameters", "submodules"]
+__all__ = ["Array", "SteppingEncoder", "add_plain_parameters", "submodules"]
 
-_Weights = npt.NDArray[Any]
+Array = npt.NDArray[Any]
 
 
 class SteppingEncoder(Encoder):
@@ -58,7 +60,19 @@ class SteppingEncoder(Encoder):
             return None
         self._check_signal(x, parameters[0])
         before = self._checked_state(x, state)
-        return self._step_exactly(x, self._packed.read(parameters, self._pack), before)
+        weights = self._packed.read(parameters, self._pack)
+        features, after = self._step_exactly(as_array(x), weights, as_array(before))
+        return torch.from_numpy(features), torch.from_numpy(after)
+
+    def freeze_step(self) -> FrozenStep | None:
+        parameters = self._read_exactly() if self.causal else None
+        if parameters is None:
+            return None
+        return partial(self._step_by, self._packed.read(parameters, self._pack))  # which can be pickled
+
+    def _step_by(self, weights: Array, x: Array, state: Array | None) -> tuple[Array, Array]:
+        before = np.zeros((len(x), *self.state_shape), x.dtype) if state is None else state
+        return self._step_exactly(x, weights, before)
 
     def step(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
         self._require_causal()
@@ -81,7 +95,7 @@ class SteppingEncoder(Encoder):
         """Return the weights as one flat tensor, as the kernel reads them."""
 
     @abstractmethod
-    def _step_exactly(self, x: Tensor, weights: _Weights, state: Tensor) -> tuple[Tensor, Tensor]:
+    def _step_exactly(self, x: Array, weights: Array, state: Array) -> tuple[Array, Array]:
         """Run the kernel."""
 
     @abstractmethod
@@ -151,7 +165,7 @@ class _PackedWeights:
     """
 
     def __init__(self) -> None:
-        self._kept: tuple[list[object], list[Tensor], _Weights] | None = None
+        self._kept: tuple[list[object], list[Tensor], Array] | None = None
 
     def __reduce__(self) -> tuple[type[_PackedWeights], tuple[()]]:
         return _PackedWeights, ()
@@ -160,7 +174,7 @@ class _PackedWeights:
         """Make the copy again at the next call."""
         self._kept = None
 
-    def read(self, parameters: list[Tensor], pack: Callable[[list[Tensor]], Tensor]) -> _Weights:
+    def read(self, parameters: list[Tensor], pack: Callable[[list[Tensor]], Tensor]) -> Array:
         """Return the packed copy of ``parameters`` as they are."""
         stamps: list[object] = []
         for parameter in parameters:
