@@ -26,7 +26,7 @@ from segcrf.data import (
     class_order,
     listing,
     read_recordings,
-    read_segments,
+    read_labels,
     segments_to_frames,
 )
 from segcrf.metrics import Report
@@ -100,7 +100,7 @@ def _score_table(arguments: argparse.Namespace) -> Report:
     columns = Columns(arguments.recording, arguments.time, arguments.label or "label")
     truth = read_recordings(arguments.truth, dataclasses.replace(columns, channels=()))
     truth.check_labelled()
-    bands: Any = segments_to_frames(read_segments(arguments.predicted), truth, source=arguments.predicted)
+    bands: Any = segments_to_frames(read_labels(arguments.predicted), truth, source=arguments.predicted)
     classes = class_order([bands["label"].to_numpy(dtype=str)])
     known = class_order(labels_of(truth))
     if not {*classes} & {*known}:

@@ -10,7 +10,16 @@ from segcrf.data.dataset import (
     read_labelled,
 )
 from segcrf.data.files import check_folder, write_atomically
-from segcrf.data.formats import read_segments, segments_to_frames, segments_to_times
+from segcrf.data.formats import (
+    LABEL_FORMATS,
+    find_label_format,
+    holds_bands,
+    read_labels,
+    segments_to_frames,
+    segments_to_seconds,
+    segments_to_times,
+    write_labels,
+)
 from segcrf.data.preparation import (
     OFFSETS_DOMINATE,
     choose_preparation,
@@ -38,6 +47,7 @@ from segcrf.data.windows import Batch, RandomWindows, Recording, Window, Windows
 
 __all__ = [
     "COLUMNS_FILE",
+    "LABEL_FORMATS",
     "OFFSETS_DOMINATE",
     "Batch",
     "ClassCoder",
@@ -59,21 +69,25 @@ __all__ = [
     "class_order",
     "collate",
     "columns_of",
+    "find_label_format",
     "format_of",
     "grid",
+    "holds_bands",
     "listing",
     "load_columns",
     "offset_share",
     "prepare_recordings",
     "read_labelled",
+    "read_labels",
     "read_recordings",
-    "read_segments",
     "read_table",
     "save_columns",
     "segments_to_frames",
+    "segments_to_seconds",
     "segments_to_times",
     "split_recordings",
     "switching_sinusoid",
     "write_atomically",
+    "write_labels",
     "write_table",
 ]

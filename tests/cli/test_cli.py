@@ -18,7 +18,7 @@ import segcrf
 from segcrf import Segmenter
 from segcrf._validation import InputError
 from segcrf.cli import BAD_INPUT, INTERRUPTED, main
-from segcrf.data import Columns, load_columns, read_recordings, read_segments, segments_to_frames
+from segcrf.data import Columns, load_columns, read_recordings, read_labels, segments_to_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -244,7 +244,7 @@ def test_doubts_are_reported_and_the_work_goes_on(run, place: Path):
 # --------------------------------------------------------------------------------------------------------- predict
 def test_predict_writes_bands_in_the_time_of_the_file(run, place: Path):
     code, out, _ = run("predict", "test.csv", "--model", "model", "--out", "bands.csv")
-    bands = read_segments(place / "bands.csv")
+    bands = read_labels(place / "bands.csv")
     assert code == 0
     assert out == f"bands.csv: {len(bands)} bands in 2 recordings\n"
     assert list(pd.read_csv(place / "bands.csv").columns) == ["recording", "start", "end", "label", "confidence"]
@@ -267,7 +267,7 @@ def test_predict_writes_parquet_frames_and_figure(run, place: Path):
     assert frames["clock"].tolist() == truth["clock"].tolist()
     assert np.allclose(frames["p(off)"] + frames["p(on)"], 1.0, atol=1e-5)
     assert (place / "bands.png").read_bytes().startswith(b"\x89PNG")
-    bands = read_segments(place / "bands.parquet")
+    bands = read_labels(place / "bands.parquet")
     recordings = read_recordings(place / "test.csv", Columns("rec", "clock", "state", ("level", "other"), ("twice",)))
     framed = segments_to_frames(bands, recordings)
     labels = frames["label"].to_numpy().reshape(2, -1)

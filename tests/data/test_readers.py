@@ -24,7 +24,7 @@ from segcrf.data import (
     columns_of,
     load_columns,
     read_recordings,
-    read_segments,
+    read_labels,
     save_columns,
     segments_to_frames,
     segments_to_times,
@@ -531,7 +531,7 @@ def test_bands_are_read_as_they_were_written(tmp_path: Path, name: str):
         classes=["a", "7", "NA"], sampling_rate=100.0, recordings=["01", "x"]
     )
     write_table(bands, tmp_path / name)
-    again = read_segments(tmp_path / name)
+    again = read_labels(tmp_path / name)
     assert again.to_dict("list") == bands.to_dict("list")
 
 

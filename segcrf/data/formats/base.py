@@ -64,12 +64,13 @@ class LabelFormat:
         name: as ``format=`` takes it.
         endings: of file names, in lower case; the first is the usual one. A file so named is read and written in this
             format.
-        read: returns the table of bands of a file, given its path and the sampling rate or None.
-        write: writes a table of bands, given the table, the path and the sampling rate or None.
+        read: returns the table of bands of a file, given its path and the sampling rate or None. ``attrs["unit"]`` of
+            the table is the unit of its times: ``"seconds"`` from the start of the recording, ``"frames"``, or None
+            where the file does not say it.
+        write: writes a table of bands in seconds, given the table, the path and the sampling rate or None.
         found_in: other endings under which the content of a file decides.
         recognises: whether the first characters of a file are of this format.
-        many: whether one file holds several recordings. A format that does not takes the name from the file.
-        seconds: whether times are always seconds from the start of the recording; otherwise the unit is the table's.
+        many: whether one file holds several recordings. Otherwise the recording has the name of its file.
     """
 
     name: str
@@ -79,7 +80,6 @@ class LabelFormat:
     found_in: tuple[str, ...] = ()
     recognises: Callable[[str], bool] = lambda head: False
     many: bool = False
-    seconds: bool = True
 
 
 # ---------------------------------------------------------------------------------------------------------- reading
@@ -170,12 +170,13 @@ def recording_of(file: Path, ending: str = "") -> str:
     return file.stem
 
 
-def make_table(bands: Iterable[Band], file: Path) -> Any:
+def make_table(bands: Iterable[Band], file: Path, unit: str = "seconds") -> Any:
     """Return bands as a table with the columns recording, start, end, label, and annotator if the file names any.
 
     Args:
         bands: in the order of the file. Instants, which cover no time, are left out.
         file: of the bands.
+        unit: of their times: ``"seconds"`` or ``"frames"``.
 
     Raises:
         TableError: a band ends before it begins, or a name is not text.
@@ -197,6 +198,7 @@ def make_table(bands: Iterable[Band], file: Path) -> Any:
     frame = pd.DataFrame(table, index=index).astype({"start": "float64", "end": "float64"})
     if any(band.annotator for band in kept):
         frame["annotator"] = [band.annotator for band in kept]
+    frame.attrs["unit"] = unit
     return frame
 
 
@@ -280,7 +282,7 @@ def format_seconds(seconds: float) -> str:
 def _parse_clock(word: str) -> float:
     """Return the seconds of "90.5", "1:30.5" or "0:01:30.5"; NaN: it is none of them."""
     try:
-        parts = [float(part) for part in word.split(":")]
+        parts = [math.nan if "_" in part else float(part) for part in word.split(":")]
     except ValueError:
         return math.nan
     if len(parts) == 1:

@@ -36,7 +36,7 @@ def _read(file: Path, sampling_rate: float | None) -> Any:
         if line.startswith(";;"):
             continue
         if not 9 <= len(fields) <= 10 or not fields[0].isupper():
-            got, expected = f"{len(fields)} fields", "9 or 10, of which the first is a type such as SPEAKER"
+            got, expected = f"{len(fields)} fields", "9 or 10, and first a type such as SPEAKER"
             raise TableError("", got, expected, "name the format if it is another", file=file, row=row)
         if fields[0] == "SPEAKER":
             start = parse_seconds(fields[3], "start", file, row)
