@@ -49,6 +49,7 @@ class TestPraat(TestCsv):
 class TestElan(TestCsv):
     ending, most_recordings = ".eaf", 1
     resolution = 0.0005
+    unwritable = "\r"
 
 
 class TestLabelStudioAudio(TestCsv):
@@ -88,3 +89,4 @@ class TestRaven(TestCsv):
 
 class TestCrowsetta(TestCsv):
     ending = ".seq.csv"
+    unwritable_recordings = "/\\"

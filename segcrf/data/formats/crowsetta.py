@@ -24,7 +24,7 @@ def _read(file: Path, sampling_rate: float | None) -> Any:
 
 def _write(table: Any, file: Path, sampling_rate: float | None) -> None:
     bands = to_bands(table, file)
-    check_characters([band._replace(label="") for band in bands], "./\\", "a file name of crowsetta")
+    check_characters([band._replace(label="") for band in bands], "/\\", "a file name of crowsetta")
     places: dict[str, int] = {}
     for band in bands:
         if not band.recording:

@@ -110,8 +110,8 @@ def _write(table: Any, file: Path, sampling_rate: float | None) -> None:
         raise InputError("bands", got, expected, "shorten the names of classes")
     records = [b"+%d\x14\x14\0" % number + entry for number, entry in enumerate(entries)] or [b"+0\x14\x14\0"]
     header = (
-        f"{'0':<8}{'X X X X':<80}{'Startdate X X X X':<80}01.01.8500.00.00{2 * _FIXED:<8}{'EDF+D':<44}"
-        f"{len(records):<8}{'0':<8}{1:<4}{'EDF Annotations':<16}{'':<80}{'':<8}{-1:<8}{1:<8}{-32768:<8}{32767:<8}"
+        f"{'0':<8}{'X X X X':<80}{'Startdate X X X X':<80}01.01.8500.00.00{2 * _FIXED:<8}{'EDF+C':<44}"
+        f"{len(records):<8}{1:<8}{1:<4}{'EDF Annotations':<16}{'':<80}{'':<8}{-1:<8}{1:<8}{-32768:<8}{32767:<8}"
         f"{'':<80}{size // 2:<8}{'':<32}"
     )
     with write_atomically(file) as temporary:

@@ -27,6 +27,8 @@ from segcrf.data.readers import TableError
 
 __all__ = ["ELAN"]
 
+_LOCATION = "{http://www.w3.org/2001/XMLSchema-instance}noNamespaceSchemaLocation"
+_SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
 # XML has no way to write these.
 _CONTROLS = "".join(map(chr, {*range(32), 0xFFFE, 0xFFFF} - {9, 10}))
 
@@ -70,7 +72,7 @@ def _parse(file: Path) -> ET.Element:
 def _write(table: Any, file: Path, sampling_rate: float | None) -> None:
     bands = to_bands(table, file)
     check_characters(bands, _CONTROLS, "XML", recordings=False)
-    about = {"AUTHOR": "", "DATE": "1970-01-01T00:00:00Z", "FORMAT": "3.0", "VERSION": "3.0"}
+    about = {"AUTHOR": "", "DATE": "1970-01-01T00:00:00Z", "FORMAT": "3.0", "VERSION": "3.0", _LOCATION: _SCHEMA}
     root = ET.Element("ANNOTATION_DOCUMENT", about)
     ET.SubElement(root, "HEADER", {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"})
     order = ET.SubElement(root, "TIME_ORDER")

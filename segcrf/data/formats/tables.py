@@ -157,8 +157,12 @@ def _read_recordings(frame: Any, column: RoleColumn | None, file: Path) -> Any:
         raise TableError(f"column {column.name!r}", "no name", "the recording in every row", file=file, row=row)
     names = values.astype(str)
     if column.usual in _PATHS:
-        names = names.map(lambda name: re.split(r"[/\\]", name)[-1].partition(".")[0] or name)
+        names = names.map(lambda path: _strip_ending(re.split(r"[/\\]", path)[-1]))
     return names
+
+
+def _strip_ending(name: str) -> str:
+    return name.rpartition(".")[0] or name
 
 
 def _read_times(frame: Any, column: RoleColumn, file: Path, missing: Sequence[str]) -> tuple[Any, str | None]:

@@ -45,7 +45,10 @@ class _Mark(NamedTuple):
 
 
 def _read(file: Path, sampling_rate: float | None) -> Any:
-    marks = list(_parse_marks(read_bytes(file), file))
+    content = read_bytes(file)
+    marks = list(_parse_marks(content, file))
+    if not marks and len(content) > 2:
+        raise TableError("", "no annotation", "a file of WFDB", "check the format of the file", file=file)
     rate, length = _read_header(file)
     noted = next((found[1] for mark in marks if (found := _RATE.match(mark.text))), None)
     if noted is not None:
