@@ -14,6 +14,7 @@ import numpy as np
 
 from segcrf._validation import InputError
 from segcrf.cli.inputs import labels_of, read_with_columns
+from segcrf.cli.labels import add_label_options, check_no_bands, label_recordings
 from segcrf.cli.messages import count, naming_options_and_rows, warn
 from segcrf.cli.options import (
     add_column_options,
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from segcrf.segmenter import Segmenter
 
 __all__ = ["add_fit_command"]
+
+# What was meant where bands were given as recordings.
+_MEANT = "give the recordings, and these as labels: segcrf fit RECORDINGS --labels {{file}} --model {folder}"
 
 
 def add_fit_command(commands: Any) -> None:
@@ -74,6 +78,7 @@ def add_fit_command(commands: Any) -> None:
     command.add_argument(
         "--overwrite", action="store_true", help="replace the model that is in FOLDER, or begin a killed fit anew"
     )
+    add_label_options(command)
     add_model_options(command)
 
 
@@ -89,12 +94,13 @@ def run_fit(arguments: argparse.Namespace) -> None:
     checkpoint = _check_writable(folder, arguments)
     _check_objective(arguments)
     columns = _columns_of(arguments)
-    train = read_recordings(arguments.train, columns)
+    check_no_bands(arguments.train, arguments.channels, _MEANT.format(folder=folder))
+    train = label_recordings(read_recordings(arguments.train, columns), arguments)
     train.check_sampling_rate()
     train.check_labelled()
     _check_targets(train)
     model = _make_segmenter(arguments, train, checkpoint)
-    held = None if arguments.validation is None else _read_validation(arguments.validation, train)
+    held = None if arguments.validation is None else _read_validation(arguments, train)
     validation = None if held is None else (held.signals, labels_of(held), held.targets)
     warn(*train.doubts(), *_doubt_single_class(train))
     if not arguments.resume:
@@ -150,12 +156,14 @@ def _check_objective(arguments: argparse.Namespace) -> None:
 def _columns_of(arguments: argparse.Namespace) -> Columns:
     """Return the columns that were given, and those of the model that the fit goes on from."""
     if arguments.start is None:
-        label = arguments.label or "label"
+        label = arguments.label or ("" if arguments.labels else "label")
         return Columns(arguments.recording, arguments.time, label, arguments.channels, arguments.targets)
     if not arguments.start.is_dir():
         raise InputError("--from", f"{arguments.start}, which is no folder", "a model that fit wrote")
     columns, _ = load_columns(arguments.start)
     given = {each.name: getattr(arguments, each.name) for each in dataclasses.fields(columns)}
+    if arguments.labels and not arguments.label:
+        columns = dataclasses.replace(columns, label="")
     return dataclasses.replace(columns, **{role: value for role, value in given.items() if value})
 
 
@@ -208,8 +216,8 @@ def _check_device(name: str) -> None:
         raise InputError("--device", got, "a device of this machine", "leave it out for the CPU") from error
 
 
-def _read_validation(path: str, train: RecordingTable) -> RecordingTable:
-    recordings = read_with_columns(path, train.columns)
+def _read_validation(arguments: argparse.Namespace, train: RecordingTable) -> RecordingTable:
+    recordings = label_recordings(read_with_columns(arguments.validation, train.columns), arguments)
     recordings.check_sampling_rate(train.sampling_rate)
     recordings.check_labelled()
     recordings.check_classes(class_order(labels_of(train)))

@@ -12,6 +12,7 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, NoReturn
 
+from segcrf.cli.convert import add_convert_command
 from segcrf.cli.demo import add_demo_command
 from segcrf.cli.export import add_export_command
 from segcrf.cli.fit import add_fit_command
@@ -71,12 +72,13 @@ class Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     root = Parser(prog="segcrf", description="Solid class bands from long signals.")
-    names = "demo | fit | predict | score | stream | export"
+    names = "demo | fit | predict | score | convert | stream | export"
     commands = root.add_subparsers(required=True, metavar=names, parser_class=Parser)
     add_demo_command(commands)
     add_fit_command(commands)
     add_predict_command(commands)
     add_score_command(commands)
+    add_convert_command(commands)
     add_stream_command(commands)
     add_export_command(commands)
     return root

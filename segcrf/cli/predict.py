@@ -12,6 +12,7 @@ import numpy.typing as npt
 from segcrf import plot
 from segcrf._validation import UNLABELLED, InputError
 from segcrf.cli.inputs import load_model, read_for_model
+from segcrf.cli.labels import add_frame_rate_option, check_bands_file, check_no_bands, write_bands
 from segcrf.cli.messages import count, naming_options_and_rows, warn
 from segcrf.cli.options import add_column_options, add_command, add_fitted_model_options
 from segcrf.cli.prompts import add_prompt_options, read_prompt_options
@@ -20,8 +21,10 @@ from segcrf.data import (
     RecordingTable,
     check_folder,
     columns_of,
+    find_label_format,
     format_of,
     listing,
+    segments_to_seconds,
     segments_to_times,
     write_atomically,
     write_table,
@@ -50,7 +53,15 @@ def add_predict_command(commands: Any) -> None:
     command = add_command(commands, "predict", run_predict, "Write the bands of recordings as a table.")
     command.add_argument("data", metavar="DATA", help="long table: .csv, .csv.gz, .tsv or .parquet")
     add_fitted_model_options(command)
-    command.add_argument("--out", type=Path, required=True, metavar="SEGMENTS", help="table to write: .csv or .parquet")
+    command.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="BANDS",
+        help="file to write: .csv, .tsv, .parquet, .txt (Audacity), .TextGrid, .eaf, .json (Label Studio), .rttm, .atr, "
+        ".edf; {recording} in its name writes one file per recording",
+    )
+    add_frame_rate_option(command)
     command.add_argument(
         "--frames",
         type=Path,
@@ -72,13 +83,14 @@ def run_predict(arguments: argparse.Namespace) -> None:
     fitted = load_model(arguments)
     columns, model = fitted.columns, fitted.segmenter
     wanted = _with_truth(columns, arguments.data) if arguments.plot else columns.without_answers()
+    check_no_bands(arguments.data, columns.channels, "give the recordings; predict writes bands itself")
     recordings = read_for_model(fitted, arguments.data, wanted)
     known = read_prompt_options(arguments, recordings, model.classes_)
     model.set_params(sampling_rate=None)  # bands get the times of the file's own clock, gaps and all
     with naming_options_and_rows(recordings):
         bands: Any = model.predict_segments(recordings.signals, min_confidence=arguments.min_confidence, **known)
     segments = bands.assign(recording=np.array(recordings.names)[bands["recording"]])
-    write_table(segments_to_times(segments, recordings), arguments.out)
+    files = _write_segments(segments, recordings, arguments)
     labels = _labels_of_frames(segments, recordings)
     if arguments.frames:
         posterior = model.predict_proba(recordings.signals, **known)
@@ -87,7 +99,8 @@ def run_predict(arguments: argparse.Namespace) -> None:
         chart: Any = _draw_first(model, recordings, labels[0])
         with write_atomically(arguments.plot) as temporary:
             chart.savefig(temporary)
-    print(f"{arguments.out}: {count(len(segments), 'band')} in {count(len(recordings.names), 'recording')}")
+    written = str(files[0]) if len(files) == 1 else count(len(files), "file")
+    print(f"{written}: {count(len(segments), 'band')} in {count(len(recordings.names), 'recording')}")
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
@@ -98,12 +111,23 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
             continue
         if option == "--plot":
             plot.check_format(path)
+        elif option == "--out":
+            check_bands_file(path)
         else:
             format_of(path)
         check_folder(path)
         before = taken.setdefault(path.resolve(), option)
         if before != option:
             raise InputError(option, f"{path}, which is also {before}", "a file of its own")
+
+
+def _write_segments(segments: Any, recordings: RecordingTable, arguments: argparse.Namespace) -> list[Path]:
+    """Write bands in the unit of the recordings as a table, in seconds in any other format; return the files."""
+    rate: float | None = arguments.frame_rate
+    if find_label_format(arguments.out, existing=False).name == "table":
+        return write_bands(segments_to_times(segments, recordings), arguments.out)
+    seconds = segments_to_seconds(segments, recordings, rate)
+    return write_bands(seconds, arguments.out, rate=rate or recordings.sampling_rate)
 
 
 def _with_truth(columns: Columns, path: str) -> Columns:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segcrf._validation import InputError
+from segcrf.cli.comparison import compare_files, holds_labels
 from segcrf.cli.inputs import (
     check_no_overlap,
     check_within,
@@ -18,6 +19,7 @@ from segcrf.cli.inputs import (
     predict_classes,
     read_for_model,
 )
+from segcrf.cli.labels import add_label_options, check_no_bands, label_recordings
 from segcrf.cli.messages import warn
 from segcrf.cli.options import add_column_options, add_command, add_fitted_model_options, parse_names
 from segcrf.data import (
@@ -25,8 +27,8 @@ from segcrf.data import (
     TableError,
     class_order,
     listing,
-    read_recordings,
     read_labels,
+    read_recordings,
     segments_to_frames,
 )
 from segcrf.metrics import Report
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
 
 __all__ = ["add_score_command"]
 
+# What was meant where bands were given as recordings.
+_MEANT = "two files of bands are compared by: segcrf score --predicted BANDS --truth {file}"
+
 
 def add_score_command(commands: Any) -> None:
     """Add the command to the parser.
@@ -48,8 +53,15 @@ def add_score_command(commands: Any) -> None:
     command = add_command(commands, "score", run_score, "Print how well predictions match the labels.")
     command.add_argument("data", nargs="?", metavar="DATA", help="labelled long table, to be predicted with --model")
     add_fitted_model_options(command, required=False)
-    command.add_argument("--predicted", type=Path, metavar="SEGMENTS", help="a table that predict wrote")
-    command.add_argument("--truth", metavar="DATA", help="labelled long table to hold --predicted against")
+    command.add_argument("--predicted", type=Path, metavar="BANDS", help="bands that predict wrote, or any")
+    command.add_argument("--truth", metavar="DATA", help="labelled recordings, or bands, to hold --predicted against")
+    command.add_argument(
+        "--margin",
+        type=float,
+        default=1.0,
+        metavar="SECONDS",
+        help="largest difference of boundaries of two files of bands (frames, if they are in frames; default: 1)",
+    )
     command.add_argument(
         "--ignore",
         type=parse_names,
@@ -64,6 +76,7 @@ def add_score_command(commands: Any) -> None:
     )
     command.add_argument("--json", action="store_true", help="print JSON")
     add_column_options(command)
+    add_label_options(command)
 
 
 def run_score(arguments: argparse.Namespace) -> None:
@@ -77,15 +90,20 @@ def run_score(arguments: argparse.Namespace) -> None:
     if by_model == by_table or bool(arguments.data) != bool(arguments.model):
         got = "both or neither" if by_model == by_table else "DATA or --model alone"
         raise InputError("score", got, "DATA and --model, or --predicted and --truth")
-    report = _score_model(arguments) if by_model else _score_table(arguments)
-    print(json.dumps(report.to_json(), indent=2) if arguments.json else report)
+    if not by_model and holds_labels(arguments.truth):
+        report, boundaries = _score_bands(arguments)
+    else:
+        report, boundaries = _score_model(arguments) if by_model else _score_table(arguments), []
+    print(json.dumps(report.to_json(), indent=2) if arguments.json else "\n".join([str(report), *boundaries]))
 
 
 def _score_model(arguments: argparse.Namespace) -> Report:
     fitted = load_model(arguments)
     model = fitted.segmenter
-    columns = dataclasses.replace(fitted.columns, label=fitted.columns.label or "label")
-    recordings = read_for_model(fitted, arguments.data, columns)
+    label = "" if arguments.labels else fitted.columns.label or "label"
+    check_no_bands(arguments.data, fitted.columns.channels, _MEANT)
+    columns = dataclasses.replace(fitted.columns, label=label)
+    recordings = label_recordings(read_for_model(fitted, arguments.data, columns), arguments)
     classes = [str(name) for name in model.classes_]
     recordings.check_classes(classes)
     _check_ignored(arguments.ignore, classes)
@@ -97,10 +115,13 @@ def _score_model(arguments: argparse.Namespace) -> Report:
 
 
 def _score_table(arguments: argparse.Namespace) -> Report:
-    columns = Columns(arguments.recording, arguments.time, arguments.label or "label")
-    truth = read_recordings(arguments.truth, dataclasses.replace(columns, channels=()))
+    label = arguments.label or ("" if arguments.labels else "label")
+    columns = Columns(arguments.recording, arguments.time, label, channels=())
+    truth = label_recordings(read_recordings(arguments.truth, columns), arguments)
     truth.check_labelled()
-    bands: Any = segments_to_frames(read_labels(arguments.predicted), truth, source=arguments.predicted)
+    rate = arguments.frame_rate
+    table = read_labels(arguments.predicted, sampling_rate=rate)
+    bands: Any = segments_to_frames(table, truth, source=arguments.predicted, sampling_rate=rate)
     classes = class_order([bands["label"].to_numpy(dtype=str)])
     known = class_order(labels_of(truth))
     if not {*classes} & {*known}:
@@ -117,6 +138,14 @@ def _score_table(arguments: argparse.Namespace) -> Report:
     names = np.array([*classes, "", ""])  # -1 and below: no band, no class
     predicted = [names[np.maximum(labels, -1)] for labels in segments.to_labels(truth.lengths)]
     return Report.of(truth, predicted, ignore=arguments.ignore, pooled=not arguments.per_recording)
+
+
+def _score_bands(arguments: argparse.Namespace) -> tuple[Report, list[str]]:
+    """Return the report of two files of bands, and lines about their boundaries."""
+    found = compare_files(arguments)
+    _check_ignored(arguments.ignore, class_order([*labels_of(found.truth), *found.predicted]))
+    report = Report.of(found.truth, found.predicted, ignore=arguments.ignore, pooled=not arguments.per_recording)
+    return report, found.describe_boundaries(arguments.margin, arguments.ignore)
 
 
 def _check_ignored(ignored: Sequence[str], known: Sequence[str]) -> None:

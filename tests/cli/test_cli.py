@@ -18,7 +18,7 @@ import segcrf
 from segcrf import Segmenter
 from segcrf._validation import InputError
 from segcrf.cli import BAD_INPUT, INTERRUPTED, main
-from segcrf.data import Columns, load_columns, read_recordings, read_labels, segments_to_frames
+from segcrf.data import Columns, load_columns, read_labels, read_recordings, segments_to_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable

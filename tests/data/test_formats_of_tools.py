@@ -132,7 +132,11 @@ WRITTEN: dict[str, tuple[str, str, Bands]] = {
     "Praat, long": ("one.TextGrid", LONG_TEXTGRID, [("one", 1, 2.25, 'say "a"'), ("one", 2.25, 2.5, "rest")]),
     "Praat, short": ("one.TextGrid", SHORT_TEXTGRID, [("one", 1, 2.25, 'say "a"'), ("one", 2.25, 2.5, "rest")]),
     "ELAN": ("one.eaf", ELAN, [("one", 1.0, 2.25, "walk")]),
-    "Audacity": ("one.txt", "1.000000\t2.250000\tsong\n\\\t500.0\t900.0\n3.5\t3.5\tclick\n", [("one", 1, 2.25, "song")]),
+    "Audacity": (
+        "one.txt",
+        "1.000000\t2.250000\tsong\n\\\t500.0\t900.0\n3.5\t3.5\tclick\n",
+        [("one", 1, 2.25, "song")],
+    ),
     "Raven": (
         "one.Table.1.selections.txt",
         RAVEN,
@@ -190,7 +194,9 @@ def test_regions_of_time_series_in_label_studio_name_their_last_sample(tmp_path:
     file = place(tmp_path, "export.json", SERIES_TASK)
     table = read_labels(file)
     assert (rows(table), table.attrs["unit"]) == ([("walk", 10.0, 20.0, "walk")], "frames")
-    in_seconds = read_labels(place(tmp_path, "s.json", SERIES_TASK.replace("10,", "1.0,").replace("19,", "1.9,")), sampling_rate=10)
+    in_seconds = read_labels(
+        place(tmp_path, "s.json", SERIES_TASK.replace("10,", "1.0,").replace("19,", "1.9,")), sampling_rate=10
+    )
     assert rows(in_seconds) == [("walk", 1.0, 2.0, "walk")]
     assert in_seconds.attrs["unit"] == "seconds"
     with rejects("start and end", expected="whole samples", advice="sampling rate"):

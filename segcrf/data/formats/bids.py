@@ -27,7 +27,7 @@ def _read(file: Path, sampling_rate: float | None) -> Any:
 
 def _write(table: Any, file: Path, sampling_rate: float | None) -> None:
     bands = to_bands(table, file)
-    check_characters(bands, "\t\r\n\"", "BIDS", recordings=False)
+    check_characters(bands, '\t\r\n"', "BIDS", recordings=False)
     lines = ["onset\tduration\ttrial_type\n"]
     for band in bands:
         times = f"{format_seconds(band.start)}\t{format_seconds(band.end - band.start)}"
