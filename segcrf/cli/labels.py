@@ -149,12 +149,12 @@ def label_recordings(recordings: RecordingTable, arguments: argparse.Namespace) 
     return dataclasses.replace(recordings, labels=labels)
 
 
-def _label_files(path: Path, format: str | None) -> list[Path]:
+def _label_files(path: Path, form: str | None) -> list[Path]:
     """Return the files of labels in a folder, or the file itself."""
     if not path.is_dir():
         return [path]
     files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
-    return [file for file in files if format is not None or is_label_file(file) or file.suffix.lower() == ".edf"]
+    return [file for file in files if form is not None or is_label_file(file) or file.suffix.lower() == ".edf"]
 
 
 def _read_bands(file: Path, recordings: RecordingTable, arguments: argparse.Namespace) -> Any:
@@ -203,13 +203,13 @@ def check_bands_file(path: Path) -> None:
     check_folder(path)
 
 
-def write_bands(bands: pd.DataFrame, path: Path, *, format: str | None = None, rate: float | None = None) -> list[Path]:
+def write_bands(bands: pd.DataFrame, path: Path, *, form: str | None = None, rate: float | None = None) -> list[Path]:
     """Write bands to a file, or to one per recording if its name holds :data:`PLACE`, and return the files.
 
     Args:
         bands: as :func:`~segcrf.data.write_labels` takes them.
         path: the file.
-        format: its format; None: by its ending.
+        form: its format; None: by its ending.
         rate: frames per second, for formats that count samples.
 
     Raises:
@@ -218,11 +218,11 @@ def write_bands(bands: pd.DataFrame, path: Path, *, format: str | None = None, r
     table: Any = bands
     names = list(dict.fromkeys(table["recording"].astype(str)))
     if PLACE not in path.name:
-        if len(names) > 1 and not find_label_format(path, format, existing=False).many:
+        if len(names) > 1 and not find_label_format(path, form, existing=False).many:
             got, expected = f"{path} for {len(names)} recordings", "one recording, as the format holds"
             advice = f"write a file for each: {path.with_name(f'{PLACE}{path.suffix}')}"
             raise InputError("--out", got, expected, advice)
-        write_labels(bands, path, format=format, sampling_rate=rate)
+        write_labels(bands, path, format=form, sampling_rate=rate)
         return [path]
     files: list[Path] = []
     for name in names:
@@ -230,5 +230,5 @@ def write_bands(bands: pd.DataFrame, path: Path, *, format: str | None = None, r
             raise InputError("--out", f"a recording called {name!r}", "a name that a file can have", "write .csv")
         files.append(path.with_name(path.name.replace(PLACE, name)))
         own = table[table["recording"].astype(str) == name]
-        write_labels(own, files[-1], format=format, sampling_rate=rate)
+        write_labels(own, files[-1], format=form, sampling_rate=rate)
     return files

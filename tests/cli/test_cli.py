@@ -292,7 +292,7 @@ def test_predict_finds_that_it_cannot_write_before_it_decodes(refuse, place: Pat
     (place / "folder.csv").mkdir()
     before = (place / "test.csv").read_bytes()
     for outputs, expected in [
-        (["--out", "bands.doc"], "bands.doc: got an unknown table format"),
+        (["--out", "bands.doc"], "bands.doc: got an unknown format of labels"),
         (["--out", "nowhere/bands.csv"], "there is no folder nowhere"),
         (["--out", "folder.csv"], "folder.csv: is a folder, expected a file to write"),
         (["--out", "a.csv", "--plot", "a.doc"], "a.doc: got the ending .doc, expected a format of figures: one of ."),
