@@ -85,13 +85,9 @@ def to_seconds(table: Any, rate: float | None, file: Path) -> Any:
         InputError: the times are frames and there is no rate, or they are whole numbers of no known unit.
     """
     unit = table.attrs.get("unit")
-    numeric = all(table[column].dtype.kind in "iuf" for column in ("start", "end"))
-    if (
-        unit is None
-        and numeric
-        and len(table)
-        and (table[["start", "end"]] == np.rint(table[["start", "end"]])).all(None)
-    ):
+    times = table[["start", "end"]]
+    numeric = all(kind.kind in "iuf" for kind in times.dtypes)
+    if unit is None and numeric and len(table) and (times == np.rint(times)).all(axis=None):
         got, expected = f"whole numbers without a unit in {file}", "seconds or frames"
         raise InputError("times", got, expected, "say which by --unit seconds or --unit frames")
     if unit != "frames":

@@ -14,7 +14,7 @@ import numpy as np
 
 from segcrf._validation import InputError
 from segcrf.cli.inputs import labels_of, read_with_columns
-from segcrf.cli.labels import add_label_options, check_no_bands, label_recordings
+from segcrf.cli.labels import add_label_options, check_no_bands, label_column_of, label_recordings
 from segcrf.cli.messages import count, naming_options_and_rows, warn
 from segcrf.cli.options import (
     add_column_options,
@@ -156,14 +156,14 @@ def _check_objective(arguments: argparse.Namespace) -> None:
 def _columns_of(arguments: argparse.Namespace) -> Columns:
     """Return the columns that were given, and those of the model that the fit goes on from."""
     if arguments.start is None:
-        label = arguments.label or ("" if arguments.labels else "label")
+        label = label_column_of(arguments, "label")
         return Columns(arguments.recording, arguments.time, label, arguments.channels, arguments.targets)
     if not arguments.start.is_dir():
         raise InputError("--from", f"{arguments.start}, which is no folder", "a model that fit wrote")
     columns, _ = load_columns(arguments.start)
     given = {each.name: getattr(arguments, each.name) for each in dataclasses.fields(columns)}
-    if arguments.labels and not arguments.label:
-        columns = dataclasses.replace(columns, label="")
+    given["label"] = None
+    columns = dataclasses.replace(columns, label=label_column_of(arguments, columns.label or "label"))
     return dataclasses.replace(columns, **{role: value for role, value in given.items() if value})
 
 

@@ -38,6 +38,7 @@ __all__ = [
     "check_bands_file",
     "check_no_bands",
     "is_label_file",
+    "label_column_of",
     "label_recordings",
     "write_bands",
 ]
@@ -129,9 +130,6 @@ def label_recordings(recordings: RecordingTable, arguments: argparse.Namespace) 
     path: Path | None = arguments.labels
     if path is None:
         return recordings
-    if arguments.label:
-        got, expected = f"--label {arguments.label} and --labels {path}", "one of them"
-        raise InputError("--labels", got, expected, "leave --label out")
     import pandas as pd
 
     parts = [_read_bands(file, recordings, arguments) for file in _label_files(path, arguments.labels_format)]
@@ -147,6 +145,24 @@ def label_recordings(recordings: RecordingTable, arguments: argparse.Namespace) 
     if bare:
         warn(f"{path}: there are no labels of {listing(bare)}; all frames there are unlabelled")
     return dataclasses.replace(recordings, labels=labels)
+
+
+def label_column_of(arguments: argparse.Namespace, usual: str) -> str:
+    """Return the column of labels to read: ``--label`` or the usual one, and none where ``--labels`` is given.
+
+    Args:
+        arguments: of the command, with the options about labels.
+        usual: name of the column without ``--label``.
+
+    Raises:
+        InputError: both options are given.
+    """
+    if arguments.labels is None:
+        return arguments.label or usual
+    if arguments.label:
+        got, expected = f"--label {arguments.label} and --labels {arguments.labels}", "one of them"
+        raise InputError("--labels", got, expected, "leave --label out")
+    return ""
 
 
 def _label_files(path: Path, form: str | None) -> list[Path]:

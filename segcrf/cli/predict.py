@@ -58,8 +58,8 @@ def add_predict_command(commands: Any) -> None:
         type=Path,
         required=True,
         metavar="BANDS",
-        help="file to write: .csv, .tsv, .parquet, .txt (Audacity), .TextGrid, .eaf, .json (Label Studio), .rttm, .atr, "
-        ".edf; {recording} in its name writes one file per recording",
+        help="file to write: .csv, .tsv, .parquet, .txt (Audacity), .TextGrid, .eaf, .json (Label Studio), .rttm, "
+        ".atr, .edf; {recording} in its name writes one file per recording",
     )
     add_frame_rate_option(command)
     command.add_argument(

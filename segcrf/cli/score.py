@@ -19,7 +19,7 @@ from segcrf.cli.inputs import (
     predict_classes,
     read_for_model,
 )
-from segcrf.cli.labels import add_label_options, check_no_bands, label_recordings
+from segcrf.cli.labels import add_label_options, check_no_bands, label_column_of, label_recordings
 from segcrf.cli.messages import warn
 from segcrf.cli.options import add_column_options, add_command, add_fitted_model_options, parse_names
 from segcrf.data import (
@@ -100,7 +100,7 @@ def run_score(arguments: argparse.Namespace) -> None:
 def _score_model(arguments: argparse.Namespace) -> Report:
     fitted = load_model(arguments)
     model = fitted.segmenter
-    label = "" if arguments.labels else fitted.columns.label or "label"
+    label = label_column_of(arguments, fitted.columns.label or "label")
     check_no_bands(arguments.data, fitted.columns.channels, _MEANT)
     columns = dataclasses.replace(fitted.columns, label=label)
     recordings = label_recordings(read_for_model(fitted, arguments.data, columns), arguments)
@@ -115,8 +115,7 @@ def _score_model(arguments: argparse.Namespace) -> Report:
 
 
 def _score_table(arguments: argparse.Namespace) -> Report:
-    label = arguments.label or ("" if arguments.labels else "label")
-    columns = Columns(arguments.recording, arguments.time, label, channels=())
+    columns = Columns(arguments.recording, arguments.time, label_column_of(arguments, "label"), channels=())
     truth = label_recordings(read_recordings(arguments.truth, columns), arguments)
     truth.check_labelled()
     rate = arguments.frame_rate

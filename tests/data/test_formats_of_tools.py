@@ -33,39 +33,40 @@ def rows(table: Any) -> Bands:
 LONG_TEXTGRID = '''File type = "ooTextFile"
 Object class = "TextGrid"
 
-xmin = 0 
-xmax = 2.5 
-tiers? <exists> 
-size = 2 
-item []: 
+xmin = 0
+xmax = 2.5
+tiers? <exists>
+size = 2
+item []:
     item [1]:
-        class = "IntervalTier" 
-        name = "phases" 
-        xmin = 0 
-        xmax = 2.5 
-        intervals: size = 3 
+        class = "IntervalTier"
+        name = "phases"
+        xmin = 0
+        xmax = 2.5
+        intervals: size = 3
         intervals [1]:
-            xmin = 0 
-            xmax = 1 
-            text = "" 
+            xmin = 0
+            xmax = 1
+            text = ""
         intervals [2]:
-            xmin = 1 
-            xmax = 2.25 
-            text = "say ""a""" 
+            xmin = 1
+            xmax = 2.25
+            text = "say ""a"""
         intervals [3]:
-            xmin = 2.25 
-            xmax = 2.5 
-            text = "rest" 
+            xmin = 2.25
+            xmax = 2.5
+            text = "rest"
     item [2]:
-        class = "TextTier" 
-        name = "events" 
-        xmin = 0 
-        xmax = 2.5 
-        points: size = 1 
+        class = "TextTier"
+        name = "events"
+        xmin = 0
+        xmax = 2.5
+        points: size = 1
         points [1]:
-            number = 0.7 
-            mark = "click" 
+            number = 0.7
+            mark = "click"
 '''
+LONG_TEXTGRID = LONG_TEXTGRID.replace("\n", " \n")  # as Praat ends lines
 SHORT_TEXTGRID = (
     'File type = "ooTextFile"\nObject class = "TextGrid"\n\n0\n2.5\n<exists>\n1\n"IntervalTier"\n"phases"\n0\n2.5\n3\n'
     '0\n1\n""\n1\n2.25\n"say ""a"""\n2.25\n2.5\n"rest"\n'
@@ -157,8 +158,7 @@ WRITTEN: dict[str, tuple[str, str, Bands]] = {
     ),
     "RTTM": (
         "talk.rttm",
-        ";; by hand\nSPKR-INFO talk 1 <NA> <NA> <NA> unknown anna <NA>\n"
-        "SPEAKER talk 1 1.00 1.25 <NA> <NA> anna <NA> <NA>\n",
+        ";; by hand\nSPKR-INFO talk 1 <NA> <NA> <NA> unknown anna <NA>\nSPEAKER talk 1 1.00 1.25 <NA> <NA> anna <NA>\n",
         [("talk", 1.0, 2.25, "anna")],
     ),
     "a table in clock times": ("one.csv", "Begin;End;Activity\n0:01:30.5;1:32;walk\n", [("one", 90.5, 92.0, "walk")]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -257,7 +258,7 @@ def check_side_by_side(bands: Sequence[Band], kind: str) -> list[Band]:
         InputError: two bands overlap.
     """
     ordered = sorted(bands, key=lambda band: band.start)
-    for one, other in zip(ordered, ordered[1:], strict=False):
+    for one, other in itertools.pairwise(ordered):
         if other.start < one.end:
             got = f"{one.label!r} until {one.end:g} and {other.label!r} from {other.start:g}"
             raise InputError("bands", got, f"bands side by side, as {kind} holds them", "cut one of the two")

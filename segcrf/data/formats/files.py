@@ -38,11 +38,11 @@ _HEAD = 4096
 def read_labels(
     path: str | os.PathLike[str],
     *,
-    format: str | None = None,
+    format: str | None = None,  # noqa: A002
     sampling_rate: float | None = None,
     annotator: str | None = None,
 ) -> pd.DataFrame:
-    """Read the bands of a file of labels.
+    r"""Read the bands of a file of labels.
 
     Args:
         path: a file in one of the :data:`LABEL_FORMATS`.
@@ -65,7 +65,7 @@ def read_labels(
         >>> import pathlib, tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = pathlib.Path(folder) / "walk.txt"
-        ...     _ = file.write_text("0.0\\t1.5\\trest\\n")
+        ...     _ = file.write_text("0.0\t1.5\trest\n")
         ...     read_labels(file)
           recording  start  end label
         1      walk    0.0  1.5  rest
@@ -90,10 +90,10 @@ def write_labels(
     bands: pd.DataFrame,
     path: str | os.PathLike[str],
     *,
-    format: str | None = None,
+    format: str | None = None,  # noqa: A002
     sampling_rate: float | None = None,
 ) -> None:
-    """Write bands as a file of labels, whole or not at all.
+    r"""Write bands as a file of labels, whole or not at all.
 
     Args:
         bands: columns recording, start, end (exclusive) and label. Times are seconds; a table may also be in frames or
@@ -115,7 +115,7 @@ def write_labels(
         ...     file = pathlib.Path(folder) / "walk.txt"
         ...     write_labels(bands, file)
         ...     file.read_text()
-        '0.0\\t1.0\\trest\\n1.0\\t1.5\\twalk\\n'
+        '0.0\t1.0\trest\n1.0\t1.5\twalk\n'
     """
     file = Path(path)
     chosen = find_label_format(file, format, existing=False)
@@ -129,12 +129,12 @@ def write_labels(
     chosen.write(table, file, None if sampling_rate is None else float(sampling_rate))
 
 
-def find_label_format(path: str | os.PathLike[str], format: str | None = None, *, existing: bool = True) -> LabelFormat:
+def find_label_format(path: str | os.PathLike[str], form: str | None = None, *, existing: bool = True) -> LabelFormat:
     """Return the format of a file of labels.
 
     Args:
         path: the file.
-        format: its name, if it was given.
+        form: its name, if it was given.
         existing: whether the content of the file may decide, where several formats share an ending.
 
     Raises:
@@ -145,10 +145,10 @@ def find_label_format(path: str | os.PathLike[str], format: str | None = None, *
         >>> find_label_format("walk.TextGrid").name, find_label_format("sub-01_events.tsv").name
         ('praat', 'bids')
     """
-    if format is not None:
-        if format not in LABEL_FORMATS:
-            raise InputError("format", repr(format), f"one of {', '.join(LABEL_FORMATS)}")
-        return LABEL_FORMATS[format]
+    if form is not None:
+        if form not in LABEL_FORMATS:
+            raise InputError("format", repr(form), f"one of {', '.join(LABEL_FORMATS)}")
+        return LABEL_FORMATS[form]
     file = Path(path)
     name = file.name.lower()
     known = [(ending, each) for each in LABEL_FORMATS.values() for ending in each.endings if name.endswith(ending)]

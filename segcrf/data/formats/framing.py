@@ -100,7 +100,7 @@ def fill_frames(
     """
     check_choice(overlaps, "overlaps", OVERLAPS)
     labelled = bands[bands["label"] != ""].sort_values("start", kind="stable")
-    kept = {name: own for name, own in labelled.groupby("recording", sort=False)}
+    kept = dict(iter(labelled.groupby("recording", sort=False)))
     filled: list[Array] = []
     for name, length in zip(names, lengths, strict=True):
         own = kept.get(name, labelled.iloc[:0])

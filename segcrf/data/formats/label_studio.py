@@ -9,7 +9,6 @@ rate regions of time series are written, otherwise of audio. Source: Label Studi
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,9 +113,8 @@ def _read_time(region: _Region, key: str, file: Path) -> float:
     value = region.value[key]
     if isinstance(value, str) and _DATED.match(value):
         stamp = import_pandas().to_datetime(value, errors="coerce", utc=True)
-        seconds = stamp.timestamp() if stamp == stamp else math.nan
-        if math.isfinite(seconds):
-            return seconds
+        if not import_pandas().isna(stamp):
+            return stamp.timestamp()
     return parse_seconds(value, key, file, region.row)
 
 

@@ -8,6 +8,7 @@ the header or given. Source: Moody, *WFDB Programmer's Guide*, annotation files.
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
 from collections.abc import Iterator
@@ -57,7 +58,7 @@ def _read(file: Path, sampling_rate: float | None) -> Any:
     if rate is None:
         expected = f"the rate in {file.with_suffix('.hea').name} beside it"
         raise TableError("sampling rate", "none in the file", expected, "give the sampling rate", file=file)
-    if any(one.sample > other.sample for one, other in zip(marks, marks[1:], strict=False)):
+    if any(one.sample > other.sample for one, other in itertools.pairwise(marks)):
         raise TableError("", "samples that go backwards", "increasing ones", "copy the file again", file=file)
     borders = [mark for mark in marks if mark.text.startswith("(")]
     beats = sum(mark.code not in (0, _NOTE) for mark in marks) - len(borders)
