@@ -68,7 +68,7 @@ def run_convert(arguments: argparse.Namespace) -> None:
     bands = pd.concat(parts, ignore_index=True)
     if chosen.name == "table" and units == {"frames"}:
         bands = bands.rename(columns={"start": "start_frame", "end": "end_frame"})
-    files = write_bands(bands, arguments.out, format=arguments.to, rate=arguments.frame_rate)
+    files = write_bands(bands, arguments.out, form=arguments.to, rate=arguments.frame_rate)
     written = str(files[0]) if len(files) == 1 else count(len(files), "file")
     print(f"{written}: {count(len(bands), 'band')} in {count(bands['recording'].nunique(), 'recording')}")
 
