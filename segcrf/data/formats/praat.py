@@ -63,6 +63,11 @@ class _Tokens:
             raise TableError(what, got, f"a {kind}", "save the TextGrid again", file=self._file, row=self.row)
         return value
 
+    def skip_span(self) -> None:
+        """Pass over the start and the end of the whole grid or of a tier, which its intervals repeat."""
+        for what in ("xmin", "xmax"):
+            self.take_number(what)
+
     def take_number(self, what: str) -> float:
         """Return the next number."""
         return parse_seconds(self.take("number", what), what, self._file, self.row)
@@ -76,7 +81,7 @@ def _read(file: Path, sampling_rate: float | None) -> Any:
     kinds = [tokens.take("text", "file type"), tokens.take("text", "object class")]
     if kinds != ["ooTextFile", "TextGrid"]:
         raise TableError("header", repr(kinds)[:80], "ooTextFile and TextGrid", "give a TextGrid", file=file)
-    tokens.take_number("xmin"), tokens.take_number("xmax")
+    tokens.skip_span()
     if tokens.take("flag", "tiers") != "exists":
         return make_table([], file)
     bands: list[Band] = []
@@ -93,7 +98,7 @@ def _read(file: Path, sampling_rate: float | None) -> Any:
 def _read_tier(tokens: _Tokens, recording: str) -> tuple[bool, list[Band]]:
     """Return whether a tier has intervals, and these."""
     kind, name = tokens.take("text", "class of the tier"), tokens.take("text", "name of the tier")
-    tokens.take_number("xmin"), tokens.take_number("xmax")
+    tokens.skip_span()
     bands: list[Band] = []
     for _ in range(int(tokens.take_number("number of intervals"))):
         start = tokens.take_number("xmin")

@@ -157,11 +157,13 @@ def _read_recordings(frame: Any, column: RoleColumn | None, file: Path) -> Any:
         raise TableError(f"column {column.name!r}", "no name", "the recording in every row", file=file, row=row)
     names = values.astype(str)
     if column.usual in _PATHS:
-        names = names.map(lambda path: _strip_ending(re.split(r"[/\\]", path)[-1]))
+        names = names.map(_name_of_file)
     return names
 
 
-def _strip_ending(name: str) -> str:
+def _name_of_file(path: str) -> str:
+    """Return the name of a file without its folders and its ending."""
+    name = re.split(r"[/\\]", path)[-1]
     return name.rpartition(".")[0] or name
 
 
