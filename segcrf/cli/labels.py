@@ -182,9 +182,16 @@ def _read_bands(file: Path, recordings: RecordingTable, arguments: argparse.Name
         alone = len(recordings.names) == 1 and file == arguments.labels
         matched = recordings.names[0] if alone else _match_recording(file, names[0], recordings.names)
         if matched is None and file != arguments.labels:
-            warn(f"{file}: left out, as there is no recording called {names[0]!r}")
+            if getattr(arguments, "validation", None) is None:
+                warn(f"{file}: left out, as there is no recording called {names[0]!r}")
             return None
         table = table.assign(recording=matched or names[0])
+    known = table["recording"].astype(str).isin(recordings.names)
+    if known.any() and not known.all():
+        if getattr(arguments, "validation", None) is None:  # one file may label these recordings and those
+            others = list(dict.fromkeys(table["recording"][~known].astype(str)))
+            warn(f"{file}: bands of {listing(others)} are left out, as there are no such recordings")
+        table = table[known]
     framed: Any = segments_to_frames(table, recordings, source=file, sampling_rate=rate)
     check_within(framed, recordings, file)
     return framed

@@ -158,6 +158,21 @@ def test_what_has_no_labels_stays_unlabelled_with_a_warning(run: Run, place: Pat
     assert "there are no labels of r2" in err
 
 
+@pytest.mark.parametrize("labels", ["bands.csv", "grids"])
+def test_one_file_or_folder_labels_training_and_validation(run: Run, place: Path, labels: str) -> None:
+    signals = pd.read_csv(place / "signals.csv")
+    signals[signals["recording"] == "r3"].to_csv(place / "held.csv", index=False)
+    signals[signals["recording"] != "r3"].to_csv(place / "others.csv", index=False)
+    command = ["fit", "others.csv", "--validation", "held.csv", "--labels", labels, "--model", "both", "--overwrite"]
+    code, out, err = run(*command, *SMALL)
+    assert (code, err) == (0, "")
+    assert "180 frames in 3 recordings" in out
+    code, _, err = run("fit", "others.csv", "--labels", labels, "--model", "both", "--overwrite", *SMALL)
+    assert code == 0
+    assert "r3" in err
+    assert "left out" in err
+
+
 # -------------------------------------------------------------------------------------------------- predict and convert
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".parquet", ".json", ".rttm", ".boris.csv", ".seq.csv"])
 def test_predict_writes_bands_in_any_format(run: Run, place: Path, ending: str) -> None:
