@@ -16,7 +16,7 @@ from segcrf.data import LABEL_FORMATS, find_label_format, read_labels
 if TYPE_CHECKING:
     import argparse
 
-__all__ = ["add_convert_command", "to_seconds"]
+__all__ = ["add_convert_command"]
 
 
 def add_convert_command(commands: Any) -> None:
@@ -60,7 +60,7 @@ def run_convert(arguments: argparse.Namespace) -> None:
         if arguments.unit is not None:
             table.attrs["unit"] = arguments.unit
         if chosen.name != "table" or rate is not None:
-            table = to_seconds(table, rate, file)
+            table = _to_seconds(table, rate, file)
         parts.append(table)
     units = {part.attrs.get("unit") for part in parts}
     if len(units) > 1:
@@ -73,17 +73,8 @@ def run_convert(arguments: argparse.Namespace) -> None:
     print(f"{written}: {count(len(bands), 'band')} in {count(bands['recording'].nunique(), 'recording')}")
 
 
-def to_seconds(table: Any, rate: float | None, file: Path) -> Any:
-    """Return bands in seconds.
-
-    Args:
-        table: as :func:`~segcrf.data.read_labels` returns it.
-        rate: frames per second, or None.
-        file: of the bands, for the error.
-
-    Raises:
-        InputError: the times are frames and there is no rate, or they are whole numbers of no known unit.
-    """
+def _to_seconds(table: Any, rate: float | None, file: Path) -> Any:
+    """Return bands of a file in seconds, as :func:`~segcrf.data.read_labels` returned them."""
     unit = table.attrs.get("unit")
     times = table[["start", "end"]]
     numeric = all(kind.kind in "iuf" for kind in times.dtypes)

@@ -31,7 +31,7 @@ __all__ = ["BORIS"]
 
 _BOUT = ("Behavior", "Start (s)", "Stop (s)")
 _EVENT = ("Behavior", "Time")
-# What tells the start of a bout from its stop, by release.
+# Columns that distinguish the start of a bout from its stop, by release.
 _KINDS = ("Behavior type", "Status")
 _PREAMBLE = 60  # lines before the header, in tables of earlier releases
 Cells = dict[str, str]

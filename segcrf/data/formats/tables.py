@@ -1,6 +1,6 @@
 """Tables of bands: one row per band, with start, end or duration, and label; also recording and annotator.
 
-Columns may have the names that other tools give them (:data:`NAMES`), with or without a unit: ``Start (s)``,
+Columns may have the names that other tools give them (NAMES), with or without a unit: ``Start (s)``,
 ``onset``, ``end_frame``. Ends are exclusive. Times are seconds, frames, clock times such as 0:01:30.5 from the start of
 the recording, or whatever the time column of the recordings holds; only a unit in the name of a column decides.
 """
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from segcrf.data.formats.base import LabelFormat, parse_seconds, recording_of
 from segcrf.data.readers import TableError, columns_of, import_pandas, label_column, listing, read_table, write_table
 
-__all__ = ["TABLE", "find_roles", "holds_bands", "read_band_table"]
+__all__ = ["TABLE", "holds_bands", "read_band_table"]
 
 #: What columns of a role may be called, in lower case, with words separated by "_" and without a unit.
 NAMES = {
@@ -52,16 +52,11 @@ class RoleColumn(NamedTuple):
     unit: str
 
 
-def find_roles(columns: Sequence[str]) -> dict[str, RoleColumn]:
+def _find_roles(columns: Sequence[str]) -> dict[str, RoleColumn]:
     """Return the column of each role that a table has.
 
-    Args:
-        columns: names of all columns. Where several fit a role, the first in :data:`NAMES` counts, and of several
-            units the first in seconds, minutes, milliseconds, frames.
-
-    Example:
-        >>> {role: column.name for role, column in find_roles(["Onset (s)", "duration", "trial_type"]).items()}
-        {'start': 'Onset (s)', 'duration': 'duration', 'label': 'trial_type'}
+    Where several fit a role, the first in NAMES counts, and of several units the first of seconds, minutes,
+    milliseconds, frames and none.
     """
     split = [_split_name(name) for name in columns]
     units = [*_UNITS, ""]
@@ -85,8 +80,10 @@ def holds_bands(columns: Sequence[str]) -> bool:
     Example:
         >>> holds_bands(["start", "end", "label"]), holds_bands(["time", "ax", "label"])
         (True, False)
+        >>> holds_bands(["Onset (s)", "duration", "trial_type"])
+        True
     """
-    roles = find_roles(columns)
+    roles = _find_roles(columns)
     return {"start", "label"} <= roles.keys() and bool({"end", "duration"} & roles.keys())
 
 
@@ -101,7 +98,7 @@ def read_band_table(file: Path, missing: Sequence[str] = ()) -> Any:
         TableError: there is no column of starts, ends or labels, or a time with a unit is no number.
     """
     available = columns_of(file)
-    roles = find_roles(available)
+    roles = _find_roles(available)
     roles.pop("duration" if "end" in roles else "", None)
     for role in ("start", "end", "label"):
         if role not in roles and not (role == "end" and "duration" in roles):
