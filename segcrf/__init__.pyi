@@ -13,7 +13,10 @@ from ._validation import UNLABELLED as UNLABELLED
 from ._validation import InputError as InputError
 from ._validation import InputTypeError as InputTypeError
 from .data import Dialect as Dialect
+from .data import label_frames as label_frames
+from .data import read_labels as read_labels
 from .data import read_recordings as read_recordings
+from .data import write_labels as write_labels
 from .inference import Stream as Stream
 from .nn import CRF as CRF
 from .nn import LinearChainCRF as LinearChainCRF

@@ -6,14 +6,22 @@ import copy
 import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 import torch
 from torch import nn
 
 from segcrf._validation import InputError, InputTypeError, frames_per_second
-from segcrf.data import Given, Labelled, check_any_labelled, check_matching, prepare_recordings
+from segcrf.data import (
+    Given,
+    Labelled,
+    check_any_labelled,
+    check_matching,
+    holds_bands,
+    label_frames,
+    prepare_recordings,
+)
 from segcrf.inference import Predictor, best_model_folder, check_replaceable, hold_checkpoint, read_model, write_model
 from segcrf.losses import Combiner
 from segcrf.nn import DecodingRule
@@ -28,6 +36,9 @@ from segcrf.training import (
     fit_model,
     to_plain,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Segmenter"]
 
@@ -239,7 +250,7 @@ class Segmenter(Predictor):
     def fit(
         self,
         X: Given,
-        y: Given,
+        y: Given | pd.DataFrame,
         *,
         targets: Given | None = None,
         groups: Sequence[Any] | None = None,
@@ -251,8 +262,9 @@ class Segmenter(Predictor):
 
         Args:
             X: signals, (T, F) each.
-            y: labels, (T,) each: indices (-100 = unlabelled) or names ("" = unlabelled). A class without a training
-                frame is reported by a :class:`segcrf.training.TrainingWarning`.
+            y: labels, (T,) each: indices (-100 = unlabelled) or names ("" = unlabelled); or a table of bands in
+                seconds by ``sampling_rate``, in frames without one, as :func:`segcrf.label_frames` takes it. A class
+                without a training frame is reported by a :class:`segcrf.training.TrainingWarning`.
             targets: (T, R) each; NaN = unknown.
             groups: one name per recording, such as a person. If recordings are held out, no group is on both sides.
             validation: ``(X, y)`` or ``(X, y, targets)`` of other recordings, with the same classes, to choose the best
@@ -285,7 +297,10 @@ class Segmenter(Predictor):
             if best is not None:
                 write_model(best, trained.to_config(), trained.to_tensors())
 
-        examples = Examples(X, y, targets, groups, validation)
+        if validation is not None and len(validation) > 1:
+            held, labels, *rest = validation
+            validation = (held, self._label_frames(held, labels), *rest)
+        examples = Examples(X, self._label_frames(X, y), targets, groups, validation)
         start = dataclasses.replace(self._trained, weights=self.model_.state_dict()) if warm_start else None
         with hold_checkpoint(parameters.directory):
             trained = fit_model(parameters, examples, start=start, resume=resume, on_best=keep)
@@ -314,6 +329,12 @@ class Segmenter(Predictor):
         assert preparation is not None
         calibrate(self.model_, prepare_recordings(preparation.cpu(), Labelled(signals, labels, None)))
         return self
+
+    def _label_frames(self, X: Any, y: Any) -> Any:
+        """Return labels as they are, or those of the frames of X from a table of bands."""
+        if not holds_bands([str(name) for name in getattr(y, "columns", ())]):
+            return y
+        return label_frames(y, [len(signal) for signal in X], sampling_rate=self.sampling_rate)
 
     def _adopt(self, trained: Trained, device: str | torch.device) -> Segmenter:
         """Become what was trained."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from segcrf._validation import InputError
 from segcrf.cli.inputs import DATA_HELP, add_reading_options, labels_of, read_columns, read_files, read_with_columns
+from segcrf.cli.labels import add_label_options, check_no_bands, label_column_of, label_recordings
 from segcrf.cli.messages import count, naming_options_and_rows, say, warn
 from segcrf.cli.options import (
     add_column_options,
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     from segcrf.segmenter import Segmenter
 
 __all__ = ["add_fit_command"]
+
+# What was meant where bands were given as recordings.
+_MEANT = "give the recordings, and these as labels: segcrf fit RECORDINGS --labels {{file}} --model {folder}"
 
 
 def add_fit_command(commands: Any) -> None:
@@ -74,6 +78,7 @@ def add_fit_command(commands: Any) -> None:
         "--overwrite", action="store_true", help="replace the model that is in FOLDER, or begin a killed fit anew"
     )
     add_reading_options(command)
+    add_label_options(command)
     add_model_options(command)
 
 
@@ -87,6 +92,7 @@ def run_fit(arguments: argparse.Namespace) -> None:
     _check_writable(folder, arguments)
     _check_objective(arguments)
     columns = _columns_of(arguments)
+    check_no_bands(arguments.train, arguments.channels, _MEANT.format(folder=folder))
     folder.parent.mkdir(parents=True, exist_ok=True)
     with hold(folder, wait=0.0):
         _fit_into(folder, arguments, columns)
@@ -97,7 +103,7 @@ def _fit_into(folder: Path, arguments: argparse.Namespace, columns: Columns) -> 
     from segcrf.training import TrainingWarning
 
     checkpoint = _check_writable(folder, arguments)  # again: another fit may have ended in between
-    train = read_files(arguments.train, columns, arguments)
+    train = label_recordings(read_files(arguments.train, columns, arguments), arguments)
     train.check_sampling_rate()
     train.check_labelled()
     _check_targets(train)
@@ -157,12 +163,14 @@ def _check_objective(arguments: argparse.Namespace) -> None:
 def _columns_of(arguments: argparse.Namespace) -> Columns:
     """Return the columns that were given, and those of the model that the fit goes on from."""
     if arguments.start is None:
-        label = arguments.label or "label"
+        label = label_column_of(arguments, "label")
         return Columns(arguments.recording, arguments.time, label, arguments.channels, arguments.targets)
     if not arguments.start.is_dir():
         raise InputError("--from", f"{arguments.start}, which is no folder", "a model that fit wrote")
     columns, _ = read_columns(arguments.start)
     given = {each.name: getattr(arguments, each.name) for each in dataclasses.fields(columns)}
+    given["label"] = None
+    columns = dataclasses.replace(columns, label=label_column_of(arguments, columns.label or "label"))
     return dataclasses.replace(columns, **{role: value for role, value in given.items() if value})
 
 
@@ -216,7 +224,7 @@ def _check_device(name: str) -> None:
 
 
 def _read_validation(arguments: argparse.Namespace, train: RecordingTable) -> RecordingTable:
-    recordings = read_with_columns(arguments.validation, train.columns, arguments)
+    recordings = label_recordings(read_with_columns(arguments.validation, train.columns, arguments), arguments)
     recordings.check_sampling_rate(train.sampling_rate)
     recordings.check_labelled()
     recordings.check_classes(class_order(labels_of(train)))

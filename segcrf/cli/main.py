@@ -24,6 +24,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from segcrf.cli.check import add_check_command
+from segcrf.cli.convert import add_convert_command
 from segcrf.cli.demo import add_demo_command
 from segcrf.cli.doctor import add_doctor_command
 from segcrf.cli.export import add_export_command
@@ -133,13 +134,14 @@ def parser() -> argparse.ArgumentParser:
     codes = "Exit codes: 0 done; 1 a fault of segcrf, or too little memory; 2 the arguments or the input cannot be"
     codes += " used; 130 interrupted; 143 terminated."
     root = Parser(prog="segcrf", description="Solid class bands from long signals.", epilog=codes)
-    names = "demo | check | fit | predict | score | stream | export | doctor"
+    names = "demo | check | fit | predict | score | convert | stream | export | doctor"
     commands = root.add_subparsers(required=True, metavar=names, parser_class=Parser)
     add_demo_command(commands)
     add_check_command(commands)
     add_fit_command(commands)
     add_predict_command(commands)
     add_score_command(commands)
+    add_convert_command(commands)
     add_stream_command(commands)
     add_export_command(commands)
     add_doctor_command(commands)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from segcrf import plot
 from segcrf._validation import UNLABELLED, InputError
 from segcrf.cli.inputs import DATA_HELP, add_reading_options, dialect_of, load_model, read_for_model
+from segcrf.cli.labels import add_frame_rate_option, check_bands_file, check_no_bands, write_bands
 from segcrf.cli.messages import count, naming_options_and_rows, say, warn
 from segcrf.cli.options import add_column_options, add_command, add_fitted_model_options
 from segcrf.cli.prompts import add_prompt_options, read_prompt_options
@@ -20,8 +21,11 @@ from segcrf.data import (
     RecordingTable,
     check_folder,
     columns_of_files,
+    escape_formulas,
+    find_label_format,
     format_of,
     listing,
+    segments_to_seconds,
     segments_to_times,
     write_atomically,
     write_table,
@@ -50,7 +54,15 @@ def add_predict_command(commands: Any) -> None:
     command = add_command(commands, "predict", run_predict, "Write the bands of recordings as a table.")
     command.add_argument("data", nargs="+", metavar="DATA", help=DATA_HELP)
     add_fitted_model_options(command)
-    command.add_argument("--out", type=Path, required=True, metavar="SEGMENTS", help="table to write: .csv or .parquet")
+    command.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="BANDS",
+        help="file to write: .csv, .tsv, .parquet, .txt (Audacity), .TextGrid, .eaf, .json (Label Studio), .rttm, "
+        ".atr, .edf; {recording} in its name writes one file per recording",
+    )
+    add_frame_rate_option(command)
     command.add_argument(
         "--frames",
         type=Path,
@@ -84,6 +96,7 @@ def run_predict(arguments: argparse.Namespace) -> None:
     fitted = load_model(arguments)
     columns, model = fitted.columns, fitted.segmenter
     wanted = _with_truth(columns, arguments) if arguments.plot else columns.without_answers()
+    check_no_bands(arguments.data, columns.channels, "give the recordings; predict writes bands itself")
     recordings = read_for_model(fitted, wanted, arguments)
     known = read_prompt_options(arguments, recordings, model.classes_)
     model.set_params(sampling_rate=None)  # bands get the times of the file's own clock, gaps and all
@@ -91,17 +104,18 @@ def run_predict(arguments: argparse.Namespace) -> None:
         options = {"min_confidence": arguments.min_confidence, "interval": arguments.interval}
         bands: Any = model.predict_segments(recordings.signals, **options, **known)
     segments = bands.assign(recording=np.array(recordings.names)[bands["recording"]])
-    write_table(segments_to_times(segments, recordings), arguments.out, safe=arguments.safe_csv)
+    files = _write_segments(segments, recordings, arguments)
     labels = _labels_of_frames(segments, recordings)
     if arguments.frames:
         posterior = model.predict_proba(recordings.signals, **known)
         table = _tabulate_frames(model, recordings, labels, posterior, columns.targets)
-        write_table(table, arguments.frames, safe=arguments.safe_csv)
+        write_table(_safe(table, arguments.frames, arguments), arguments.frames)
     if arguments.plot:
         chart: Any = _draw_first(model, recordings, labels[0])
         with write_atomically(arguments.plot) as temporary:
             chart.savefig(temporary)
-    say(f"{arguments.out}: {count(len(segments), 'band')} in {count(len(recordings.names), 'recording')}")
+    written = str(files[0]) if len(files) == 1 else count(len(files), "file")
+    say(f"{written}: {count(len(segments), 'band')} in {count(len(recordings.names), 'recording')}")
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
@@ -112,12 +126,28 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
             continue
         if option == "--plot":
             plot.check_format(path)
+        elif option == "--out":
+            check_bands_file(path)
         else:
             format_of(path)
         check_folder(path)
         before = taken.setdefault(path.resolve(), option)
         if before != option:
             raise InputError(option, f"{path}, which is also {before}", "a file of its own")
+
+
+def _write_segments(segments: Any, recordings: RecordingTable, arguments: argparse.Namespace) -> list[Path]:
+    """Write bands in the unit of the recordings as a table, in seconds in any other format; return the files."""
+    rate: float | None = arguments.frame_rate
+    if find_label_format(arguments.out, existing=False).name == "table":
+        return write_bands(_safe(segments_to_times(segments, recordings), arguments.out, arguments), arguments.out)
+    seconds = segments_to_seconds(segments, recordings, rate)
+    return write_bands(seconds, arguments.out, rate=rate or recordings.sampling_rate)
+
+
+def _safe(table: Any, path: Path, arguments: argparse.Namespace) -> Any:
+    """Return a table without formulas if asked for; Parquet has types, and no program takes its text for one."""
+    return escape_formulas(table) if arguments.safe_csv and path.suffix != ".parquet" else table
 
 
 def _with_truth(columns: Columns, arguments: argparse.Namespace) -> Columns:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from segcrf.cli.inputs import check_no_overlap, check_within
 from segcrf.cli.messages import naming_options_and_rows
 from segcrf.cli.options import parse_some_names
-from segcrf.data import TableError, listing, read_segments, read_table, segments_to_frames
+from segcrf.data import TableError, listing, read_labels, read_table, segments_to_frames
 from segcrf.inference import duration_in_frames
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _is_file(text: str) -> bool:
 
 def _read_bands(path: str, recordings: RecordingTable, number: dict[str, Any]) -> Any:
     """Return the labelled bands of a table in frames, with classes as the model has them."""
-    table: Any = read_segments(path)
+    table: Any = read_labels(path)
     table = table[table["label"] != ""]
     _check_classes(table, number, path)
     bands: Any = segments_to_frames(table, recordings, source=path)

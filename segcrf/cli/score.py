@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segcrf._validation import InputError
+from segcrf.cli.comparison import compare_files, holds_labels
 from segcrf.cli.inputs import (
     DATA_HELP,
     add_reading_options,
@@ -21,6 +22,7 @@ from segcrf.cli.inputs import (
     read_files,
     read_for_model,
 )
+from segcrf.cli.labels import add_label_options, check_no_bands, label_column_of, label_recordings
 from segcrf.cli.messages import say, warn
 from segcrf.cli.options import add_column_options, add_command, add_fitted_model_options, parse_names
 from segcrf.data import (
@@ -28,7 +30,7 @@ from segcrf.data import (
     TableError,
     class_order,
     listing,
-    read_segments,
+    read_labels,
     segments_to_frames,
 )
 from segcrf.metrics import Report
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
 
 __all__ = ["add_score_command"]
 
+# What was meant where bands were given as recordings.
+_MEANT = "two files of bands are compared by: segcrf score --predicted BANDS --truth {file}"
+
 
 def add_score_command(commands: Any) -> None:
     """Add the command to the parser.
@@ -50,8 +55,15 @@ def add_score_command(commands: Any) -> None:
     command = add_command(commands, "score", run_score, "Print how well predictions match the labels.")
     command.add_argument("data", nargs="*", metavar="DATA", help=f"labelled, to be predicted with --model; {DATA_HELP}")
     add_fitted_model_options(command, required=False)
-    command.add_argument("--predicted", type=Path, metavar="SEGMENTS", help="a table that predict wrote")
-    command.add_argument("--truth", metavar="DATA", help="labelled recordings to hold --predicted against")
+    command.add_argument("--predicted", type=Path, metavar="BANDS", help="bands that predict wrote, or any")
+    command.add_argument("--truth", metavar="DATA", help="labelled recordings, or bands, to hold --predicted against")
+    command.add_argument(
+        "--margin",
+        type=float,
+        default=1.0,
+        metavar="SECONDS",
+        help="largest difference of boundaries of two files of bands (frames, if they are in frames; default: 1)",
+    )
     command.add_argument(
         "--ignore",
         type=parse_names,
@@ -67,6 +79,7 @@ def add_score_command(commands: Any) -> None:
     command.add_argument("--json", action="store_true", help="print JSON")
     add_column_options(command)
     add_reading_options(command)
+    add_label_options(command)
 
 
 def run_score(arguments: argparse.Namespace) -> None:
@@ -80,15 +93,20 @@ def run_score(arguments: argparse.Namespace) -> None:
     if by_model == by_table or bool(arguments.data) != bool(arguments.model):
         got = "both or neither" if by_model == by_table else "DATA or --model alone"
         raise InputError("score", got, "DATA and --model, or --predicted and --truth")
-    report = _score_model(arguments) if by_model else _score_table(arguments)
-    say(json.dumps(report.to_json(), indent=2) if arguments.json else report)
+    if not by_model and holds_labels(arguments.truth):
+        report, boundaries = _score_bands(arguments)
+    else:
+        report, boundaries = _score_model(arguments) if by_model else _score_table(arguments), []
+    say(json.dumps(report.to_json(), indent=2) if arguments.json else "\n".join([str(report), *boundaries]))
 
 
 def _score_model(arguments: argparse.Namespace) -> Report:
     fitted = load_model(arguments)
     model = fitted.segmenter
-    columns = dataclasses.replace(fitted.columns, label=fitted.columns.label or "label")
-    recordings = read_for_model(fitted, columns, arguments)
+    label = label_column_of(arguments, fitted.columns.label or "label")
+    check_no_bands(arguments.data, fitted.columns.channels, _MEANT)
+    columns = dataclasses.replace(fitted.columns, label=label)
+    recordings = label_recordings(read_for_model(fitted, columns, arguments), arguments)
     classes = [str(name) for name in model.classes_]
     recordings.check_classes(classes)
     _check_ignored(arguments.ignore, classes)
@@ -100,10 +118,12 @@ def _score_model(arguments: argparse.Namespace) -> Report:
 
 
 def _score_table(arguments: argparse.Namespace) -> Report:
-    columns = Columns(arguments.recording, arguments.time, arguments.label or "label")
-    truth = read_files(arguments.truth, dataclasses.replace(columns, channels=()), arguments)
+    columns = Columns(arguments.recording, arguments.time, label_column_of(arguments, "label"), channels=())
+    truth = label_recordings(read_files(arguments.truth, columns, arguments), arguments)
     truth.check_labelled()
-    bands: Any = segments_to_frames(read_segments(arguments.predicted), truth, source=arguments.predicted)
+    rate = arguments.frame_rate
+    table = read_labels(arguments.predicted, sampling_rate=rate)
+    bands: Any = segments_to_frames(table, truth, source=arguments.predicted, sampling_rate=rate)
     classes = class_order([bands["label"].to_numpy(dtype=str)])
     known = class_order(labels_of(truth))
     if not {*classes} & {*known}:
@@ -120,6 +140,14 @@ def _score_table(arguments: argparse.Namespace) -> Report:
     names = np.array([*classes, "", ""])  # -1 and below: no band, no class
     predicted = [names[np.maximum(labels, -1)] for labels in segments.to_labels(truth.lengths)]
     return Report.of(truth, predicted, ignore=arguments.ignore, pooled=not arguments.per_recording)
+
+
+def _score_bands(arguments: argparse.Namespace) -> tuple[Report, list[str]]:
+    """Return the report of two files of bands, and lines about their boundaries."""
+    found = compare_files(arguments)
+    _check_ignored(arguments.ignore, class_order([*labels_of(found.truth), *found.predicted]))
+    report = Report.of(found.truth, found.predicted, ignore=arguments.ignore, pooled=not arguments.per_recording)
+    return report, found.describe_boundaries(arguments.margin, arguments.ignore)
 
 
 def _check_ignored(ignored: Sequence[str], known: Sequence[str]) -> None:

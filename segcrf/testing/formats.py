@@ -57,6 +57,8 @@ class FormatContract:
     resolution: float = 0.0
     #: Characters that a name cannot hold in this format. ``write`` raises :class:`~segcrf.InputError` for each of them.
     unwritable: str = ""
+    #: Characters that a name of a recording cannot hold beside these.
+    unwritable_recordings: str = ""
     #: Most recordings in one file. Where it is 1, a recording has the name of its file.
     most_recordings: int = 3
 
@@ -144,10 +146,20 @@ class FormatContract:
     @pytest.mark.parametrize("seed", range(4))
     def test_a_damaged_file_is_a_table_or_an_input_error(self, seed: int, tmp_path: Path) -> None:
         """Cut a file, change its bytes and repeat parts of it: no other error comes out."""
-        file, random = tmp_path / f"one{self.ending}", np.random.default_rng(seed)
-        self.write(self._one_second(["a", 'say "b"', "c"]), file)
+        self._damage(50, seed, tmp_path)
+
+    @pytest.mark.slow
+    def test_many_damaged_files_are_tables_or_input_errors(self, tmp_path: Path) -> None:
+        self._damage(5000, 4, tmp_path)
+
+    # --------------------------------------------------------------------------------------------------------- helpers
+    def _damage(self, times: int, seed: int, folder: Path) -> None:
+        """Read so many damaged files."""
+        file, random = folder / f"one{self.ending}", np.random.default_rng(seed)
+        quoted = "".join(letter for letter in 'say "b"' if letter not in self.unwritable)
+        self.write(self._one_second(["a", quoted, "c"]), file)
         whole = file.read_bytes()
-        for _ in range(50):
+        for _ in range(times):
             file.write_bytes(_damaged(whole, random))
             try:
                 found = set(self.read(file).columns)
@@ -155,7 +167,6 @@ class FormatContract:
                 found = set(COLUMNS)
             assert found >= set(COLUMNS)
 
-    # --------------------------------------------------------------------------------------------------------- helpers
     def _one_second(self, classes: Sequence[str]) -> pd.DataFrame:
         """Return bands of one second each, one per class, in a recording called one."""
         labels = np.arange(len(classes))
@@ -171,8 +182,9 @@ class FormatContract:
 
     def _check(self, bands: pd.DataFrame) -> None:
         """Write bands and read them; where a name holds an unwritable character, expect an error instead."""
-        written = "".join([*bands["label"], *bands["recording"]])
-        if set(written) & set(self.unwritable):
+        recordings = "".join(bands["recording"])
+        written = set("".join([*bands["label"], recordings]))
+        if written & set(self.unwritable) or set(recordings) & set(self.unwritable_recordings):
             with rejects():
                 self._again(bands)
             return

@@ -21,7 +21,7 @@ from segcrf import Segmenter
 from segcrf._validation import InputError
 from segcrf.cli import BAD_INPUT, FAULT, INTERRUPTED, TERMINATED, main
 from segcrf.cli.inputs import read_columns
-from segcrf.data import Columns, hold, read_recordings, read_segments, segments_to_frames
+from segcrf.data import Columns, hold, read_labels, read_recordings, segments_to_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -249,7 +249,7 @@ def test_doubts_are_reported_and_the_work_goes_on(run, place: Path):
 # --------------------------------------------------------------------------------------------------------- predict
 def test_predict_writes_bands_in_the_time_of_the_file(run, place: Path):
     code, out, _ = run("predict", "test.csv", "--model", "model", "--out", "bands.csv")
-    bands = read_segments(place / "bands.csv")
+    bands = read_labels(place / "bands.csv")
     assert code == 0
     assert out == f"bands.csv: {len(bands)} bands in 2 recordings\n"
     assert list(pd.read_csv(place / "bands.csv").columns) == ["recording", "start", "end", "label", "confidence"]
@@ -272,7 +272,7 @@ def test_predict_writes_parquet_frames_and_figure(run, place: Path):
     assert frames["clock"].tolist() == truth["clock"].tolist()
     assert np.allclose(frames["p(off)"] + frames["p(on)"], 1.0, atol=1e-5)
     assert (place / "bands.png").read_bytes().startswith(b"\x89PNG")
-    bands = read_segments(place / "bands.parquet")
+    bands = read_labels(place / "bands.parquet")
     recordings = read_recordings(place / "test.csv", Columns("rec", "clock", "state", ("level", "other"), ("twice",)))
     framed = segments_to_frames(bands, recordings)
     labels = frames["label"].to_numpy().reshape(2, -1)
@@ -297,7 +297,7 @@ def test_predict_finds_that_it_cannot_write_before_it_decodes(refuse, place: Pat
     (place / "folder.csv").mkdir()
     before = (place / "test.csv").read_bytes()
     for outputs, expected in [
-        (["--out", "bands.doc"], "bands.doc: got an unknown table format"),
+        (["--out", "bands.doc"], "bands.doc: got an unknown format of labels"),
         (["--out", "nowhere/bands.csv"], "there is no folder nowhere"),
         (["--out", "folder.csv"], "folder.csv: is a folder, expected a file to write"),
         (["--out", "a.csv", "--plot", "a.doc"], "a.doc: got the ending .doc, expected a format of figures: one of ."),
@@ -464,7 +464,7 @@ def test_another_sampling_rate_is_resampled_with_a_note(run, place: Path):
     table.to_csv(place / "slow.csv", index=False)
     code, _, err = run("predict", "slow.csv", "--model", "model", "--out", "slow_bands.csv")
     assert code == 0 and "slow.csv: 10 frames per unit of time, and 20 in fit: resampled" in err
-    bands = read_segments(place / "slow_bands.csv")
+    bands = read_labels(place / "slow_bands.csv")
     ends = bands.groupby("recording")["end"].max()
     assert ends.to_dict() == pytest.approx({"r0": 5.95, "r1": 205.95})
 

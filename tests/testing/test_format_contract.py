@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from segcrf.data import read_segments, write_table
+from segcrf.data import read_labels, write_table
 from segcrf.testing import FormatContract
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Changed(FormatContract):
         write_table(self.change(bands), file)
 
     def read(self, file: Path) -> pd.DataFrame:
-        return read_segments(file)
+        return read_labels(file)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

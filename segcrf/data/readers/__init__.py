@@ -23,7 +23,7 @@ from segcrf.data.readers.problems import Problems, ReadingError
 from segcrf.data.readers.reading import columns_of_files, read_recordings
 from segcrf.data.readers.recording_table import RecordingTable
 from segcrf.data.readers.resampling import jitter, resample_recordings
-from segcrf.data.readers.table import FORMATS, columns_of, format_of, listing, read_table, write_table
+from segcrf.data.readers.table import FORMATS, columns_of, escape_formulas, format_of, listing, read_table, write_table
 from segcrf.data.readers.values import class_order, label_column
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "columns_of",
     "columns_of_files",
     "columns_to_config",
+    "escape_formulas",
     "format_of",
     "format_time",
     "frame_edges",

@@ -28,6 +28,7 @@ __all__ = [
     "check_columns",
     "columns_of",
     "ending_of",
+    "escape_formulas",
     "format_of",
     "listing",
     "open_sheets",
@@ -130,14 +131,12 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str], text: Seque
         return sheet.read(list(dict.fromkeys(columns)), [name for name in text if name is not None])
 
 
-def write_table(frame: pd.DataFrame, path: str | os.PathLike[str], *, safe: bool = False) -> None:
+def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     """Write a table in the format of the file name's ending, whole or not at all.
 
     Args:
         frame: the table; its index is left out.
         path: a .csv, .csv.gz, .tsv or .parquet file; an existing file is replaced.
-        safe: whether text that a spreadsheet would take for a formula gets an apostrophe before it. Parquet has types,
-            and stays as it is.
 
     Raises:
         FileNotFoundError, IsADirectoryError, PermissionError: the path is not writable.
@@ -149,17 +148,28 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str], *, safe: bool
         if ending == ".parquet":
             table.to_parquet(temporary, index=False)
         else:
-            table = _without_formulas(table) if safe else table
             table.to_csv(temporary, index=False, sep="\t" if ending == ".tsv" else ",")
 
 
-def _without_formulas(frame: Any) -> Any:
-    """Return a table with an apostrophe before every text, and name of a column, that begins as a formula does."""
+def escape_formulas(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with an apostrophe before every text, and name of a column, that begins as a formula does.
+
+    A spreadsheet that opens such a CSV file would otherwise run it.
+
+    Args:
+        frame: the table.
+
+    Example:
+        >>> import pandas as pd
+        >>> escape_formulas(pd.DataFrame({"label": ["=1+1", "on"]}))["label"].tolist()
+        ["'=1+1", 'on']
+    """
 
     def mark(value: Any) -> Any:
         return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
-    return frame.apply(lambda column: column.map(mark)).rename(columns=mark)
+    table: Any = frame
+    return table.map(mark).rename(columns=mark)
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
