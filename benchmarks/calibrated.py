@@ -189,7 +189,9 @@ def main() -> None:
     for name in arguments.names:
         results[name] = run(name, arguments.seed, arguments.max_epochs)
         print(table(name, results[name]), flush=True)
-        record.write("calibrated", {"data_sets": results, **record.environment(PACKAGES)})
+        options = f"{' '.join(arguments.names)} --seed {arguments.seed} --max-epochs {arguments.max_epochs}"
+        command = f"python -m benchmarks.calibrated {options}"
+        record.write("calibrated", {"command": command, "data_sets": results, **record.environment(PACKAGES)})
 
 
 if __name__ == "__main__":

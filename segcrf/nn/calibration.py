@@ -35,8 +35,9 @@ IntArray = npt.NDArray[np.int64]
 CAPACITY = 512
 # The coefficients a and b with which the confidence of a band is the mean posterior.
 NEUTRAL = (0.0, 1.0)
-# The least float64 of full precision, to divide by.
-TINY = float(np.finfo(np.float64).tiny)
+# Frames where nothing is known are divided by it. The largest probability of any other frame is far above, and float32,
+# in which exporters write constants, can hold it.
+TINY = 1e-30
 # A mean posterior is kept this far from 0 and 1, where log-odds are infinite.
 EDGE = 1e-9
 # Rounding of a sum of shares must not move a rank.
@@ -124,7 +125,7 @@ class Calibration:
         """
         if self.temperature == 1.0:
             return posterior
-        largest = posterior.amax(-1, keepdim=True).clamp(min=torch.finfo(posterior.dtype).tiny)
+        largest = posterior.amax(-1, keepdim=True).clamp(min=TINY)
         powers = (posterior / largest).pow(1.0 / self.temperature)
         return powers / powers.sum(-1, keepdim=True).clamp(min=1.0)
 
