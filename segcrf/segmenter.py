@@ -70,12 +70,14 @@ class Segmenter(Predictor):
         prepare: what is made of the standardised channels. ``"auto"``: what the training recordings ask for, see
             :func:`segcrf.data.plan_channels`. A channel that is constant is left out. One that moves slowly gets its
             differences over 1, 2, 4, 8 and 16 frames, which look back only if ``bidirectional=False``. Heavy tails are
-            compressed. Each decision is a line of ``notes_``. None: nothing. Or your own module ``(B, T, F) ->
-            (B, T, F')``, given and saved as an own ``encoder``; training leaves its weights as they are.
+            compressed. Each decision is a line of ``notes_``. None: nothing, also if ``encoder`` is an ``nn.Module``,
+            which was built for the channels of the signal. Or your own module ``(B, T, F) -> (B, T, F')``, given and
+            saved as an own ``encoder``; training leaves its weights as they are.
         missing: what replaces missing values (NaN) of the signal. ``"hold"``: the last measured value of the channel,
             and its mean before the first; ``"interpolate"``: a straight line between measured neighbours, not for live
             use; ``"flag"``: as ``"hold"``, and an indicator is added for channels that miss values in training;
-            ``"error"``: nothing, such recordings are rejected; ``"auto"``: ``"flag"``.
+            ``"error"``: nothing, such recordings are rejected; ``"auto"``: ``"flag"``, or ``"hold"`` if ``encoder`` is
+            an ``nn.Module``.
         frame_loss: initial weight of a cross-entropy of single frames, which fades. It is added to the likelihood of
             the sequence until half of the epochs are over, see :class:`segcrf.losses.FadingWeights`. ``"auto"``: 0; but
             where the median band lasts 50 frames or more the likelihood alone may learn slowly, so 1 and 0 are both

@@ -68,7 +68,8 @@ class ChannelPlan:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ChannelPlan:
         """Return the plan of ``dataclasses.asdict``, also after a way through JSON."""
-        return cls(**{name: each if isinstance(each, bool) else tuple(each) for name, each in values.items()})
+        given: dict[str, Any] = {name: tuple(each) for name, each in values.items() if name != "centred"}
+        return cls(**given, centred=values["centred"])
 
 
 class Tails(nn.Module):

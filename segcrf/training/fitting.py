@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from segcrf._validation import InputError, InputTypeError, about_argument, check_number
 from segcrf.data import (
@@ -138,6 +139,8 @@ def _choose_sizes(
         check_continues(parameters, start, train)
         return restored_preparation(start), replace(start.setting.sizes, num_classes=len(coder.classes)), []
     given: dict[str, Any] = {name: getattr(parameters, name) for name in ("standardize", "missing", "prepare")}
+    if isinstance(parameters.encoder, nn.Module):  # it was built for the channels of the signal
+        given |= {name: plain for name, plain in (("prepare", None), ("missing", "hold")) if given[name] == "auto"}
     looks_ahead = parameters.bidirectional and not getattr(parameters.encoder, "causal", False)
     preparation, notes = choose_preparation(train, validate, **given, looks_ahead=looks_ahead)
     sizes = Sizes(

@@ -198,3 +198,11 @@ def test_a_preparation_that_cannot_be_used_is_rejected(tmp_path: Path) -> None:
         model = Segmenter(**SMALL | {"max_epochs": 1}).fit(X, y)
         model.save(tmp_path / "model")
         Segmenter.load(tmp_path / "model", prepare=Speed)
+
+
+def test_an_encoder_that_is_a_module_gets_the_channels_of_the_signal() -> None:
+    model, X, _ = fitted(encoder=nn.Linear(4, 8), max_epochs=1)
+    assert model.model_.preparation.num_prepared == 4 and model.model_.preparation.missing == "hold"
+    assert len(model.predict(X)) == len(X)
+    model, _, _ = fitted(encoder=lambda channels: nn.Linear(channels, 8), max_epochs=1)
+    assert model.model_.preparation.num_prepared == 14
