@@ -148,3 +148,21 @@ def test_channels_are_matched_by_name_and_differences_are_reported(tmp_path: Pat
         read(tmp_path)
     assert raised.value.fixes == (("--channels", "x"),)
     assert read(tmp_path, raised.value.fixes[0]).lengths == [2, 2, 2]
+
+
+def test_labels_of_audacity_are_no_signal(tmp_path: Path):
+    (tmp_path / "labels.txt").write_text("0.0\t1.5\trest\n1.5\t2.5\twalk\n")
+    with pytest.raises(TableError, match="got bands"):
+        read(tmp_path / "labels.txt")
+
+
+def test_the_matlab_file_of_a_wfdb_record_is_not_read_twice(tmp_path: Path):
+    MESSY["WFDB"].write(tmp_path)
+    MESSY["MATLAB"].write(tmp_path)
+    assert read(tmp_path).names == ["walk"]
+
+
+def test_dates_of_parquet_are_in_the_stated_zone(tmp_path: Path):
+    path = MESSY["parquet"].write(tmp_path)
+    here = read_recordings(path, dialect=Dialect(time_zone="Europe/Berlin")).clock()[0]
+    assert read_recordings(path).clock()[0] - here == np.timedelta64(2, "h")
