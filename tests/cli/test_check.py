@@ -61,7 +61,7 @@ def test_check_reports_what_is_suspicious(tmp_path: Path, capsys: pytest.Capture
     assert main(["check", str(tmp_path)]) == 0
     err = capsys.readouterr().err
     assert "channel 'flat' is constant (1)" in err and "channel 'broken' often is -999" in err
-    assert "recordings of fewer than 10 frames: short" in err and "can hardly be learned: rare" in err
+    assert "recordings of fewer than 10 frames: short" in err and "can hardly be learned: on, rare" in err
 
 
 def test_check_ends_with_two_where_a_file_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
