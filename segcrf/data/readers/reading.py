@@ -17,6 +17,7 @@ from segcrf.data.readers.dates import is_clock, is_dated
 from segcrf.data.readers.dependencies import import_pandas
 from segcrf.data.readers.dialect import Dialect
 from segcrf.data.readers.errors import TableError
+from segcrf.data.readers.joining import join_folders
 from segcrf.data.readers.paths import Paths, RecordingFile, list_files, standard_input_as_file
 from segcrf.data.readers.problems import Problems
 from segcrf.data.readers.recording_table import RecordingTable
@@ -56,6 +57,7 @@ def read_recordings(
     *,
     dialect: Dialect | None = None,
     resample: float | None = None,
+    join: bool = False,
 ) -> RecordingTable:
     r"""Read recordings from files as people have them.
 
@@ -69,6 +71,7 @@ def read_recordings(
         columns: the roles of the columns; open roles are filled in by their names. None: all are open.
         dialect: what files do not say about themselves. None: it is recognised.
         resample: frames per unit of time; other recordings are resampled to it. None: as they are.
+        join: whether the files of a folder are channels of one recording, at the times of the fastest one.
 
     Returns:
         One signal per recording, with labels, targets and times if there are such columns. Missing values of signals
@@ -99,6 +102,8 @@ def read_recordings(
             with problems.kept():
                 tables.extend(_read_file(file, columns, dialect, problems))
         problems.raise_any()
+        if join:
+            tables = join_folders(tables)
         if columns.channels is None:
             tables = _share_channels(tables, problems, notes)
         table = _join(tables, problems, notes)
