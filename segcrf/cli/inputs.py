@@ -144,8 +144,8 @@ def read_files(paths: Paths, columns: Columns, arguments: argparse.Namespace) ->
         columns: the columns to read.
         arguments: with the options about files.
     """
-    settings = {"dialect": dialect_of(arguments), "resample": arguments.resample, "join": arguments.join}
-    recordings = read_recordings(paths, columns, **settings)
+    dialect, resample, join = dialect_of(arguments), arguments.resample, arguments.join
+    recordings = read_recordings(paths, columns, dialect=dialect, resample=resample, join=join)
     note(*recordings.notes)
     return recordings
 
