@@ -119,7 +119,7 @@ def add_reading_options(command: Any) -> None:
     """
     group = command.add_argument_group("files (what is not given is recognised, and said in a note)")
     group.add_argument("--encoding", metavar="NAME", help="encoding of text, such as utf-8 or cp1252")
-    group.add_argument("--separator", metavar="CHAR", help="separator of columns in text")
+    group.add_argument("--separator", metavar="CHAR", help="separator of columns in text, such as ; or tab")
     group.add_argument("--decimal", choices=(".", ","), help="mark of decimals in text")
     group.add_argument("--dates", choices=DATE_ORDERS, help="order of day, month and year in dates")
     group.add_argument(
@@ -130,6 +130,7 @@ def add_reading_options(command: Any) -> None:
     )
     group.add_argument("--variable", metavar="NAME", help="sheet, array or series of a file to read")
     group.add_argument("--resample", type=float, metavar="RATE", help="frames per unit of time to resample to")
+    group.add_argument("--join", action="store_true", help="the files of a folder are channels of one recording")
 
 
 def dialect_of(arguments: argparse.Namespace) -> Dialect:
@@ -141,7 +142,9 @@ def dialect_of(arguments: argparse.Namespace) -> Dialect:
     Raises:
         InputError: a value cannot be used.
     """
-    return Dialect(**{each.name: getattr(arguments, each.name) for each in dataclasses.fields(Dialect)})
+    given = {each.name: getattr(arguments, each.name) for each in dataclasses.fields(Dialect)}
+    given["separator"] = "\t" if given["separator"] in ("\\t", "tab") else given["separator"]
+    return Dialect(**given)
 
 
 def read_files(paths: Paths, columns: Columns, arguments: argparse.Namespace) -> RecordingTable:
@@ -152,7 +155,8 @@ def read_files(paths: Paths, columns: Columns, arguments: argparse.Namespace) ->
         columns: the columns to read.
         arguments: with the options about files.
     """
-    recordings = read_recordings(paths, columns, dialect=dialect_of(arguments), resample=arguments.resample)
+    dialect, resample, join = dialect_of(arguments), arguments.resample, arguments.join
+    recordings = read_recordings(paths, columns, dialect=dialect, resample=resample, join=join)
     note(*recordings.notes)
     return recordings
 

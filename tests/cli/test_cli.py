@@ -92,7 +92,7 @@ def refuse(run):
         line, *commands = err.splitlines()
         assert line.startswith("segcrf: error: ")
         assert all(command.startswith("segcrf: try: segcrf ") for command in commands)
-        return line
+        return f"{line}\n"
 
     return call
 

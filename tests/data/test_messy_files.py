@@ -148,3 +148,60 @@ def test_channels_are_matched_by_name_and_differences_are_reported(tmp_path: Pat
         read(tmp_path)
     assert raised.value.fixes == (("--channels", "x"),)
     assert read(tmp_path, raised.value.fixes[0]).lengths == [2, 2, 2]
+
+
+def test_labels_of_audacity_are_no_signal(tmp_path: Path):
+    (tmp_path / "labels.txt").write_text("0.0\t1.5\trest\n1.5\t2.5\twalk\n")
+    with pytest.raises(TableError, match="got bands"):
+        read(tmp_path / "labels.txt")
+
+
+def test_the_matlab_file_of_a_wfdb_record_is_not_read_twice(tmp_path: Path):
+    MESSY["WFDB"].write(tmp_path)
+    MESSY["MATLAB"].write(tmp_path)
+    assert read(tmp_path).names == ["walk"]
+
+
+def test_dates_of_parquet_are_in_the_stated_zone(tmp_path: Path):
+    path = MESSY["parquet"].write(tmp_path)
+    here = read_recordings(path, dialect=Dialect(time_zone="Europe/Berlin")).clock()[0]
+    assert read_recordings(path).clock()[0] - here == np.timedelta64(2, "h")
+
+
+def test_channels_in_files_of_their_own_are_joined_at_the_highest_rate(tmp_path: Path):
+    for person in ("p1", "p2"):
+        (tmp_path / person).mkdir()
+        fast, slow = np.arange(200) / 100.0, 0.25 + np.arange(12) / 10.0
+        fast_rows = "".join(f"{t:.2f},{3 * t:.2f},{'a' if t < 1 else 'b'}\n" for t in fast)
+        (tmp_path / person / "acc.csv").write_text("time,x,label\n" + fast_rows)
+        (tmp_path / person / "temp.csv").write_text("Time;x\n" + "".join(f"{t:.2f};{t + 20:.2f}\n" for t in slow))
+    found = read_recordings(tmp_path, join=True)
+    assert found.names == ["p1", "p2"] and found.columns.channels == ("acc/x", "temp/x")
+    assert found.sampling_rate == 100.0 and found.times is not None and found.labels is not None
+    np.testing.assert_allclose(found.times[0][[0, -1]], [0.25, 1.35])
+    np.testing.assert_allclose(found.signals[0], np.stack([3 * found.times[0], found.times[0] + 20], 1), rtol=1e-5)
+    assert found.labels[1].tolist() == ["a" if t < 1 else "b" for t in found.times[1]]
+    assert main(["check", str(tmp_path), "--join"]) == 0
+
+
+def test_files_that_cannot_be_joined(tmp_path: Path):
+    (tmp_path / "a.csv").write_text("time,x\n0,1\n1,2\n")
+    for text, argument in (
+        ("time,y\n5,1\n6,2\n", "times"),
+        ("y\n1\n2\n", "times"),
+        ("time,y\n2024-05-31 10:00,1\n2024-05-31 10:01,1\n", "times"),
+        ("recording,time,y\nr,0,1\ns,0,1\n", ""),
+    ):
+        (tmp_path / "b.csv").write_text(text)
+        with pytest.raises(TableError) as raised:
+            read_recordings(tmp_path, join=True)
+        assert raised.value.argument == argument
+
+
+def test_values_far_from_any_frame_are_missing_in_joined_channels(tmp_path: Path):
+    (tmp_path / "a.csv").write_text("time,x\n" + "".join(f"{t},1\n" for t in range(60)))
+    times = [*range(0, 20, 2), *range(50, 62, 2)]
+    (tmp_path / "b.csv").write_text("time,y\n" + "".join(f"{t},{t}\n" for t in times))
+    found = read_recordings(tmp_path, join=True)
+    missing = np.isnan(found.signals[0][:, 1])
+    assert np.flatnonzero(missing).tolist() == list(range(19, 50))

@@ -6,7 +6,7 @@ a recording need not be contiguous; their order is kept. Rows are counted as a s
 of a text file is row 1. Other formats of signals (``segcrf.data.signals``) are read as such tables.
 
 * ``reading``: files as recordings; ``paths``: which files; ``problems``: all that is wrong, at once.
-* ``recording_table``, ``resampling``: recordings, and at another rate.
+* ``recording_table``, ``resampling``, ``joining``: recordings, at another rate, and with channels of several files.
 * ``columns``, ``roles``: the roles of columns, and their names.
 * ``table``, ``sheet``, ``csv_files``, ``excel_files``, ``parquet_files``: files as tables.
 * ``layout``, ``dialect``, ``decimals``: how text is written.

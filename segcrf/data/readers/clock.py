@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segcrf.data.readers.dates import is_clock, is_dated, parse_clock, parse_dates
+from segcrf.data.readers.dates import is_clock, is_dated, parse_clock, parse_dates, to_utc
 from segcrf.data.readers.dependencies import import_pandas
 from segcrf.data.readers.dialect import Dialect
 from segcrf.data.readers.errors import TableError
@@ -42,7 +42,8 @@ def time_column(frame: Any, name: str, file: object, dialect: Dialect) -> tuple[
     """
     raw = frame[name]
     if raw.dtype.kind == "M":
-        return seconds_of(raw), True, []
+        naive = np.full(len(raw), getattr(raw.dt, "tz", None) is None)
+        return to_utc(seconds_of(raw), naive, raw, file, dialect), True, []
     if raw.dtype.kind == "m":
         return raw.dt.total_seconds().to_numpy(dtype=np.float64), False, []
     if raw.dtype.kind == "O" and len(raw):
@@ -127,15 +128,7 @@ def format_time(time: Any) -> str:
 
 
 def _sampling_rate_of_rows(time: Array) -> float | None:
-    """Return rows per unit of time where many rows share a coarse time, such as a second, or None.
-
-    Args:
-        time: (T,) times that never go backwards.
-
-    Example:
-        >>> _sampling_rate_of_rows(np.repeat(np.arange(9.0), 10))
-        10.0
-    """
+    """Return rows per unit of time where many rows share a coarse time, such as a second, or None."""
     steps = np.diff(time)
     changes = np.flatnonzero(steps)
     if len(changes) < 3 or (steps < 0).any():

@@ -12,7 +12,7 @@ from segcrf.data.readers.dependencies import import_pandas
 from segcrf.data.readers.dialect import DATE_ORDERS, Dialect
 from segcrf.data.readers.errors import TableError
 
-__all__ = ["is_clock", "is_dated", "parse_clock", "parse_dates"]
+__all__ = ["is_clock", "is_dated", "parse_clock", "parse_dates", "to_utc"]
 
 Array = npt.NDArray[Any]
 
@@ -89,7 +89,7 @@ def parse_dates(raw: Any, file: object, dialect: Dialect) -> tuple[Array, list[s
         _check_all(parsed.isna().to_numpy(), raw, file)
         seconds = parsed.dt.tz_localize(None).to_numpy(dtype="datetime64[ns]").astype(np.int64) / 1e9
         naive = ~words.str.contains(r"(?:Z|[+-]\d{2}:?\d{2})$").to_numpy() | (words.str.len() <= 10).to_numpy()
-        return _to_utc(seconds, naive, raw, file, dialect), []
+        return to_utc(seconds, naive, raw, file, dialect), []
     parts = words.str.extract(f"^(?:{_NUMBERS})$")
     named = bool(parts["a"].isna().all())
     if named:
@@ -109,7 +109,7 @@ def parse_dates(raw: Any, file: object, dialect: Dialect) -> tuple[Array, list[s
     time, wrong_time = _seconds_of_day(parts)
     _check_all(wrong | wrong_time, raw, file)
     zone, naive = _offsets(parts["zone"])
-    return _to_utc(days * 86400.0 + time - zone, naive, raw, file, dialect), notes
+    return to_utc(days * 86400.0 + time - zone, naive, raw, file, dialect), notes
 
 
 def parse_clock(raw: Any, file: object) -> tuple[Array, list[str]]:
@@ -188,8 +188,19 @@ def _offsets(zone: Any) -> tuple[Array, Array]:
     return sign * (_whole(fields[1]) * 3600.0 + _whole(fields[2]) * 60.0), zone.isna().to_numpy()
 
 
-def _to_utc(seconds: Array, naive: Array, raw: Any, file: object, dialect: Dialect) -> Array:
-    """Return seconds since 1970 UTC, with dates that state no zone in the one that the user states."""
+def to_utc(seconds: Array, naive: Array, raw: Any, file: object, dialect: Dialect) -> Array:
+    """Return seconds since 1970 UTC, with dates that state no zone in the one that the user states.
+
+    Args:
+        seconds: (N,) since 1970, as if all dates were UTC.
+        naive: (N,) whether a date states no zone.
+        raw: the column of dates, for errors.
+        file: the table, for errors.
+        dialect: with the zone that the user states.
+
+    Raises:
+        TableError: there is no such zone, or a time that does not exist in it.
+    """
     if dialect.time_zone is None or not naive.any():
         return seconds
     pd = import_pandas()

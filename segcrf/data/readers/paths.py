@@ -13,6 +13,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from segcrf.data.readers.problems import Problems
 from segcrf.data.readers.table import FORMATS, ending_of
 
 __all__ = ["Paths", "RecordingFile", "list_files", "standard_input_as_file"]
@@ -50,10 +51,11 @@ def list_files(paths: Paths) -> tuple[list[RecordingFile], list[str]]:
     single = isinstance(paths, (str, os.PathLike))
     found: list[Path] = []
     notes: list[str] = []
+    problems = Problems()
     for path in [paths] if single else paths:
-        for file in _expand(path, notes):
-            if file not in found:
-                found.append(file)
+        with problems.kept():
+            found += [file for file in _expand(path, notes) if file not in found]
+    problems.raise_any()
     if not found:
         raise FileNotFoundError(f"no file; expected tables of recordings ({', '.join(FORMATS)})")
     names = [_stem(file) for file in found]
@@ -118,6 +120,8 @@ def _files_in(folder: Path, notes: list[str]) -> list[Path]:
     inside = [each for each in folder.rglob("*") if each.is_file() and not _is_hidden(each, folder)]
     readable = [each for each in inside if ending_of(each)]
     kept = [each for each in readable if ending_of(each) != ".txt"] or readable
+    # The signals of a WFDB record may be in a .mat file, which its header names.
+    kept = [each for each in kept if each.suffix != ".mat" or each.with_suffix(".hea") not in kept]
     if not kept:
         raise FileNotFoundError(f"{folder}: no file that can be read; expected {', '.join(FORMATS)}")
     if len(kept) < len(inside):

@@ -17,6 +17,7 @@ from segcrf.data.readers.dates import is_clock, is_dated
 from segcrf.data.readers.dependencies import import_pandas
 from segcrf.data.readers.dialect import Dialect
 from segcrf.data.readers.errors import TableError
+from segcrf.data.readers.joining import join_folders
 from segcrf.data.readers.paths import Paths, RecordingFile, list_files, standard_input_as_file
 from segcrf.data.readers.problems import Problems
 from segcrf.data.readers.recording_table import RecordingTable
@@ -33,7 +34,19 @@ Array = npt.NDArray[Any]
 # Columns of a table of bands; it has one of each.
 _STARTS = {"start", "begin", "onset", "start time", "start_time", "tmin", "xmin"}
 _ENDS = {"end", "stop", "offset", "duration", "end time", "end_time", "tmax", "xmax"}
-_LABELS = {"label", "labels", "class", "event", "trial_type", "annotation", "description", "behavior", "state"}
+_LABELS = {
+    "label",
+    "labels",
+    "class",
+    "event",
+    "trial_type",
+    "annotation",
+    "description",
+    "behavior",
+    "state",
+    "activity",
+    "stage",
+}
 # Recordings with a larger share of irregular steps get a note.
 _IRREGULAR = 0.02
 
@@ -44,6 +57,7 @@ def read_recordings(
     *,
     dialect: Dialect | None = None,
     resample: float | None = None,
+    join: bool = False,
 ) -> RecordingTable:
     r"""Read recordings from files as people have them.
 
@@ -57,6 +71,7 @@ def read_recordings(
         columns: the roles of the columns; open roles are filled in by their names. None: all are open.
         dialect: what files do not say about themselves. None: it is recognised.
         resample: frames per unit of time; other recordings are resampled to it. None: as they are.
+        join: whether the files of a folder are channels of one recording, at the times of the fastest one.
 
     Returns:
         One signal per recording, with labels, targets and times if there are such columns. Missing values of signals
@@ -87,6 +102,8 @@ def read_recordings(
             with problems.kept():
                 tables.extend(_read_file(file, columns, dialect, problems))
         problems.raise_any()
+        if join:
+            tables = join_folders(tables)
         if columns.channels is None:
             tables = _share_channels(tables, problems, notes)
         table = _join(tables, problems, notes)
@@ -128,6 +145,7 @@ def _read_sheet(file: Path, name: str, sheet: Sheet, given: Columns, dialect: Di
         notes += said
         check_channel_columns(columns.channels or (), sheet.columns, file)
     _check_channels(given.channels or (), columns.channels or (), sheet.columns, file)
+    _check_label(columns.label, sheet.columns, file)
     check_columns(columns.used(), sheet.columns, file)
     date = _date_column(columns, sheet.columns)
     text = [column for column in (columns.recording, columns.label, date) if column is not None]
@@ -136,6 +154,7 @@ def _read_sheet(file: Path, name: str, sheet: Sheet, given: Columns, dialect: Di
     if len(frame) == 0:
         raise TableError("", "a header without rows", "one row at least", file=file)
     if given.channels is None:
+        _check_no_bare_bands(frame, file)
         channels, skipped = usable_channels(frame, columns.channels or (), file)
         columns, notes = dataclasses.replace(columns, channels=channels), [*notes, *skipped]
     if date is not None and columns.time is not None:
@@ -188,6 +207,17 @@ def _read_times(
     return {"times": times, "dated": dated}, notes
 
 
+def _check_label(label: str | None, available: Sequence[str], file: Path) -> None:
+    """Check that the column of labels is there; columns that may be meant are the fix."""
+    if label is None or label in available:
+        return
+    meant = [name for name in available if name.strip().casefold() in _LABELS]
+    try:
+        check_columns([label], available, file)
+    except TableError as error:
+        raise error.fixed_by(*(("--label", name) for name in meant)) from None
+
+
 def _check_no_bands(available: Sequence[str], file: Path) -> None:
     """Check that a table is not one of bands, which would pass for a signal of starts and ends."""
     words = {name.strip().casefold() for name in available}
@@ -195,6 +225,17 @@ def _check_no_bands(available: Sequence[str], file: Path) -> None:
         got, expected = "bands (a start, an end and a label per row)", "a signal, with a row per frame"
         advice = "give the recordings, and this file as labels; or name the channels"
         raise TableError("", got, expected, advice, file=file)
+
+
+def _check_no_bare_bands(frame: Any, file: Path) -> None:
+    """Check that a table without a header is not one of starts, ends and labels, as Audacity writes them."""
+    if list(frame.columns) != ["column 1", "column 2", "column 3"]:
+        return
+    start, end, label = (frame[name] for name in frame.columns)
+    if {start.dtype.kind, end.dtype.kind} <= {"i", "f"} and label.dtype.kind == "O":
+        ordered = np.append(start.to_numpy()[1:], np.inf) >= start.to_numpy()
+        if ordered.all() and (end >= start).all() and len(frame) > 1:
+            _check_no_bands(["start", "end", "label"], file)
 
 
 def _without_times(columns: Columns) -> tuple[Columns, list[str]]:

@@ -118,7 +118,7 @@ class RecordingTable:
                 continue
             sampling_rate = sampling_rate_of(np.diff(time))
             if abs(sampling_rate / expected - 1.0) > RATE_TOLERANCE:
-                raise TableError(
+                error = TableError(
                     "times" if self.columns.time is None else f"column {self.columns.time!r}",
                     f"{sampling_rate:.6g} frames per unit of time",
                     f"{expected:.6g}",
@@ -126,6 +126,7 @@ class RecordingTable:
                     file=self.file_of(index),
                     recording=name,
                 )
+                raise error.fixed_by(("--resample", f"{expected:.6g}"))
 
     def check_labelled(self) -> None:
         """Check that at least one frame has a label.

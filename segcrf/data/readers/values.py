@@ -217,7 +217,7 @@ def _unusable(values: Any, name: str) -> str:
             steps = np.diff(values.to_numpy(dtype=np.float64))
             return "row numbers" if (steps == 1).all() else ""
         return ""
-    words = values.dropna().astype("str")
+    words = import_pandas().Series(values.dropna().unique()).astype("str")
     if import_pandas().to_numeric(words, errors="coerce").notna().any():
         return ""
     return "dates" if words.map(is_dated).all() else "text"
