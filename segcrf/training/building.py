@@ -64,7 +64,7 @@ class Sizes:
         num_targets: R, or 0.
         max_duration: longest duration with a score of its own; None for a linear chain.
         per_recording: whether every recording is standardised by its own mean and deviation.
-        encoder: options of the encoder by name, see :func:`segcrf.training.sizing.choose_size`.
+        encoder: options of the encoder by name, see :func:`segcrf.training.choose_size`.
     """
 
     num_classes: int
