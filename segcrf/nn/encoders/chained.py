@@ -56,8 +56,9 @@ class _ChainedEncoder(Encoder):
         return x, torch.cat(after, dim=1)
 
     def freeze_step(self) -> FrozenStep | None:
-        steps = [stage.freeze_step() for stage in self._stack()]
-        return None if None in steps else partial(self._step_by, steps)
+        stages = self._stack()
+        steps = [step for stage in stages if (step := stage.freeze_step()) is not None]
+        return partial(self._step_by, steps) if len(steps) == len(stages) else None
 
     def _step_by(self, steps: list[FrozenStep], x: Array, state: Array | None) -> tuple[Array, Array]:
         shapes = [stage.state_shape for stage in self._stack()]
