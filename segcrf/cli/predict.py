@@ -12,7 +12,7 @@ import numpy.typing as npt
 from segcrf import plot
 from segcrf._validation import UNLABELLED, InputError
 from segcrf.cli.inputs import load_model, read_for_model
-from segcrf.cli.messages import count, naming_options_and_rows, warn
+from segcrf.cli.messages import count, naming_options_and_rows, say, warn
 from segcrf.cli.options import add_column_options, add_command, add_fitted_model_options
 from segcrf.cli.prompts import add_prompt_options, read_prompt_options
 from segcrf.data import (
@@ -57,6 +57,11 @@ def add_predict_command(commands: Any) -> None:
         metavar="FILE",
         help="also write every frame: label, posterior per class, predicted targets",
     )
+    command.add_argument(
+        "--safe-csv",
+        action="store_true",
+        help="write an apostrophe before a name that a spreadsheet would take for a formula",
+    )
     command.add_argument("--plot", type=Path, metavar="FILE.png", help="also draw the first recording and its bands")
     add_column_options(command)
     add_prompt_options(command)
@@ -78,16 +83,17 @@ def run_predict(arguments: argparse.Namespace) -> None:
     with naming_options_and_rows(recordings):
         bands: Any = model.predict_segments(recordings.signals, min_confidence=arguments.min_confidence, **known)
     segments = bands.assign(recording=np.array(recordings.names)[bands["recording"]])
-    write_table(segments_to_times(segments, recordings), arguments.out)
+    write_table(segments_to_times(segments, recordings), arguments.out, safe=arguments.safe_csv)
     labels = _labels_of_frames(segments, recordings)
     if arguments.frames:
         posterior = model.predict_proba(recordings.signals, **known)
-        write_table(_tabulate_frames(model, recordings, labels, posterior, columns.targets), arguments.frames)
+        table = _tabulate_frames(model, recordings, labels, posterior, columns.targets)
+        write_table(table, arguments.frames, safe=arguments.safe_csv)
     if arguments.plot:
         chart: Any = _draw_first(model, recordings, labels[0])
         with write_atomically(arguments.plot) as temporary:
             chart.savefig(temporary)
-    print(f"{arguments.out}: {count(len(segments), 'band')} in {count(len(recordings.names), 'recording')}")
+    say(f"{arguments.out}: {count(len(segments), 'band')} in {count(len(recordings.names), 'recording')}")
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:

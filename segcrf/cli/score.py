@@ -18,7 +18,7 @@ from segcrf.cli.inputs import (
     predict_classes,
     read_for_model,
 )
-from segcrf.cli.messages import warn
+from segcrf.cli.messages import say, warn
 from segcrf.cli.options import add_column_options, add_command, add_fitted_model_options, parse_names
 from segcrf.data import (
     Columns,
@@ -78,7 +78,7 @@ def run_score(arguments: argparse.Namespace) -> None:
         got = "both or neither" if by_model == by_table else "DATA or --model alone"
         raise InputError("score", got, "DATA and --model, or --predicted and --truth")
     report = _score_model(arguments) if by_model else _score_table(arguments)
-    print(json.dumps(report.to_json(), indent=2) if arguments.json else report)
+    say(json.dumps(report.to_json(), indent=2) if arguments.json else report)
 
 
 def _score_model(arguments: argparse.Namespace) -> Report:

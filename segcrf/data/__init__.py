@@ -9,7 +9,7 @@ from segcrf.data.dataset import (
     check_signals,
     read_labelled,
 )
-from segcrf.data.files import check_folder, write_atomically
+from segcrf.data.files import check_folder, hold, write_atomically
 from segcrf.data.formats import read_segments, segments_to_frames, segments_to_times
 from segcrf.data.preparation import (
     OFFSETS_DOMINATE,
@@ -18,18 +18,17 @@ from segcrf.data.preparation import (
     prepare_recordings,
 )
 from segcrf.data.readers import (
-    COLUMNS_FILE,
     Columns,
     RecordingTable,
     TableError,
     class_order,
+    columns_from_config,
     columns_of,
+    columns_to_config,
     format_of,
     listing,
-    load_columns,
     read_recordings,
     read_table,
-    save_columns,
     write_table,
 )
 from segcrf.data.splitting import split_recordings
@@ -37,7 +36,6 @@ from segcrf.data.synthetic import SwitchingSignal, switching_sinusoid
 from segcrf.data.windows import Batch, RandomWindows, Recording, Window, Windows, collate, grid
 
 __all__ = [
-    "COLUMNS_FILE",
     "OFFSETS_DOMINATE",
     "Batch",
     "ClassCoder",
@@ -58,18 +56,19 @@ __all__ = [
     "choose_preparation",
     "class_order",
     "collate",
+    "columns_from_config",
     "columns_of",
+    "columns_to_config",
     "format_of",
     "grid",
+    "hold",
     "listing",
-    "load_columns",
     "offset_share",
     "prepare_recordings",
     "read_labelled",
     "read_recordings",
     "read_segments",
     "read_table",
-    "save_columns",
     "segments_to_frames",
     "segments_to_times",
     "split_recordings",
