@@ -91,8 +91,6 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="measure stored cells again")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    stored = record.read("encoders")
-    cells: dict[str, dict[str, Any]] = {"speed": stored.get("speed", {}), "quality": stored.get("quality", {})}
     wanted = [("quality", (encoder, task, seed)) for seed in range(arguments.seeds)
               for task in arguments.tasks for encoder in arguments.encoders]  # fmt: skip
     if not arguments.tasks:
@@ -100,12 +98,14 @@ def main() -> None:
     measures = {"speed": speed, "quality": quality}
     for table, key in wanted:
         name = ", ".join(map(str, key))
-        if name in cells[table] and not arguments.again:
+        if name in record.read("encoders").get(table, {}) and not arguments.again:
             continue
-        cells[table][name] = measures[table](*key)
-        print(f"{table}: {name}: {cells[table][name]}", flush=True)
-        result = {"command": "python -m benchmarks.encoders", **cells}
-        record.write("encoders", result | record.environment(PACKAGES))
+        cell = measures[table](*key)
+        print(f"{table}: {name}: {cell}", flush=True)
+        stored = record.read("encoders")  # another process may have added cells
+        cells = {each: stored.get(each, {}) for each in measures}
+        cells[table][name] = cell
+        record.write("encoders", {"command": "python -m benchmarks.encoders"} | cells | record.environment(PACKAGES))
 
 
 if __name__ == "__main__":

@@ -56,11 +56,20 @@ class Segmenter(Predictor):
     Args:
         structure: structured layer. ``"linear-chain"`` learns what a switch costs;
             ``"semi-markov"`` also learns how long the bands of each class last.
-        encoder: encoder of the signal: ``"lstm"``, ``"gru"`` or ``"tcn"``; or your own, see
-            :class:`segcrf.nn.CustomEncoder`: an ``nn.Module``, which every fit copies, or a callable such as its class,
-            called with the number of channels. ``hidden``, ``layers`` and ``dropout`` are then without effect.
+        encoder: encoder of the signal.
+
+            * ``"lstm"`` and ``"gru"``: a recurrent network;
+            * ``"tcn"``: dilated convolutions; ``"ms-tcn"``: two such stages, the second refines the first;
+            * ``"unet"``: convolutions at ever lower rates, and an LSTM at the lowest;
+            * ``"conv-lstm"`` and ``"conv-gru"``: convolutions before a recurrent network;
+            * ``"attention"``: a transformer that looks at the frames within a window;
+            * your own, see :class:`segcrf.nn.CustomEncoder`: an ``nn.Module``, which every fit copies, or a callable
+              such as its class, called with the number of channels. ``hidden``, ``layers`` and ``dropout`` are then
+              without effect.
         hidden: features per frame and direction.
-        layers: layers of the encoder. None: 1 recurrent layer, or 6 convolutions.
+        layers: layers of the encoder; halvings of the rate of a U-Net. None: 1 recurrent layer, 6 convolutions, 2
+            layers of attention, and else what the bands of the training recordings ask for, see
+            :func:`segcrf.training.choose_size`.
         bidirectional: whether the class of a frame may depend on later frames. False for live use.
         dropout: probability that a feature is dropped for a whole window.
         noise: deviation of the noise added to the standardised signal in training.

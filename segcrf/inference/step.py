@@ -183,7 +183,7 @@ def _check_needs_no_later_frame(model: JointModel | SwitchingModel) -> None:
     """Raise for a model that cannot answer before the end of a recording."""
     if not model.encoder.causal:
         expected = "an encoder without a view of later frames"
-        advice = "build it with bidirectional=False (recurrent) or causal=True (TCN)"
+        advice = "build it with bidirectional=False (LSTM, GRU) or causal=True (others)"
         raise InputError("model", "an encoder with causal=False", expected, advice)
     if model.preparation is not None and model.preparation.per_recording:
         got, expected = "a preparation with per_recording=True", "channels standardised by fixed numbers"

@@ -154,6 +154,20 @@ class CausalEncoderContract:
         assert not same(other, first)
         assert same(x, given)
 
+    def test_a_frozen_step_gives_the_same_bits(self, causal: Encoder) -> None:
+        with torch.no_grad():
+            step = causal.freeze_step()
+        if step is None:
+            return
+        x = signal(2, 20, CHANNELS).to(_dtype(causal))
+        expected, kept = in_pieces(causal, x, [20])
+        frozen, after = step(x[:, :7].contiguous().numpy(), None)
+        for parameter in causal.parameters():
+            parameter.data = 2.0 * parameter.data  # which the frozen step does not see
+        rest, after = step(x[:, 7:].contiguous().numpy(), after)
+        assert same(torch.cat([torch.from_numpy(frozen), torch.from_numpy(rest)], dim=1), expected)
+        assert same(torch.from_numpy(after), kept)
+
     def test_features_may_be_changed_without_changing_the_state(self, causal: Encoder) -> None:
         x = signal(1, 12, CHANNELS).to(_dtype(causal))
         features, state = in_pieces(causal, x[:, :6], [6])

@@ -29,6 +29,7 @@ from .resuming import check_resumable as check_resumable
 from .rules import candidate_rules as candidate_rules
 from .rules import default_rule as default_rule
 from .selection import find_learning_rate as find_learning_rate
+from .sizing import choose_size as choose_size
 from .temperature import TEMPERATURE_SCOPES as TEMPERATURE_SCOPES
 from .temperature import fit_temperature as fit_temperature
 from .trained import SCORES as SCORES

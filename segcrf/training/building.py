@@ -66,7 +66,7 @@ class Sizes:
         num_targets: R, or 0.
         max_duration: longest duration with a score of its own; None for a linear chain.
         per_recording: whether every recording is standardised by its own mean and deviation.
-        encoder: options of the encoder by name, see :func:`segcrf.training.sizing.choose_size`.
+        encoder: options of the encoder by name, see :func:`segcrf.training.choose_size`.
         missing: what replaces missing values, see :func:`segcrf.nn.fill_missing`.
         plan: which channels are kept, compressed, differenced and flagged.
     """

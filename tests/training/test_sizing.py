@@ -10,8 +10,7 @@ import pytest
 
 from segcrf import Segmenter
 from segcrf.nn import ENCODERS, AttentionEncoder, ConvLSTMEncoder, MSTCNEncoder, UNetEncoder, make_encoder
-from segcrf.training import loop
-from segcrf.training.sizing import choose_size
+from segcrf.training import choose_size, loop
 from tests.segmenters import SMALL, recordings
 
 
@@ -64,7 +63,8 @@ def test_a_fit_uses_the_sizes_and_a_saved_model_keeps_them(
 ) -> None:
     monkeypatch.setattr(loop, "MIN_BATCHES", 4)
     X, y, _ = recordings()
-    model = Segmenter(**SMALL | {"encoder": name, "max_epochs": 1}).fit(X, y)
+    options: dict[str, Any] = SMALL | {"encoder": name, "max_epochs": 1}
+    model = Segmenter(**options).fit(X, y)
     expected = choose_size(name, y, model.window)
     assert sizes_of(model) == next(iter(expected.values()))
     model.save(tmp_path / "model")
@@ -76,7 +76,8 @@ def test_a_fit_uses_the_sizes_and_a_saved_model_keeps_them(
 
 def test_layers_of_the_user_come_first() -> None:
     X, y, _ = recordings()
-    model = Segmenter(**SMALL | {"encoder": "unet", "layers": 2, "max_epochs": 1}).fit(X, y)
+    options: dict[str, Any] = SMALL | {"encoder": "unet", "layers": 2, "max_epochs": 1}
+    model = Segmenter(**options).fit(X, y)
     assert sizes_of(model) == 2
 
 

@@ -54,11 +54,11 @@ class _LocalAttention(nn.Module):
         scores = self._scores(distance).masked_fill(~allowed, -math.inf)
         parts = zip(self.read(x).chunk(3, dim=2), (starts + rows, near, near), strict=True)
         # Index instead of slices, so that the number of frames stays free where PyTorch traces.
-        blocked = [
+        queries, keys, values = (
             part.index_select(1, index.flatten().clamp(0, frames - 1)).unflatten(1, index.shape).flatten(0, 1)
             for part, index in parts
-        ]
-        found = self._attend(*blocked, scores).unflatten(0, (batch, blocks)).flatten(1, 2)
+        )
+        found = self._attend(queries, keys, values, scores).unflatten(0, (batch, blocks)).flatten(1, 2)
         return self.write(found.index_select(1, torch.arange(frames, device=x.device)))
 
     def step(self, x: Tensor, memory: _Memory | None) -> tuple[Tensor, _Memory]:

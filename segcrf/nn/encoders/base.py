@@ -111,5 +111,5 @@ class Encoder(nn.Module, ABC):
     def _require_causal(self) -> None:
         if not self.causal:
             expected = "an encoder without a view of later frames, because step encodes frames as they are measured"
-            advice = "build it with bidirectional=False (recurrent) or causal=True (TCN)"
+            advice = "build it with bidirectional=False (LSTM, GRU) or causal=True (others)"
             raise InputError("encoder", f"{type(self).__name__} with causal=False", expected, advice)

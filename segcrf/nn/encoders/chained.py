@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from math import prod
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from segcrf._validation import InputError
-from segcrf.nn.encoders.base import Encoder, State
+from segcrf.nn.encoders.base import Encoder, FrozenStep, State
 from segcrf.nn.encoders.convolutional import TCNEncoder
 from segcrf.nn.encoders.pieces import EncodedPieces, stepped_chunks
 from segcrf.nn.encoders.recurrent import GRUEncoder, LSTMEncoder
-from segcrf.nn.encoders.stepping import SteppingEncoder
+from segcrf.nn.encoders.stepping import Array, SteppingEncoder
 
 __all__ = ["ConvGRUEncoder", "ConvLSTMEncoder", "MSTCNEncoder"]
 
@@ -52,6 +54,23 @@ class _ChainedEncoder(Encoder):
             x, left = stage.step(x, before)
             after.append(left.flatten(1))
         return x, torch.cat(after, dim=1)
+
+    def freeze_step(self) -> FrozenStep | None:
+        stages = self._stack()
+        steps = [step for stage in stages if (step := stage.freeze_step()) is not None]
+        return partial(self._step_by, steps) if len(steps) == len(stages) else None
+
+    def _step_by(self, steps: list[FrozenStep], x: Array, state: Array | None) -> tuple[Array, Array]:
+        shapes = [stage.state_shape for stage in self._stack()]
+        before: list[Array | None] = [None] * len(steps)
+        if state is not None:
+            parts = np.split(state, np.cumsum([prod(shape) for shape in shapes])[:-1], axis=1)
+            before = [np.ascontiguousarray(part).reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]
+        after: list[Array] = []
+        for step, each in zip(steps, before, strict=True):
+            x, left = step(x, each)
+            after.append(left.reshape(len(left), -1))
+        return x, np.concatenate(after, axis=1)
 
     def chunks(self, x: Tensor, size: int) -> Iterator[Tensor]:
         if self.causal:
