@@ -164,7 +164,9 @@ def _improved(free: Array, count: int, counts: _Counts, fraction: float, random:
 
 def _best_of(choices: Array, counts: _Counts, fraction: float) -> Array:
     """Return the best row of (M, K) choices of K units; the first of equal ones."""
-    held, having = (sum(table[column] for column in choices.T) for table in (counts.shares, counts.has.astype(np.int64)))
+    held, having = (
+        sum(table[column] for column in choices.T) for table in (counts.shares, counts.has.astype(np.int64))
+    )
     return choices[_order(np.asarray(held), np.asarray(having), counts, fraction)[0]]
 
 

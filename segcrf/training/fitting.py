@@ -29,6 +29,7 @@ from segcrf.data import (
 from segcrf.losses import Combiner, JointObjective, SwitchingObjective
 from segcrf.nn import JointModel, Preparation, SwitchingModel
 from segcrf.segments import Segments
+from segcrf.training.alarms import Evidence, decode_side, find_alarms
 from segcrf.training.building import Sizes, build_combiner, build_model, build_objective, longest_duration
 from segcrf.training.diagnostics import TrainingWarning
 from segcrf.training.parameters import CUSTOM, Parameters
@@ -128,7 +129,8 @@ def fit_model(
     data = prepare_recordings(preparation, train), prepare_recordings(preparation, validate)
     fit = _Fit(parameters, setting, preparation, start, train.labels, data, resume, on_best)
     trained = fit.best_of(recipes)
-    return replace(trained, notes=notes + trained.notes)
+    alarms = fit.alarms(trained, train, validate)
+    return replace(trained, notes=notes + trained.notes + alarms)
 
 
 # ------------------------------------------------------------------------------------------------------ recordings
@@ -240,7 +242,10 @@ def _recipes(
 
     shared = {each.name for each in fields(Recipe)} & {each.name for each in fields(Parameters)}
     given: dict[str, Any] = {name: getattr(parameters, name) for name in shared}
-    given |= {"fingerprint": fingerprint, "rules": candidate_rules(parameters.decoding, parameters.max_delay, parameters.optimize)}
+    given |= {
+        "fingerprint": fingerprint,
+        "rules": candidate_rules(parameters.decoding, parameters.max_delay, parameters.optimize),
+    }
     if isinstance(parameters.learning_rate, str | None):
         given["learning_rate"] = 0.0  # it is chosen when training begins
     trials = {weight: f"frame_loss={weight:g}" if len(weights) > 1 else "" for weight in weights}
@@ -280,6 +285,23 @@ class _Fit:
         each = " and ".join(f"{error:.3f} with {weight:g}" for weight, error in zip(recipes, errors, strict=True))
         note = f"frame_loss='auto' trained twice, as bands are long; validation error: {each}"
         return replace(best, notes=[note, *best.notes])
+
+    def alarms(self, trained: Trained, train: Labelled, validate: Labelled) -> list[str]:
+        """Return the alarms of a finished fit, and warn of them in one warning, worst first."""
+        from segcrf.training.loop import VALIDATION_WINDOWS
+
+        learned = judged = None
+        if self.data[1]:
+            model, size = trained.build_model(self.parameters.device), VALIDATION_WINDOWS * self.parameters.window
+            judged = decode_side(model, self.data[1], size)
+            learned = decode_side(model, self.data[0], size, most=sum(map(len, judged.true)))
+        classes = list(map(str, self.setting.coder.classes.tolist()))
+        epochs = len(trained.history), trained.best_epoch
+        texts, serious = find_alarms(Evidence(classes, train, validate, learned, judged, *epochs))
+        if serious:
+            listed = "".join(f"\n({i}) {text}" for i, text in enumerate(serious, 1))
+            warnings.warn(f"this fit may not be what it seems:{listed}", TrainingWarning, stacklevel=4)
+        return texts
 
     def _train(self, weight: float, recipe: Any, to_beat: float) -> Trained:
         """Train once. A model with a validation error of ``to_beat`` has been given to ``on_best`` already."""

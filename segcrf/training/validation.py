@@ -98,7 +98,10 @@ class ValidationScores:
             if labels not in seen:
                 names = dict.fromkeys(("accuracy", "edit", "f1", *self.chosen))
                 scores = {name: _score(name, self.true, predicted, self._margin) for name in names}
-                yield rule, {**scores, "error": 1.0 - sum(scores[name] for name in self.chosen) / 100 / len(self.chosen)}
+                yield (
+                    rule,
+                    {**scores, "error": 1.0 - sum(scores[name] for name in self.chosen) / 100 / len(self.chosen)},
+                )
             seen.add(labels)
 
     @property
