@@ -19,8 +19,8 @@ __all__ = ["split_recordings"]
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 
-# Up to so many choices are compared one by one. Beyond, swaps improve so many random choices for at most so many rounds,
-# each time by the best of so many swaps.
+# Up to so many choices are compared one by one. Beyond, swaps improve so many random choices for at most so many
+# rounds, each time by the best of so many swaps.
 EXACT, STARTS, ROUNDS, SWAPS = 10_000, 8, 50, 1024
 # A class in so many recordings is learned from several people or days. Measured: to hold out one of two people with a
 # class cost that class more than the better match of shares gained.
