@@ -193,7 +193,7 @@ def unpredicted_classes(true: Counts, predicted: Counts, classes: Sequence[str])
         >>> unpredicted_classes(np.array([90, 10]), np.array([100, 0]), ["rest", "walk"])[:43]
         'never predicted on validation recordings: w'
     """
-    missed = [f"{classes[c]} ({true[c]} frames)" for c in np.flatnonzero((true > 0) & (predicted == 0))]
+    missed = [f"{classes[c]} ({true[c]} frames)" for c in np.flatnonzero((true > 0) & (predicted == 0)).tolist()]
     if not missed:
         return None
     return (
@@ -264,7 +264,8 @@ def missing_classes(learned: Counts, judged: Counts, classes: Sequence[str]) -> 
         >>> missing_classes(np.array([5, 2]), np.array([3, 0]), ["rest", "walk"])[:36]
         'validation has no band of walk (2 in'
     """
-    missing = [f"{classes[c]} ({learned[c]} in training)" for c in np.flatnonzero((learned > 0) & (judged == 0))]
+    lacking = np.flatnonzero((learned > 0) & (judged == 0)).tolist()
+    missing = [f"{classes[c]} ({learned[c]} in training)" for c in lacking]
     if not missing:
         return None
     return (
@@ -303,7 +304,7 @@ def few_bands(bands: Counts, classes: Sequence[str]) -> str | None:
         >>> few_bands(np.array([40, 3]), ["rest", "walk"])[:34]
         'few bands in all of walk (3): a cl'
     """
-    few = [f"{classes[c]} ({bands[c]})" for c in np.flatnonzero((bands > 0) & (bands < LEAST))]
+    few = [f"{classes[c]} ({bands[c]})" for c in np.flatnonzero((bands > 0) & (bands < LEAST)).tolist()]
     if not few:
         return None
     return f"few bands in all of {', '.join(few)}: a class needs {LEAST} or more; label more of it, or merge it"
