@@ -21,7 +21,6 @@ from segcrf.segments import Segments
 from segcrf.training.recipe import Model
 
 __all__ = [
-    "TRIAL",
     "Evidence",
     "Side",
     "decode_side",
