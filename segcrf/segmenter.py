@@ -157,8 +157,11 @@ class Segmenter(Predictor):
         scaler_: the :class:`segcrf.nn.Standardizer` of the channels, or None with ``"recording"``.
         model_: the trained :class:`segcrf.nn.JointModel`, or :class:`segcrf.nn.SwitchingModel`.
         history_: one dict per epoch, see :class:`segcrf.training.Trained`; :func:`segcrf.plot.history` draws it.
-        best_epoch_: the epoch with the best bands (and targets) on validation recordings; its weights are kept.
-        notes_: warnings and explanations of training, each once.
+        best_epoch_: the epoch with the best score (and targets) on validation recordings, see ``optimize``; its weights
+            are kept.
+        notes_: warnings and explanations of training, each once. Signs that the scores of a fit are doubtful are among
+            them; a single :class:`segcrf.training.TrainingWarning` lists these, unless there are under 100 bands in
+            all.
 
     Example:
         >>> import numpy as np

@@ -19,8 +19,8 @@ __all__ = ["split_recordings"]
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 
-# Up to so many choices are compared one by one. Beyond, swaps improve so many random choices for at most so many rounds,
-# each time by the best of so many swaps.
+# Up to so many choices are compared one by one. Beyond, swaps improve so many random choices for at most so many
+# rounds, each time by the best of so many swaps.
 EXACT, STARTS, ROUNDS, SWAPS = 10_000, 8, 50, 1024
 # A class in so many recordings is learned from several people or days. Measured: to hold out one of two people with a
 # class cost that class more than the better match of shares gained.
@@ -79,9 +79,6 @@ def split_recordings(
     if fraction == 0.0:
         return recordings, recordings.take([])
     members = _labelled_units(recordings.labels, groups)
-    if groups is not None and len(members) < 2:
-        advice = "give validation= with recordings of other groups, or validation_fraction=0, or leave groups out"
-        raise InputError("groups", f"{len(members)} group with labels", "2 or more", advice)
     if len(members) == 1:
         return _split_in_time(recordings, members[0][0], fraction)
     order = np.random.default_rng(seed).permutation(len(members)).tolist()
@@ -97,7 +94,11 @@ def _labelled_units(labels: Sequence[Array], groups: Sequence[object] | None) ->
     members: dict[object, list[int]] = {}
     for i, group in enumerate(range(len(labels)) if groups is None else groups):
         members.setdefault(group, []).append(i)
-    return [each for each in members.values() if any((labels[i] != UNLABELLED).any() for i in each)]
+    units = [each for each in members.values() if any((labels[i] != UNLABELLED).any() for i in each)]
+    if groups is not None and len(units) < 2:
+        advice = "give validation= with recordings of other groups, or validation_fraction=0, or leave groups out"
+        raise InputError("groups", f"{len(units)} group with labels", "2 or more", advice)
+    return units
 
 
 class _Counts(NamedTuple):

@@ -31,6 +31,7 @@ from segcrf.data import (
 from segcrf.losses import Combiner, JointObjective, SwitchingObjective
 from segcrf.nn import JointModel, Preparation, SwitchingModel
 from segcrf.segments import Segments
+from segcrf.training.alarms import Evidence, decode_side, find_alarms
 from segcrf.training.building import Sizes, build_combiner, build_model, build_objective, longest_duration
 from segcrf.training.calibration import calibrate
 from segcrf.training.diagnostics import TrainingWarning
@@ -128,7 +129,8 @@ def fit_model(
     data = prepare_recordings(preparation, train), prepare_recordings(preparation, validate)
     fit = _Fit(parameters, setting, preparation, start, train.labels, data, resume, on_best)
     trained = fit.calibrated(fit.best_of(recipes))
-    return replace(trained, notes=unseen + notes + trained.notes)
+    alarms = fit.alarms(trained, train, validate)
+    return replace(trained, notes=unseen + notes + trained.notes + alarms)
 
 
 def _choose_sizes(
@@ -317,6 +319,23 @@ class _Fit:
         if self.on_best is not None:
             self.on_best(trained)
         return trained
+
+    def alarms(self, trained: Trained, train: Labelled, validate: Labelled) -> list[str]:
+        """Return the alarms of a finished fit, and warn of them in one warning, worst first."""
+        from segcrf.training.loop import VALIDATION_WINDOWS
+
+        learned = judged = None
+        if self.data[1]:
+            model, size = trained.build_model(self.parameters.device), VALIDATION_WINDOWS * self.parameters.window
+            judged = decode_side(model, self.data[1], size)
+            learned = decode_side(model, self.data[0], size, most=sum(map(len, judged.true)))
+        classes = list(map(str, self.setting.coder.classes.tolist()))
+        epochs = len(trained.history), trained.best_epoch
+        texts, serious = find_alarms(Evidence(classes, train, validate, learned, judged, *epochs))
+        if serious:
+            listed = "".join(f"\n({i}) {text}" for i, text in enumerate(serious, 1))
+            warnings.warn(f"this fit may not be what it seems:{listed}", TrainingWarning, stacklevel=4)
+        return texts
 
     def _train(self, weight: float, recipe: Any, to_beat: float) -> Trained:
         """Train once. A model with a validation error of ``to_beat`` has been given to ``on_best`` already."""

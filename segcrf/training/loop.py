@@ -18,7 +18,7 @@ from segcrf.training.recipe import Model, Objective, Recipe, Result
 from segcrf.training.resuming import Record, SaveCheckpoint, checkpoint_path
 from segcrf.training.task import Task
 
-__all__ = ["MIN_BATCHES", "train", "training_windows"]
+__all__ = ["MIN_BATCHES", "VALIDATION_WINDOWS", "train", "training_windows"]
 
 # A pass over few recordings is few steps: an epoch has at least so many, so that `max_epochs` and `patience` mean the
 # same for ten recordings as for ten thousand.

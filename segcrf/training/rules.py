@@ -13,7 +13,7 @@ __all__ = ["DECODINGS", "OPTIMIZED", "candidate_rules", "check_decoding", "defau
 
 #: What ``decoding=`` may be by name, with the values of ``by_frame`` that it allows.
 DECODINGS = {"auto": (False, True), "sequence": (False,), "frame": (True,)}
-#: What ``optimize=`` may be, with the scores of validation recordings whose mean is maximised.
+#: What ``optimize=`` may be, with the scores of validation recordings that are averaged and maximised.
 OPTIMIZED = {
     "bands": ("accuracy", "edit", "f1"),
     "f1@50": ("f1",),

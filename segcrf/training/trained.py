@@ -52,9 +52,10 @@ class Trained:
             change of the total per unit of a loss; ``gradient_crf`` and ``gradient_regression``, the norm of the
             gradient of each loss at the shared features, and ``cosine``, the cosine between these gradients; ``sigma``,
             the mean deviation of the targets; ``bands``, decoded bands per true band. On validation recordings:
-            ``val_f1``, ``val_edit``, ``val_accuracy``, ``val_mse`` and the ``val_error`` made of them;
-            ``val_decode_factor``, by how much decoding weighs the emissions; ``val_decode_by_frame``, 1 where the most
-            probable class of each frame made better bands than the most probable sequence.
+            ``val_f1``, ``val_edit``, ``val_accuracy``, ``val_mse``, where it is optimised ``val_boundary``, and the
+            ``val_error`` made of those that ``optimize`` names;
+            ``val_decode_factor``, by how much decoding weighs the emissions; ``val_decode_by_frame``, 1 where the
+            decoding rule takes the most probable class of each frame, 0 for the most probable sequence.
         best_epoch: the epoch with the least ``val_error``.
         notes: warnings and explanations of training, each once.
         table: columns and sampling rate of the table that the recordings were read from, see

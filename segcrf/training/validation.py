@@ -175,4 +175,4 @@ def _count(name: str, true: Labels, pred: Labels, margin: int) -> tuple[float, f
         "f1": len(bands),
         "boundary": np.count_nonzero(touching),
     }[name]
-    return _score(name, true, pred, margin) / 100 * total, total
+    return _score(name, true, pred, margin) / 100 * float(total), float(total)
