@@ -13,7 +13,7 @@ from torch import nn
 
 from segcrf._validation import InputError, InputTypeError, frames_per_second
 from segcrf.data import Given, holds_bands, label_frames
-from segcrf.inference import Predictor, best_model_folder, check_replaceable, read_model, write_model
+from segcrf.inference import Predictor, best_model_folder, check_replaceable, hold_checkpoint, read_model, write_model
 from segcrf.losses import Combiner
 from segcrf.nn import DecodingRule
 from segcrf.training import PARAMETERS, SCORES, Examples, Parameters, Trained, check_parameters, fit_model, to_plain
@@ -226,8 +226,8 @@ class Segmenter(Predictor):
 
         Args:
             X: signals, (T, F) each.
-            y: labels, (T,) each: indices (-100 = unlabelled) or names ("" = unlabelled); or a table of bands in
-                seconds by ``sampling_rate``, in frames without one, as :func:`segcrf.label_frames` takes it. A class
+            y: labels, (T,) each: indices (-100 = unlabelled) or names ("" = unlabelled); or a table of bands, in
+                seconds by ``sampling_rate`` and in frames without one, see :func:`segcrf.data.label_frames`. A class
                 without a training frame is reported by a :class:`segcrf.training.TrainingWarning`.
             targets: (T, R) each; NaN = unknown.
             groups: one name per recording, such as a person. If recordings are held out, no group is on both sides.
@@ -244,6 +244,7 @@ class Segmenter(Predictor):
         Raises:
             InputError, InputTypeError: a parameter or the data cannot be used, and nothing was trained.
             ValueError: the checkpoint is of another fit, or a loss became infinite or NaN.
+            BlockingIOError: another process fits with the same ``directory``.
             ImportError: Lightning is not installed.
         """
         if warm_start:
@@ -265,7 +266,8 @@ class Segmenter(Predictor):
             validation = (held, self._label_frames(held, labels), *rest)
         examples = Examples(X, self._label_frames(X, y), targets, groups, validation)
         start = dataclasses.replace(self._trained, weights=self.model_.state_dict()) if warm_start else None
-        trained = fit_model(parameters, examples, start=start, resume=resume, on_best=keep)
+        with hold_checkpoint(parameters.directory):
+            trained = fit_model(parameters, examples, start=start, resume=resume, on_best=keep)
         return self._adopt(trained, parameters.device)
 
     def _label_frames(self, X: Any, y: Any) -> Any:
@@ -289,11 +291,13 @@ class Segmenter(Predictor):
         return self
 
     # --------------------------------------------------------------------------------------------------- storage
-    def save(self, folder: str | os.PathLike[str]) -> None:
+    def save(self, folder: str | os.PathLike[str], *, table: dict[str, Any] | None = None) -> None:
         """Write the fitted model into a folder, as safetensors and JSON.
 
         Args:
             folder: a new folder, or an earlier model, which is replaced at once and as a whole.
+            table: columns and sampling rate of the table that the recordings were read from, see
+                :func:`segcrf.data.columns_to_config`, for the commands; None: those of the model that was loaded.
 
         Raises:
             ValueError: nothing was fitted, the folder holds other things, or ``sampling_rate`` is not one.
@@ -303,7 +307,8 @@ class Segmenter(Predictor):
         setting = self._trained.setting
         parameters = dataclasses.replace(setting.parameters, sampling_rate=to_plain(self.sampling_rate))
         setting = dataclasses.replace(setting, parameters=parameters)
-        trained = dataclasses.replace(self._trained, setting=setting, weights=self.model_.state_dict())
+        table = self._trained.table if table is None else table
+        trained = dataclasses.replace(self._trained, setting=setting, weights=self.model_.state_dict(), table=table)
         write_model(folder, trained.to_config(), trained.to_tensors())
 
     @classmethod

@@ -1,5 +1,5 @@
 """The command line: one file per command."""
 
-from segcrf.cli.main import BAD_INPUT, INTERRUPTED, main
+from segcrf.cli.main import BAD_INPUT, FAULT, INTERRUPTED, TERMINATED, main
 
-__all__ = ["BAD_INPUT", "INTERRUPTED", "main"]
+__all__ = ["BAD_INPUT", "FAULT", "INTERRUPTED", "TERMINATED", "main"]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segcrf.cli.inputs import load_segmenter
+from segcrf.cli.messages import say
 from segcrf.cli.options import add_command, add_fitted_model_options
 
 if TYPE_CHECKING:
@@ -37,4 +38,4 @@ def run_export(arguments: argparse.Namespace) -> None:
         arguments: of the command.
     """
     model = load_segmenter(arguments.model, arguments.encoder)
-    print(model.export(arguments.out, step=arguments.step))
+    say(model.export(arguments.out, step=arguments.step))

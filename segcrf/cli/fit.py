@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segcrf._validation import InputError
-from segcrf.cli.inputs import labels_of, read_with_columns
+from segcrf.cli.inputs import labels_of, read_columns, read_with_columns
 from segcrf.cli.labels import add_label_options, check_no_bands, label_column_of, label_recordings
-from segcrf.cli.messages import count, naming_options_and_rows, warn
+from segcrf.cli.messages import count, naming_options_and_rows, say, warn
 from segcrf.cli.options import (
     add_column_options,
     add_command,
@@ -29,10 +29,10 @@ from segcrf.data import (
     RecordingTable,
     TableError,
     class_order,
+    columns_to_config,
+    hold,
     listing,
-    load_columns,
     read_recordings,
-    save_columns,
 )
 from segcrf.inference import saved_model
 
@@ -88,12 +88,20 @@ def run_fit(arguments: argparse.Namespace) -> None:
     Args:
         arguments: of the command.
     """
-    from segcrf.training import TrainingWarning
-
     folder: Path = arguments.model
-    checkpoint = _check_writable(folder, arguments)
+    _check_writable(folder, arguments)
     _check_objective(arguments)
     columns = _columns_of(arguments)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with hold(folder, wait=0.0):
+        _fit_into(folder, arguments, columns)
+
+
+def _fit_into(folder: Path, arguments: argparse.Namespace, columns: Columns) -> None:
+    """Train, save and report a model, while no other process writes to its folder."""
+    from segcrf.training import TrainingWarning
+
+    checkpoint = _check_writable(folder, arguments)  # again: another fit may have ended in between
     check_no_bands(arguments.train, arguments.channels, _MEANT.format(folder=folder))
     train = label_recordings(read_recordings(arguments.train, columns), arguments)
     train.check_sampling_rate()
@@ -112,12 +120,11 @@ def run_fit(arguments: argparse.Namespace) -> None:
             warm = arguments.start is not None
             resume = arguments.resume
             model.fit(*data, targets=train.targets, validation=validation, resume=resume, warm_start=warm)
-        model.save(folder)
-        save_columns(folder, train.columns, train.sampling_rate)
+        model.save(folder, table=columns_to_config(train.columns, train.sampling_rate))
     saved_model.remove_checkpoint(checkpoint)
-    print(_summarise(model, train, folder))
+    say(_summarise(model, train, folder))
     for note in model.notes_:
-        print(f"note: {note}")
+        say(f"note: {note}")
 
 
 def _check_writable(folder: Path, arguments: argparse.Namespace) -> Path:
@@ -160,7 +167,7 @@ def _columns_of(arguments: argparse.Namespace) -> Columns:
         return Columns(arguments.recording, arguments.time, label, arguments.channels, arguments.targets)
     if not arguments.start.is_dir():
         raise InputError("--from", f"{arguments.start}, which is no folder", "a model that fit wrote")
-    columns, _ = load_columns(arguments.start)
+    columns, _ = read_columns(arguments.start)
     given = {each.name: getattr(arguments, each.name) for each in dataclasses.fields(columns)}
     given["label"] = None
     columns = dataclasses.replace(columns, label=label_column_of(arguments, columns.label or "label"))

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from segcrf.cli.messages import count, naming_options_and_rows, warn
-from segcrf.data import Columns, RecordingTable, TableError, columns_of, listing, load_columns, read_recordings
+from segcrf.data import Columns, RecordingTable, TableError, columns_from_config, columns_of, listing, read_recordings
+from segcrf.inference import read_config
 
 if TYPE_CHECKING:
     import argparse
@@ -25,6 +26,7 @@ __all__ = [
     "load_model",
     "load_segmenter",
     "predict_classes",
+    "read_columns",
     "read_for_model",
     "read_with_columns",
 ]
@@ -53,12 +55,21 @@ def load_model(arguments: argparse.Namespace) -> FittedModel:
         arguments: with model, data and the roles of columns.
     """
     segmenter = load_segmenter(arguments.model, arguments.encoder)
-    columns, sampling_rate = load_columns(arguments.model)
+    columns, sampling_rate = read_columns(arguments.model)
     given = {role: getattr(arguments, role) for role in ("recording", "time", "label")}
     columns = dataclasses.replace(columns, **{role: name for role, name in given.items() if name is not None})
     if columns.channels is None:  # the model was saved from Python, which knows no columns
         columns = columns.resolve(columns_of(arguments.data))
     return FittedModel(segmenter, columns, sampling_rate)
+
+
+def read_columns(folder: Path) -> tuple[Columns, float | None]:
+    """Return the columns and the sampling rate of the table that a model was fitted on.
+
+    Args:
+        folder: of the model.
+    """
+    return columns_from_config(read_config(folder).get("table"), folder)
 
 
 def load_segmenter(folder: Path, encoder: Any) -> Segmenter:

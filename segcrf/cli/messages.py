@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 
     from segcrf.data import RecordingTable
 
-__all__ = ["count", "in_one_line", "naming_options_and_rows", "show_warning", "warn"]
+__all__ = [
+    "count",
+    "describe_fault",
+    "in_one_line",
+    "naming_options_and_rows",
+    "say",
+    "show_warning",
+    "warn",
+]
 
 
 @contextlib.contextmanager
@@ -83,7 +91,7 @@ def warn(*texts: str) -> None:
         texts: the warnings.
     """
     for text in texts:
-        print(f"segcrf: warning: {' '.join(text.split())}", file=sys.stderr)
+        print(f"segcrf: warning: {_printable(' '.join(text.split()))}", file=sys.stderr)
 
 
 def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -96,12 +104,49 @@ def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 
 def in_one_line(error: BaseException) -> str:
-    """Return the text of an error in one line.
+    """Return the text of an error in one line that a terminal can show.
 
     Args:
         error: any error; its type is the text if it has none.
     """
-    return " ".join(str(error).split()) or type(error).__name__
+    return _printable(" ".join(str(error).split())) or type(error).__name__
+
+
+def describe_fault(error: BaseException) -> str:
+    """Return the text of an error that is not one of the input.
+
+    Args:
+        error: any error; one without memory is known by its type or, from PyTorch, by its text.
+    """
+    text = in_one_line(error)
+    if isinstance(error, MemoryError) or "not enough memory" in text or "out of memory" in text:
+        advice = "give fewer or shorter recordings at a time, or a machine with more memory"
+        return f"memory is not enough ({text}); {advice}"
+    kind = type(error).__name__
+    described = kind if text == kind else f"{kind}: {text}"
+    return f"a fault of segcrf ({described}); run the command again with --debug, and report what it prints"
+
+
+def say(text: object) -> None:
+    """Print a result on stdout, with control characters as escapes.
+
+    Args:
+        text: one line or more.
+    """
+    print("\n".join(map(_printable, str(text).split("\n"))))
+
+
+def _printable(text: str) -> str:
+    r"""Return a text with control characters written as escapes: they could move the cursor or change colours.
+
+    Args:
+        text: of a file or a user.
+
+    Example:
+        >>> print(_printable("on\x1b[31m"))
+        on\x1b[31m
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def count(number: int, one: str, many: str | None = None) -> str:

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from segcrf import plot
 from segcrf._validation import UNLABELLED, InputError
 from segcrf.cli.inputs import load_model, read_for_model
-from segcrf.cli.labels import add_frame_rate_option, check_bands_file, check_no_bands, write_bands
-from segcrf.cli.messages import count, naming_options_and_rows, warn
+from segcrf.cli.labels import add_frame_rate_option, check_bands_file, check_no_bands, naming_frame_rate, write_bands
+from segcrf.cli.messages import count, naming_options_and_rows, say, warn
 from segcrf.cli.options import add_column_options, add_command, add_fitted_model_options
 from segcrf.cli.prompts import add_prompt_options, read_prompt_options
 from segcrf.data import (
@@ -68,6 +68,11 @@ def add_predict_command(commands: Any) -> None:
         metavar="FILE",
         help="also write every frame: label, posterior per class, predicted targets",
     )
+    command.add_argument(
+        "--safe-csv",
+        action="store_true",
+        help="write an apostrophe before a name that a spreadsheet would take for a formula",
+    )
     command.add_argument("--plot", type=Path, metavar="FILE.png", help="also draw the first recording and its bands")
     add_column_options(command)
     add_prompt_options(command)
@@ -85,7 +90,8 @@ def run_predict(arguments: argparse.Namespace) -> None:
     wanted = _with_truth(columns, arguments.data) if arguments.plot else columns.without_answers()
     check_no_bands(arguments.data, columns.channels, "give the recordings; predict writes bands itself")
     recordings = read_for_model(fitted, arguments.data, wanted)
-    known = read_prompt_options(arguments, recordings, model.classes_)
+    with naming_frame_rate():
+        known = read_prompt_options(arguments, recordings, model.classes_)
     model.set_params(sampling_rate=None)  # bands get the times of the file's own clock, gaps and all
     with naming_options_and_rows(recordings):
         bands: Any = model.predict_segments(recordings.signals, min_confidence=arguments.min_confidence, **known)
@@ -94,13 +100,14 @@ def run_predict(arguments: argparse.Namespace) -> None:
     labels = _labels_of_frames(segments, recordings)
     if arguments.frames:
         posterior = model.predict_proba(recordings.signals, **known)
-        write_table(_tabulate_frames(model, recordings, labels, posterior, columns.targets), arguments.frames)
+        table = _tabulate_frames(model, recordings, labels, posterior, columns.targets)
+        write_table(table, arguments.frames, safe=arguments.safe_csv)
     if arguments.plot:
         chart: Any = _draw_first(model, recordings, labels[0])
         with write_atomically(arguments.plot) as temporary:
             chart.savefig(temporary)
     written = str(files[0]) if len(files) == 1 else count(len(files), "file")
-    print(f"{written}: {count(len(segments), 'band')} in {count(len(recordings.names), 'recording')}")
+    say(f"{written}: {count(len(segments), 'band')} in {count(len(recordings.names), 'recording')}")
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
@@ -125,8 +132,10 @@ def _write_segments(segments: Any, recordings: RecordingTable, arguments: argpar
     """Write bands in the unit of the recordings as a table, in seconds in any other format; return the files."""
     rate: float | None = arguments.frame_rate
     if find_label_format(arguments.out, existing=False).name == "table":
-        return write_bands(segments_to_times(segments, recordings), arguments.out)
-    seconds = segments_to_seconds(segments, recordings, rate)
+        write_table(segments_to_times(segments, recordings), arguments.out, safe=arguments.safe_csv)
+        return [arguments.out]
+    with naming_frame_rate():
+        seconds = segments_to_seconds(segments, recordings, rate)
     return write_bands(seconds, arguments.out, rate=rate or recordings.sampling_rate)
 
 

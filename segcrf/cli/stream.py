@@ -19,9 +19,9 @@ import numpy.typing as npt
 
 from segcrf._validation import InputError
 from segcrf.cli.frames import CsvFrames, RawFrames
-from segcrf.cli.inputs import load_segmenter
+from segcrf.cli.inputs import load_segmenter, read_columns
 from segcrf.cli.options import add_command, add_fitted_model_options
-from segcrf.data import load_columns, write_atomically
+from segcrf.data import write_atomically
 
 if TYPE_CHECKING:
     import argparse
@@ -106,7 +106,7 @@ class _Live:
     """The stream of one recording, and what was read but is not a whole frame yet."""
 
     def __init__(self, model: Segmenter, arguments: argparse.Namespace) -> None:
-        columns, _ = load_columns(arguments.model)
+        columns, _ = read_columns(arguments.model)
         channels = columns.channels or tuple(str(i) for i in range(model.n_features_in_))
         self.model, self.path, self.shows_current = model, arguments.state, arguments.current
         raw = arguments.format == "float32"

@@ -9,7 +9,7 @@ from segcrf.data.dataset import (
     check_signals,
     read_labelled,
 )
-from segcrf.data.files import check_folder, write_atomically
+from segcrf.data.files import check_folder, hold, write_atomically
 from segcrf.data.formats import (
     LABEL_FORMATS,
     OVERLAPS,
@@ -30,18 +30,17 @@ from segcrf.data.preparation import (
     prepare_recordings,
 )
 from segcrf.data.readers import (
-    COLUMNS_FILE,
     Columns,
     RecordingTable,
     TableError,
     class_order,
+    columns_from_config,
     columns_of,
+    columns_to_config,
     format_of,
     listing,
-    load_columns,
     read_recordings,
     read_table,
-    save_columns,
     write_table,
 )
 from segcrf.data.splitting import split_recordings
@@ -49,7 +48,6 @@ from segcrf.data.synthetic import SwitchingSignal, switching_sinusoid
 from segcrf.data.windows import Batch, RandomWindows, Recording, Window, Windows, collate, grid
 
 __all__ = [
-    "COLUMNS_FILE",
     "LABEL_FORMATS",
     "OFFSETS_DOMINATE",
     "OVERLAPS",
@@ -72,22 +70,23 @@ __all__ = [
     "choose_preparation",
     "class_order",
     "collate",
+    "columns_from_config",
     "columns_of",
+    "columns_to_config",
     "fill_frames",
     "find_label_format",
     "format_of",
     "grid",
+    "hold",
     "holds_bands",
     "label_frames",
     "listing",
-    "load_columns",
     "offset_share",
     "prepare_recordings",
     "read_labelled",
     "read_labels",
     "read_recordings",
     "read_table",
-    "save_columns",
     "segments_to_frames",
     "segments_to_seconds",
     "segments_to_times",

@@ -1,6 +1,6 @@
 """Kernels: how the scans of structures are made fast, on CPUs and GPUs."""
 
-from segcrf.kernels.backends import BACKENDS, pick
+from segcrf.kernels.backends import BACKENDS, cache_folder, pick
 from segcrf.kernels.guard import check_labels_in_range, check_lengths_in_range, check_potentials
 from segcrf.kernels.layout import agreeing, clamp, empty_beside, frame_mask, time_first, working_dtype
 from segcrf.kernels.online import (
@@ -26,6 +26,7 @@ __all__ = [
     "Operator",
     "Sizes",
     "agreeing",
+    "cache_folder",
     "check_labels_in_range",
     "check_lengths_in_range",
     "check_potentials",

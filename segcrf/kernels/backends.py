@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 
-__all__ = ["BACKENDS", "DEVICE_OF", "pick"]
+__all__ = ["BACKENDS", "DEVICE_OF", "cache_folder", "pick"]
 
 BACKENDS = ("auto", "torch", "numba", "triton")
 DEVICE_OF = {"numba": "cpu", "triton": "cuda"}
 _INSTALLED = {package: find_spec(package) is not None for package in DEVICE_OF}
+
+
+def cache_folder() -> Path | None:
+    """Return the folder where compiled CPU kernels are kept; None if there is none, so that every process compiles."""
+    if not _INSTALLED["numba"]:
+        return None
+    from segcrf.kernels import numba_runtime
+
+    return numba_runtime.cache_folder()
 
 
 def pick(backend: str, device: torch.device, known: Iterable[str] = tuple(DEVICE_OF)) -> str:

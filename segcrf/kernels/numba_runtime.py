@@ -4,6 +4,7 @@
 # NumPy scalars reinterpret their bits here, and Numba infers the types.
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import threading
@@ -23,6 +24,7 @@ from segcrf.kernels.layout import working_dtype
 
 __all__ = [
     "array",
+    "cache_folder",
     "compiled",
     "exact",
     "exact_exp",
@@ -94,7 +96,37 @@ def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any
     file: Any = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
     if hasattr(file, "_source_stamp"):
         file._source_stamp = source_digest()
+    if hasattr(file, "_index_path"):
+        _forgive(file)
     return dispatcher
+
+
+def _forgive(file: Any) -> None:
+    """Let a function be compiled again where its cache is damaged, and go on where nothing can be written to the disk.
+
+    Otherwise a file that a full disk or a power cut truncated would stop every later process.
+    """
+    load, save = file.load, file.save
+
+    def load_or_remove(key: Any) -> Any:
+        try:
+            return load(key)
+        except Exception:  # what a damaged pickle raises is any error
+            Path(file._index_path).unlink(missing_ok=True)
+            return None
+
+    def save_if_possible(key: Any, data: Any) -> None:
+        with contextlib.suppress(OSError):
+            save(key, data)
+
+    file.load, file.save = load_or_remove, save_if_possible
+
+
+def cache_folder() -> Path | None:
+    """Return the folder where compiled kernels are kept; None if no folder can be written to."""
+    kept: Any = getattr(exponentiate, "_cache", None)
+    path: str | None = getattr(kept, "cache_path", None)
+    return None if path is None else Path(path)
 
 
 @cache

@@ -226,16 +226,26 @@ def _draw_tracks(
         ax.axhspan(index + 0.09, index + 0.91, facecolor=EMPTY, linewidth=0)
         _draw_bands(segments, ax, len(names), sampling_rate, (index + 0.09, 0.82))
     ax.set_ylim(len(tracks), 0)
-    ax.set_yticks(np.arange(len(tracks)) + 0.5, list(tracks), fontsize=7.5)
+    ax.set_yticks(np.arange(len(tracks)) + 0.5, [_shown(name) for name in tracks], fontsize=7.5)
+    for text in ax.get_yticklabels():
+        text.set_parse_math(False)
     ax.tick_params(axis="y", length=0)
     ax.spines[["left", "bottom"]].set_visible(False)
     if legend:
         patch = import_matplotlib("matplotlib.patches").Patch
-        handles = [patch(color=color, label=name) for name, color in zip(names, class_colors(len(names)), strict=True)]
-        ax.legend(
-            handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8,
-            handlelength=0.9, handleheight=0.9, borderaxespad=0.2,
+        handles = [patch(color=color) for color in class_colors(len(names))]
+        box = ax.legend(
+            handles, map(str, range(len(names))), loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False,
+            fontsize=8, handlelength=0.9, handleheight=0.9, borderaxespad=0.2,
         )  # fmt: skip
+        for text, name in zip(box.get_texts(), names, strict=True):
+            text.set_parse_math(False)
+            text.set_text(_shown(name))  # as a label of its handle, a name that begins with _ would be left out
+
+
+def _shown(name: str) -> str:
+    """Return a name with control characters as escapes: no font has them."""
+    return name if name.isprintable() else repr(name)[1:-1]
 
 
 def _line(ax: Any, values: Array, sampling_rate: float | None, **style: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from segcrf._validation import InputError
+from segcrf.data import write_atomically
 from segcrf.training.recipe import Recipe, Result
 from segcrf.training.task import Task
 
@@ -114,15 +114,14 @@ class Record(Callback):
 
 
 class SaveCheckpoint(Callback):
-    """Writes the state of the fit after each epoch, by way of a draft: a kill at any time leaves a whole checkpoint."""
+    """Writes the state of the fit after each epoch; a kill at any time leaves a whole checkpoint."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        draft = self.path.with_suffix(".draft")
-        trainer.save_checkpoint(draft)
-        os.replace(draft, self.path)
+        with write_atomically(self.path) as temporary:
+            trainer.save_checkpoint(temporary)
 
 
 def _check_fingerprint(checkpoint: Path, key: str, fingerprint: dict[str, Any]) -> dict[str, Any]:

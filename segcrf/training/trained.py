@@ -57,6 +57,8 @@ class Trained:
             probable class of each frame made better bands than the most probable sequence.
         best_epoch: the epoch with the least ``val_error``.
         notes: warnings and explanations of training, each once.
+        table: columns and sampling rate of the table that the recordings were read from, see
+            :func:`segcrf.data.columns_to_config`; None if they were given as arrays.
     """
 
     setting: Setting
@@ -66,6 +68,7 @@ class Trained:
     history: list[dict[str, float]]
     best_epoch: int
     notes: list[str]
+    table: dict[str, Any] | None = None
 
     def build_model(self, device: str | torch.device) -> JointModel | SwitchingModel:
         """Build the model with these weights, on a device and in evaluation mode."""
@@ -79,7 +82,7 @@ class Trained:
         coder, sizes = self.setting.coder, self.setting.sizes
         parameters, encoder = self.setting.parameters, self.setting.parameters.encoder
         return {
-            "parameters": parameters.to_dict(),
+            "parameters": parameters.to_dict() | {"directory": None},  # a path of the machine that fitted
             "encoder": encoder if isinstance(encoder, str) else import_path_of(encoder),
             "classes": coder.classes.tolist(),
             "labels": "name" if coder.named else "index",
@@ -92,6 +95,7 @@ class Trained:
             "history": self.history,
             "best_epoch": self.best_epoch,
             "notes": self.notes,
+            "table": self.table,
         }
 
     def to_tensors(self) -> dict[str, Tensor]:
@@ -126,6 +130,7 @@ class Trained:
             config["history"],
             config["best_epoch"],
             config["notes"],
+            config["table"],
         )
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +19,9 @@ import pytest
 import segcrf
 from segcrf import Segmenter
 from segcrf._validation import InputError
-from segcrf.cli import BAD_INPUT, INTERRUPTED, main
-from segcrf.data import Columns, load_columns, read_labels, read_recordings, segments_to_frames
+from segcrf.cli import BAD_INPUT, FAULT, INTERRUPTED, TERMINATED, main
+from segcrf.cli.inputs import read_columns
+from segcrf.data import Columns, hold, read_labels, read_recordings, segments_to_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,16 +96,17 @@ def refuse(run):
     return call
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 # ------------------------------------------------------------------------------------------------------------- fit
 def test_fit_writes_a_model_that_remembers_its_columns(place: Path):
-    columns, sampling_rate = load_columns(place / "model")
+    columns, sampling_rate = read_columns(place / "model")
     assert columns == Columns("rec", "clock", "state", ("level", "other"), ("twice",))
     assert sampling_rate == 20.0
-    assert sorted(path.name for path in (place / "model").iterdir()) == [
-        "columns.json",
-        "config.json",
-        "model.safetensors",
-    ]
+    assert sorted(path.suffix for path in (place / "model").iterdir()) == [".json", ".safetensors"]
+    assert str(place) not in (place / "model" / "config.json").read_text()
     model = Segmenter.load(place / "model")
     assert model.classes_.tolist() == ["off", "on"]
     assert (model.hidden, model.max_epochs, model.sampling_rate) == (4, 2, 20.0)
@@ -115,15 +119,15 @@ def test_fit_leaves_nothing_else(place: Path):
 
 
 def test_fit_keeps_an_existing_model_without_overwrite(run, refuse, place: Path):
-    before = (place / "model" / "model.safetensors").read_bytes()
+    before = contents(place / "model")
     assert "--overwrite" in refuse("fit", "train.csv", "--model", "model", *COLUMNS, *SMALL)
-    assert (place / "model" / "model.safetensors").read_bytes() == before
+    assert contents(place / "model") == before
     run("fit", "train.csv", "--model", "again", *COLUMNS, *SMALL, "--seed", "1")
-    first = (place / "again" / "model.safetensors").read_bytes()
+    first = contents(place / "again")
     code, out, _ = run("fit", "train.csv", "--model", "again", *COLUMNS, *SMALL, "--overwrite", "--seed", "2")
     assert code == 0
     assert out.startswith("again: 2 classes (off, on)")
-    assert (place / "again" / "model.safetensors").read_bytes() != first
+    assert contents(place / "again").keys() != first.keys()  # the name of the tensors is their digest
 
 
 def test_fit_takes_validation_and_chosen_channels(run, place: Path):
@@ -131,7 +135,7 @@ def test_fit_takes_validation_and_chosen_channels(run, place: Path):
         "fit", "train.csv", "--model", "validated", *COLUMNS, *SMALL, "--channels", "level", "--validation", "test.csv"
     )
     assert code == 0
-    assert load_columns(place / "validated")[0].channels == ("level",)
+    assert read_columns(place / "validated")[0].channels == ("level",)
     assert "val_loss" in Segmenter.load(place / "validated").history_[0]
 
 
@@ -152,7 +156,7 @@ def test_fit_resumes_from_the_checkpoint_that_a_killed_fit_left(
     """Killed between the end of training and the writing of the model: no model, but a checkpoint."""
     command = ["fit", "train.csv", "--model", "cut", *COLUMNS, *SMALL]
 
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -461,11 +465,9 @@ def test_models_that_are_none(refuse, place: Path):
     assert "foreign" in refuse("predict", "test.csv", "--model", "foreign", "--out", "x.csv")
     truncated = place / "truncated"
     truncated.mkdir(exist_ok=True)
-    for name in ("config.json", "columns.json"):
-        (truncated / name).write_bytes((place / "model" / name).read_bytes())
-    whole = (place / "model" / "model.safetensors").read_bytes()
-    (truncated / "model.safetensors").write_bytes(whole[: len(whole) // 2])
-    assert "model.safetensors" in refuse("predict", "test.csv", "--model", "truncated", "--out", "x.csv")
+    for name, content in contents(place / "model").items():
+        (truncated / name).write_bytes(content if name == "config.json" else content[: len(content) // 2])
+    assert "cut short or damaged" in refuse("predict", "test.csv", "--model", "truncated", "--out", "x.csv")
     assert not (place / "x.csv").exists()
 
 
@@ -622,6 +624,70 @@ def test_a_failing_write_leaves_the_old_table(run, place: Path, monkeypatch: pyt
     assert not [path for path in place.iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            MemoryError("cannot take 80 GiB"),
+            "memory is not enough (cannot take 80 GiB); give fewer or",
+        ),
+        (RuntimeError("DefaultCPUAllocator: not enough memory"), "memory is not enough (DefaultCPUAllocator"),
+        (ZeroDivisionError("division by zero"), "a fault of segcrf (ZeroDivisionError: division by zero); run"),
+        (RecursionError(), "a fault of segcrf (RecursionError); run the command again with --debug"),
+    ],
+)
+def test_a_fault_is_one_line_too(run, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str):
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Segmenter, "load", fail)
+    code, out, err = run("predict", "test.csv", "--model", "model", "--out", "x.csv")
+    assert (code, out) == (FAULT, "")
+    assert err.startswith(f"segcrf: error: {said}") and err.count("\n") == 1
+    with pytest.raises(type(error)):
+        run("predict", "test.csv", "--model", "model", "--out", "x.csv", "--debug")
+
+
+def test_termination_leaves_nothing_half_written(run, place: Path, monkeypatch: pytest.MonkeyPatch):
+    def end(self: pd.DataFrame, path: Path, **_: object) -> None:
+        path.write_text("half")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patched:
+        patched.setattr(pd.DataFrame, "to_csv", end)
+        code, _, err = run("predict", "test.csv", "--model", "model", "--out", "ended.csv")
+    assert (code, err) == (TERMINATED, "segcrf: terminated\n")
+    assert not [path for path in place.iterdir() if "ended.csv" in path.name]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_control_characters_never_reach_the_terminal(run, refuse, place: Path):
+    table = long_table(2)
+    table["state"] = table["state"].replace({"on": "\x1b[31mon\x07"})
+    table.to_csv(place / "escape.csv", index=False)
+    code, out, err = run("fit", "escape.csv", "--model", "escape", *COLUMNS, *SMALL)
+    assert code == 0 and r"\x1b[31mon\x07" in out and "\x1b" not in out + err
+    assert r"no\x1b[31m.csv" in refuse("fit", "no\x1b[31m.csv", "--model", "x")
+
+
+def test_two_fits_into_one_folder(run, refuse, place: Path):
+    with hold(place / "taken"):
+        done: list[tuple[int, str]] = []
+
+        def other() -> None:
+            code, _, err = run("fit", "train.csv", "--model", "taken", *COLUMNS, *SMALL)
+            done.append((code, err))
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+    ((code, err),) = done
+    assert code == BAD_INPUT
+    assert f"taken: process {os.getpid()} on" in err and "wait until it has ended, or choose another path" in err
+    assert not (place / "taken").exists()
+
+
 def test_debug_shows_the_traceback(run):
     with pytest.raises(FileNotFoundError):
         run("fit", "nothing.csv", "--model", "new", "--debug")
@@ -688,7 +754,7 @@ def test_fit_goes_on_from_a_model_with_new_classes(place: Path, run: Callable[..
     code, out, err = run("fit", "later.csv", "--model", "later", "--from", "model", "--epochs", "1", "--quiet")
     assert code == 0, err
     assert Segmenter.load(place / "later").classes_.tolist() == ["off", "on", "idle"]
-    assert load_columns(place / "later") == load_columns(place / "model")
+    assert read_columns(place / "later") == read_columns(place / "model")
     assert "may be forgotten" in out
     code, _, err = run("fit", "later.csv", "--model", "x", "--from", "model", "--hidden", "9", "--quiet")
     assert code == BAD_INPUT and "--hidden" in err and "as in the fitted model" in err

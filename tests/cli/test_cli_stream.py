@@ -18,7 +18,7 @@ import torch
 from segcrf import Segmenter
 from segcrf.cli import main
 from segcrf.cli.frames import CsvFrames, RawFrames
-from segcrf.data import Columns, save_columns
+from segcrf.data import Columns, columns_to_config
 from segcrf.testing.errors import rejects
 from segcrf.training import loop
 
@@ -38,8 +38,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
         model = Segmenter(bidirectional=False, max_delay=5, sampling_rate=10.0, missing="hold", **options)
         model.fit(X, [np.array(["rest", "walk"])[k] for k in labels])
     folder = tmp_path_factory.mktemp("stream")
-    model.save(folder / "model")
-    save_columns(folder / "model", Columns("rec", "t", "state", ("level", "other")), 10.0)
+    columns = Columns("rec", "t", "state", ("level", "other"))
+    model.save(folder / "model", table=columns_to_config(columns, 10.0))
     signal_ = X[0].astype(np.float32).astype(np.float64)
     return folder, signal_, model.predict_segments([signal_], ["0"]).to_dict("records")
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import json
 import re
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,16 +17,15 @@ from hypothesis import strategies as st
 
 from segcrf import Segments
 from segcrf.data import (
-    COLUMNS_FILE,
     Columns,
     RecordingTable,
     TableError,
     class_order,
+    columns_from_config,
     columns_of,
-    load_columns,
+    columns_to_config,
     read_labels,
     read_recordings,
-    save_columns,
     segments_to_frames,
     segments_to_times,
     write_atomically,
@@ -549,23 +549,39 @@ def test_a_failing_write_leaves_the_old_file_and_no_other(tmp_path: Path):
     assert [file.name for file in tmp_path.iterdir()] == ["data.csv"]
 
 
+def test_a_safe_table_holds_no_formula(tmp_path: Path):
+    names = ["=1+1", "+x", "-x", "@x", "x", "1-2"]
+    table = pd.DataFrame({"label": names, "start": [-1.5] * 6, "=p": [1] * 6})
+    write_table(table, tmp_path / "a.csv", safe=True)
+    found = pd.read_csv(tmp_path / "a.csv")
+    assert found["label"].tolist() == ["'=1+1", "'+x", "'-x", "'@x", "x", "1-2"]
+    assert found["start"].tolist() == [-1.5] * 6 and list(found) == ["label", "start", "'=p"]
+    write_table(table, tmp_path / "a.parquet", safe=True)
+    assert pd.read_parquet(tmp_path / "a.parquet")["label"].tolist() == names
+
+
 def test_writing_into_a_folder_that_is_not_there(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         write_table(pd.DataFrame({"a": [1]}), tmp_path / "no" / "a.csv")
 
 
-def test_columns_are_remembered(tmp_path: Path):
+def test_columns_are_remembered():
     columns = Columns("rec", None, "state", ("ax", "ay"), ("power",))
-    save_columns(tmp_path, columns, 50.0)
-    assert load_columns(tmp_path) == (columns, 50.0)
+    content = json.loads(json.dumps(columns_to_config(columns, 50.0)))
+    assert columns_from_config(content, "model") == (columns, 50.0)
 
 
-def test_a_model_without_columns_leaves_them_open(tmp_path: Path):
-    assert load_columns(tmp_path) == (Columns(), None)
+def test_a_model_without_columns_leaves_them_open():
+    assert columns_from_config(None, "model") == (Columns(), None)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"columns": {}}', '{"columns": 3, "sampling_rate": 1}'])
-def test_damaged_columns(tmp_path: Path, content: str):
-    (tmp_path / COLUMNS_FILE).write_text(content)
-    with rejects_table(file=r"columns\.json", got="damaged"):
-        load_columns(tmp_path)
+@pytest.mark.parametrize("rate", [0, -1.0, "50", float("nan"), []])
+def test_a_damaged_sampling_rate(rate: Any):
+    with rejects_table(file="model", got="sampling rate"):
+        columns_from_config(columns_to_config(Columns(channels=("a",)), None) | {"sampling_rate": rate}, "model")
+
+
+@pytest.mark.parametrize("content", [[], {"columns": {}}, {"columns": 3, "sampling_rate": 1}])
+def test_damaged_columns(content: Any):
+    with rejects_table(file="model", got="damaged"):
+        columns_from_config(content, "model")

@@ -75,6 +75,16 @@ def test_text_and_numbers_share_the_classes_that_are_named():
         plot.bands(words, Figure().add_subplot(), classes=3)
 
 
+def test_names_are_shown_as_they_are(tmp_path: Path):
+    names = ["$10-$20", "_rest", "a$b", "\x1b[31m"]
+    labels = np.array(names)[np.arange(8) // 2]
+    chart = plot.figure(np.zeros(8), {"$k$": labels}, classes=names)
+    rows = chart.axes[-1]
+    chart.savefig(tmp_path / "names.png")  # draws every text
+    assert [text.get_text() for text in rows.get_legend().get_texts()] == [*names[:3], r"\x1b[31m"]
+    assert [text.get_text() for text in rows.get_yticklabels()] == ["$k$"]
+
+
 def test_text_has_a_legend_and_numbers_without_names_have_none():
     words = np.array(["b", "b", "a", "", "", "a", "a", "c"])
     rows = plot.figure(np.zeros(8), {"k": words}).axes[-1]

@@ -12,7 +12,7 @@ CSV file is row 1.
 """
 
 from segcrf.data.readers.clock import format_time, frame_edges, seconds_of, to_dates
-from segcrf.data.readers.columns import COLUMNS_FILE, Columns, load_columns, save_columns
+from segcrf.data.readers.columns import Columns, columns_from_config, columns_to_config
 from segcrf.data.readers.dependencies import import_pandas
 from segcrf.data.readers.errors import TableError
 from segcrf.data.readers.recording_table import RecordingTable, read_recordings
@@ -20,22 +20,21 @@ from segcrf.data.readers.table import columns_of, format_of, listing, read_table
 from segcrf.data.readers.values import class_order, label_column
 
 __all__ = [
-    "COLUMNS_FILE",
     "Columns",
     "RecordingTable",
     "TableError",
     "class_order",
+    "columns_from_config",
     "columns_of",
+    "columns_to_config",
     "format_of",
     "format_time",
     "frame_edges",
     "import_pandas",
     "label_column",
     "listing",
-    "load_columns",
     "read_recordings",
     "read_table",
-    "save_columns",
     "seconds_of",
     "to_dates",
     "write_table",

@@ -1,25 +1,19 @@
-"""The roles of a table's columns, and the file that keeps them beside a model."""
+"""The roles of a table's columns, and how a model keeps them."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from segcrf._validation import InputError
-from segcrf.data.files import write_atomically
 from segcrf.data.readers.errors import TableError
 from segcrf.data.readers.table import listing
 
-__all__ = ["COLUMNS_FILE", "Columns", "check_channel_columns", "load_columns", "save_columns"]
+__all__ = ["Columns", "check_channel_columns", "columns_from_config", "columns_to_config"]
 
-#: The file in a model's folder that keeps the roles of the columns of the training table.
-COLUMNS_FILE = "columns.json"
 # A header cell without a name, as pandas reads it.
 _NAMELESS = re.compile(r"Unnamed: \d+|")
 
@@ -118,41 +112,41 @@ def check_channel_columns(channels: Sequence[str], available: Sequence[str], fil
             raise TableError(f"column {available.index(name) + 1}", got, "a name for every channel", advice, file=file)
 
 
-def save_columns(folder: str | os.PathLike[str], columns: Columns, sampling_rate: float | None) -> None:
-    """Write the columns and the sampling rate of the training table into a model's folder.
+def columns_to_config(columns: Columns, sampling_rate: float | None) -> dict[str, Any]:
+    """Return the columns and the sampling rate of the training table as a model keeps them.
 
     Args:
-        folder: the model's folder.
         columns: with every role resolved.
         sampling_rate: frames per unit of the time column; None without one.
     """
-    content = {"columns": dataclasses.asdict(columns), "sampling_rate": sampling_rate}
-    with write_atomically(Path(folder) / COLUMNS_FILE) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return {"columns": dataclasses.asdict(columns), "sampling_rate": sampling_rate}
 
 
-def load_columns(folder: str | os.PathLike[str]) -> tuple[Columns, float | None]:
-    """Read what :func:`save_columns` wrote. A model saved from Python has no such file, and its columns stay open.
+def columns_from_config(content: Mapping[str, Any] | None, file: object) -> tuple[Columns, float | None]:
+    """Return the inverse of :func:`columns_to_config`.
 
     Args:
-        folder: the model's folder.
+        content: what it returned; None for a model that was saved from Python: its columns stay open.
+        file: where the content was read, for the error.
 
     Returns:
         The columns, and frames per unit of the time column.
 
     Raises:
-        TableError: the file is damaged.
+        TableError: there is something else in the content.
     """
-    path = Path(folder) / COLUMNS_FILE
-    if not path.is_file():
+    if content is None:
         return Columns(), None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return _parse_columns(content["columns"]), content["sampling_rate"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise TableError(
-            "", f"a damaged file ({error!r})", "columns of a model", "fit the model again", file=path
-        ) from error
+        rate: Any = content["sampling_rate"]
+        columns = _parse_columns(content["columns"])
+    except (KeyError, TypeError, AttributeError) as error:
+        got, advice = f"damaged columns ({error!r})", "fit the model again"
+        raise TableError("", got, "columns of a model", advice, file=file) from error
+    if rate is not None and not (isinstance(rate, int | float) and 0 < rate < float("inf")):
+        got, advice = f"a sampling rate of {rate!r}", "fit the model again"
+        raise TableError("", got, "a positive number", advice, file=file)
+    return columns, rate
 
 
 def _parse_columns(content: Mapping[str, Any]) -> Columns:

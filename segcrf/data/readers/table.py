@@ -25,6 +25,8 @@ __all__ = ["columns_of", "format_of", "listing", "read_table", "write_table"]
 
 FORMATS = (".csv", ".csv.gz", ".tsv", ".parquet")
 _LISTED = 20
+# What a formula of a spreadsheet begins with.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def columns_of(path: str | os.PathLike[str]) -> list[str]:
@@ -73,12 +75,14 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str], text: Seque
     return frame
 
 
-def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+def write_table(frame: pd.DataFrame, path: str | os.PathLike[str], *, safe: bool = False) -> None:
     """Write a table in the format of the file name's ending, whole or not at all.
 
     Args:
         frame: the table; its index is left out.
         path: a .csv, .csv.gz, .tsv or .parquet file; an existing file is replaced.
+        safe: whether text that a spreadsheet would take for a formula gets an apostrophe before it. Parquet has types,
+            and stays as it is.
 
     Raises:
         FileNotFoundError, IsADirectoryError, PermissionError: the path is not writable.
@@ -90,7 +94,17 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
         if ending == ".parquet":
             table.to_parquet(temporary, index=False)
         else:
+            table = _without_formulas(table) if safe else table
             table.to_csv(temporary, index=False, sep="\t" if ending == ".tsv" else ",")
+
+
+def _without_formulas(frame: Any) -> Any:
+    """Return a table with an apostrophe before every text, and name of a column, that begins as a formula does."""
+
+    def mark(value: Any) -> Any:
+        return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+    return frame.apply(lambda column: column.map(mark)).rename(columns=mark)
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
