@@ -276,8 +276,8 @@ class Segmenter(Predictor):
 
         Args:
             X: signals, (T, F) each.
-            y: labels, (T,) each: indices (-100 = unlabelled) or names ("" = unlabelled); or a table of bands in
-                seconds by ``sampling_rate``, in frames without one, as :func:`segcrf.label_frames` takes it. A class
+            y: labels, (T,) each: indices (-100 = unlabelled) or names ("" = unlabelled); or a table of bands, in
+                seconds by ``sampling_rate`` and in frames without one, see :func:`segcrf.data.label_frames`. A class
                 without a training frame is reported by a :class:`segcrf.training.TrainingWarning`.
             targets: (T, R) each; NaN = unknown.
             groups: one name per recording, such as a person. If recordings are held out, no group is on both sides.

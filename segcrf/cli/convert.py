@@ -9,7 +9,7 @@ import numpy as np
 
 from segcrf._validation import InputError, frames_per_second
 from segcrf.cli.labels import add_frame_rate_option, check_bands_file, write_bands
-from segcrf.cli.messages import count
+from segcrf.cli.messages import count, say
 from segcrf.cli.options import add_command
 from segcrf.data import LABEL_FORMATS, find_label_format, read_labels
 
@@ -70,7 +70,7 @@ def run_convert(arguments: argparse.Namespace) -> None:
         bands = bands.rename(columns={"start": "start_frame", "end": "end_frame"})
     files = write_bands(bands, arguments.out, form=arguments.to, rate=arguments.frame_rate)
     written = str(files[0]) if len(files) == 1 else count(len(files), "file")
-    print(f"{written}: {count(len(bands), 'band')} in {count(bands['recording'].nunique(), 'recording')}")
+    say(f"{written}: {count(len(bands), 'band')} in {count(bands['recording'].nunique(), 'recording')}")
 
 
 def _to_seconds(table: Any, rate: float | None, file: Path) -> Any:

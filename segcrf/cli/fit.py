@@ -92,7 +92,6 @@ def run_fit(arguments: argparse.Namespace) -> None:
     _check_writable(folder, arguments)
     _check_objective(arguments)
     columns = _columns_of(arguments)
-    check_no_bands(arguments.train, arguments.channels, _MEANT.format(folder=folder))
     folder.parent.mkdir(parents=True, exist_ok=True)
     with hold(folder, wait=0.0):
         _fit_into(folder, arguments, columns)
@@ -103,6 +102,7 @@ def _fit_into(folder: Path, arguments: argparse.Namespace, columns: Columns) -> 
     from segcrf.training import TrainingWarning
 
     checkpoint = _check_writable(folder, arguments)  # again: another fit may have ended in between
+    check_no_bands(arguments.train, arguments.channels, _MEANT.format(folder=folder))
     train = label_recordings(read_files(arguments.train, columns, arguments), arguments)
     train.check_sampling_rate()
     train.check_labelled()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from pathlib import Path
@@ -28,11 +29,12 @@ from segcrf.data import (
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     import pandas as pd
 
 __all__ = [
+    "PLACE",
     "add_frame_rate_option",
     "add_label_options",
     "check_bands_file",
@@ -40,6 +42,7 @@ __all__ = [
     "is_label_file",
     "label_column_of",
     "label_recordings",
+    "naming_frame_rate",
     "write_bands",
 ]
 
@@ -79,6 +82,17 @@ def add_frame_rate_option(command: Any) -> None:
     """
     text = "frames per second, where bands are in seconds and recordings have no times in seconds"
     command.add_argument("--frame-rate", type=float, metavar="HERTZ", help=text)
+
+
+@contextlib.contextmanager
+def naming_frame_rate() -> Generator[None, None, None]:
+    """Let errors about a missing sampling rate name the option that gives it."""
+    try:
+        yield
+    except InputError as error:
+        if error.argument == "sampling_rate":
+            error.argument = "--frame-rate"
+        raise
 
 
 # ---------------------------------------------------------------------------------------------------------- reading
@@ -132,7 +146,8 @@ def label_recordings(recordings: RecordingTable, arguments: argparse.Namespace) 
         return recordings
     import pandas as pd
 
-    parts = [_read_bands(file, recordings, arguments) for file in _label_files(path, arguments.labels_format)]
+    with naming_frame_rate():
+        parts = [_read_bands(file, recordings, arguments) for file in _label_files(path, arguments.labels_format)]
     found = [part for part in parts if part is not None]
     if not found:
         expected = f"labels of {listing(recordings.names)}"

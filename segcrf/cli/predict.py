@@ -12,7 +12,14 @@ import numpy.typing as npt
 from segcrf import plot
 from segcrf._validation import UNLABELLED, InputError
 from segcrf.cli.inputs import DATA_HELP, add_reading_options, dialect_of, load_model, read_for_model
-from segcrf.cli.labels import add_frame_rate_option, check_bands_file, check_no_bands, write_bands
+from segcrf.cli.labels import (
+    PLACE,
+    add_frame_rate_option,
+    check_bands_file,
+    check_no_bands,
+    naming_frame_rate,
+    write_bands,
+)
 from segcrf.cli.messages import count, naming_options_and_rows, say, warn
 from segcrf.cli.options import add_column_options, add_command, add_fitted_model_options
 from segcrf.cli.prompts import add_prompt_options, read_prompt_options
@@ -98,7 +105,8 @@ def run_predict(arguments: argparse.Namespace) -> None:
     wanted = _with_truth(columns, arguments) if arguments.plot else columns.without_answers()
     check_no_bands(arguments.data, columns.channels, "give the recordings; predict writes bands itself")
     recordings = read_for_model(fitted, wanted, arguments)
-    known = read_prompt_options(arguments, recordings, model.classes_)
+    with naming_frame_rate():
+        known = read_prompt_options(arguments, recordings, model.classes_)
     model.set_params(sampling_rate=None)  # bands get the times of the file's own clock, gaps and all
     with naming_options_and_rows(recordings):
         options = {"min_confidence": arguments.min_confidence, "interval": arguments.interval}
@@ -140,8 +148,13 @@ def _write_segments(segments: Any, recordings: RecordingTable, arguments: argpar
     """Write bands in the unit of the recordings as a table, in seconds in any other format; return the files."""
     rate: float | None = arguments.frame_rate
     if find_label_format(arguments.out, existing=False).name == "table":
-        return write_bands(_safe(segments_to_times(segments, recordings), arguments.out, arguments), arguments.out)
-    seconds = segments_to_seconds(segments, recordings, rate)
+        bands = _safe(segments_to_times(segments, recordings), arguments.out, arguments)
+        if PLACE in arguments.out.name:
+            return write_bands(bands, arguments.out)
+        write_table(bands, arguments.out)
+        return [arguments.out]
+    with naming_frame_rate():
+        seconds = segments_to_seconds(segments, recordings, rate)
     return write_bands(seconds, arguments.out, rate=rate or recordings.sampling_rate)
 
 

@@ -88,12 +88,12 @@ def read_prompt_options(arguments: argparse.Namespace, recordings: RecordingTabl
     known: dict[str, Any] = {}
     number = {str(name): name for name in classes.tolist()}
     if arguments.given is not None:
-        bands = _read_bands(arguments.given, recordings, number)
+        bands = _read_bands(arguments.given, arguments, recordings, number)
         check_no_overlap(bands, arguments.given)
         known["given"] = _by_index(bands, recordings)
     if arguments.forbid is not None:
         if _is_file(arguments.forbid):
-            known["forbid"] = _by_index(_read_bands(arguments.forbid, recordings, number), recordings)
+            known["forbid"] = _by_index(_read_bands(arguments.forbid, arguments, recordings, number), recordings)
         else:
             known["forbid"] = [number.get(name, name) for name in parse_some_names(arguments.forbid)]
     if arguments.transcript is not None:
@@ -108,12 +108,12 @@ def _is_file(text: str) -> bool:
     return Path(text).is_file() or Path(text).suffix.lower() in (".csv", ".gz", ".tsv", ".parquet")
 
 
-def _read_bands(path: str, recordings: RecordingTable, number: dict[str, Any]) -> Any:
+def _read_bands(path: str, arguments: argparse.Namespace, recordings: RecordingTable, number: dict[str, Any]) -> Any:
     """Return the labelled bands of a table in frames, with classes as the model has them."""
-    table: Any = read_labels(path)
+    table: Any = read_labels(path, sampling_rate=arguments.frame_rate)
     table = table[table["label"] != ""]
     _check_classes(table, number, path)
-    bands: Any = segments_to_frames(table, recordings, source=path)
+    bands: Any = segments_to_frames(table, recordings, source=path, sampling_rate=arguments.frame_rate)
     check_within(bands, recordings, path)
     return bands.assign(label=[number[label] for label in bands["label"]])
 

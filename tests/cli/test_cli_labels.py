@@ -13,7 +13,8 @@ import pytest
 
 from segcrf import Segmenter, Segments
 from segcrf.cli import BAD_INPUT, main
-from segcrf.data import load_columns, read_labels, write_labels
+from segcrf.cli.inputs import read_columns
+from segcrf.data import read_labels, write_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +83,7 @@ def test_a_fit_by_a_folder_of_files_is_that_by_one_table(
     code, _, err = run("fit", signals, "--labels", *labels, "--model", "again", "--overwrite", *SMALL)
     assert (code, err) == (0, "")
     assert weights(place / "again") == weights(place / "model")
-    assert load_columns(place / "model")[0].label is None
+    assert read_columns(place / "model")[0].label is None
 
 
 def test_fit_takes_a_table_of_bands_in_python(place: Path) -> None:
@@ -143,7 +144,7 @@ def test_labels_that_do_not_fit_are_rejected(run: Run, place: Path) -> None:
         assert expected in err
     code, _, err = run("fit", "timeless.csv", "--labels", "grids", "--model", "bad", *SMALL)
     assert code == BAD_INPUT
-    assert "sampling_rate" in err
+    assert "--frame-rate: got None" in err
     for rule in ("first", "last", "shortest"):
         command = ["fit", "signals.csv", "--labels", "overlapping.csv", "--overlaps", rule, "--model", f"by_{rule}"]
         assert run(*command, *SMALL)[0] == 0
@@ -207,7 +208,7 @@ def test_predict_says_how_to_write_a_file_per_recording(run: Run) -> None:
     assert "write a file for each: {recording}.TextGrid" in err
     code, _, err = run("predict", "timeless.csv", "--model", "model", "--out", "all.rttm", "--time", "")
     assert code == BAD_INPUT
-    assert "expected frames per second" in err
+    assert "--frame-rate: got None, expected frames per second" in err
 
 
 def test_convert_there_and_back_is_no_change(run: Run, place: Path) -> None:
@@ -237,6 +238,17 @@ def test_convert_asks_for_what_it_cannot_know(run: Run, place: Path) -> None:
     assert (place / "whole.txt").read_text() == "0.0\t2.5\ta\n"
     assert "a file of its own" in run("convert", "whole.txt", "whole.txt")[2]
     assert "unknown format" in run("convert", "whole.txt", "whole.doc")[2]
+
+
+def test_what_is_known_may_be_in_any_format(run: Run, place: Path) -> None:
+    """A band of half a second that is given is in the answer."""
+    (place / "known.rttm").write_text("SPEAKER r1 1 0.5 0.5 <NA> <NA> on <NA> <NA>\n")
+    for signals, more in (("signals.csv", []), ("timeless.csv", ["--time", "", "--frame-rate", RATE])):
+        code, _, err = run("predict", signals, "--model", "model", "--given", "known.rttm", "--out", "g.rttm", *more)
+        assert (code, err) == (0, "")
+        found = read_labels(place / "g.rttm")
+        own = found[(found["recording"] == "r1") & (found["label"] == "on")]
+        assert ((own["start"] <= 0.5 + 1e-9) & (own["end"] >= 1.0 - 1e-9)).any()
 
 
 # --------------------------------------------------------------------------------------------- two files of bands

@@ -302,6 +302,16 @@ UNUSABLE = {
     "JSON of something else": ("one.json", '{"a": 1}', {"expected": "a list of tasks"}),
     "a table without labels": ("one.csv", "start,end\n0,1\n", {"argument": "column 'label'", "got": "no such column"}),
     "a table without ends": ("one.csv", "start,label\n0,a\n", {"argument": "column 'end'", "expected": "duration"}),
+    "a duration that is none": (
+        "one.csv",
+        "start,duration,label\n0,1,a\n1,long,b\n",
+        {"argument": "column 'duration'", "got": "'long'", "expected": "a number"},
+    ),
+    "a date with a duration": (
+        "one.csv",
+        "start,duration,label\n2024-05-31 10:00:00,1,a\n",
+        {"argument": "column 'start'", "got": "2024", "advice": "a column of ends"},
+    ),
     "a start without stop": (
         "one.csv",
         BORIS_EVENTS.rpartition("cage 1")[0],

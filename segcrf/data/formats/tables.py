@@ -117,6 +117,8 @@ def read_band_table(file: Path, missing: Sequence[str] = ()) -> Any:
         got = f"{first.name!r} and {last.name!r}"
         raise TableError("header", got, "times of one unit", "name both columns with their unit", file=file)
     if "duration" in roles:
+        _check_numbers(start, first, file)
+        _check_numbers(end, last, file)
         end = start + end
     table["start"], table["end"] = start, end
     table["label"] = label_column(frame, roles["label"].name, file)
@@ -182,6 +184,19 @@ def _read_times(frame: Any, column: RoleColumn, file: Path, missing: Sequence[st
     per_unit = _UNITS.get(column.unit, 1.0)
     seconds = pd.Series(parsed, index=frame.index, dtype="float64")
     return (seconds, "frames") if per_unit is None else (seconds * per_unit, "seconds")
+
+
+def _check_numbers(times: Any, column: RoleColumn, file: Path) -> None:
+    """Raise for a start or duration that is no number, as ends are their sums."""
+    if times.dtype.kind in "iuf":
+        return
+    at = 0
+    if times.dtype.kind != "M":
+        numbers = import_pandas().to_numeric(times, errors="coerce")
+        at = int((numbers.isna() & times.notna()).to_numpy().argmax())
+    got, row = repr(times.tolist()[at])[:80], int(times.index[at])
+    advice = "write seconds, or a column of ends instead of durations"
+    raise TableError(f"column {column.name!r}", got, "a number", advice, file=file, row=row)
 
 
 def _read(file: Path, sampling_rate: float | None) -> Any:
