@@ -73,5 +73,5 @@ def fit_temperature(dists: Sequence[Structure], labels: Sequence[Tensor], scope:
             return -sum(float(scaled(dist, temperature).log_prob(batch).double().sum()) for dist, batch in pairs)
 
         bound = math.log(LARGEST)
-        found = minimize_scalar(loss, bounds=(-bound, bound), method="bounded", options={"xatol": 1e-5})
+        found: Any = minimize_scalar(loss, bounds=(-bound, bound), method="bounded", options={"xatol": 1e-5})
     return math.exp(found.x)
