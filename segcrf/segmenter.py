@@ -55,7 +55,8 @@ class Segmenter(Predictor):
 
     Args:
         structure: structured layer. ``"linear-chain"`` learns what a switch costs;
-            ``"semi-markov"`` also learns how long the bands of each class last.
+            ``"semi-markov"`` also learns how long the bands of each class last. ``"auto"``: short trainings choose, see
+            ``budget``.
         encoder: encoder of the signal.
 
             * ``"lstm"`` and ``"gru"``: a recurrent network;
@@ -63,6 +64,7 @@ class Segmenter(Predictor):
             * ``"unet"``: convolutions at ever lower rates, and an LSTM at the lowest;
             * ``"conv-lstm"`` and ``"conv-gru"``: convolutions before a recurrent network;
             * ``"attention"``: a transformer that looks at the frames within a window;
+            * ``"auto"``: short trainings choose among the LSTM, the TCN and, with ``bidirectional``, the U-Net;
             * your own, see :class:`segcrf.nn.CustomEncoder`: an ``nn.Module``, which every fit copies, or a callable
               such as its class, called with the number of channels. ``hidden``, ``layers`` and ``dropout`` are then
               without effect.
@@ -120,6 +122,9 @@ class Segmenter(Predictor):
             encoder that sees no later frames. 0: at once. None: by the whole recording.
         sampling_rate: frames per second. Tables are in seconds; None: in frames.
         classes: names of the classes, in order. None: those of the training labels, sorted.
+        budget: how long short trainings compare encoders and structures where these are ``"auto"``. All candidates
+            train for 32 steps with ``"quick"``, 96 with ``"default"``, 256 with ``"thorough"``; the better half goes on
+            to twice as many, until one is left. If the last two are level, the one that is the default wins.
         max_epochs: largest number of epochs. An epoch shows every frame once, and has at least 16 batches.
         batch_size: windows per step.
         window: frames of a training window.
@@ -152,6 +157,7 @@ class Segmenter(Predictor):
         classes_: (C,) names of the classes, or their indices.
         n_features_in_: channels F.
         n_targets_: targets R, or 0.
+        encoder_, structure_: the encoder and the structure, after ``"auto"`` is replaced.
         max_duration_: with ``"semi-markov"``, the longest duration in frames with a score of its own, else None.
         standardize_, frame_loss_, learning_rate_: values that were chosen.
         scaler_: the :class:`segcrf.nn.Standardizer` of the channels, or None with ``"recording"``.
@@ -197,6 +203,7 @@ class Segmenter(Predictor):
         max_delay: int | None = None,
         sampling_rate: float | None = None,
         classes: Sequence[str] | None = None,
+        budget: str = "default",
         max_epochs: int = 30,
         batch_size: int = 16,
         window: int = 256,
@@ -219,7 +226,8 @@ class Segmenter(Predictor):
         self.switching, self.posterior = switching, posterior
         self.decoding, self.max_delay = decoding, max_delay
         self.sampling_rate, self.classes = sampling_rate, classes
-        self.max_epochs, self.batch_size, self.window, self.balance = max_epochs, batch_size, window, balance
+        self.budget, self.max_epochs, self.batch_size = budget, max_epochs, batch_size
+        self.window, self.balance = window, balance
         self.learning_rate, self.weight_decay, self.patience, self.clip = learning_rate, weight_decay, patience, clip
         self.validation_fraction, self.optimize = validation_fraction, optimize
         self.seed, self.device = seed, device
@@ -358,6 +366,8 @@ class Segmenter(Predictor):
         self.n_features_in_, self.n_targets_ = setting.sizes.num_channels, setting.sizes.num_targets
         self.standardize_ = "recording" if setting.sizes.per_recording else "dataset"
         self.max_duration_ = setting.sizes.max_duration
+        self.encoder_ = setting.sizes.encoder_name
+        self.structure_ = "linear-chain" if self.max_duration_ is None else "semi-markov"
         assert model.preparation is not None
         self.scaler_, self.target_scaler_ = model.preparation.channels, model.preparation.targets
         self.frame_loss_, self.learning_rate_ = trained.frame_loss, trained.learning_rate

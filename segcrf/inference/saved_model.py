@@ -41,7 +41,7 @@ _HIDDEN = re.compile(rf"\.{_OURS}\.lock|\.segcrf-[0-9a-f]{{16}}\.{_OURS}")
 LARGEST_CONFIG = 64 * 2**20
 # What a fit keeps in the directory of its checkpoint beside the best model so far; drafts are of fits that were killed.
 BEST = "best"
-CHECKPOINT_FILE = re.compile(r"(\.segcrf-[0-9a-f]{16}\.)?last(-frame_loss=[0-9.e+-]+)?\.ckpt")
+CHECKPOINT_FILE = re.compile(r"(\.segcrf-[0-9a-f]{16}\.)?(last(-frame_loss=[0-9.e+-]+)?\.ckpt|race\.json)")
 
 PathLike = str | os.PathLike[str]
 

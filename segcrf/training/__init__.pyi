@@ -5,6 +5,8 @@ from .building import build_objective as build_objective
 from .calibration import HeldOut as HeldOut
 from .calibration import calibrate as calibrate
 from .calibration import fit_calibration as fit_calibration
+from .candidates import Candidate as Candidate
+from .candidates import list_candidates as list_candidates
 from .diagnostics import TrainingWarning as TrainingWarning
 from .diagnostics import Watch as Watch
 from .diagnostics import decay_on_potentials as decay_on_potentials
@@ -29,6 +31,7 @@ from .resuming import check_resumable as check_resumable
 from .rules import candidate_rules as candidate_rules
 from .rules import default_rule as default_rule
 from .selection import find_learning_rate as find_learning_rate
+from .selection import race as race
 from .sizing import choose_size as choose_size
 from .temperature import TEMPERATURE_SCOPES as TEMPERATURE_SCOPES
 from .temperature import fit_temperature as fit_temperature

@@ -66,6 +66,7 @@ class Sizes:
         num_targets: R, or 0.
         max_duration: longest duration with a score of its own; None for a linear chain.
         per_recording: whether every recording is standardised by its own mean and deviation.
+        encoder_name: encoder, after ``"auto"`` is replaced; of no effect with an encoder of the user.
         encoder: options of the encoder by name, see :func:`segcrf.training.choose_size`.
         missing: what replaces missing values, see :func:`segcrf.nn.fill_missing`.
         plan: which channels are kept, compressed, differenced and flagged.
@@ -76,6 +77,7 @@ class Sizes:
     num_targets: int
     max_duration: int | None
     per_recording: bool
+    encoder_name: str
     encoder: Mapping[str, int]
     missing: str
     plan: ChannelPlan
@@ -131,10 +133,10 @@ def _build_encoder(parameters: Parameters, sizes: Sizes, num_channels: int) -> E
         return encoder
     options: dict[str, Any] = {"hidden": parameters.hidden, "dropout": parameters.dropout, **sizes.encoder}
     both = parameters.bidirectional
-    options |= {"bidirectional": both} if parameters.encoder in ("lstm", "gru") else {"causal": not both}
+    options |= {"bidirectional": both} if sizes.encoder_name in ("lstm", "gru") else {"causal": not both}
     if parameters.layers is not None:
         options["layers"] = parameters.layers
-    return make_encoder(parameters.encoder, num_channels, **options)
+    return make_encoder(sizes.encoder_name, num_channels, **options)
 
 
 def _build_crf(sizes: Sizes, frame_loss: float) -> LinearChainCRF | SemiMarkovCRF:

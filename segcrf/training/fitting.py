@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -34,8 +35,9 @@ from segcrf.segments import Segments
 from segcrf.training.alarms import Evidence, decode_side, find_alarms
 from segcrf.training.building import Sizes, build_combiner, build_model, build_objective, longest_duration
 from segcrf.training.calibration import calibrate
+from segcrf.training.candidates import Candidate, choose_candidate, list_candidates
 from segcrf.training.diagnostics import TrainingWarning
-from segcrf.training.parameters import CUSTOM, Parameters, to_plain
+from segcrf.training.parameters import CUSTOM, Parameters
 from segcrf.training.rules import candidate_rules, default_rule
 from segcrf.training.sizing import choose_size
 from segcrf.training.trained import Setting, Trained
@@ -128,6 +130,9 @@ def fit_model(
     unseen = _warn_of_unseen(coder, train.labels) if start is None else _note_forgettable(coder, train.labels)
     data = prepare_recordings(preparation, train), prepare_recordings(preparation, validate)
     fit = _Fit(parameters, setting, preparation, start, train.labels, data, resume, on_best)
+    if start is None:
+        fit, chosen = fit.of_best_candidate(recipes)
+        notes = notes + chosen
     trained = fit.calibrated(fit.best_of(recipes))
     alarms = fit.alarms(trained, train, validate)
     return replace(trained, notes=unseen + notes + trained.notes + alarms)
@@ -149,13 +154,21 @@ def _choose_sizes(
         num_classes=len(coder.classes),
         num_channels=train.signals[0].shape[1],
         num_targets=0 if train.targets is None else train.targets[0].shape[1],
-        max_duration=longest_duration(train.labels) if parameters.structure == "semi-markov" else None,
+        max_duration=None,
         per_recording=preparation.per_recording,
-        encoder=choose_size(to_plain(parameters.encoder), train.labels, parameters.window),
+        encoder_name="",
+        encoder={},
         missing=preparation.missing,
         plan=preparation.plan,
     )
-    return preparation, sizes, notes
+    return preparation, _sized_for(list_candidates(parameters)[0], sizes, train.labels, parameters.window), notes
+
+
+def _sized_for(candidate: Candidate, sizes: Sizes, labels: Sequence[Array], window: int) -> Sizes:
+    """Return sizes with those of an encoder and a structure."""
+    longest = longest_duration(labels) if candidate.structure == "semi-markov" else None
+    options = choose_size(candidate.encoder, labels, window)
+    return replace(sizes, max_duration=longest, encoder_name=candidate.encoder, encoder=options)
 
 
 # ------------------------------------------------------------------------------------------------------ recordings
@@ -293,6 +306,24 @@ class _Fit:
     data: tuple[list[Recording], list[Recording]]
     resume: bool
     on_best: Callable[[Trained], None] | None
+
+    def of_best_candidate(self, recipes: Mapping[float, Any]) -> tuple[_Fit, list[str]]:
+        """Return the fit of the encoder and structure that ``"auto"`` stands for, and a note; itself without one."""
+        candidates = list_candidates(self.parameters)
+        if len(candidates) == 1:
+            return self, []
+        given, window = self.parameters.learning_rate, self.parameters.window
+        sizes = {each: _sized_for(each, self.setting.sizes, self.labels, window) for each in candidates}
+        fits = {each: replace(self, setting=replace(self.setting, sizes=sizes[each])) for each in candidates}
+        weight, recipe = next(iter(recipes.items()))
+        rate = LEARNING_RATE if isinstance(given, str | None) else float(given)
+        entrants = {each: partial(fit._begin, weight) for each, fit in fits.items()}
+        recipe = replace(recipe, learning_rate=rate)
+        budget = self.parameters.budget
+        winner, note = choose_candidate(entrants, recipe, self.data, budget=budget, resume=self.resume)
+        if self.parameters.progress:
+            sys.stderr.write(f"{note}\n")
+        return fits[winner], [note]
 
     def best_of(self, recipes: Mapping[float, Any]) -> Trained:
         """Train with each weight of the loss of frames, and return what is best on the validation recordings."""

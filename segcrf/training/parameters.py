@@ -35,6 +35,8 @@ from segcrf.training.rules import DECODINGS, OPTIMIZED, check_decoding
 __all__ = ["CUSTOM", "PARAMETERS", "Parameter", "Parameters", "check_parameters", "to_plain"]
 
 STRUCTURES = ("linear-chain", "semi-markov")
+#: Steps of the short trainings of the first round, by the name of a budget.
+BUDGETS = {"quick": 32, "default": 96, "thorough": 256}
 STANDARDIZATIONS = ("dataset", "recording")
 COMBINERS = ("sum", "running-mean", "uncertainty")
 SWITCHING = ("mean", *FORMS)
@@ -131,7 +133,7 @@ def _check_combine(value: Any, name: str) -> None:
 
 def _check_encoder(value: Any, name: str) -> None:
     if isinstance(value, str) and value != CUSTOM:
-        check_choice(value, name, tuple(ENCODERS))
+        check_choice(value, name, ("auto", *ENCODERS))
     elif not callable(value):
         if value == CUSTOM:
             got, advice = "'custom', which stands for a module", "set_params(encoder=...) with it to fit again"
@@ -190,9 +192,9 @@ def _check_later(*_: Any) -> None:
 class Parameters:
     """All parameters of a Segmenter by name; :data:`PARAMETERS` describes each of them."""
 
-    structure: str = _name("linear-chain", STRUCTURES, "structured layer")
+    structure: str = _name("linear-chain", STRUCTURES, "structured layer", special=("auto",))
     encoder: str | nn.Module | Callable[[int], nn.Module] = _row(
-        "lstm", "encoder of the signal", _check_encoder, choices=tuple(ENCODERS)
+        "lstm", "encoder of the signal", _check_encoder, choices=("auto", *ENCODERS)
     )
     hidden: int = _whole(64, 1, "features per frame and direction")
     layers: int | None = _whole(None, 1, "layers of the encoder", special=(None,))
@@ -229,6 +231,7 @@ class Parameters:
     max_delay: int | None = _whole(None, 0, "frames after which a label is decided, for live use", special=(None,))
     sampling_rate: float | None = _row(None, "frames per second", _check_sampling_rate, command_line=False)
     classes: Sequence[str] | None = _row(None, "names of the classes, in order", _check_later, command_line=False)
+    budget: str = _name("default", tuple(BUDGETS), "how long short trainings compare what is 'auto'")
     max_epochs: int = _whole(30, 1, "largest number of epochs")
     batch_size: int = _whole(16, 1, "windows per step")
     window: int = _whole(256, 2, "frames of a training window")

@@ -85,7 +85,7 @@ class Trained:
         prepare = parameters.prepare
         return {
             "parameters": parameters.to_dict() | {"directory": None},  # a path of the machine that fitted
-            "encoder": encoder if isinstance(encoder, str) else import_path_of(encoder),
+            "encoder": sizes.encoder_name if isinstance(encoder, str) else import_path_of(encoder),
             "classes": coder.classes.tolist(),
             "labels": "name" if coder.named else "index",
             "channels": sizes.num_channels,
@@ -136,6 +136,7 @@ class Trained:
             num_targets=config["targets"],
             max_duration=config["max_duration"],
             per_recording=config["standardize"] == "recording",
+            encoder_name=config["encoder"],
             encoder=config["encoder_sizes"],
             missing=config["missing"],
             plan=ChannelPlan.from_dict(config["plan"]),
