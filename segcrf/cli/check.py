@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segcrf.cli.inputs import DATA_HELP, add_reading_options, read_files
-from segcrf.cli.messages import count, warn
+from segcrf.cli.labels import add_label_options, label_column_of, label_recordings
+from segcrf.cli.messages import count, say, warn
 from segcrf.cli.options import add_column_options, add_command, parse_names, parse_some_names
 from segcrf.data import Columns, RecordingTable, class_order, jitter, listing
 
@@ -35,6 +36,7 @@ def add_check_command(commands: Any) -> None:
     command.add_argument("--channels", type=parse_some_names, metavar="A,B,...", help="columns of the signal")
     command.add_argument("--targets", type=parse_names, default=(), metavar="A,B,...", help="columns of targets")
     add_reading_options(command)
+    add_label_options(command)
 
 
 def run_check(arguments: argparse.Namespace) -> None:
@@ -43,11 +45,12 @@ def run_check(arguments: argparse.Namespace) -> None:
     Args:
         arguments: of the command.
     """
-    columns = Columns(arguments.recording, arguments.time, arguments.label, arguments.channels, arguments.targets)
-    recordings = read_files(arguments.data, columns, arguments)
+    label = arguments.label if arguments.labels is None else label_column_of(arguments, "")
+    columns = Columns(arguments.recording, arguments.time, label, arguments.channels, arguments.targets)
+    recordings = label_recordings(read_files(arguments.data, columns, arguments), arguments)
     warn(*recordings.doubts(), *_suspicions(recordings))
     sys.stderr.flush()
-    print("\n".join(_describe(recordings)))
+    say("\n".join(_describe(recordings)))
 
 
 def _describe(recordings: RecordingTable) -> list[str]:
@@ -69,7 +72,7 @@ def _describe(recordings: RecordingTable) -> list[str]:
     for place, name in enumerate(recordings.columns.targets):
         lines.append(f"target {name}: {_describe_values([values[:, place] for values in recordings.targets or []])}")
     if recordings.labels is None:
-        return [*lines, "classes: none, as there is no column of labels (predict needs none)"]
+        return [*lines, "classes: none, as there is no column of labels and no --labels (predict needs none)"]
     classes = class_order(recordings.labels)
     lines.append(f"classes: {len(classes)}")
     for name in classes[:_SHOWN]:

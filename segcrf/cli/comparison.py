@@ -88,9 +88,9 @@ def compare_files(arguments: argparse.Namespace) -> Comparison:
         InputError, TableError: a file cannot be used, the units differ, or bands of one file overlap.
     """
     paths = Path(arguments.truth), Path(arguments.predicted)
-    tables: list[Any] = [read_labels(path, sampling_rate=arguments.frame_rate) for path in paths]
+    tables: list[Any] = [read_labels(path, sampling_rate=arguments.sampling_rate) for path in paths]
     tables = [table[table["label"] != ""] for table in tables]
-    rate = _common_rate(tables, paths, arguments.frame_rate)
+    rate = _common_rate(tables, paths, arguments.sampling_rate)
     names = [list(dict.fromkeys(table["recording"].astype(str))) for table in tables]
     if len(names[0]) == len(names[1]) == 1:  # files of one recording are often called differently
         tables[1] = tables[1].assign(recording=names[0][0])
@@ -127,7 +127,7 @@ def _common_rate(tables: list[Any], paths: tuple[Path, Path], given: float | Non
         kinds = ["seconds", "seconds"]
     if {*kinds} == {"frames", "seconds"} and given is None:
         got = f"{kinds[0]} in {paths[0]} and {kinds[1]} in {paths[1]}"
-        raise InputError("--frame-rate", got, "frames per second", "give it, to compare frames with seconds")
+        raise InputError("--sampling-rate", got, "frames per second", "give it, to compare frames with seconds")
     if "seconds" not in kinds and given is None:
         return None
     rate = frames_per_second(RATE if given is None else given)
@@ -169,5 +169,5 @@ def _lengths(tables: list[Any], names: list[str], rate: float | None, file: Path
         lengths.append(max(int(np.rint(max(ends))), 1) if ends and np.isfinite(max(ends)) else 1)
     if sum(lengths) > _MOST_FRAMES:
         got, expected = f"{sum(lengths):,} frames", f"at most {_MOST_FRAMES:,}"
-        raise TableError("column 'end'", got, expected, "check the unit of times, or lower --frame-rate", file=file)
+        raise TableError("column 'end'", got, expected, "check the unit of times, or lower --sampling-rate", file=file)
     return lengths

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segcrf._validation import InputError, frames_per_second
-from segcrf.cli.labels import add_frame_rate_option, check_bands_file, write_bands
+from segcrf.cli.labels import check_bands_file, write_bands
 from segcrf.cli.messages import count, say
 from segcrf.cli.options import add_command
 from segcrf.data import LABEL_FORMATS, find_label_format, read_labels
@@ -37,7 +37,8 @@ def add_convert_command(commands: Any) -> None:
     command.add_argument(
         "--unit", choices=("seconds", "frames"), help="of times in a table (default: by the names of its columns)"
     )
-    add_frame_rate_option(command)
+    text = "frames per second, where some files are in frames and others in seconds"
+    command.add_argument("--sampling-rate", type=float, metavar="HERTZ", help=text)
 
 
 def run_convert(arguments: argparse.Namespace) -> None:
@@ -55,7 +56,7 @@ def run_convert(arguments: argparse.Namespace) -> None:
     for file in arguments.bands:
         if file.resolve() == arguments.out.resolve():
             raise InputError("OUT", f"{file}, which is also BANDS", "a file of its own")
-        rate, annotator = arguments.frame_rate, arguments.annotator
+        rate, annotator = arguments.sampling_rate, arguments.annotator
         table: Any = read_labels(file, format=arguments.source, sampling_rate=rate, annotator=annotator)
         if arguments.unit is not None:
             table.attrs["unit"] = arguments.unit
@@ -64,11 +65,11 @@ def run_convert(arguments: argparse.Namespace) -> None:
         parts.append(table)
     units = {part.attrs.get("unit") for part in parts}
     if len(units) > 1:
-        raise InputError("BANDS", "files in seconds and in frames", "one unit", "give --frame-rate")
+        raise InputError("BANDS", "files in seconds and in frames", "one unit", "give --sampling-rate")
     bands = pd.concat(parts, ignore_index=True)
     if chosen.name == "table" and units == {"frames"}:
         bands = bands.rename(columns={"start": "start_frame", "end": "end_frame"})
-    files = write_bands(bands, arguments.out, form=arguments.to, rate=arguments.frame_rate)
+    files = write_bands(bands, arguments.out, form=arguments.to, rate=arguments.sampling_rate)
     written = str(files[0]) if len(files) == 1 else count(len(files), "file")
     say(f"{written}: {count(len(bands), 'band')} in {count(bands['recording'].nunique(), 'recording')}")
 
@@ -84,7 +85,7 @@ def _to_seconds(table: Any, rate: float | None, file: Path) -> Any:
     if unit != "frames":
         return table
     if rate is None:
-        raise InputError("--frame-rate", "none", f"frames per second, as {file} is in frames", "give it")
+        raise InputError("--sampling-rate", "none", f"frames per second, as {file} is in frames", "give it")
     seconds = table.assign(**{column: table[column] / frames_per_second(rate) for column in ("start", "end")})
     seconds.attrs["unit"] = "seconds"
     return seconds

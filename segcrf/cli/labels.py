@@ -35,14 +35,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PLACE",
-    "add_frame_rate_option",
     "add_label_options",
     "check_bands_file",
     "check_no_bands",
     "is_label_file",
     "label_column_of",
     "label_recordings",
-    "naming_frame_rate",
+    "naming_sampling_rate",
     "write_bands",
 ]
 
@@ -71,27 +70,16 @@ def add_label_options(command: Any) -> None:
     group.add_argument("--annotator", metavar="NAME", help="person, tier or subject to take (default: all)")
     text = f"rule for frames in several bands: {', '.join(OVERLAPS)} (default: error)"
     group.add_argument("--overlaps", choices=OVERLAPS, default="error", metavar="RULE", help=text)
-    add_frame_rate_option(group)
-
-
-def add_frame_rate_option(command: Any) -> None:
-    """Add ``--frame-rate``.
-
-    Args:
-        command: the parser of a command, or a group of options.
-    """
-    text = "frames per second, where bands are in seconds and recordings have no times in seconds"
-    command.add_argument("--frame-rate", type=float, metavar="HERTZ", help=text)
 
 
 @contextlib.contextmanager
-def naming_frame_rate() -> Generator[None, None, None]:
+def naming_sampling_rate() -> Generator[None, None, None]:
     """Let errors about a missing sampling rate name the option that gives it."""
     try:
         yield
     except InputError as error:
         if error.argument == "sampling_rate":
-            error.argument = "--frame-rate"
+            error.argument = "--sampling-rate"
         raise
 
 
@@ -146,7 +134,7 @@ def label_recordings(recordings: RecordingTable, arguments: argparse.Namespace) 
         return recordings
     import pandas as pd
 
-    with naming_frame_rate():
+    with naming_sampling_rate():
         parts = [_read_bands(file, recordings, arguments) for file in _label_files(path, arguments.labels_format)]
     found = [part for part in parts if part is not None]
     if not found:
@@ -190,7 +178,7 @@ def _label_files(path: Path, form: str | None) -> list[Path]:
 
 def _read_bands(file: Path, recordings: RecordingTable, arguments: argparse.Namespace) -> Any:
     """Return the bands of a file in frames; None if it is one of a folder and names none of the recordings."""
-    form, rate, annotator = arguments.labels_format, arguments.frame_rate, arguments.annotator
+    form, rate, annotator = arguments.labels_format, arguments.sampling_rate, arguments.annotator
     table: Any = read_labels(file, format=form, sampling_rate=rate or _known_rate(recordings), annotator=annotator)
     names = list(dict.fromkeys(table["recording"].astype(str)))
     if len(names) == 1 and names[0] not in recordings.names:

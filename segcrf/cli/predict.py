@@ -14,10 +14,9 @@ from segcrf._validation import UNLABELLED, InputError
 from segcrf.cli.inputs import DATA_HELP, add_reading_options, dialect_of, load_model, read_for_model
 from segcrf.cli.labels import (
     PLACE,
-    add_frame_rate_option,
     check_bands_file,
     check_no_bands,
-    naming_frame_rate,
+    naming_sampling_rate,
     write_bands,
 )
 from segcrf.cli.messages import count, naming_options_and_rows, say, warn
@@ -69,7 +68,6 @@ def add_predict_command(commands: Any) -> None:
         help="file to write: .csv, .tsv, .parquet, .txt (Audacity), .TextGrid, .eaf, .json (Label Studio), .rttm, "
         ".atr, .edf; {recording} in its name writes one file per recording",
     )
-    add_frame_rate_option(command)
     command.add_argument(
         "--frames",
         type=Path,
@@ -105,7 +103,7 @@ def run_predict(arguments: argparse.Namespace) -> None:
     wanted = _with_truth(columns, arguments) if arguments.plot else columns.without_answers()
     check_no_bands(arguments.data, columns.channels, "give the recordings; predict writes bands itself")
     recordings = read_for_model(fitted, wanted, arguments)
-    with naming_frame_rate():
+    with naming_sampling_rate():
         known = read_prompt_options(arguments, recordings, model.classes_)
     model.set_params(sampling_rate=None)  # bands get the times of the file's own clock, gaps and all
     with naming_options_and_rows(recordings):
@@ -146,14 +144,14 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
 
 def _write_segments(segments: Any, recordings: RecordingTable, arguments: argparse.Namespace) -> list[Path]:
     """Write bands in the unit of the recordings as a table, in seconds in any other format; return the files."""
-    rate: float | None = arguments.frame_rate
+    rate: float | None = arguments.sampling_rate
     if find_label_format(arguments.out, existing=False).name == "table":
         bands = _safe(segments_to_times(segments, recordings), arguments.out, arguments)
         if PLACE in arguments.out.name:
             return write_bands(bands, arguments.out)
         write_table(bands, arguments.out)
         return [arguments.out]
-    with naming_frame_rate():
+    with naming_sampling_rate():
         seconds = segments_to_seconds(segments, recordings, rate)
     return write_bands(seconds, arguments.out, rate=rate or recordings.sampling_rate)
 

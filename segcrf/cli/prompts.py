@@ -110,10 +110,10 @@ def _is_file(text: str) -> bool:
 
 def _read_bands(path: str, arguments: argparse.Namespace, recordings: RecordingTable, number: dict[str, Any]) -> Any:
     """Return the labelled bands of a table in frames, with classes as the model has them."""
-    table: Any = read_labels(path, sampling_rate=arguments.frame_rate)
+    table: Any = read_labels(path, sampling_rate=arguments.sampling_rate)
     table = table[table["label"] != ""]
     _check_classes(table, number, path)
-    bands: Any = segments_to_frames(table, recordings, source=path, sampling_rate=arguments.frame_rate)
+    bands: Any = segments_to_frames(table, recordings, source=path, sampling_rate=arguments.sampling_rate)
     check_within(bands, recordings, path)
     return bands.assign(label=[number[label] for label in bands["label"]])
 

@@ -22,7 +22,7 @@ from segcrf.cli.inputs import (
     read_files,
     read_for_model,
 )
-from segcrf.cli.labels import add_label_options, check_no_bands, label_column_of, label_recordings, naming_frame_rate
+from segcrf.cli.labels import add_label_options, check_no_bands, label_column_of, label_recordings, naming_sampling_rate
 from segcrf.cli.messages import say, warn
 from segcrf.cli.options import add_column_options, add_command, add_fitted_model_options, parse_names
 from segcrf.data import (
@@ -121,9 +121,9 @@ def _score_table(arguments: argparse.Namespace) -> Report:
     columns = Columns(arguments.recording, arguments.time, label_column_of(arguments, "label"), channels=())
     truth = label_recordings(read_files(arguments.truth, columns, arguments), arguments)
     truth.check_labelled()
-    rate = arguments.frame_rate
+    rate = arguments.sampling_rate
     table = read_labels(arguments.predicted, sampling_rate=rate)
-    with naming_frame_rate():
+    with naming_sampling_rate():
         bands: Any = segments_to_frames(table, truth, source=arguments.predicted, sampling_rate=rate)
     classes = class_order([bands["label"].to_numpy(dtype=str)])
     known = class_order(labels_of(truth))

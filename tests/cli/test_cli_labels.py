@@ -75,7 +75,7 @@ def weights(folder: Path) -> bytes:
 
 @pytest.mark.parametrize(
     ("signals", "labels"),
-    [("signals.csv", ["grids"]), ("dated.csv", ["grids"]), ("timeless.csv", ["grids", "--frame-rate", RATE])],
+    [("signals.csv", ["grids"]), ("dated.csv", ["grids"]), ("timeless.csv", ["grids", "--sampling-rate", RATE])],
 )
 def test_a_fit_by_a_folder_of_files_is_that_by_one_table(
     run: Run, place: Path, signals: str, labels: list[str]
@@ -144,7 +144,7 @@ def test_labels_that_do_not_fit_are_rejected(run: Run, place: Path) -> None:
         assert expected in err
     code, _, err = run("fit", "timeless.csv", "--labels", "grids", "--model", "bad", *SMALL)
     assert code == BAD_INPUT
-    assert "--frame-rate: got None" in err
+    assert "--sampling-rate: got None" in err
     for rule in ("first", "last", "shortest"):
         command = ["fit", "signals.csv", "--labels", "overlapping.csv", "--overlaps", rule, "--model", f"by_{rule}"]
         assert run(*command, *SMALL)[0] == 0
@@ -190,7 +190,7 @@ def test_predict_writes_bands_in_any_format(run: Run, place: Path, ending: str) 
 @pytest.mark.parametrize("ending", [".txt", ".TextGrid", ".eaf", ".atr", ".edf"])
 @pytest.mark.parametrize("signals", ["signals.csv", "dated.csv", "timeless.csv"])
 def test_predict_writes_a_file_per_recording(run: Run, place: Path, ending: str, signals: str) -> None:
-    rate = ["--time", "", "--frame-rate", RATE] if signals == "timeless.csv" else []
+    rate = ["--time", "", "--sampling-rate", RATE] if signals == "timeless.csv" else []
     code, out, _ = run("predict", signals, "--model", "model", "--out", f"out_{{recording}}{ending}", *rate)
     assert code == 0
     assert out.startswith("4 files: ")
@@ -208,7 +208,7 @@ def test_predict_says_how_to_write_a_file_per_recording(run: Run) -> None:
     assert "write a file for each: {recording}.TextGrid" in err
     code, _, err = run("predict", "timeless.csv", "--model", "model", "--out", "all.rttm", "--time", "")
     assert code == BAD_INPUT
-    assert "--frame-rate: got None, expected frames per second" in err
+    assert "--sampling-rate: got None, expected frames per second" in err
 
 
 def test_convert_there_and_back_is_no_change(run: Run, place: Path) -> None:
@@ -227,14 +227,14 @@ def test_convert_asks_for_what_it_cannot_know(run: Run, place: Path) -> None:
     (place / "whole.csv").write_text("start,end,label\n0,10,a\n")
     for more, expected in [
         ([], "say which by --unit seconds or --unit frames"),
-        (["--unit", "frames"], "--frame-rate: got none"),
+        (["--unit", "frames"], "--sampling-rate: got none"),
         (["--to", "word"], "got 'word', expected one of"),
         (["--from", "praat"], "whole.csv: "),
     ]:
         code, _, err = run("convert", "whole.csv", "whole.txt", *more)
         assert (code, err.count("\n")) == (BAD_INPUT, 1)
         assert expected in err
-    assert run("convert", "whole.csv", "whole.txt", "--unit", "frames", "--frame-rate", 4)[0] == 0
+    assert run("convert", "whole.csv", "whole.txt", "--unit", "frames", "--sampling-rate", 4)[0] == 0
     assert (place / "whole.txt").read_text() == "0.0\t2.5\ta\n"
     assert "a file of its own" in run("convert", "whole.txt", "whole.txt")[2]
     assert "unknown format" in run("convert", "whole.txt", "whole.doc")[2]
@@ -243,7 +243,7 @@ def test_convert_asks_for_what_it_cannot_know(run: Run, place: Path) -> None:
 def test_what_is_known_may_be_in_any_format(run: Run, place: Path) -> None:
     """A band of half a second that is given is in the answer."""
     (place / "known.rttm").write_text("SPEAKER r1 1 0.5 0.5 <NA> <NA> on <NA> <NA>\n")
-    for signals, more in (("signals.csv", []), ("timeless.csv", ["--time", "", "--frame-rate", RATE])):
+    for signals, more in (("signals.csv", []), ("timeless.csv", ["--time", "", "--sampling-rate", RATE])):
         code, _, err = run("predict", signals, "--model", "model", "--given", "known.rttm", "--out", "g.rttm", *more)
         assert (code, err) == (0, "")
         found = read_labels(place / "g.rttm")
@@ -279,12 +279,12 @@ def test_the_agreement_of_two_annotators_is_that_of_their_frames(run: Run, place
     assert scores["kappa"] == pytest.approx((2.5 / 3 - by_chance) / (1 - by_chance))
 
 
-def test_frames_are_compared_with_seconds_by_a_frame_rate(run: Run, place: Path) -> None:
+def test_frames_are_compared_with_seconds_by_a_sampling_rate(run: Run, place: Path) -> None:
     (place / "frames.csv").write_text("start_frame,end_frame,label\n0,30,a\n30,60,b\n")
     (place / "seconds.txt").write_text("0\t1.5\ta\n1.5\t3\tb\n")
     files = ["--predicted", "frames.csv", "--truth", "seconds.txt"]
-    assert "--frame-rate" in run("score", *files)[2]
-    assert json.loads(run("score", *files, "--frame-rate", 20, "--json")[1])["accuracy"] == 100
+    assert "--sampling-rate" in run("score", *files)[2]
+    assert json.loads(run("score", *files, "--sampling-rate", 20, "--json")[1])["accuracy"] == 100
 
 
 def test_dates_are_compared_with_dates(run: Run, place: Path) -> None:
