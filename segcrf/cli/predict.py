@@ -217,7 +217,8 @@ def _draw_first(model: Segmenter, recordings: RecordingTable, labels: Array) -> 
         tracks = {"true": _to_indices(true, classes)} | tracks
     y = None if recordings.targets is None else recordings.targets[0]
     y_hat = model.predict_targets([signal])[0] if model.n_targets_ else None
-    return plot.figure(signal, tracks, y, y_hat, sampling_rate=recordings.sampling_rate, classes=classes)
+    rate, channels = recordings.sampling_rate, recordings.columns.channels
+    return plot.figure(signal, tracks, y, y_hat, sampling_rate=rate, classes=classes, channels=channels)
 
 
 def _to_indices(labels: Array, classes: Sequence[str]) -> Array:

@@ -28,6 +28,8 @@ Labels = Array | Segments
 
 #: Points of a line; a longer one is drawn by its extremes.
 LONGEST_LINE = 20_000
+# More panels would not fit on a page.
+_MOST_CHANNELS = 6
 
 
 def bands(
@@ -84,6 +86,7 @@ def figure(
     *,
     sampling_rate: float | None = None,
     classes: Sequence[str] | None = None,
+    channels: Sequence[str] | None = None,
 ) -> Figure:
     """Draw a signal, its regression targets, and the bands of one or more labellings below it.
 
@@ -95,6 +98,7 @@ def figure(
         y_hat: (T,) or (T, R) predicted targets.
         sampling_rate: frames per second, for an axis in seconds; None counts frames.
         classes: names of the classes, for the legend; None: those that occur, with a legend if labels are text.
+        channels: F names; None: numbers. Each of the first six channels has a panel of its own scale.
 
     Returns:
         A figure 7 inches wide (two columns of a journal), to be saved with its ``savefig``.
@@ -103,8 +107,8 @@ def figure(
         ImportError: matplotlib is not installed.
         TypeError: labels are neither integers nor text.
         ValueError: a labelling or target is not as long as the signal, a label is none of the classes, labels are
-            text in one track and numbers in another while ``classes`` does not name these, or ``sampling_rate`` is not
-            above 0.
+            text in one track and numbers in another while ``classes`` does not name these, ``sampling_rate`` is not
+            above 0, or there are not F names of channels.
 
     >>> chart = figure(np.zeros(5), {"k": np.array([0, 0, 1, 1, 1])}, classes=["low", "high"])
     >>> [ax.get_ylabel() for ax in chart.axes]
@@ -116,11 +120,14 @@ def figure(
     shown = {name: _column(values, name) for name, values in targets.items() if values is not None}
     segments, names = _numbered(tracks, classes)
     named = bool(names) and (classes is not None or any(map(_is_text, tracks.values())))
-    panels = [1.5] + [1.1] * bool(shown) + [0.28 * max(len(tracks), 1)]
+    titles = _channel_titles(signal.shape[1], channels)
+    panels = [1.5 if len(titles) == 1 else 0.75] * len(titles) + [1.1] * bool(shown) + [0.28 * max(len(tracks), 1)]
     chart, axes = _panels(panels)
-    _draw_signal(axes[0], signal, sampling_rate)
+    for index, title in enumerate(titles):
+        _line(axes[index], signal[:, index], sampling_rate, color=INK, linewidth=0.9 if len(titles) == 1 else 0.7)
+        axes[index].set_ylabel(_shown(title), fontsize=9 if len(titles) == 1 else 7.5, parse_math=False)
     if shown:
-        _draw_targets(axes[1], shown, sampling_rate)
+        _draw_targets(axes[len(titles)], shown, sampling_rate)
     _draw_tracks(axes[-1], segments, sampling_rate, names, legend=named)
     axes[-1].set_xlim(0, len(signal) / (sampling_rate or 1.0))
     axes[-1].set_xlabel("frame" if sampling_rate is None else "time (s)")
@@ -200,12 +207,13 @@ def _panels(heights: Sequence[float]) -> tuple[Any, list[Any]]:
     return chart, axes
 
 
-def _draw_signal(ax: Any, signal: Array, sampling_rate: float | None) -> None:
-    width = 0.9 if signal.shape[1] == 1 else 0.6
-    colors = [INK] if signal.shape[1] == 1 else class_colors(signal.shape[1])
-    for index, color in enumerate(colors):
-        _line(ax, signal[:, index], sampling_rate, color=color, linewidth=width)
-    ax.set_ylabel("x", fontsize=9)
+def _channel_titles(num_channels: int, names: Sequence[str] | None) -> list[str]:
+    """Return a title for each channel that is drawn."""
+    if names is not None and len(names) != num_channels:
+        raise InputError("channels", f"{len(names)} names", f"{num_channels}, as the signal has channels")
+    if names is not None:
+        return [str(name) for name in names[:_MOST_CHANNELS]]
+    return ["x"] if num_channels == 1 else [f"x{index}" for index in range(min(num_channels, _MOST_CHANNELS))]
 
 
 def _draw_targets(ax: Any, shown: Mapping[str, Array], sampling_rate: float | None) -> None:

@@ -75,6 +75,19 @@ def test_text_and_numbers_share_the_classes_that_are_named():
         plot.bands(words, Figure().add_subplot(), classes=3)
 
 
+def test_every_channel_has_a_panel_of_its_own_scale():
+    signal = np.arange(24.0).reshape(8, 3) * [1, 10, 100]
+    chart = plot.figure(signal, {"k": LABELS}, channels=["acc [g]", "$x$", "_y"])
+    assert [ax.get_ylabel() for ax in chart.axes] == ["acc [g]", "$x$", "_y", ""]
+    for ax, column in zip(chart.axes, signal.T, strict=False):
+        (line,) = ax.lines
+        assert to_hex(line.get_color()).upper() == style.INK
+        np.testing.assert_array_equal(line.get_ydata(), column)
+    assert [ax.get_ylabel() for ax in plot.figure(np.zeros((8, 9)), {"k": LABELS}).axes[:-1]] == [f"x{i}" for i in range(6)]
+    with rejects("channels", got="2 names", expected="3, as the signal has channels"):
+        plot.figure(signal, {"k": LABELS}, channels=["a", "b"])
+
+
 def test_names_are_shown_as_they_are(tmp_path: Path):
     names = ["$10-$20", "_rest", "a$b", "\x1b[31m"]
     labels = np.array(names)[np.arange(8) // 2]
@@ -146,8 +159,8 @@ def test_figure_has_signal_targets_and_a_row_per_labelling(tmp_path: Path):
     chart = plot.figure(
         rng.normal(size=(8, 2)), tracks, np.ones(8), np.zeros((8, 1)), sampling_rate=4.0, classes=["a", "b", "c"]
     )
-    signal, targets, rows = chart.axes
-    assert len(signal.lines) == 2
+    first, second, targets, rows = chart.axes
+    assert len(first.lines) == len(second.lines) == 1
     assert [line.get_ydata()[0] for line in targets.lines] == [1.0, 0.0]
     assert [label.get_text() for label in rows.get_yticklabels()] == ["true", "found"]
     assert [text.get_text() for text in rows.get_legend().get_texts()] == ["a", "b", "c"]
