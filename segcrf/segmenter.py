@@ -319,7 +319,7 @@ class Segmenter(Predictor):
             if best is not None:
                 write_model(best, trained.to_config(), trained.to_tensors())
 
-        if validation is not None and len(validation) > 1:
+        if isinstance(validation, (tuple, list)) and len(validation) in (2, 3):
             held, labels, *rest = validation
             validation = (held, self._label_frames(held, labels), *rest)
         examples = Examples(X, self._label_frames(X, y), targets, groups, validation)

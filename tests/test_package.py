@@ -69,7 +69,7 @@ def test_readme_commands_are_short_and_differ_only_in_what_they_run() -> None:
     assert commands.keys() == {"demo", "test"}
     assert all(len(command) <= 120 for command in commands.values())
     assert all(f"-r requirements/{name}.txt" in command for name, command in commands.items())
-    test = commands["demo"].replace("demo.txt", "test.txt").replace("segcrf demo", "python -m pytest")
+    test = commands["demo"].replace("demo.txt", "test.txt").replace("segcrf demo", "pytest -n auto")
     assert test == commands["test"]
 
 

@@ -252,8 +252,8 @@ def _draw_tracks(
 
 
 def _shown(name: str) -> str:
-    """Return a name with control characters as escapes: no font has them."""
-    return name if name.isprintable() else repr(name)[1:-1]
+    """Return a name with control characters but line breaks as escapes: no font has them."""
+    return "\n".join(line if line.isprintable() else repr(line)[1:-1] for line in name.split("\n"))
 
 
 def _line(ax: Any, values: Array, sampling_rate: float | None, **style: Any) -> None:

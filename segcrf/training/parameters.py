@@ -231,7 +231,7 @@ class Parameters:
     max_delay: int | None = _whole(None, 0, "frames after which a label is decided, for live use", special=(None,))
     sampling_rate: float | None = _row(None, "frames per second", _check_sampling_rate, command_line=False)
     classes: Sequence[str] | None = _row(None, "names of the classes, in order", _check_later, command_line=False)
-    budget: str = _name("default", tuple(BUDGETS), "how long short trainings compare what is 'auto'")
+    budget: str = _name("default", tuple(BUDGETS), "how long short trainings compare encoders and structures")
     max_epochs: int = _whole(30, 1, "largest number of epochs")
     batch_size: int = _whole(16, 1, "windows per step")
     window: int = _whole(256, 2, "frames of a training window")
@@ -320,7 +320,7 @@ def check_parameters(parameters: Parameters) -> None:
     Example:
         >>> check_parameters(Parameters(structure="tree"))
         Traceback (most recent call last):
-        segcrf._validation.InputError: structure: got 'tree', expected one of 'linear-chain', 'semi-markov'
+        segcrf._validation.InputError: structure: got 'tree', expected one of 'auto', 'linear-chain', 'semi-markov'
     """
     for name, parameter in PARAMETERS.items():
         parameter.check(getattr(parameters, name))

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from segcrf.cli import BAD_INPUT, main
-from segcrf.data import read_segments
+from segcrf.data import read_labels
 
 SMALL = ["--hidden", "4", "--epochs", "2", "--window", "40", "--batch-size", "4", "--quiet"]
 
@@ -77,11 +77,11 @@ def test_predict_takes_many_files_of_other_formats_and_rates(folder: Path, capsy
     table(8, length=160, rate=40.0).to_parquet(folder / "fast.parquet")
     new, out = [str(folder / "new.xlsx")], str(folder / "bands.csv")
     assert main(["predict", *new, "--model", str(folder / "model"), "--out", out]) == 0
-    assert set(read_segments(out)["recording"]) == {"new"}
+    assert set(read_labels(out)["recording"]) == {"new"}
     capsys.readouterr()
     assert main(["predict", str(folder / "fast.parquet"), "--model", str(folder / "model"), "--out", out]) == 0
     assert "40 frames per unit of time, and 20 in fit: resampled" in capsys.readouterr().err
-    assert read_segments(out)["end"].max() == pytest.approx(4.0)
+    assert read_labels(out)["end"].max() == pytest.approx(4.0)
 
 
 def test_files_of_different_rates_are_rejected_with_the_command_that_resamples(folder: Path, capsys):
@@ -100,7 +100,7 @@ def test_standard_input_is_read_as_a_file(folder: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("sys.stdin", Input)
     out, picture = str(folder / "piped.csv"), str(folder / "piped.png")
     assert main(["predict", "-", "--model", str(folder / "model"), "--out", out, "--plot", picture]) == 0
-    assert set(read_segments(out)["recording"]) == {"standard input"}
+    assert set(read_labels(out)["recording"]) == {"standard input"}
 
 
 def test_the_column_of_labels_is_suggested(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

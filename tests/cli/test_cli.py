@@ -148,7 +148,7 @@ def test_fit_offers_the_objective_and_tries_learning_rates(run, place: Path, mon
     assert code == 0 and "validation loss of the labels" in out
     model = Segmenter.load(place / "switching")
     assert (model.switching, model.posterior, model.combine, model.learning_rate) == ("mean", "filter", "sum", "auto")
-    assert "tried short trainings" in model.notes_[0]
+    assert any("tried short trainings" in note for note in model.notes_)
 
 
 def test_fit_resumes_from_the_checkpoint_that_a_killed_fit_left(
@@ -439,7 +439,7 @@ def test_missing_values_are_held_or_rejected(refuse, place: Path):
     table.loc[3, "level"] = ""
     table.to_csv(place / "gap.csv", index=False)
     message = refuse("fit", "gap.csv", "--model", "new", *COLUMNS, *SMALL, "--missing", "error")
-    assert "row 5, column 'level': got a missing value (NaN), expected a finite number" in message
+    assert "recording 'r0', row 5" in message and "got nan in channel 0, expected a finite number" in message
     assert main(["predict", "gap.csv", "--model", "model", "--out", "held.csv"]) == 0
 
 

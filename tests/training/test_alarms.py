@@ -128,7 +128,9 @@ def test_frames_without_a_label_are_in_no_count() -> None:
     assert alarms.count_bands(side.true, 3).tolist() == [1, 1, 0]
 
 
-SMALL: dict[str, Any] = {"hidden": 8, "max_epochs": 5, "window": 64, "learning_rate": 0.05, "progress": False}
+SMALL: dict[str, Any] = {
+    "prepare": None, "hidden": 8, "max_epochs": 5, "window": 64, "learning_rate": 0.05, "progress": False
+}  # fmt: skip
 
 
 def example(count: int, scale: float, rare: float = 1 / 3) -> tuple[list[Any], list[Any]]:
@@ -142,13 +144,13 @@ def test_a_clean_fit_is_silent_and_a_collapse_is_not() -> None:
     X, y = example(10, 6.0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        (note,) = Segmenter(**SMALL).fit(X, y).notes_
+        (note,) = [note for note in Segmenter(**SMALL).fit(X, y).notes_ if not note.startswith("calibrated")]
     assert note.startswith("validation has 43 bands")  # of 219: a note
     X, y = example(20, 0.0, rare=0.1)
     with pytest.warns(TrainingWarning, match=r"may not be what it seems:\n\(1\) .*true \(0\.") as seen:
         model = Segmenter(**SMALL).fit(X, y)
     assert seen[0].filename == __file__
-    assert str(seen[0].message).split("(1) ")[1].split("\n")[0] == model.notes_[0]
+    assert str(seen[0].message).split("(1) ")[1].split("\n")[0] in model.notes_
     X, y = example(3, 6.0)
     assert any(
         note.startswith("validation has") for note in Segmenter(**SMALL, validation_fraction=0.3).fit(X, y).notes_

@@ -55,8 +55,8 @@ def test_names_that_a_parameter_accepts_are_listed() -> None:
 @pytest.mark.parametrize(
     ("options", "argument", "got", "expected"),
     [
-        ({"encoder": "mlp"}, "encoder", "'mlp'", "one of 'lstm', 'gru', 'tcn'"),
-        ({"structure": "tree"}, "structure", "'tree'", "one of 'linear-chain'"),
+        ({"encoder": "mlp"}, "encoder", "'mlp'", "one of 'auto', 'lstm', 'gru', 'tcn'"),
+        ({"structure": "tree"}, "structure", "'tree'", "one of 'auto', 'linear-chain'"),
         ({"regression": None}, "regression", "None", "one of 'auto', "),
         ({"hidden": 0}, "hidden", "0", "an integer of 1 or more"),
         ({"hidden": "64"}, "hidden", "'64'", "an integer of 1 or more"),
