@@ -434,13 +434,13 @@ def test_bad_cells(refuse, place: Path, command: str, column: str, row: int, val
     assert not (place / "new").exists()
 
 
-def test_missing_values_are_held_or_rejected(refuse, place: Path):
+def test_missing_values_are_held_or_rejected(run, refuse, place: Path):
     table = long_table(1, 2).astype({"level": object})
     table.loc[3, "level"] = ""
     table.to_csv(place / "gap.csv", index=False)
     message = refuse("fit", "gap.csv", "--model", "new", *COLUMNS, *SMALL, "--missing", "error")
     assert "recording 'r0', row 5" in message and "got nan in channel 0, expected a finite number" in message
-    assert main(["predict", "gap.csv", "--model", "model", "--out", "held.csv"]) == 0
+    assert run("predict", "gap.csv", "--model", "model", "--out", "held.csv")[0] == 0
 
 
 def test_files_that_cannot_be_read(refuse, place: Path):

@@ -83,9 +83,8 @@ def test_every_channel_has_a_panel_of_its_own_scale():
         (line,) = ax.lines
         assert to_hex(line.get_color()).upper() == style.INK
         np.testing.assert_array_equal(line.get_ydata(), column)
-    assert [ax.get_ylabel() for ax in plot.figure(np.zeros((8, 9)), {"k": LABELS}).axes[:-1]] == [
-        f"x{i}" for i in range(6)
-    ]
+    many = plot.figure(np.zeros((8, 9)), {"k": LABELS})
+    assert [ax.get_ylabel() for ax in many.axes[:-1]] == [f"x{i}" for i in range(6)]
     with rejects("channels", got="2 names", expected="3, as the signal has channels"):
         plot.figure(signal, {"k": LABELS}, channels=["a", "b"])
 
