@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from segcrf._validation import InputError
-from segcrf.nn import JointModel, SwitchingModel, linear_of_arrays
+from segcrf.nn import JointModel, Preparation, SwitchingModel, check_steps, linear_of_arrays
 
 __all__ = ["LiveSteps", "Scores"]
 
@@ -46,6 +46,7 @@ class LiveSteps:
         with torch.no_grad():
             self._encode = model.encoder.freeze_step()
         self._num_channels = model.encoder.in_features
+        self._scales = _scales(model.preparation)
         self._class_head = _weights(model.class_head)
         self._target_head = None if model.target_head is None else _weights(model.target_head)
         self._shape = model.shape if isinstance(model, SwitchingModel) else (-1,)
@@ -60,12 +61,8 @@ class LiveSteps:
             heads, after = self._model.step(frames[None], state)
             return Scores(heads.emissions, None if heads.predictions is None else heads.predictions[0, -1], after)
         gap, encoded = (None, None) if state is None else state
-        x = frames[None]
-        with torch.no_grad():
-            if self._model.preparation is not None:
-                x, gap = self._model.preparation.step(x, gap)
+        signal, gap = self._prepare(frames, gap)
         weight, bias = self._class_head
-        signal = np.ascontiguousarray(x.numpy(), weight.dtype)
         if signal.shape[2] != self._num_channels:  # the kernel reads just these
             raise InputError("signal", f"{signal.shape[2]} channels", f"{self._num_channels}, as the encoder takes")
         features, encoded = self._encode(signal, encoded)
@@ -74,6 +71,20 @@ class LiveSteps:
             last = linear_of_arrays(features[:, -1], *self._target_head)
             predictions = torch.from_numpy(last).reshape(self._shape)
         return Scores(linear_of_arrays(features, weight, bias), predictions, (gap, encoded))
+
+    def _prepare(self, frames: Tensor, gap: Any) -> tuple[Array, Any]:
+        """Return the next frames as an array (1, N, prepared channels), and what the preparation remembers."""
+        preparation, dtype = self._model.preparation, self._class_head[0].dtype
+        if preparation is None:
+            return np.ascontiguousarray(frames[None].numpy(), dtype), None
+        if self._scales is not None and frames.dim() == 2 and frames.shape[1] == len(self._scales[0]):
+            values = (frames.numpy().astype(np.float64) - self._scales[0]) / self._scales[1]
+            if not np.isnan(values).any():
+                remembered = torch.from_numpy(values[None, -1:].copy()) if preparation.memory else None
+                return values[None].astype(np.float32).astype(dtype, copy=False), remembered
+        with torch.no_grad():
+            x, gap = preparation.step(frames[None], gap)
+        return np.ascontiguousarray(x.numpy(), dtype), gap
 
     def to_tensors(self, state: Any) -> Any:
         """Return a state as a nest of tensors, lists, tuples and None, as ``model.step`` returns it."""
@@ -86,6 +97,16 @@ class LiveSteps:
         if self._encode is None or state is None:
             return state
         return state[0], state[1].numpy().copy()
+
+
+def _scales(preparation: Preparation | None) -> tuple[Array, Array] | None:
+    """Return copies of means and scales (F,), if a preparation does no more than use them."""
+    if preparation is None or not preparation.only_scales:
+        return None
+    check_steps(preparation)
+    assert preparation.channels is not None
+    mean, scale = preparation.channels.mean, preparation.channels.scale
+    return mean.cpu().numpy().copy(), scale.cpu().numpy().copy()
 
 
 def _weights(head: nn.Linear) -> tuple[Array, Array]:

@@ -153,6 +153,12 @@ class Preparation(nn.Module):
         return self.channels is None
 
     @property
+    def only_scales(self) -> bool:
+        """Whether every frame without gaps is standardised by fixed scales, and nothing else is done to it."""
+        plain = self.channels is not None and self.own is None and self.tails is None and self.differences is None
+        return plain and not self.plan.flagged and len(self.plan.kept) == self.num_channels
+
+    @property
     def num_prepared(self) -> int:
         """Channels that go to the encoder."""
         return self.plan.num_prepared if self.own is None else self.own.out_features + len(self.plan.flagged)
